@@ -1,0 +1,2 @@
+//! Ragstone.
+fn main() {}
