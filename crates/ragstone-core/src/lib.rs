@@ -1,1 +1,13 @@
-//! placeholder
+//! What Ragstone means: documents and who may read them, splitting, ranking, prompting, citing, and the stories of
+//! ingestion and answering.
+//!
+//! Invariant: nothing here knows HTTP, SQL, the environment, the clock or the file system; all of it is handed in
+//! through the traits of [`seam`].
+
+pub mod access;
+pub mod document;
+pub mod filter;
+pub mod id;
+pub mod library;
+pub mod rank;
+pub mod seam;

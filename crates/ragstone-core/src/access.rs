@@ -1,0 +1,380 @@
+//! Who may read what: `Principal -> Scope -> ScopedQuery -> Admitted<T>`, each with private fields and one maker.
+//!
+//! Invariant: stored text leaves this crate only as [`Admitted`], and only `library` makes one. A principal is
+//! made at two pinned places of the process: where a caller is verified, and where the local operator is named.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CollectionName, TenantId};
+
+/// A token that can be granted: `everyone`, `dept:<id>`, `group:<id>`, `user:<id>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Reader(String);
+
+/// Why a reader was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("reader {0:?} is not one of everyone, dept:<id>, group:<id>, user:<id>")]
+pub struct ReaderError(String);
+
+/// Longest reader, in bytes.
+pub const MAX_READER_BYTES: usize = 256;
+
+impl Reader {
+    /// Every principal of the tenant holds it.
+    pub fn everyone() -> Self {
+        Self("everyone".into())
+    }
+
+    /// No principal holds it; stands in an index for an empty reader set. It cannot be parsed, so not be granted.
+    pub fn nobody() -> Self {
+        Self("nobody".into())
+    }
+
+    /// The reader as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Reader {
+    type Err = ReaderError;
+    fn from_str(value: &str) -> Result<Self, ReaderError> {
+        let known = value == "everyone"
+            || ["dept:", "group:", "user:"]
+                .iter()
+                .any(|kind| value.strip_prefix(kind).is_some_and(|id| !id.trim().is_empty()));
+        match known && value.len() <= MAX_READER_BYTES && !value.chars().any(char::is_control) {
+            true => Ok(Self(value.to_owned())),
+            false => Err(ReaderError(value.chars().take(MAX_READER_BYTES).collect())),
+        }
+    }
+}
+
+impl TryFrom<String> for Reader {
+    type Error = ReaderError;
+    fn try_from(value: String) -> Result<Self, ReaderError> {
+        match value.as_str() {
+            "nobody" => Ok(Self::nobody()),
+            _ => value.parse(),
+        }
+    }
+}
+
+impl From<Reader> for String {
+    fn from(value: Reader) -> String {
+        value.0
+    }
+}
+
+impl fmt::Display for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Readers any one of which is enough. An empty set admits nobody.
+pub type ReaderSet = BTreeSet<Reader>;
+
+/// Who may read a document: its tenant, and a conjunction of reader sets, each of which must hold one of the
+/// caller's readers. No set at all admits nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Acl {
+    /// The tenant that owns the document.
+    pub tenant: TenantId,
+    /// The conjunction; the first set is the usual one, further ones are inherited restrictions.
+    pub sets: Vec<ReaderSet>,
+}
+
+impl Acl {
+    /// An ACL of one set.
+    pub fn any_of(tenant: TenantId, readers: impl IntoIterator<Item = Reader>) -> Self {
+        Self {
+            tenant,
+            sets: vec![readers.into_iter().collect()],
+        }
+    }
+}
+
+/// What a principal may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads, searches and asks what its readers admit.
+    Reader,
+    /// Also writes what it may grant.
+    Writer,
+    /// Everything in its tenant.
+    Admin,
+}
+
+/// The readers a caller may act as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Held {
+    All,
+    Some(ReaderSet),
+}
+
+/// A verified caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    tenant: TenantId,
+    subject: String,
+    held: Held,
+    role: Role,
+}
+
+impl Principal {
+    /// A caller whose proof was checked. Called in one place, `http/auth`, which `tidy.rs` pins.
+    pub fn verified(tenant: TenantId, subject: String, readers: ReaderSet, role: Role) -> Self {
+        let mut readers = readers;
+        readers.remove(&Reader::nobody());
+        readers.insert(Reader::everyone());
+        let held = if role == Role::Admin {
+            Held::All
+        } else {
+            Held::Some(readers)
+        };
+        Self {
+            tenant,
+            subject,
+            held,
+            role,
+        }
+    }
+
+    /// Whoever holds the data directory itself. Called in one place, `operator`, which `tidy.rs` pins.
+    pub fn local_operator() -> Self {
+        Self {
+            tenant: TenantId::default(),
+            subject: "local".into(),
+            held: Held::All,
+            role: Role::Admin,
+        }
+    }
+
+    /// The caller's tenant.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The caller's name within the tenant.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The caller's role.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether the caller may grant `reader` on a document it writes: only what it holds itself.
+    pub fn may_grant(&self, reader: &Reader) -> bool {
+        match (&self.held, self.role) {
+            (_, Role::Reader) => false,
+            (Held::All, _) => true,
+            (Held::Some(held), _) => held.contains(reader),
+        }
+    }
+
+    /// The part of the library this caller may read.
+    pub fn scope(&self) -> Scope {
+        Scope {
+            tenant: self.tenant.clone(),
+            held: self.held.clone(),
+        }
+    }
+}
+
+/// The part of the library a principal may read; made only from a principal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    tenant: TenantId,
+    held: Held,
+}
+
+impl Scope {
+    /// The tenant; nothing of another tenant is in any scope.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The readers of the scope, `None` for all of them: what an index filters by.
+    pub fn readers(&self) -> Option<&ReaderSet> {
+        match &self.held {
+            Held::All => None,
+            Held::Some(readers) => Some(readers),
+        }
+    }
+
+    /// Whether `acl` lets this scope read: same tenant, at least one set, and every set holds one of its readers.
+    pub fn admits(&self, acl: &Acl) -> bool {
+        let shares = |set: &ReaderSet| match &self.held {
+            Held::All => true,
+            Held::Some(readers) => !readers.is_disjoint(set),
+        };
+        acl.tenant == self.tenant && !acl.sets.is_empty() && acl.sets.iter().all(shares)
+    }
+}
+
+/// A query that can see only what a scope admits; made only by `library`.
+#[derive(Debug, Clone)]
+pub struct ScopedQuery<Q> {
+    scope: Scope,
+    collection: Option<CollectionName>,
+    filter: Option<crate::filter::Filter>,
+    query: Q,
+}
+
+impl<Q> ScopedQuery<Q> {
+    pub(crate) fn new(
+        scope: &Scope,
+        collection: Option<CollectionName>,
+        filter: Option<crate::filter::Filter>,
+        query: Q,
+    ) -> Self {
+        Self {
+            scope: scope.clone(),
+            collection,
+            filter,
+            query,
+        }
+    }
+
+    /// For the contract suites of the seams, which test an index below the library.
+    #[cfg(any(test, feature = "contract"))]
+    pub fn for_contract(
+        scope: &Scope,
+        collection: Option<CollectionName>,
+        filter: Option<crate::filter::Filter>,
+        query: Q,
+    ) -> Self {
+        Self::new(scope, collection, filter, query)
+    }
+
+    /// The scope that bounds the query.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The collection it is narrowed to, if any.
+    pub fn collection(&self) -> Option<&CollectionName> {
+        self.collection.as_ref()
+    }
+
+    /// The caller's own filter, which only narrows.
+    pub fn filter(&self) -> Option<&crate::filter::Filter> {
+        self.filter.as_ref()
+    }
+
+    /// What is looked for.
+    pub fn query(&self) -> &Q {
+        &self.query
+    }
+}
+
+/// A thing that a caller's scope was found to admit; made only by `library`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admitted<T>(T);
+
+impl<T> Admitted<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// For the tests of chat models and prompts, which take only admitted chunks.
+    #[cfg(any(test, feature = "contract"))]
+    pub fn for_contract(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The thing itself.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Admitted<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    fn readers(names: &[&str]) -> ReaderSet {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    fn caller(tenant: &str, names: &[&str]) -> Principal {
+        Principal::verified(tenant.parse().unwrap(), "u".into(), readers(names), Role::Writer)
+    }
+
+    #[test]
+    fn a_scope_admits_what_every_set_grants_and_refuses_the_twin() {
+        let acl = |tenant: &str, sets: &[&[&str]]| Acl {
+            tenant: tenant.parse().unwrap(),
+            sets: sets.iter().map(|set| readers(set)).collect(),
+        };
+        let check = |acl: Acl, admitted: bool| {
+            assert_eq!(
+                caller("a", &["dept:x", "group:g"]).scope().admits(&acl),
+                admitted,
+                "{acl:?}"
+            );
+        };
+        check(acl("a", &[&["dept:x"]]), true);
+        check(acl("b", &[&["dept:x"]]), false);
+        check(acl("a", &[&["dept:y"]]), false);
+        check(acl("a", &[&["everyone"]]), true);
+        check(acl("b", &[&["everyone"]]), false);
+        check(acl("a", &[&["dept:x", "dept:y"], &["group:g"]]), true);
+        check(acl("a", &[&["dept:x"], &["group:h"]]), false);
+        check(acl("a", &[]), false);
+        check(acl("a", &[&[]]), false);
+        check(acl("a", &[&["everyone"], &[]]), false);
+    }
+
+    #[test]
+    fn the_operator_reads_its_tenant_and_no_other() {
+        let operator = Principal::local_operator().scope();
+        let acl = |tenant: &str| Acl::any_of(tenant.parse().unwrap(), readers(&["user:someone"]));
+        assert!(operator.admits(&acl("default")));
+        assert!(!operator.admits(&acl("other")));
+    }
+
+    #[test]
+    fn a_writer_grants_only_what_it_holds() {
+        let writer = caller("a", &["dept:x"]);
+        assert!(writer.may_grant(&"dept:x".parse().unwrap()));
+        assert!(!writer.may_grant(&"dept:y".parse().unwrap()));
+    }
+
+    #[test]
+    fn nobody_cannot_be_granted_or_held() {
+        assert!("nobody".parse::<Reader>().is_err());
+        let forged = [Reader::nobody()].into_iter().collect();
+        let caller = Principal::verified(TenantId::default(), "u".into(), forged, Role::Reader);
+        assert!(
+            !caller
+                .scope()
+                .admits(&Acl::any_of(TenantId::default(), [Reader::nobody()]))
+        );
+    }
+
+    #[test]
+    fn readers_are_parsed_at_the_door() {
+        for bad in ["", "dept:", "dept: ", "team:x", "user:a\nb", "Everyone"] {
+            assert!(bad.parse::<Reader>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Documents, their versions' text, chunks, citations and jobs: the nouns of the product.
+//!
+//! Invariant: every byte range is UTF-8 bytes in the document's extracted text, on character boundaries.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use crate::access::Acl;
+use crate::id::{ChunkId, CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
+
+/// A byte range of a document's extracted text.
+pub type TextRange = Range<usize>;
+
+/// A document's own key-value pairs.
+pub type Metadata = Map<String, Value>;
+
+/// What a parser made of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ParsedDocument {
+    /// The title the file gives itself.
+    pub title: Option<String>,
+    /// The media type that name and bytes showed.
+    pub media_type: String,
+    /// The whole text.
+    pub text: String,
+    /// Consecutive spans that cover the text; one without a number where the format has no pages.
+    pub pages: Vec<PageSpan>,
+    /// Headings in order of their start; a section reaches to the start of the next.
+    pub sections: Vec<SectionSpan>,
+    /// What the reader of a result should know.
+    pub warnings: Vec<ParseWarning>,
+}
+
+/// Where a page's text stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageSpan {
+    /// The physical page, from 1; none where the format has no pages.
+    pub page: Option<u32>,
+    /// Its text.
+    pub range: TextRange,
+}
+
+/// Where a section's text stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SectionSpan {
+    /// The heading path, such as `Setup > Linux`.
+    pub path: String,
+    /// From its heading to the next heading.
+    pub range: TextRange,
+}
+
+/// Something about a file that its reader should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParseWarning {
+    /// A stable word, such as `pages_without_text`.
+    pub code: String,
+    /// What and which.
+    pub detail: String,
+    /// The pages concerned.
+    pub pages: Vec<u32>,
+}
+
+/// Where a document stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DocumentStatus {
+    /// Accepted; no version is published yet.
+    Pending,
+    /// A version answers questions.
+    Published,
+    /// No version could be published; `last_error` says why.
+    Failed,
+    /// Tombstoned: invisible, being purged.
+    Deleting,
+}
+
+/// A document as the catalogue knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Derived from tenant, collection, source and URI.
+    pub id: DocumentId,
+    /// The collection it belongs to.
+    pub collection: CollectionName,
+    /// The source it came from.
+    pub source: SourceName,
+    /// Its name within the source.
+    pub uri: String,
+    /// What people call it.
+    pub title: String,
+    /// The media type of the published version, else the declared one.
+    pub media_type: String,
+    /// Where it stands.
+    pub status: DocumentStatus,
+    /// Counts its versions, from 1.
+    pub version: u64,
+    /// The published generation, if any.
+    pub published: Option<Generation>,
+    /// Hash of the newest accepted bytes.
+    pub content_hash: ContentHash,
+    /// Size of the newest accepted bytes.
+    pub bytes: u64,
+    /// Pages of the published version, where the format has pages.
+    pub pages: Option<u32>,
+    /// Chunks of the published version.
+    pub chunks: u32,
+    /// Who may read it.
+    pub acl: Acl,
+    /// Grows with every change of the ACL.
+    pub acl_revision: u64,
+    /// The caller's key-value pairs.
+    pub metadata: Metadata,
+    /// The department it was given to, if any.
+    pub department_id: Option<String>,
+    /// Where a person can open it.
+    pub source_url: Option<String>,
+    /// Why the newest version could not be published, or what its reader should know.
+    pub last_error: Option<JobError>,
+    /// What the parser warned of in the published version.
+    pub warnings: Vec<ParseWarning>,
+    /// First accepted.
+    pub created_at: OffsetDateTime,
+    /// Last changed.
+    pub updated_at: OffsetDateTime,
+}
+
+impl Document {
+    /// The fields a caller's filter may compare: metadata, and the document's own, which win.
+    pub fn filter_fields(&self) -> Metadata {
+        let mut fields = self.metadata.clone();
+        let mut own = |key: &str, value: Value| fields.insert(key.to_owned(), value);
+        own("document_id", self.id.to_string().into());
+        own("source", self.source.as_str().into());
+        own("uri", self.uri.as_str().into());
+        own("created_at", timestamp(self.created_at).into());
+        own("department_id", self.department_id.clone().into());
+        fields
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, the form of every time in JSON.
+pub fn timestamp(at: OffsetDateTime) -> String {
+    let at = at.to_offset(time::UtcOffset::UTC);
+    let (hour, minute, second, milli) = (at.hour(), at.minute(), at.second(), at.millisecond());
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// The stored unit: a span of a document's text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Derived from document, content, pipeline and ordinal.
+    pub id: ChunkId,
+    /// The document it is part of.
+    pub document_id: DocumentId,
+    /// Its place in the document, from 0.
+    pub ordinal: u32,
+    /// The text of `range`.
+    pub text: String,
+    /// Where it stands.
+    pub range: TextRange,
+    /// The page it stands on, from 1; none where the format has no pages.
+    pub page: Option<u32>,
+    /// The heading path it stands under.
+    pub section: Option<String>,
+}
+
+/// What background work is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobKind {
+    /// Load, parse, split, embed, index and publish one version of a document.
+    Ingest,
+    /// Remove everything that is left of a tombstoned document.
+    Purge,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// Waits for a worker, also between retries.
+    Queued,
+    /// A worker holds its lease.
+    Running,
+    /// Done; what it made is found by the next search.
+    Succeeded,
+    /// Final: it will not be tried again by itself.
+    Failed,
+    /// Stopped by a caller or by a newer version.
+    Cancelled,
+}
+
+impl JobState {
+    /// Whether nothing more will happen.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// What a job does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Waits.
+    Queued,
+    /// Fetches the bytes.
+    Load,
+    /// Makes text of them.
+    Parse,
+    /// Cuts the text.
+    Split,
+    /// Makes vectors and stores them, batch by batch.
+    Embed,
+    /// Makes the version visible.
+    Publish,
+    /// Removes what is left.
+    Purge,
+    /// Nothing more.
+    Done,
+}
+
+/// A unit of background work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// What it is for.
+    pub kind: JobKind,
+    /// The document it is about.
+    pub document_id: DocumentId,
+    /// The generation it writes or purges.
+    pub generation: Generation,
+    /// Where it stands.
+    pub state: JobState,
+    /// What it does.
+    pub stage: Stage,
+    /// Units done in this stage.
+    pub done: u64,
+    /// Units of this stage, 0 while unknown.
+    pub total: u64,
+    /// How often a worker took it.
+    pub attempts: u32,
+    /// Why it failed, or failed last.
+    pub error: Option<JobError>,
+    /// When it was queued.
+    pub created_at: OffsetDateTime,
+    /// Last change.
+    pub updated_at: OffsetDateTime,
+}
+
+/// Why a job failed, for the person who has to act on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    /// A stable word, such as `no_text`.
+    pub code: String,
+    /// What and which.
+    pub detail: String,
+    /// What to do next.
+    pub hint: String,
+}

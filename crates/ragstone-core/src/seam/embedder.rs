@@ -1,0 +1,114 @@
+//! Text to vectors.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::document::TextRange;
+
+/// Everything that decides which vector a text gets; vectors of two fingerprints are never compared.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EmbedderFingerprint {
+    /// The model's name.
+    pub model: String,
+    /// A pinned revision or hash of the weights; empty where a service does not tell.
+    pub revision: String,
+    /// Length of a vector.
+    pub dimensions: usize,
+    /// How token states become one vector, such as `mean`; empty where a service does not tell.
+    pub pooling: String,
+    /// What is put before a question.
+    pub query_prefix: String,
+    /// What is put before a passage.
+    pub passage_prefix: String,
+}
+
+impl EmbedderFingerprint {
+    /// A short stable name, part of the pipeline's.
+    pub fn digest(&self) -> String {
+        let json = serde_json::to_vec(self).expect("a struct of strings and a number serialises");
+        blake3::hash(&json).to_hex()[..16].to_owned()
+    }
+}
+
+/// What a text is; some models are told by a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextKind {
+    /// A question; embedded in a lane of its own, ahead of passages.
+    Query,
+    /// A stored text.
+    Passage,
+}
+
+/// A text's vector, and its tokens' where the model is ours.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding {
+    /// Unit length, `dimensions` long.
+    pub vector: Vec<f32>,
+    /// The last hidden states, where the model gives them.
+    pub tokens: Option<TokenVectors>,
+}
+
+/// The last hidden states of a text's wordpieces, without the special tokens.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TokenVectors {
+    /// Wordpiece ids.
+    pub ids: Vec<u32>,
+    /// The wordpieces as the vocabulary spells them.
+    pub pieces: Vec<String>,
+    /// Where each stands in the text.
+    pub spans: Vec<TextRange>,
+    /// Row after row of unit length, `ids.len() * dimensions` numbers.
+    pub rows: Vec<f32>,
+}
+
+/// How well the model can read a text, from its own word pieces (`rank::gate`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Wordpieces per word.
+    pub fertility: f64,
+    /// Share of words with an unknown piece, 0 to 1.
+    pub unknown: f64,
+    /// Share of letters that are Latin, 0 to 1.
+    pub latin: f64,
+}
+
+/// Why texts got no vectors.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EmbedError {
+    /// Try again, not before `after` if given.
+    #[error("the embedder is busy: {detail}")]
+    Busy {
+        /// What it said.
+        detail: String,
+        /// When to come back.
+        after: Option<Duration>,
+    },
+    /// The same texts will be refused again.
+    #[error("the embedder refused: {detail}")]
+    Refused {
+        /// What it said.
+        detail: String,
+    },
+    /// It did not work, for a reason that may pass.
+    #[error("the embedder failed: {detail}")]
+    Broken {
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+/// Text to vectors.
+#[async_trait]
+pub trait Embedder: Send + Sync {
+    /// What decides the vectors.
+    fn fingerprint(&self) -> &EmbedderFingerprint;
+
+    /// The embeddings of `texts`, in order. Retries what may pass before it gives up.
+    async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError>;
+
+    /// How well the model can read `text`; none if it cannot tell, which counts as fully.
+    fn reads(&self, text: &str) -> Option<Reading>;
+}

@@ -1,0 +1,18 @@
+//! The seams: what the product needs of the outside world, as traits with their errors.
+//!
+//! Invariant: nothing of an implementation stands here; each seam has one contract suite that every
+//! implementation passes.
+
+pub mod catalogue;
+pub mod chat;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+pub mod embedder;
+pub mod index;
+pub mod parser;
+
+pub use catalogue::{Catalogue, CatalogueError};
+pub use chat::{ChatError, ChatModel};
+pub use embedder::{EmbedError, Embedder};
+pub use index::{IndexError, VectorIndex};
+pub use parser::{ParseFailure, Parser};
