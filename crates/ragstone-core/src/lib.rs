@@ -8,6 +8,8 @@ pub mod access;
 pub mod document;
 pub mod filter;
 pub mod id;
+pub mod ingest;
 pub mod library;
 pub mod rank;
 pub mod seam;
+pub mod split;

@@ -3,6 +3,121 @@
 //! Invariant: every hit is checked against the catalogue (published generation, tombstone, ACL) before its text is
 //! read, and only this module makes `ScopedQuery` and `Admitted`.
 
+mod admission;
 mod passage;
+mod question;
+mod read;
+mod search;
+pub mod text;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use object_store::ObjectStore;
+
+pub(crate) use question::spelled;
 
 pub use passage::{Passage, Ranks, Sentence};
+pub use search::{Evidence, Notice, SearchRequest, SearchResult};
+
+use crate::seam::{Catalogue, CatalogueError, EmbedError, Embedder, IndexError, VectorIndex};
+
+/// Most passages of a search or an answer.
+pub const MAX_PASSAGES: usize = 100;
+/// How often a search is repeated because stale hits took the place of good ones.
+pub const MAX_STALE_REPEATS: usize = 2;
+/// Longest question, in bytes.
+pub const MAX_QUESTION_BYTES: usize = 32 * 1024;
+
+/// Why the library gave nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LibraryError {
+    /// The question cannot be asked like this.
+    #[error("{0}")]
+    BadQuestion(String),
+    /// The catalogue failed.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The embedder failed, and the search was asked to be dense alone.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    /// The blob store failed or what it holds is damaged.
+    #[error("{0}")]
+    Text(String),
+}
+
+impl From<text::TextError> for LibraryError {
+    fn from(error: text::TextError) -> Self {
+        Self::Text(error.to_string())
+    }
+}
+
+impl From<object_store::Error> for LibraryError {
+    fn from(error: object_store::Error) -> Self {
+        Self::Text(format!("the blob store failed: {error}"))
+    }
+}
+
+/// What was found that should not have been; the first must stay 0.
+#[derive(Debug, Default)]
+pub struct Alarms {
+    leaks: AtomicU64,
+    stale: AtomicU64,
+}
+
+impl Alarms {
+    /// Hits that an index returned although the ACL it knew refuses the caller.
+    pub fn leaks(&self) -> u64 {
+        self.leaks.load(Ordering::Relaxed)
+    }
+
+    /// Hits of replaced or deleted generations, or of an older ACL: expected now and then.
+    pub fn stale(&self) -> u64 {
+        self.stale.load(Ordering::Relaxed)
+    }
+}
+
+/// The embedder that is in use, if any: it may arrive while the process runs.
+pub type EmbedderSlot = Arc<RwLock<Option<Arc<dyn Embedder>>>>;
+
+/// The road to stored text.
+pub struct Library {
+    catalogue: Arc<dyn Catalogue>,
+    index: Arc<dyn VectorIndex>,
+    blobs: Arc<dyn ObjectStore>,
+    embedder: EmbedderSlot,
+    alarms: Arc<Alarms>,
+}
+
+impl Library {
+    /// A library over these stores. `embedder` is shared with whoever fills the slot.
+    pub fn new(
+        catalogue: Arc<dyn Catalogue>,
+        index: Arc<dyn VectorIndex>,
+        blobs: Arc<dyn ObjectStore>,
+        embedder: EmbedderSlot,
+    ) -> Self {
+        Self {
+            catalogue,
+            index,
+            blobs,
+            embedder,
+            alarms: Arc::default(),
+        }
+    }
+
+    /// What was found that should not have been.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    fn embedder(&self) -> Option<Arc<dyn Embedder>> {
+        self.embedder
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+}

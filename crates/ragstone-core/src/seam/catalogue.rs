@@ -12,7 +12,7 @@ use crate::document::{
     Document, DocumentStatus, Job, JobError, JobKind, JobState, Metadata, ParseWarning, Stage,
 };
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName, TenantId};
-use crate::rank::{TermId, TermStatistics};
+use crate::rank::bm25::{TermId, TermStatistics};
 
 /// What a caller hands in: one version of a document.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,8 +93,17 @@ pub struct Claim {
     pub given_title: Option<String>,
     /// The declared media type, if any.
     pub declared_media_type: Option<String>,
-    /// Where the accepted bytes wait; empty once they are moved to their final key.
-    pub incoming: String,
+    /// Where the original lies: the accepted bytes until the first attempt moved them, then the generation that has them.
+    pub original: Original,
+}
+
+/// Where a job finds the bytes of its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Original {
+    /// At this key, where they were accepted.
+    Incoming(String),
+    /// At the final key of this generation.
+    Stored(Generation),
 }
 
 /// How far a job is.
@@ -244,6 +253,17 @@ pub trait Catalogue: Send + Sync {
         now: OffsetDateTime,
     ) -> CatalogueResult<Begun>;
 
+    /// Queues a new version of the same bytes for another pipeline: the worker copies the original from the published
+    /// generation. None if `scope` does not admit the document, it has no published version, or a job of it is live.
+    async fn reingest(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+        pipeline: &str,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<Job>>;
+
     /// Changes what touches no bytes; none if `scope` does not admit the document.
     async fn patch(
         &self,
@@ -268,7 +288,7 @@ pub trait Catalogue: Send + Sync {
     /// Puts the jobs that were running when the last process ended back into the queue; says how many.
     async fn take_back(&self, now: OffsetDateTime) -> CatalogueResult<u64>;
 
-    /// Notes that the accepted bytes are at their final key.
+    /// Notes that the version's bytes are at the final key of the lease's generation.
     async fn stored(&self, lease: &Lease) -> CatalogueResult<()>;
 
     /// Notes how far a job is.
@@ -311,9 +331,9 @@ pub trait Catalogue: Send + Sync {
         page: &PageRequest,
     ) -> CatalogueResult<Page<Document>>;
 
-    /// Of `documents`, those of the scope's tenant that have a published version, are not tombstoned, and that
-    /// `scope` admits: one query for all hits of a search.
-    async fn admit(&self, scope: &Scope, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>>;
+    /// How these documents stand, whatever their tenant and ACL, tombstoned ones left out: what `library` checks every
+    /// hit against, in one query. For nothing else.
+    async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>>;
 
     /// A job whose document `scope` admits.
     async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>>;

@@ -1,11 +1,13 @@
 //! Text to vectors.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::document::TextRange;
+use crate::rank::gate::WordStatistics;
+use crate::rank::late::TokenVectors;
 
 /// Everything that decides which vector a text gets; vectors of two fingerprints are never compared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,31 +50,20 @@ pub struct Embedding {
     /// Unit length, `dimensions` long.
     pub vector: Vec<f32>,
     /// The last hidden states, where the model gives them.
-    pub tokens: Option<TokenVectors>,
+    pub tokens: Option<EmbeddedTokens>,
 }
 
-/// The last hidden states of a text's wordpieces, without the special tokens.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct TokenVectors {
+/// The last hidden states of a text's wordpieces, without the special tokens, in order of the text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmbeddedTokens {
     /// Wordpiece ids.
     pub ids: Vec<u32>,
     /// The wordpieces as the vocabulary spells them.
     pub pieces: Vec<String>,
-    /// Where each stands in the text.
-    pub spans: Vec<TextRange>,
-    /// Row after row of unit length, `ids.len() * dimensions` numbers.
-    pub rows: Vec<f32>,
-}
-
-/// How well the model can read a text, from its own word pieces (`rank::gate`).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reading {
-    /// Wordpieces per word.
-    pub fertility: f64,
-    /// Share of words with an unknown piece, 0 to 1.
-    pub unknown: f64,
-    /// Share of letters that are Latin, 0 to 1.
-    pub latin: f64,
+    /// Bytes in the text that was embedded, prefix not counted.
+    pub spans: Vec<Range<u32>>,
+    /// A unit vector each.
+    pub vectors: TokenVectors,
 }
 
 /// Why texts got no vectors.
@@ -110,5 +101,5 @@ pub trait Embedder: Send + Sync {
     async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError>;
 
     /// How well the model can read `text`; none if it cannot tell, which counts as fully.
-    fn reads(&self, text: &str) -> Option<Reading>;
+    fn reads(&self, text: &str) -> Option<WordStatistics>;
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::{Acl, Scope, ScopedQuery};
 use crate::document::{Chunk, Metadata};
 use crate::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
-use crate::rank::{LexicalQuery, SparseVector};
+use crate::rank::bm25::{LexicalQuery, SparseVector};
 
 /// What an index holds; points of another spec are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct Point {
     pub lexical: SparseVector,
     /// How well the encoder reads this chunk, 0 to 1 (`rank::gate`).
     pub gate: f32,
-    /// Token vectors for late interaction in `rank::TokenBits` form; opaque to the index.
+    /// Token vectors for late interaction in `rank::token_bits` form; opaque to the index.
     pub tokens: Option<Vec<u8>>,
 }
 
@@ -73,7 +73,7 @@ pub struct IndexQuery {
     pub lexical: LexicalQuery,
     /// How well the encoder reads the question, 0 to 1.
     pub query_gate: f64,
-    /// Length of each candidate list (`rank::DEPTH`).
+    /// Length of each candidate list (`rank::fusion::DEPTH`).
     pub depth: usize,
     /// Generations that must not be found: a search repeated after stale hits.
     pub without: Vec<DocumentGeneration>,
@@ -107,7 +107,7 @@ pub struct Hit {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Hits {
     /// The gate of this question over these documents: the question's own times the mean stored gate of the ten
-    /// best points by B (of the ten best by cosine where no point has B > 0); 0 without a dense leg.
+    /// best points by B (of the ten best by cosine where no point has B > 0).
     pub gate: f64,
     /// In no promised order.
     pub hits: Vec<Hit>,
@@ -201,6 +201,10 @@ pub trait VectorIndex: Send + Sync {
     /// How many points are stored, visible or not.
     async fn count(&self) -> Result<u64, IndexError>;
 
-    /// Every generation that has points: what `fsck` and the sweep compare with the catalogue.
-    async fn generations(&self) -> Result<Vec<(DocumentId, Generation, u64)>, IndexError>;
+    /// Every generation that has points, with their number; of one document or of all. What a purge removes, and what
+    /// `fsck` compares with the catalogue.
+    async fn generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError>;
 }

@@ -1,0 +1,202 @@
+//! Accepting bytes: streamed to the blob store while they are hashed, then one transaction.
+//!
+//! Invariant: a file is never whole in memory, and an upload that is cut off leaves nothing.
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, pin_mut};
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+
+use super::Ingestor;
+use crate::access::{Acl, Principal};
+use crate::document::{Job, Metadata};
+use crate::id::{CollectionName, ContentHash, DocumentId, JobId, SourceName};
+use crate::seam::CatalogueError;
+use crate::seam::catalogue::{Begun, NewVersion};
+
+/// Bytes collected before they are written; S3 takes parts of at least 5 MiB.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Longest URI, in bytes.
+pub const MAX_URI_BYTES: usize = 4 * 1024;
+/// Longest title, in bytes.
+pub const MAX_TITLE_BYTES: usize = 1024;
+
+/// What comes with the bytes of a document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upload {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The source.
+    pub source: SourceName,
+    /// The document's name within the source.
+    pub uri: String,
+    /// The file name, which with the bytes decides the type.
+    pub name: String,
+    /// A title, where the caller knows a better one than the file.
+    pub title: Option<String>,
+    /// What the sender says the bytes are; a hint.
+    pub declared_media_type: Option<String>,
+    /// Who may read it (`Grants`).
+    pub acl: Acl,
+    /// The department it was given to, if any.
+    pub department_id: Option<String>,
+    /// The caller's key-value pairs.
+    pub metadata: Metadata,
+    /// Where a person can open it.
+    pub source_url: Option<String>,
+}
+
+/// Why bytes were not accepted.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AcceptError {
+    /// The file is over the limit.
+    #[error("{name} is larger than {limit} bytes")]
+    TooLarge {
+        /// The file.
+        name: String,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// Something that came with it is not usable.
+    #[error("{0}")]
+    Invalid(String),
+    /// The sender stopped before the end.
+    #[error("the upload of {name} broke off: {detail}")]
+    Interrupted {
+        /// The file.
+        name: String,
+        /// What was seen.
+        detail: String,
+    },
+    /// The bytes could not be kept.
+    #[error("the blob store failed: {0}")]
+    Store(String),
+    /// The catalogue refused or failed.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+}
+
+impl From<object_store::Error> for AcceptError {
+    fn from(error: object_store::Error) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl Ingestor {
+    /// Stores the bytes and begins a version of the document, with its job.
+    pub async fn accept<E: std::fmt::Display>(
+        &self,
+        principal: &Principal,
+        upload: Upload,
+        bytes: impl Stream<Item = Result<Bytes, E>> + Send,
+    ) -> Result<Begun, AcceptError> {
+        check(&upload)?;
+        let incoming = Path::from_iter(["incoming", &(self.new_id)().to_string()]);
+        let (content_hash, size) = self.receive(&incoming, &upload.name, bytes).await?;
+        let version = NewVersion {
+            collection: upload.collection,
+            source: upload.source,
+            uri: upload.uri,
+            name: upload.name,
+            title: upload.title,
+            declared_media_type: upload.declared_media_type,
+            acl: upload.acl,
+            department_id: upload.department_id,
+            metadata: upload.metadata,
+            source_url: upload.source_url,
+            content_hash,
+            bytes: size,
+            incoming: incoming.to_string(),
+            pipeline: self.pipeline().fingerprint().to_owned(),
+        };
+        let job = JobId((self.new_id)());
+        let begun = self.stores.catalogue.begin(&principal.scope(), version, job, (self.clock)()).await;
+        if !matches!(begun, Ok(Begun::Started(..))) {
+            self.stores.blobs.delete(&incoming).await?;
+        }
+        if let Ok(Begun::Updated(document)) = &begun {
+            self.spread_access(document).await;
+        }
+        Ok(begun?)
+    }
+
+    /// Tombstones a document: from the answer on nothing returns it. None if the caller may not read it.
+    pub async fn delete(
+        &self,
+        principal: &Principal,
+        document: DocumentId,
+    ) -> Result<Option<crate::document::Job>, CatalogueError> {
+        let job = JobId((self.new_id)());
+        self.stores.catalogue.tombstone(&principal.scope(), document, job, (self.clock)()).await
+    }
+
+    /// Queues a version of the same bytes for the current pipeline; none if there is nothing to do.
+    pub async fn reingest(
+        &self,
+        principal: &Principal,
+        document: DocumentId,
+    ) -> Result<Option<Job>, CatalogueError> {
+        let (job, pipeline) = (JobId((self.new_id)()), self.pipeline());
+        let scope = principal.scope();
+        self.stores.catalogue.reingest(&scope, document, pipeline.fingerprint(), job, (self.clock)()).await
+    }
+
+    async fn receive<E: std::fmt::Display>(
+        &self,
+        to: &Path,
+        name: &str,
+        bytes: impl Stream<Item = Result<Bytes, E>> + Send,
+    ) -> Result<(ContentHash, u64), AcceptError> {
+        let mut upload = self.stores.blobs.put_multipart(to).await?;
+        let received = self.receive_parts(upload.as_mut(), name, bytes).await;
+        match received {
+            Ok(received) => {
+                upload.complete().await?;
+                Ok(received)
+            }
+            Err(error) => {
+                upload.abort().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn receive_parts<E: std::fmt::Display>(
+        &self,
+        upload: &mut dyn MultipartUpload,
+        name: &str,
+        bytes: impl Stream<Item = Result<Bytes, E>> + Send,
+    ) -> Result<(ContentHash, u64), AcceptError> {
+        pin_mut!(bytes);
+        let (mut hasher, mut size, mut part) = (blake3::Hasher::new(), 0_u64, Vec::new());
+        while let Some(next) = bytes.next().await {
+            let next = next
+                .map_err(|error| AcceptError::Interrupted { name: name.into(), detail: error.to_string() })?;
+            size += next.len() as u64;
+            if size > self.settings.max_bytes {
+                return Err(AcceptError::TooLarge { name: name.into(), limit: self.settings.max_bytes });
+            }
+            hasher.update(&next);
+            part.extend_from_slice(&next);
+            if part.len() >= PART_BYTES {
+                upload.put_part(PutPayload::from(std::mem::take(&mut part))).await?;
+            }
+        }
+        upload.put_part(PutPayload::from(part)).await?;
+        Ok((ContentHash(*hasher.finalize().as_bytes()), size))
+    }
+}
+
+fn check(upload: &Upload) -> Result<(), AcceptError> {
+    let wrong = |what: String| Err(AcceptError::Invalid(what));
+    let bad = |text: &str| text.chars().any(char::is_control);
+    if upload.uri.is_empty() || upload.uri.len() > MAX_URI_BYTES || bad(&upload.uri) {
+        return wrong(format!("a uri has 1 to {MAX_URI_BYTES} bytes and no control characters"));
+    }
+    match &upload.title {
+        Some(title) if title.len() > MAX_TITLE_BYTES || bad(title) => {
+            wrong(format!("a title has at most {MAX_TITLE_BYTES} bytes and no control characters"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,114 @@
+//! A question made ready: its terms with their idf, its vector, its wordpieces with their weights.
+
+use std::collections::HashMap;
+
+use crate::access::Scope;
+use crate::rank::analyzer::analyze;
+use crate::rank::bm25::{LexicalQuery, TermId, TermStatistics};
+use crate::rank::gate::{WordStatistics, gate_query, latin_share};
+use crate::rank::late::piece_weights;
+use crate::rank::token_bits::BitQuery;
+use crate::seam::embedder::{Embedding, TextKind};
+use crate::seam::index::SearchMode;
+use crate::seam::{EmbedError, Embedder};
+
+use super::{Library, LibraryError, Notice};
+
+/// A question made ready.
+pub(super) struct Question {
+    pub lexical: LexicalQuery,
+    pub gate: f64,
+    pub dense: Option<Vec<f32>>,
+    pub late: Option<BitQuery>,
+    /// Published chunks of the tenant.
+    pub chunks: u64,
+    pub notices: Vec<Notice>,
+}
+
+impl Library {
+    /// Embeds the question while its terms are looked up.
+    pub(super) async fn question(
+        &self,
+        scope: &Scope,
+        text: &str,
+        mode: SearchMode,
+    ) -> Result<Question, LibraryError> {
+        let embedder = self.embedder().filter(|_| mode != SearchMode::Lexical);
+        let (statistics, embedding) = futures::join!(
+            self.term_statistics(scope, text),
+            embed(embedder.as_deref(), text)
+        );
+        let (statistics, mut notices) = (statistics?, Vec::new());
+        let embedding = match embedding {
+            Ok(embedding) => embedding,
+            Err(error) if mode == SearchMode::Dense => return Err(error.into()),
+            Err(error) => {
+                notices.push(Notice::lexical_only(&error.to_string()));
+                None
+            }
+        };
+        if embedder.is_none() && mode == SearchMode::Dense {
+            return Err(EmbedError::Refused {
+                detail: "there is no embedding model".into(),
+            }
+            .into());
+        }
+        if embedder.is_none() && mode == SearchMode::Hybrid {
+            notices.push(Notice::lexical_only(
+                "there is no embedding model; `ragstone doctor` says what to do",
+            ));
+        }
+        let gate = gate_query(
+            embedder
+                .and_then(|embedder| embedder.reads(text))
+                .unwrap_or_else(|| spelled(text)),
+        );
+        let late = match &embedding {
+            Some(Embedding {
+                tokens: Some(tokens), ..
+            }) => {
+                let df = self
+                    .catalogue
+                    .piece_frequencies(scope.tenant(), &tokens.ids)
+                    .await?;
+                let df: HashMap<u32, u64> = tokens.ids.iter().copied().zip(df).collect();
+                let weights = piece_weights(&tokens.ids, statistics.documents, |id| {
+                    df.get(&id).copied().unwrap_or(0)
+                });
+                Some(BitQuery::new(&tokens.vectors, &weights))
+            }
+            _ => None,
+        };
+        Ok(Question {
+            lexical: LexicalQuery::new(text, &statistics),
+            gate,
+            dense: embedding.map(|embedding| embedding.vector),
+            late,
+            chunks: statistics.documents,
+            notices,
+        })
+    }
+
+    async fn term_statistics(&self, scope: &Scope, text: &str) -> Result<TermStatistics, LibraryError> {
+        let mut terms: Vec<TermId> = analyze(text).iter().map(|term| TermId::of(term)).collect();
+        terms.sort_unstable();
+        terms.dedup();
+        Ok(self.catalogue.term_statistics(scope.tenant(), &terms).await?)
+    }
+}
+
+async fn embed(embedder: Option<&dyn Embedder>, text: &str) -> Result<Option<Embedding>, EmbedError> {
+    match embedder {
+        Some(embedder) => Ok(embedder.embed(&[text.to_owned()], TextKind::Query).await?.pop()),
+        None => Ok(None),
+    }
+}
+
+/// What spelling alone says of a text, where no tokenizer is at hand.
+pub(crate) fn spelled(text: &str) -> WordStatistics {
+    WordStatistics {
+        fertility: 1.0,
+        unknown_share: 0.0,
+        latin_share: latin_share(text),
+    }
+}

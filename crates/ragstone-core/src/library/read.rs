@@ -1,0 +1,149 @@
+//! Reading without searching: documents, their chunks, pages, originals, and the text a citation quotes.
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+
+use super::text::{StoredText, original_key, text_key};
+use super::{Library, LibraryError};
+use crate::access::{Admitted, Scope};
+use crate::document::{Chunk, Document, TextRange};
+use crate::id::{DocumentId, Generation};
+use crate::seam::catalogue::{DocumentFilter, Page, PageRequest};
+use crate::seam::{CatalogueError, index::StoredChunk};
+
+/// A document's original bytes, and how many they are.
+pub struct OriginalBytes {
+    /// The document, for its name and type.
+    pub document: Document,
+    /// How many bytes in all.
+    pub size: u64,
+    /// The bytes asked for.
+    pub bytes: BoxStream<'static, Result<Bytes, LibraryError>>,
+}
+
+impl Library {
+    /// Documents that `scope` admits.
+    pub async fn documents(
+        &self,
+        scope: &Scope,
+        filter: &DocumentFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Document>, LibraryError> {
+        Ok(self.catalogue.documents(scope, filter, page).await?)
+    }
+
+    /// A document that `scope` admits.
+    pub async fn document(&self, scope: &Scope, id: DocumentId) -> Result<Option<Document>, LibraryError> {
+        let document = self.catalogue.document(scope, id).await?;
+        Ok(document.filter(|document| scope.admits(&document.acl)))
+    }
+
+    /// The chunks of a document's published version, in their order; none if `scope` does not admit the document.
+    pub async fn chunks(
+        &self,
+        scope: &Scope,
+        id: DocumentId,
+        page: &PageRequest,
+    ) -> Result<Option<Page<Admitted<Chunk>>>, LibraryError> {
+        let Some((_, generation)) = self.published(scope, id).await? else {
+            return Ok(self.document(scope, id).await?.map(|_| Page {
+                items: vec![],
+                next_cursor: None,
+            }));
+        };
+        let from = match &page.cursor {
+            Some(cursor) => cursor.parse().map_err(|_| CatalogueError::BadCursor)?,
+            None => 0,
+        };
+        let stored = self
+            .index
+            .scroll(scope, id, generation, from, page.limit + 1)
+            .await?;
+        let more = stored.len() > page.limit;
+        let admit = |chunk: StoredChunk| Admitted::new(chunk.chunk);
+        let items: Vec<_> = stored.into_iter().take(page.limit).map(admit).collect();
+        let next_cursor = items
+            .last()
+            .filter(|_| more)
+            .map(|chunk| (chunk.ordinal + 1).to_string());
+        Ok(Some(Page { items, next_cursor }))
+    }
+
+    /// The text of a page (from 1) of a document's published version.
+    pub async fn page(
+        &self,
+        scope: &Scope,
+        id: DocumentId,
+        page: u32,
+    ) -> Result<Option<Admitted<String>>, LibraryError> {
+        let Some((document, generation)) = self.published(scope, id).await? else {
+            return Ok(None);
+        };
+        let key = text_key(&document.acl.tenant, id, generation);
+        let stored = StoredText::open(self.blobs.as_ref(), key).await?;
+        let span = stored
+            .pages()
+            .iter()
+            .find(|span| span.page == Some(page))
+            .cloned();
+        Ok(match span {
+            Some(span) => stored.read(&span.range).await?.map(Admitted::new),
+            None => None,
+        })
+    }
+
+    /// The stored text of `range`, read from the blobs and not from the index: what a quote is compared with. None if
+    /// `generation` is not the published one any more, or `scope` does not admit the document.
+    pub async fn quote(
+        &self,
+        scope: &Scope,
+        id: DocumentId,
+        generation: Generation,
+        range: &TextRange,
+    ) -> Result<Option<Admitted<String>>, LibraryError> {
+        let Some((document, published)) = self.published(scope, id).await? else {
+            return Ok(None);
+        };
+        if published != generation {
+            return Ok(None);
+        }
+        let key = text_key(&document.acl.tenant, id, generation);
+        let stored = StoredText::open(self.blobs.as_ref(), key).await?;
+        Ok(stored.read(range).await?.map(Admitted::new))
+    }
+
+    /// The original bytes of a document's published version, all of them or a range.
+    pub async fn original(
+        &self,
+        scope: &Scope,
+        id: DocumentId,
+        range: Option<std::ops::Range<u64>>,
+    ) -> Result<Option<OriginalBytes>, LibraryError> {
+        let Some((document, generation)) = self.published(scope, id).await? else {
+            return Ok(None);
+        };
+        let key = original_key(&document.acl.tenant, id, generation);
+        let options = object_store::GetOptions {
+            range: range.map(Into::into),
+            ..Default::default()
+        };
+        let found = self.blobs.get_opts(&key, options).await?;
+        let size = found.meta.size;
+        let bytes = Box::pin(found.into_stream().map_err(LibraryError::from));
+        Ok(Some(OriginalBytes {
+            document,
+            size,
+            bytes,
+        }))
+    }
+
+    async fn published(
+        &self,
+        scope: &Scope,
+        id: DocumentId,
+    ) -> Result<Option<(Document, Generation)>, LibraryError> {
+        let document = self.document(scope, id).await?;
+        Ok(document.and_then(|document| document.published.map(|generation| (document, generation))))
+    }
+}

@@ -1,0 +1,378 @@
+//! Search: both legs, fused, admitted, re-ordered by late interaction, near copies collapsed.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::admission::Admission;
+use super::question::Question;
+use super::{
+    Library, LibraryError, MAX_PASSAGES, MAX_QUESTION_BYTES, MAX_STALE_REPEATS, Passage, Ranks, Sentence,
+};
+use crate::access::{Admitted, Scope, ScopedQuery};
+use crate::filter::Filter;
+use crate::id::{ChunkId, CollectionName};
+use crate::rank::fusion::{Candidate, DEPTH, Ranked, by_cosine, by_lexical, fuse};
+use crate::rank::late::{TOP_LATE, late_interaction};
+use crate::rank::near_duplicate::without_near_copies;
+use crate::rank::sentence::{best_sentences, best_sentences_by_words};
+use crate::rank::token_bits::{BitQuery, TokenBits};
+use crate::seam::index::{DocumentGeneration, Hit, IndexQuery, SearchMode, StoredChunk};
+
+/// What a caller looks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchRequest {
+    /// The question, or some words.
+    pub query: String,
+    /// Most passages, 1 to [`MAX_PASSAGES`].
+    pub limit: usize,
+    /// Only of this collection.
+    pub collection: Option<CollectionName>,
+    /// The caller's filter, which only narrows.
+    pub filter: Option<Filter>,
+    /// Which legs it stands on.
+    pub mode: SearchMode,
+    /// Whether passages carry their sentences, scored against the question.
+    pub sentences: bool,
+    /// Whether near copies of better passages are left out.
+    pub collapse: bool,
+}
+
+impl SearchRequest {
+    /// A hybrid search for `query`.
+    pub fn new(query: impl Into<String>, limit: usize) -> Self {
+        Self {
+            query: query.into(),
+            limit,
+            collection: None,
+            filter: None,
+            mode: SearchMode::Hybrid,
+            sentences: false,
+            collapse: false,
+        }
+    }
+}
+
+/// Something the reader of an answer should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// A stable word, such as `lexical_only`.
+    pub code: String,
+    /// What and why.
+    pub detail: String,
+}
+
+impl Notice {
+    pub(super) fn lexical_only(why: &str) -> Self {
+        Self {
+            code: "lexical_only".into(),
+            detail: format!("searched by words alone: {why}"),
+        }
+    }
+}
+
+/// How well the best passages fit the question; what abstaining is decided by.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Best cosine among the candidates; 0 without a dense leg.
+    pub cosine: f64,
+    /// Best B'/U: the share of the question's idf that one passage holds.
+    pub coverage: f64,
+    /// Best F.
+    pub fused: f64,
+    /// Best MS of late interaction; none where no token vectors are.
+    pub maxsim: Option<f64>,
+    /// g: how far the encoder was believed.
+    pub gate: f64,
+    /// Published chunks of the tenant.
+    pub chunks: u64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchResult {
+    /// Best first.
+    pub passages: Vec<Admitted<Passage>>,
+    /// How well they fit.
+    pub evidence: Evidence,
+    /// What the reader should know.
+    pub notices: Vec<Notice>,
+}
+
+impl Library {
+    /// The passages that `scope` admits and that fit `request` best.
+    pub async fn search(&self, scope: &Scope, request: &SearchRequest) -> Result<SearchResult, LibraryError> {
+        check(request)?;
+        let question = self.question(scope, &request.query, request.mode).await?;
+        let (gate, admission) = self.admitted_hits(scope, request, &question).await?;
+        let order = Order::new(request.mode, &question, gate, &admission.hits);
+        let head = order.fused.len().min(request.limit.max(TOP_LATE));
+        let stored = self
+            .read(scope, &admission, &order.fused[..head], question.late.is_some())
+            .await?;
+        let reader = Reader {
+            question: &question,
+            request,
+            gate,
+            admission: &admission,
+        };
+        Ok(reader.result(order, stored))
+    }
+
+    /// The hits a scope may see; searched again without stale generations if those took the place of good ones.
+    async fn admitted_hits(
+        &self,
+        scope: &Scope,
+        request: &SearchRequest,
+        question: &Question,
+    ) -> Result<(f64, Admission), LibraryError> {
+        let mut without = Vec::new();
+        for repeat in 0.. {
+            let query = index_query(request, question, without.clone());
+            let query = ScopedQuery::new(scope, request.collection.clone(), request.filter.clone(), query);
+            let found = self.index.search(&query).await?;
+            let admission = self.admit(scope, found.hits).await?;
+            let enough = admission.hits.len() >= request.limit || admission.stale.is_empty();
+            if enough || repeat == MAX_STALE_REPEATS {
+                return Ok((found.gate, admission));
+            }
+            without.extend(admission.stale);
+        }
+        unreachable!("the loop ends by its bound")
+    }
+
+    async fn read(
+        &self,
+        scope: &Scope,
+        admission: &Admission,
+        head: &[Ranked<ChunkId>],
+        with_tokens: bool,
+    ) -> Result<HashMap<ChunkId, StoredChunk>, LibraryError> {
+        let points: HashMap<ChunkId, &Hit> = admission.hits.iter().map(|hit| (hit.chunk, hit)).collect();
+        let wanted: Vec<_> = head.iter().map(|ranked| points[&ranked.id].point).collect();
+        let stored = self.index.chunks(scope, &wanted, with_tokens).await?;
+        let known = |chunk: &StoredChunk| {
+            points
+                .get(&chunk.chunk.id)
+                .is_some_and(|hit| hit.generation == chunk.generation)
+        };
+        Ok(stored
+            .into_iter()
+            .filter(known)
+            .map(|chunk| (chunk.chunk.id, chunk))
+            .collect())
+    }
+}
+
+fn check(request: &SearchRequest) -> Result<(), LibraryError> {
+    let wrong = |what: String| Err(LibraryError::BadQuestion(what));
+    match &request.query {
+        query if query.trim().is_empty() => wrong("the question is empty".into()),
+        query if query.len() > MAX_QUESTION_BYTES => wrong(format!(
+            "the question has {} bytes, more than {MAX_QUESTION_BYTES}",
+            query.len()
+        )),
+        _ if request.limit == 0 || request.limit > MAX_PASSAGES => {
+            wrong(format!("limit is {}, not 1 to {MAX_PASSAGES}", request.limit))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn index_query(request: &SearchRequest, question: &Question, without: Vec<DocumentGeneration>) -> IndexQuery {
+    IndexQuery {
+        mode: if question.dense.is_none() {
+            SearchMode::Lexical
+        } else {
+            request.mode
+        },
+        dense: question.dense.clone(),
+        lexical: question.lexical.clone(),
+        query_gate: question.gate,
+        depth: DEPTH,
+        without,
+    }
+}
+
+/// The candidates in the order of their scores, and where each leg put them.
+struct Order {
+    fused: Vec<Ranked<ChunkId>>,
+    dense: HashMap<ChunkId, u32>,
+    lexical: HashMap<ChunkId, u32>,
+    evidence: Evidence,
+}
+
+impl Order {
+    fn new(mode: SearchMode, question: &Question, gate: f64, hits: &[Hit]) -> Self {
+        let candidates: Vec<Candidate<ChunkId>> = hits
+            .iter()
+            .map(|hit| Candidate {
+                id: hit.chunk,
+                unigram: hit.unigrams,
+                bigram: hit.bigrams,
+                cosine: hit.dense,
+            })
+            .collect();
+        let upper = question.lexical.upper_bound;
+        let lexical = by_lexical(&candidates, gate);
+        let dense = if question.dense.is_some() {
+            by_cosine(&candidates)
+        } else {
+            Vec::new()
+        };
+        let evidence = Evidence {
+            cosine: dense.first().map_or(0.0, |best| best.score),
+            coverage: lexical.first().map_or(0.0, |best| best.score / upper),
+            gate,
+            chunks: question.chunks,
+            ..Evidence::default()
+        };
+        let (dense_ranks, lexical_ranks) = (ranks(&dense), ranks(&lexical));
+        let fused = match (mode, question.dense.is_some()) {
+            (SearchMode::Dense, _) => dense,
+            (SearchMode::Hybrid, true) => fuse(&candidates, upper, gate),
+            _ => lexical
+                .into_iter()
+                .map(|hit| Ranked {
+                    score: hit.score / upper,
+                    ..hit
+                })
+                .collect(),
+        };
+        let evidence = Evidence {
+            fused: fused.first().map_or(0.0, |best| best.score),
+            ..evidence
+        };
+        Self {
+            fused,
+            dense: dense_ranks,
+            lexical: lexical_ranks,
+            evidence,
+        }
+    }
+}
+
+/// Ranks from 1 of the candidates a leg would have listed.
+fn ranks(order: &[Ranked<ChunkId>]) -> HashMap<ChunkId, u32> {
+    order
+        .iter()
+        .take(DEPTH)
+        .zip(1..)
+        .map(|(ranked, rank)| (ranked.id, rank))
+        .collect()
+}
+
+/// Makes passages of what was read.
+struct Reader<'a> {
+    question: &'a Question,
+    request: &'a SearchRequest,
+    gate: f64,
+    admission: &'a Admission,
+}
+
+impl Reader<'_> {
+    fn result(&self, order: Order, mut stored: HashMap<ChunkId, StoredChunk>) -> SearchResult {
+        let tokens: HashMap<ChunkId, TokenBits> = stored
+            .iter()
+            .filter_map(|(id, chunk)| Some((*id, TokenBits::from_bytes(chunk.tokens.as_ref()?).ok()?)))
+            .collect();
+        let mut evidence = order.evidence;
+        let fused = order.fused;
+        let late = self
+            .question
+            .late
+            .as_ref()
+            .filter(|_| self.request.mode == SearchMode::Hybrid);
+        let ranked = match late {
+            Some(late) => late_interaction(fused, self.gate, |id| {
+                let maxsim = tokens.get(id).map_or(0.0, |bits| late.maxsim(bits));
+                evidence.maxsim = Some(evidence.maxsim.unwrap_or(f64::MIN).max(maxsim));
+                maxsim
+            }),
+            None => fused,
+        };
+        let ranked: Vec<_> = ranked
+            .into_iter()
+            .filter(|hit| stored.contains_key(&hit.id))
+            .collect();
+        let kept = self.kept(&ranked, &stored);
+        let passages = kept
+            .into_iter()
+            .take(self.request.limit)
+            .filter_map(|n| {
+                let ranked = &ranked[n];
+                let ranks = Ranks {
+                    dense: order.dense.get(&ranked.id).copied(),
+                    lexical: order.lexical.get(&ranked.id).copied(),
+                };
+                self.passage(
+                    ranked.score,
+                    ranks,
+                    stored.remove(&ranked.id)?,
+                    tokens.get(&ranked.id),
+                )
+            })
+            .collect();
+        SearchResult {
+            passages,
+            evidence,
+            notices: self.question.notices.clone(),
+        }
+    }
+
+    /// Which of the ranked stay, best first. Only as many as could be shown are compared.
+    fn kept(&self, ranked: &[Ranked<ChunkId>], stored: &HashMap<ChunkId, StoredChunk>) -> Vec<usize> {
+        let head = ranked.len().min(self.request.limit.max(TOP_LATE));
+        match self.request.collapse {
+            true => without_near_copies(
+                ranked[..head]
+                    .iter()
+                    .map(|hit| stored[&hit.id].chunk.text.as_str()),
+            ),
+            false => (0..head).collect(),
+        }
+    }
+
+    fn passage(
+        &self,
+        score: f64,
+        ranks: Ranks,
+        stored: StoredChunk,
+        tokens: Option<&TokenBits>,
+    ) -> Option<Admitted<Passage>> {
+        let document = self.admission.documents.get(&stored.chunk.document_id)?;
+        let sentences = match self.request.sentences {
+            true => self.sentences(&stored.chunk.text, score, tokens),
+            false => Vec::new(),
+        };
+        Some(Admitted::new(Passage {
+            point: stored.point,
+            generation: stored.generation,
+            collection: stored.collection,
+            title: document.title.clone(),
+            uri: document.uri.clone(),
+            source_url: document.source_url.clone(),
+            score,
+            ranks,
+            sentences,
+            chunk: stored.chunk,
+        }))
+    }
+
+    fn sentences(&self, text: &str, score: f64, tokens: Option<&TokenBits>) -> Vec<Sentence> {
+        let late: Option<(&BitQuery, &TokenBits)> = self.question.late.as_ref().zip(tokens);
+        let scored = match late {
+            Some((late, bits)) => best_sentences(text, bits.spans(), score, |rows| {
+                late.maxsim_rows(bits, rows.iter().copied())
+            }),
+            None => best_sentences_by_words(text, &self.question.lexical, score),
+        };
+        scored
+            .into_iter()
+            .map(|sentence| Sentence {
+                range: sentence.range,
+                score: sentence.score,
+            })
+            .collect()
+    }
+}
