@@ -1,1 +1,3 @@
-//! placeholder
+//! What Ragstone means: documents, access, splitting, ranking, citing, and the seams to everything outside.
+
+pub mod rank;

@@ -1,0 +1,2 @@
+//! Retrieval by recipe.
+mod porter;
