@@ -8,7 +8,11 @@
 pub fn stem(word: &mut Vec<u8>) {
     let has_y = mark_consonant_y(word);
     let (region1, region2) = regions(word);
-    let mut stemmer = Stemmer { word, region1, region2 };
+    let mut stemmer = Stemmer {
+        word,
+        region1,
+        region2,
+    };
     stemmer.plurals();
     stemmer.past_and_gerund();
     stemmer.final_y();
@@ -48,7 +52,12 @@ fn behind_vowel_consonant(word: &[u8], from: usize) -> usize {
         .iter()
         .position(|&byte| is_vowel(byte))
         .map(|vowel| from + vowel)
-        .and_then(|vowel| word[vowel..].iter().position(|&byte| !is_vowel(byte)).map(|next| vowel + next));
+        .and_then(|vowel| {
+            word[vowel..]
+                .iter()
+                .position(|&byte| !is_vowel(byte))
+                .map(|next| vowel + next)
+        });
     consonant.map_or(word.len(), |position| position + 1)
 }
 
@@ -96,8 +105,8 @@ const ADJECTIVE: &[Rule] = &[
 
 /// Step 4, all of them removed.
 const BARE: &[&[u8]] = &[
-    b"al", b"ance", b"ence", b"er", b"ic", b"able", b"ible", b"ant", b"ement", b"ment", b"ent", b"ou", b"ism",
-    b"ate", b"iti", b"ous", b"ive", b"ize", b"ion",
+    b"al", b"ance", b"ence", b"er", b"ic", b"able", b"ible", b"ant", b"ement", b"ment", b"ent", b"ou",
+    b"ism", b"ate", b"iti", b"ous", b"ive", b"ize", b"ion",
 ];
 
 struct Stemmer<'a> {
@@ -112,7 +121,11 @@ impl Stemmer<'_> {
         if !self.word.ends_with(b"s") || self.word.ends_with(b"ss") {
             return;
         }
-        let cut = if self.word.ends_with(b"sses") || self.word.ends_with(b"ies") { 2 } else { 1 };
+        let cut = if self.word.ends_with(b"sses") || self.word.ends_with(b"ies") {
+            2
+        } else {
+            1
+        };
         self.cut(cut);
     }
 
@@ -184,10 +197,13 @@ impl Stemmer<'_> {
 
     /// Step 4. "ion" goes only after "s" or "t".
     fn bare_suffixes(&mut self) {
-        let Some((_, b'c' | b'e' | b'i' | b'l' | b'm' | b'n' | b'r' | b's' | b't' | b'u')) = self.last_two() else {
+        let Some((_, b'c' | b'e' | b'i' | b'l' | b'm' | b'n' | b'r' | b's' | b't' | b'u')) = self.last_two()
+        else {
             return;
         };
-        let Some(suffix) = BARE.iter().find(|suffix| self.word.ends_with(suffix)) else { return };
+        let Some(suffix) = BARE.iter().find(|suffix| self.word.ends_with(suffix)) else {
+            return;
+        };
         let rest = self.word.len() - suffix.len();
         let allowed = *suffix != b"ion" || matches!(self.word[..rest].last(), Some(b's' | b't'));
         if rest >= self.region2 && allowed {
@@ -280,9 +296,15 @@ mod tests {
 
     #[test]
     fn takes_digits_for_consonants_and_leading_y_too() {
-        for (word, expected) in
-            [("", ""), ("s", ""), ("1990s", "1990"), ("covid19", "covid19"), ("yes", "ye"), ("saying", "sai"), ("y", "y")]
-        {
+        for (word, expected) in [
+            ("", ""),
+            ("s", ""),
+            ("1990s", "1990"),
+            ("covid19", "covid19"),
+            ("yes", "ye"),
+            ("saying", "sai"),
+            ("y", "y"),
+        ] {
             check(word, expected);
         }
     }
