@@ -4,8 +4,15 @@
 //! Invariant: knows nothing about indexes, models or stores; equal input gives equal output in every process.
 
 pub mod analyzer;
+pub mod bm25;
+pub mod fusion;
+pub mod gate;
+pub mod late;
+pub mod near_duplicate;
 mod porter;
+pub mod sentence;
 mod stop_words;
+pub mod token_bits;
 
 #[cfg(test)]
 mod oracle;
