@@ -1,0 +1,303 @@
+//! nDCG, recall, precision, reciprocal rank, average precision and hit rate as trec_eval defines them.
+//!
+//! Gains are linear (gain/log2(rank + 1)), the form behind the figures of BEIR and MTEB. Documents with equal scores go by
+//! id, descending. Unjudged documents have gain 0.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+/// Gains of the judged documents of one query.
+pub type Judgments = HashMap<String, i64>;
+/// Documents found for one query, with their scores, in any order.
+pub type Found = Vec<(String, f64)>;
+
+/// What to compute from a ranked list. Cuts are at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measure {
+    /// Discounted gain of the first k over the best that k documents could have.
+    Ndcg(usize),
+    /// Share of the relevant documents among the first k.
+    Recall(usize),
+    /// Relevant documents among the first k, over k.
+    Precision(usize),
+    /// 1/rank of the first relevant document, 0 if it is not among the first k.
+    Mrr(usize),
+    /// 1/rank of the first relevant document anywhere.
+    ReciprocalRank,
+    /// Mean over the relevant documents of the precision at their rank; its mean over queries is MAP.
+    AveragePrecision,
+    /// 1 if a relevant document is among the first k.
+    Hit(usize),
+}
+
+/// The measures that reports show.
+pub const REPORTED: [Measure; 9] = [
+    Measure::Ndcg(1),
+    Measure::Ndcg(5),
+    Measure::Ndcg(10),
+    Measure::Recall(10),
+    Measure::Recall(100),
+    Measure::Precision(10),
+    Measure::Mrr(10),
+    Measure::AveragePrecision,
+    Measure::Hit(5),
+];
+
+/// `ndcg_10`, `map` and so on: the keys of reports.
+impl fmt::Display for Measure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Measure::Ndcg(k) => write!(formatter, "ndcg_{k}"),
+            Measure::Recall(k) => write!(formatter, "recall_{k}"),
+            Measure::Precision(k) => write!(formatter, "precision_{k}"),
+            Measure::Mrr(k) => write!(formatter, "mrr_{k}"),
+            Measure::ReciprocalRank => formatter.write_str("mrr"),
+            Measure::AveragePrecision => formatter.write_str("map"),
+            Measure::Hit(k) => write!(formatter, "hit_{k}"),
+        }
+    }
+}
+
+/// Values of each measure for each query, and their means.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// Values in the order of the measures asked for.
+    pub per_query: BTreeMap<String, Vec<f64>>,
+    /// Means over the judged queries, empty if there are none.
+    pub mean: Vec<f64>,
+}
+
+/// Evaluates every query that has judgments; one without results scores 0, one without judgments is left out.
+pub fn evaluate(
+    run: &HashMap<String, Found>,
+    judgments: &HashMap<String, Judgments>,
+    measures: &[Measure],
+) -> Evaluation {
+    let mut evaluation = Evaluation::default();
+    for (query, judged) in judgments {
+        let ranking = Ranking::new(run.get(query).map_or(&[][..], Vec::as_slice), judged);
+        let values = measures.iter().map(|&measure| ranking.measure(measure)).collect();
+        evaluation.per_query.insert(query.clone(), values);
+    }
+    let queries = evaluation.per_query.len();
+    if queries > 0 {
+        let mean = |index: usize| {
+            evaluation
+                .per_query
+                .values()
+                .map(|values| values[index])
+                .sum::<f64>()
+        };
+        evaluation.mean = (0..measures.len())
+            .map(|index| mean(index) / queries as f64)
+            .collect();
+    }
+    evaluation
+}
+
+/// The gains of one query's results, best first, and those of an ideal list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranking {
+    gains: Vec<i64>,
+    ideal: Vec<i64>,
+}
+
+impl Ranking {
+    /// Orders the results by score as trec_eval does: in single precision, ties by id descending.
+    pub fn new(found: &[(String, f64)], judgments: &Judgments) -> Ranking {
+        let mut order: Vec<(&str, f32)> = found
+            .iter()
+            .map(|(id, score)| (id.as_str(), *score as f32))
+            .collect();
+        order.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| b.0.cmp(a.0)));
+        let gains = order
+            .iter()
+            .map(|(id, _)| judgments.get(*id).copied().unwrap_or(0).max(0))
+            .collect();
+        Ranking::of_gains(gains, judgments)
+    }
+
+    /// Takes results that are in order already, such as the passages of an answer.
+    pub fn of_order<'a>(ids: impl IntoIterator<Item = &'a str>, judgments: &Judgments) -> Ranking {
+        let gains = ids
+            .into_iter()
+            .map(|id| judgments.get(id).copied().unwrap_or(0).max(0))
+            .collect();
+        Ranking::of_gains(gains, judgments)
+    }
+
+    fn of_gains(gains: Vec<i64>, judgments: &Judgments) -> Ranking {
+        let mut ideal: Vec<i64> = judgments.values().copied().filter(|gain| *gain > 0).collect();
+        ideal.sort_unstable_by(|a, b| b.cmp(a));
+        Ranking { gains, ideal }
+    }
+
+    /// The value of a measure, in [0, 1]; 0 for a query without a relevant document.
+    pub fn measure(&self, measure: Measure) -> f64 {
+        let relevant = self.ideal.len();
+        match measure {
+            Measure::Ndcg(k) => ratio(discounted(&self.gains, k), discounted(&self.ideal, k)),
+            Measure::Recall(k) => ratio(self.relevant_among(k) as f64, relevant as f64),
+            Measure::Precision(k) => ratio(self.relevant_among(k) as f64, k as f64),
+            Measure::Mrr(k) => self.reciprocal_rank(k),
+            Measure::ReciprocalRank => self.reciprocal_rank(usize::MAX),
+            Measure::AveragePrecision => ratio(self.precision_sum(), relevant as f64),
+            Measure::Hit(k) => f64::from(u8::from(self.relevant_among(k) > 0)),
+        }
+    }
+
+    fn relevant_among(&self, k: usize) -> usize {
+        self.gains.iter().take(k).filter(|gain| **gain > 0).count()
+    }
+
+    fn reciprocal_rank(&self, k: usize) -> f64 {
+        let first = self.gains.iter().take(k).position(|gain| *gain > 0);
+        first.map_or(0.0, |rank| 1.0 / (rank + 1) as f64)
+    }
+
+    fn precision_sum(&self) -> f64 {
+        let ranks = self
+            .gains
+            .iter()
+            .enumerate()
+            .filter(|(_, gain)| **gain > 0)
+            .map(|(rank, _)| rank + 1);
+        ranks
+            .zip(1_u32..)
+            .map(|(rank, relevant)| f64::from(relevant) / rank as f64)
+            .sum()
+    }
+}
+
+fn discounted(gains: &[i64], k: usize) -> f64 {
+    let discount = |rank: usize| ((rank + 2) as f64).log2();
+    gains
+        .iter()
+        .take(k)
+        .enumerate()
+        .map(|(rank, &gain)| gain as f64 / discount(rank))
+        .sum()
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn judgments(pairs: &[(&str, i64)]) -> Judgments {
+        pairs.iter().map(|(id, gain)| ((*id).to_owned(), *gain)).collect()
+    }
+
+    fn check(order: &[&str], measure: Measure, expected: f64) {
+        let ranking = Ranking::of_order(
+            order.iter().copied(),
+            &judgments(&[("a", 2), ("b", 1), ("c", 0), ("d", -1)]),
+        );
+        let value = ranking.measure(measure);
+        assert!(
+            (value - expected).abs() < 1e-12,
+            "{measure} of {order:?}: {value}, expected {expected}"
+        );
+    }
+
+    #[test]
+    fn values_follow_the_definitions() {
+        let ideal = 2.0 + 1.0 / 3_f64.log2();
+        check(&["a", "b"], Measure::Ndcg(10), 1.0);
+        check(
+            &["x", "b", "d", "a"],
+            Measure::Ndcg(10),
+            (1.0 / 3_f64.log2() + 2.0 / 5_f64.log2()) / ideal,
+        );
+        check(
+            &["x", "b", "d", "a"],
+            Measure::Ndcg(3),
+            1.0 / 3_f64.log2() / ideal,
+        );
+        check(&["x", "b", "d", "a"], Measure::Recall(3), 0.5);
+        check(&["b"], Measure::Precision(4), 0.25);
+        check(&["x", "c", "a"], Measure::ReciprocalRank, 1.0 / 3.0);
+        check(&["x", "c", "a"], Measure::Mrr(2), 0.0);
+        check(
+            &["b", "x", "a"],
+            Measure::AveragePrecision,
+            (1.0 + 2.0 / 3.0) / 2.0,
+        );
+        check(&["x", "a"], Measure::Hit(1), 0.0);
+        check(&["x", "a"], Measure::Hit(2), 1.0);
+        check(&[], Measure::Ndcg(10), 0.0);
+    }
+
+    #[test]
+    fn ties_go_by_id_descending() {
+        let found = [("a", 1.0), ("b", 1.0 + 1e-12), ("c", 2.0)].map(|(id, score)| (id.to_owned(), score));
+        let ranking = Ranking::new(&found, &judgments(&[("a", 1), ("b", 2), ("c", 3)]));
+        assert_eq!(ranking.gains, [3, 2, 1]);
+    }
+
+    #[test]
+    fn every_judged_query_counts_and_no_other() {
+        let run = HashMap::from([
+            ("1".to_owned(), vec![("a".to_owned(), 1.0)]),
+            ("unjudged".to_owned(), vec![("a".to_owned(), 1.0)]),
+        ]);
+        let judged = judgments(&[("a", 1)]);
+        let all = HashMap::from([("1".to_owned(), judged.clone()), ("2".to_owned(), judged)]);
+        let evaluation = evaluate(&run, &all, &[Measure::Hit(1)]);
+        assert_eq!(evaluation.mean, [0.5]);
+        assert_eq!(evaluation.per_query["2"], [0.0]);
+        assert_eq!(evaluation.per_query.len(), 2);
+        assert_eq!(
+            super::evaluate(&run, &HashMap::new(), &REPORTED),
+            Evaluation::default()
+        );
+    }
+
+    #[test]
+    fn equals_trec_eval() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../../shared/data/irmetrics/cases.json"
+        );
+        let Ok(text) = std::fs::read_to_string(path) else {
+            eprintln!("skipped: trec_eval oracle, to enable put the ranking measures' cases.json at {path}");
+            return;
+        };
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for case in file["cases"].as_array().unwrap() {
+            let judged: Judgments = serde_json::from_value(case["qrels"].clone()).unwrap();
+            let found: HashMap<String, f64> = serde_json::from_value(case["run"].clone()).unwrap();
+            let ranking = Ranking::new(&found.into_iter().collect::<Vec<_>>(), &judged);
+            let mut compared = 0;
+            for (name, expected) in case["expected"].as_object().unwrap() {
+                let Some(measure) = named(name) else { continue };
+                let (value, expected) = (ranking.measure(measure), expected.as_f64().unwrap());
+                assert!(
+                    (value - expected).abs() < 1e-6,
+                    "{} {name}: {value}, expected {expected}",
+                    case["id"]
+                );
+                compared += 1;
+            }
+            assert_eq!(compared, 14, "{}", case["id"]);
+        }
+    }
+
+    /// trec_eval's name of a measure.
+    fn named(name: &str) -> Option<Measure> {
+        let (stem, cut) = name.rsplit_once('_').unwrap_or((name, ""));
+        match (stem, cut.parse()) {
+            ("ndcg_cut", Ok(k)) => Some(Measure::Ndcg(k)),
+            ("recall", Ok(k)) => Some(Measure::Recall(k)),
+            ("P", Ok(k)) => Some(Measure::Precision(k)),
+            ("mrr", Ok(k)) => Some(Measure::Mrr(k)),
+            _ if name == "map" => Some(Measure::AveragePrecision),
+            _ if name == "recip_rank" => Some(Measure::ReciprocalRank),
+            _ => None,
+        }
+    }
+}

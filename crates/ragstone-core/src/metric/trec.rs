@@ -1,0 +1,171 @@
+//! TREC's text formats: a run is `query Q0 document rank score tag` a line, judgments are `query 0 document gain`. BEIR's
+//! judgments, `query document gain` under a line of headings, are read too.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use thiserror::Error;
+
+use super::ranking::{Found, Judgments};
+
+/// Why a file is not a run or not judgments; lines count from 1.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum TrecError {
+    /// Another number of columns.
+    #[error("line {line} has {columns} columns, expected {expected}")]
+    Columns {
+        /// Where.
+        line: usize,
+        /// How many there are.
+        columns: usize,
+        /// What the format has.
+        expected: &'static str,
+    },
+    /// A score or gain that is no finite number.
+    #[error("line {line}: {value:?} is not a number")]
+    Number {
+        /// Where.
+        line: usize,
+        /// What stands there.
+        value: String,
+    },
+    /// A document that the query has already.
+    #[error("line {line}: document {document:?} occurs twice for query {query:?}")]
+    Repeated {
+        /// Where the second one is.
+        line: usize,
+        /// The query.
+        query: String,
+        /// The document.
+        document: String,
+    },
+}
+
+/// Reads a run. The rank column is ignored, as trec_eval does: scores decide. A sixth column may be missing.
+///
+/// # Errors
+/// [`TrecError`] names the first line that is wrong.
+pub fn parse_run(text: &str) -> Result<HashMap<String, Found>, TrecError> {
+    let mut scores: HashMap<String, HashMap<String, f64>> = HashMap::new();
+    for (line, columns) in lines(text) {
+        let ([query, _, document, _, score] | [query, _, document, _, score, _]) = columns[..] else {
+            return Err(TrecError::Columns {
+                line,
+                columns: columns.len(),
+                expected: "5 or 6",
+            });
+        };
+        let value = score.parse::<f64>().ok().filter(|value| value.is_finite());
+        let value = value.ok_or_else(|| TrecError::Number {
+            line,
+            value: score.to_owned(),
+        })?;
+        insert(&mut scores, line, (query, document), value)?;
+    }
+    Ok(scores
+        .into_iter()
+        .map(|(query, found)| (query, found.into_iter().collect()))
+        .collect())
+}
+
+/// Reads judgments.
+///
+/// # Errors
+/// [`TrecError`] names the first line that is wrong.
+pub fn parse_qrels(text: &str) -> Result<HashMap<String, Judgments>, TrecError> {
+    let mut judgments = HashMap::new();
+    for (line, columns) in lines(text) {
+        let ([query, _, document, gain] | [query, document, gain]) = columns[..] else {
+            return Err(TrecError::Columns {
+                line,
+                columns: columns.len(),
+                expected: "4 (TREC) or 3 (BEIR)",
+            });
+        };
+        if line == 1 && columns.len() == 3 && gain == "score" {
+            continue;
+        }
+        let gain = gain.parse().map_err(|_| TrecError::Number {
+            line,
+            value: gain.to_owned(),
+        })?;
+        insert(&mut judgments, line, (query, document), gain)?;
+    }
+    Ok(judgments)
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (usize, Vec<&str>)> {
+    let columns = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    (1..).zip(columns).filter(|(_, columns)| !columns.is_empty())
+}
+
+fn insert<T>(
+    table: &mut HashMap<String, HashMap<String, T>>,
+    line: usize,
+    (query, document): (&str, &str),
+    value: T,
+) -> Result<(), TrecError> {
+    match table
+        .entry(query.to_owned())
+        .or_default()
+        .entry(document.to_owned())
+    {
+        Entry::Vacant(entry) => {
+            entry.insert(value);
+            Ok(())
+        }
+        Entry::Occupied(_) => Err(TrecError::Repeated {
+            line,
+            query: query.to_owned(),
+            document: document.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn runs_are_read_by_query() {
+        let run = parse_run("q1 Q0 a 1 2.5 tag\n\nq2\tQ0\tb\t1\t-1e3\r\nq1 Q0 b 2 2 tag\n").unwrap();
+        assert_eq!(run["q2"], [("b".to_owned(), -1000.0)]);
+        assert_eq!(run["q1"].len(), 2);
+        assert!(parse_run("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn judgments_are_read_in_both_forms() {
+        let trec = parse_qrels("q1 0 a 2\nq1 0 b -1\n").unwrap();
+        let beir = parse_qrels("query-id\tcorpus-id\tscore\nq1\ta\t2\nq1\tb\t-1\n").unwrap();
+        assert_eq!(trec, beir);
+        assert_eq!((trec["q1"]["a"], trec["q1"]["b"]), (2, -1));
+    }
+
+    #[test]
+    fn wrong_lines_are_named() {
+        assert_eq!(
+            parse_run("q Q0 a 1").unwrap_err().to_string(),
+            "line 1 has 4 columns, expected 5 or 6"
+        );
+        assert_eq!(
+            parse_run("\nq Q0 a 1 NaN t").unwrap_err().to_string(),
+            "line 2: \"NaN\" is not a number"
+        );
+        assert_eq!(
+            parse_qrels("q 0 a x").unwrap_err(),
+            TrecError::Number {
+                line: 1,
+                value: "x".to_owned()
+            }
+        );
+        let twice = parse_run("q Q0 a 1 2 t\nq Q0 a 2 1 t").unwrap_err();
+        assert_eq!(
+            twice.to_string(),
+            "line 2: document \"a\" occurs twice for query \"q\""
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! Retrieval and answers by recipe: lexical scores, their fusion with cosines, late interaction, sentences to quote.
+//! Pure functions over text and numbers.
+//!
+//! Invariant: knows nothing about indexes, models or stores; equal input gives equal output in every process.
+
+pub mod analyzer;
+pub mod bm25;
+pub mod fusion;
+pub mod gate;
+pub mod late;
+pub mod near_duplicate;
+mod porter;
+pub mod sentence;
+mod stop_words;
+pub mod token_bits;
+
+#[cfg(test)]
+mod oracle;
