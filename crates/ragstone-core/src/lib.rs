@@ -1,4 +1,16 @@
-//! What Ragstone means: documents, access, splitting, ranking, citing, and the seams to everything outside.
+//! What Ragstone means: documents and who may read them, splitting, ranking, prompting, citing, and the stories of
+//! ingestion and answering.
+//!
+//! Invariant: nothing here knows HTTP, SQL, the environment, the clock or the file system; all of it is handed in
+//! through the traits of [`seam`].
 
+pub mod access;
+pub mod document;
+pub mod filter;
+pub mod id;
+pub mod ingest;
+pub mod library;
 pub mod metric;
 pub mod rank;
+pub mod seam;
+pub mod split;

@@ -110,7 +110,11 @@ impl Ingestor {
             pipeline: self.pipeline().fingerprint().to_owned(),
         };
         let job = JobId((self.new_id)());
-        let begun = self.stores.catalogue.begin(&principal.scope(), version, job, (self.clock)()).await;
+        let begun = self
+            .stores
+            .catalogue
+            .begin(&principal.scope(), version, job, (self.clock)())
+            .await;
         if !matches!(begun, Ok(Begun::Started(..))) {
             self.stores.blobs.delete(&incoming).await?;
         }
@@ -127,7 +131,10 @@ impl Ingestor {
         document: DocumentId,
     ) -> Result<Option<crate::document::Job>, CatalogueError> {
         let job = JobId((self.new_id)());
-        self.stores.catalogue.tombstone(&principal.scope(), document, job, (self.clock)()).await
+        self.stores
+            .catalogue
+            .tombstone(&principal.scope(), document, job, (self.clock)())
+            .await
     }
 
     /// Queues a version of the same bytes for the current pipeline; none if there is nothing to do.
@@ -138,7 +145,10 @@ impl Ingestor {
     ) -> Result<Option<Job>, CatalogueError> {
         let (job, pipeline) = (JobId((self.new_id)()), self.pipeline());
         let scope = principal.scope();
-        self.stores.catalogue.reingest(&scope, document, pipeline.fingerprint(), job, (self.clock)()).await
+        self.stores
+            .catalogue
+            .reingest(&scope, document, pipeline.fingerprint(), job, (self.clock)())
+            .await
     }
 
     async fn receive<E: std::fmt::Display>(
@@ -170,16 +180,23 @@ impl Ingestor {
         pin_mut!(bytes);
         let (mut hasher, mut size, mut part) = (blake3::Hasher::new(), 0_u64, Vec::new());
         while let Some(next) = bytes.next().await {
-            let next = next
-                .map_err(|error| AcceptError::Interrupted { name: name.into(), detail: error.to_string() })?;
+            let next = next.map_err(|error| AcceptError::Interrupted {
+                name: name.into(),
+                detail: error.to_string(),
+            })?;
             size += next.len() as u64;
             if size > self.settings.max_bytes {
-                return Err(AcceptError::TooLarge { name: name.into(), limit: self.settings.max_bytes });
+                return Err(AcceptError::TooLarge {
+                    name: name.into(),
+                    limit: self.settings.max_bytes,
+                });
             }
             hasher.update(&next);
             part.extend_from_slice(&next);
             if part.len() >= PART_BYTES {
-                upload.put_part(PutPayload::from(std::mem::take(&mut part))).await?;
+                upload
+                    .put_part(PutPayload::from(std::mem::take(&mut part)))
+                    .await?;
             }
         }
         upload.put_part(PutPayload::from(part)).await?;
@@ -191,12 +208,14 @@ fn check(upload: &Upload) -> Result<(), AcceptError> {
     let wrong = |what: String| Err(AcceptError::Invalid(what));
     let bad = |text: &str| text.chars().any(char::is_control);
     if upload.uri.is_empty() || upload.uri.len() > MAX_URI_BYTES || bad(&upload.uri) {
-        return wrong(format!("a uri has 1 to {MAX_URI_BYTES} bytes and no control characters"));
+        return wrong(format!(
+            "a uri has 1 to {MAX_URI_BYTES} bytes and no control characters"
+        ));
     }
     match &upload.title {
-        Some(title) if title.len() > MAX_TITLE_BYTES || bad(title) => {
-            wrong(format!("a title has at most {MAX_TITLE_BYTES} bytes and no control characters"))
-        }
+        Some(title) if title.len() > MAX_TITLE_BYTES || bad(title) => wrong(format!(
+            "a title has at most {MAX_TITLE_BYTES} bytes and no control characters"
+        )),
         _ => Ok(()),
     }
 }

@@ -28,7 +28,12 @@ impl Ingestor {
         title: &str,
         segments: &[Segment],
     ) -> Result<StatisticsDelta, Trouble> {
-        let version = Version { claim, pipeline, parsed, title };
+        let version = Version {
+            claim,
+            pipeline,
+            parsed,
+            title,
+        };
         let (mut counter, mut done, total) = (Counter::default(), 0, segments.len() as u64);
         self.note(&claim.lease, Stage::Embed, 0, total).await?;
         self.stores.index.ensure(&pipeline.index_spec()).await?;
@@ -57,7 +62,9 @@ impl Ingestor {
             bytes += segment.text.len();
             let numbered = Numbered { ordinal, segment };
             match batches.last_mut() {
-                Some(batch) if batch.len() < self.settings.batch_chunks && bytes <= self.settings.batch_bytes => {
+                Some(batch)
+                    if batch.len() < self.settings.batch_chunks && bytes <= self.settings.batch_bytes =>
+                {
                     batch.push(numbered);
                 }
                 _ => {
@@ -83,9 +90,16 @@ impl Version<'_> {
         let Some(embedder) = self.pipeline.embedder() else {
             return Ok(batch.iter().map(|_| None).collect());
         };
-        let texts: Vec<String> =
-            batch.iter().map(|numbered| format!("{}{}", self.prefix(), numbered.segment.text)).collect();
-        Ok(embedder.embed(&texts, TextKind::Passage).await?.into_iter().map(Some).collect())
+        let texts: Vec<String> = batch
+            .iter()
+            .map(|numbered| format!("{}{}", self.prefix(), numbered.segment.text))
+            .collect();
+        Ok(embedder
+            .embed(&texts, TextKind::Passage)
+            .await?
+            .into_iter()
+            .map(Some)
+            .collect())
     }
 
     /// The encoder sees a title that a caller gave; a file's name or own title is mostly noise to it.
@@ -99,8 +113,12 @@ impl Version<'_> {
     fn point(&self, numbered: &Numbered<'_>, embedding: Option<&Embedding>) -> Point {
         let (document, lease) = (&self.claim.document, &self.claim.lease);
         let segment = numbered.segment;
-        let id =
-            ChunkId::of(lease.document, &document.content_hash, self.pipeline.fingerprint(), numbered.ordinal);
+        let id = ChunkId::of(
+            lease.document,
+            &document.content_hash,
+            self.pipeline.fingerprint(),
+            numbered.ordinal,
+        );
         let chunk = Chunk {
             id,
             document_id: lease.document,
@@ -133,14 +151,25 @@ impl Version<'_> {
     /// The text of the page that holds `range`, and `range` within it.
     fn page_of(&self, range: &Range<usize>) -> (&str, Range<usize>) {
         let holds = |page: &Range<usize>| page.start <= range.start && range.end <= page.end;
-        let page = self.parsed.pages.iter().map(|span| &span.range).find(|page| holds(page));
+        let page = self
+            .parsed
+            .pages
+            .iter()
+            .map(|span| &span.range)
+            .find(|page| holds(page));
         let page = page.cloned().unwrap_or(0..self.parsed.text.len());
-        (&self.parsed.text[page.clone()], range.start - page.start..range.end - page.start)
+        (
+            &self.parsed.text[page.clone()],
+            range.start - page.start..range.end - page.start,
+        )
     }
 }
 
 fn reading_gate(embedder: Option<&dyn Embedder>, text: &str) -> f32 {
-    let end = text.char_indices().nth(GATE_CHARACTERS).map_or(text.len(), |(end, _)| end);
+    let end = text
+        .char_indices()
+        .nth(GATE_CHARACTERS)
+        .map_or(text.len(), |(end, _)| end);
     let head = &text[..end];
     let reading = match embedder {
         Some(embedder) => embedder.reads(head),
@@ -153,6 +182,10 @@ fn reading_gate(embedder: Option<&dyn Embedder>, text: &str) -> f32 {
 /// sentence of it.
 fn token_bits(tokens: &EmbeddedTokens, prefix: u32) -> Vec<u8> {
     let shift = |at: u32| at.saturating_sub(prefix);
-    let spans: Vec<Range<u32>> = tokens.spans.iter().map(|span| shift(span.start)..shift(span.end)).collect();
+    let spans: Vec<Range<u32>> = tokens
+        .spans
+        .iter()
+        .map(|span| shift(span.start)..shift(span.end))
+        .collect();
     TokenBits::new(&tokens.vectors, &spans, |n| keep_piece(&tokens.pieces[n])).to_bytes()
 }

@@ -39,8 +39,11 @@ impl Grants {
         if principal.role() == Role::Reader {
             return Err(GrantError::ReadOnly);
         }
-        let mut readers: ReaderSet =
-            self.readers.iter().map(|reader| reader.parse()).collect::<Result<_, _>>()?;
+        let mut readers: ReaderSet = self
+            .readers
+            .iter()
+            .map(|reader| reader.parse())
+            .collect::<Result<_, _>>()?;
         if let Some(id) = &self.department_id {
             readers.insert(department(id)?);
         }
@@ -52,7 +55,10 @@ impl Grants {
         }
         match readers.iter().find(|reader| !principal.may_grant(reader)) {
             Some(reader) => Err(GrantError::NotYours(reader.clone())),
-            None => Ok(Acl { tenant: principal.tenant().clone(), sets: vec![readers] }),
+            None => Ok(Acl {
+                tenant: principal.tenant().clone(),
+                sets: vec![readers],
+            }),
         }
     }
 }
@@ -75,7 +81,9 @@ mod tests {
                 readers: readers.iter().map(|&reader| reader.into()).collect(),
                 department_id: department.map(Into::into),
             };
-            let acl = grants.acl(&caller(role), &everyone).map_err(|error| error.to_string());
+            let acl = grants
+                .acl(&caller(role), &everyone)
+                .map_err(|error| error.to_string());
             match (acl, granted) {
                 (Ok(acl), Ok(names)) => {
                     let expected: ReaderSet = names.iter().map(|name| name.parse().unwrap()).collect();

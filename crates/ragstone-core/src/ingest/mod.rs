@@ -108,15 +108,28 @@ struct Trouble {
 
 impl Trouble {
     fn new(code: &str, detail: impl ToString, hint: &str, may_pass: bool) -> Self {
-        let error = JobError { code: code.into(), detail: detail.to_string(), hint: hint.into() };
-        Self { error, may_pass, stale: false }
+        let error = JobError {
+            code: code.into(),
+            detail: detail.to_string(),
+            hint: hint.into(),
+        };
+        Self {
+            error,
+            may_pass,
+            stale: false,
+        }
     }
 }
 
 impl From<CatalogueError> for Trouble {
     fn from(error: CatalogueError) -> Self {
         let stale = matches!(error, CatalogueError::Stale);
-        let trouble = Self::new("catalogue_unavailable", error, "it is tried again by itself", true);
+        let trouble = Self::new(
+            "catalogue_unavailable",
+            error,
+            "it is tried again by itself",
+            true,
+        );
         Self { stale, ..trouble }
     }
 }
@@ -135,9 +148,12 @@ impl From<IndexError> for Trouble {
 impl From<EmbedError> for Trouble {
     fn from(error: EmbedError) -> Self {
         match error {
-            EmbedError::Refused { .. } => {
-                Self::new("embedding_refused", error, "check the embedding model and its key", false)
-            }
+            EmbedError::Refused { .. } => Self::new(
+                "embedding_refused",
+                error,
+                "check the embedding model and its key",
+                false,
+            ),
             _ => Self::new("embedding_failed", error, "it is tried again by itself", true),
         }
     }
@@ -145,13 +161,23 @@ impl From<EmbedError> for Trouble {
 
 impl From<TextError> for Trouble {
     fn from(error: TextError) -> Self {
-        Self::new("blob_store_failed", error, "check the disk of the data directory", true)
+        Self::new(
+            "blob_store_failed",
+            error,
+            "check the disk of the data directory",
+            true,
+        )
     }
 }
 
 impl From<object_store::Error> for Trouble {
     fn from(error: object_store::Error) -> Self {
-        Self::new("blob_store_failed", error, "check the disk of the data directory", true)
+        Self::new(
+            "blob_store_failed",
+            error,
+            "check the disk of the data directory",
+            true,
+        )
     }
 }
 
@@ -164,22 +190,36 @@ impl Ingestor {
         clock: Clock,
         new_id: NewId,
     ) -> Self {
-        Self { stores, settings, pipeline: RwLock::new(Arc::new(pipeline)), clock, new_id }
+        Self {
+            stores,
+            settings,
+            pipeline: RwLock::new(Arc::new(pipeline)),
+            clock,
+            new_id,
+        }
     }
 
     /// The pipeline that makes new versions.
     pub fn pipeline(&self) -> Arc<Pipeline> {
-        self.pipeline.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.pipeline
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 
     /// Makes new versions by another pipeline from now on; running jobs end with theirs.
     pub fn set_pipeline(&self, pipeline: Pipeline) {
-        *self.pipeline.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(pipeline);
+        *self
+            .pipeline
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(pipeline);
     }
 
     /// Takes the next job, if one waits, and carries it out.
     pub async fn run_next(&self) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
-        let Some(claim) = self.stores.catalogue.claim((self.clock)()).await? else { return Ok(None) };
+        let Some(claim) = self.stores.catalogue.claim((self.clock)()).await? else {
+            return Ok(None);
+        };
         let outcome = self.run(&claim).await?;
         Ok(Some((claim.job.id, outcome)))
     }
@@ -189,7 +229,9 @@ impl Ingestor {
             JobKind::Ingest => self.ingest(claim).await,
             JobKind::Purge => self.purge(claim).await,
         };
-        let Err(trouble) = done else { return Ok(Outcome::Succeeded) };
+        let Err(trouble) = done else {
+            return Ok(Outcome::Succeeded);
+        };
         if trouble.stale {
             self.discard(claim).await;
             return Ok(Outcome::Stale);
@@ -256,16 +298,25 @@ impl Ingestor {
                     name: claim.name.clone(),
                     declared_media_type: claim.declared_media_type.clone(),
                 };
-                self.stores.parser.parse(blobs, &request).await.map_err(|failure| Trouble {
-                    error: failure.error,
-                    may_pass: failure.may_pass,
-                    stale: false,
-                })?
+                self.stores
+                    .parser
+                    .parse(blobs, &request)
+                    .await
+                    .map_err(|failure| Trouble {
+                        error: failure.error,
+                        may_pass: failure.may_pass,
+                        stale: false,
+                    })?
             }
         };
         if parsed.text.trim().is_empty() {
             let detail = format!("{} holds no text", claim.name);
-            return Err(Trouble::new("no_text", detail, "scanned pages need OCR before they are ingested", false));
+            return Err(Trouble::new(
+                "no_text",
+                detail,
+                "scanned pages need OCR before they are ingested",
+                false,
+            ));
         }
         let key = text_key(tenant, lease.document, lease.generation);
         text::write(blobs, &key, self.stores.parser.fingerprint(), &parsed).await?;
@@ -273,7 +324,9 @@ impl Ingestor {
     }
 
     async fn parsed_before(&self, claim: &Claim) -> Option<ParsedDocument> {
-        let Original::Stored(generation) = claim.original else { return None };
+        let Original::Stored(generation) = claim.original else {
+            return None;
+        };
         let key = text_key(&claim.document.acl.tenant, claim.lease.document, generation);
         let stored = StoredText::open(self.stores.blobs.as_ref(), key).await.ok()?;
         match stored.parser() == self.stores.parser.fingerprint() {
@@ -285,7 +338,10 @@ impl Ingestor {
     /// Points visible, then one row flips, then everything older goes.
     async fn publish(&self, claim: &Claim, version: PublishedVersion) -> Result<(), Trouble> {
         let (lease, now) = (&claim.lease, (self.clock)());
-        self.stores.index.publish(lease.document, lease.generation).await?;
+        self.stores
+            .index
+            .publish(lease.document, lease.generation)
+            .await?;
         let flipped = self.stores.catalogue.publish(lease, version, now).await?;
         if flipped.acl_revision != claim.document.acl_revision {
             self.refresh_access(claim).await;
@@ -298,7 +354,11 @@ impl Ingestor {
 
     async fn note(&self, lease: &Lease, stage: Stage, done: u64, total: u64) -> Result<(), Trouble> {
         let progress = Progress { stage, done, total };
-        Ok(self.stores.catalogue.progress(lease, progress, (self.clock)()).await?)
+        Ok(self
+            .stores
+            .catalogue
+            .progress(lease, progress, (self.clock)())
+            .await?)
     }
 
     /// Ends a job for good, or puts it back with a longer wait each time.
@@ -306,7 +366,9 @@ impl Ingestor {
         let (catalogue, error, now) = (&self.stores.catalogue, trouble.error.clone(), (self.clock)());
         if trouble.may_pass && claim.lease.attempt < self.settings.max_attempts {
             let not_before = now + self.wait(claim.lease.attempt);
-            catalogue.retry(&claim.lease, error.clone(), not_before, now).await?;
+            catalogue
+                .retry(&claim.lease, error.clone(), not_before, now)
+                .await?;
             return Ok(Outcome::Retried(error));
         }
         catalogue.fail(&claim.lease, error.clone(), now).await?;
@@ -316,7 +378,10 @@ impl Ingestor {
 
     /// Exponential with full jitter above half: between a half and the whole of base * 2^(attempt - 1).
     fn wait(&self, attempt: u32) -> Duration {
-        let doubled = self.settings.retry_base.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+        let doubled = self
+            .settings
+            .retry_base
+            .saturating_mul(1 << attempt.saturating_sub(1).min(16));
         let whole = doubled.min(self.settings.retry_cap);
         let jitter = f64::from((self.new_id)().as_u128() as u16) / f64::from(u16::MAX);
         whole.mul_f64(0.5 + 0.5 * jitter)
@@ -325,7 +390,13 @@ impl Ingestor {
 
 /// The caller's title, else the file's own, else its name without the extension.
 fn title(claim: &Claim, parsed: &ParsedDocument) -> String {
-    let stem = || claim.name.rsplit_once('.').map_or(claim.name.as_str(), |(stem, _)| stem).to_owned();
+    let stem = || {
+        claim
+            .name
+            .rsplit_once('.')
+            .map_or(claim.name.as_str(), |(stem, _)| stem)
+            .to_owned()
+    };
     let own = parsed.title.clone().filter(|title| !title.trim().is_empty());
     claim.given_title.clone().or(own).unwrap_or_else(stem)
 }

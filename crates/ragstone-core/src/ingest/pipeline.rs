@@ -25,10 +25,20 @@ impl Pipeline {
         embedder: Option<Arc<dyn Embedder>>,
     ) -> Self {
         let embedded = embedder.as_ref().map(|embedder| embedder.fingerprint().digest());
-        let parts =
-            [parser, &split.fingerprint(), &format!("{structured:?}"), embedded.as_deref().unwrap_or("none"), LEXICAL_NAME];
+        let parts = [
+            parser,
+            &split.fingerprint(),
+            &format!("{structured:?}"),
+            embedded.as_deref().unwrap_or("none"),
+            LEXICAL_NAME,
+        ];
         let fingerprint = blake3::hash(parts.join("\n").as_bytes()).to_hex()[..16].to_owned();
-        Self { split, structured, embedder, fingerprint }
+        Self {
+            split,
+            structured,
+            embedder,
+            fingerprint,
+        }
     }
 
     /// Names the pipeline; part of every chunk id.
@@ -57,6 +67,9 @@ impl Pipeline {
             "text/markdown" | "text/html" | "application/xhtml+xml" => self.structured,
             _ => SplitStrategy::Recursive,
         };
-        SplitSettings { strategy, ..self.split.clone() }
+        SplitSettings {
+            strategy,
+            ..self.split.clone()
+        }
     }
 }

@@ -28,7 +28,8 @@ impl Ingestor {
                 self.stores.index.delete(document, generation).await?;
             }
         }
-        self.remove_blobs(claim, |generation| generation < lease.generation).await
+        self.remove_blobs(claim, |generation| generation < lease.generation)
+            .await
     }
 
     /// Removes what this attempt wrote; best effort, the sweep finds the rest.
@@ -45,7 +46,11 @@ impl Ingestor {
         let blobs: &dyn ObjectStore = self.stores.blobs.as_ref();
         let found: Vec<_> = blobs.list(Some(&prefix)).try_collect().await?;
         for blob in found {
-            let generation = blob.location.parts().nth(2).and_then(|part| part.as_ref().parse().ok());
+            let generation = blob
+                .location
+                .parts()
+                .nth(2)
+                .and_then(|part| part.as_ref().parse().ok());
             if generation.is_some_and(|number| old(Generation(number))) {
                 blobs.delete(&blob.location).await?;
             }
@@ -68,11 +73,20 @@ impl Ingestor {
     /// Gives the points of the published version the document's readers and fields. A revocation holds without it (admission
     /// asks the catalogue); a grant is found once this is done.
     pub(super) async fn spread_access(&self, document: &Document) {
-        let Some(generation) = document.published else { return };
+        let Some(generation) = document.published else {
+            return;
+        };
         let fields = document.filter_fields();
         let index = &self.stores.index;
-        let spread =
-            index.set_access(document.id, generation, &document.acl, document.acl_revision, &fields).await;
+        let spread = index
+            .set_access(
+                document.id,
+                generation,
+                &document.acl,
+                document.acl_revision,
+                &fields,
+            )
+            .await;
         if let Err(error) = spread {
             tracing::warn!(document = %document.id, %error, "readers not spread yet");
         }

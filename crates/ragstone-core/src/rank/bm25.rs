@@ -6,6 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::analyzer::{analyze, bigrams};
 
 /// Saturation of term frequencies.
@@ -26,7 +28,8 @@ const BIGRAM_DF: u64 = 1;
 const LEAST_UPPER_BOUND: f64 = 1e-9;
 
 /// A term in every index: the first four bytes of BLAKE3 of its UTF-8 form, big endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct TermId(pub u32);
 
 impl TermId {

@@ -97,7 +97,8 @@ pub fn gate(query_gate: f64, document_gates: &[f64]) -> f64 {
     query_gate * document_gates.iter().sum::<f64>() / document_gates.len() as f64
 }
 
-fn latin_share(text: &str) -> f64 {
+/// Latin characters per letter, 0 to 1: the part of a reading that needs no tokenizer.
+pub fn latin_share(text: &str) -> f64 {
     if text.is_ascii() {
         return if text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
             1.0
