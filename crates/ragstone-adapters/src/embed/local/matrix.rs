@@ -1,0 +1,358 @@
+//! Matrix products: weights packed once into panels, register tiles, and what is done to each tile on its way out.
+//!
+//! All row strides are multiples of [`PADDING`](super::simd::PADDING) and the padding holds zeros, so no kernel
+//! knows about odd sizes.
+
+use super::activation::gelu;
+use super::simd::{Bf16, Kernel, Level, MOST_TILE_ROWS, PADDING, Simd};
+
+/// `size` rounded up to whole pairs of vectors.
+pub(super) fn padded(size: usize) -> usize {
+    size.next_multiple_of(PADDING)
+}
+
+/// What the inputs of a matrix product are made of.
+pub(super) trait Element: Copy + Default + Send + Sync + std::fmt::Debug + 'static {
+    /// How many consecutive inputs one multiplication takes.
+    const DEPTH: usize;
+
+    /// The nearest element.
+    fn nearest(value: f32) -> Self;
+
+    /// Writes a vector, rounded to elements.
+    ///
+    /// # Safety
+    /// `to` is writable for `S::LANES` elements.
+    unsafe fn store<S: Simd>(simd: S, to: *mut Self, values: S::Floats);
+
+    /// The product of `R` rows of `a` with a panel of two vectors of columns.
+    ///
+    /// # Safety
+    /// `a` has `R` rows of `depth` elements at `stride`; `panel` has `depth * 2 * S::LANES` elements; `depth` is a
+    /// multiple of `DEPTH`.
+    unsafe fn tile<S: Simd, const R: usize>(
+        simd: S,
+        a: *const Self,
+        stride: usize,
+        panel: *const Self,
+        depth: usize,
+    ) -> [[S::Floats; 2]; R];
+}
+
+impl Element for f32 {
+    const DEPTH: usize = 1;
+
+    fn nearest(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd>(simd: S, to: *mut f32, values: S::Floats) {
+        // SAFETY: as the caller promises.
+        unsafe { simd.store(to, values) }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const R: usize>(
+        simd: S,
+        a: *const f32,
+        stride: usize,
+        panel: *const f32,
+        depth: usize,
+    ) -> [[S::Floats; 2]; R] {
+        let mut sums = [[simd.splat(0.0); 2]; R];
+        for step in 0..depth {
+            // SAFETY: `step < depth` and `row < R`: inside what the caller promises.
+            unsafe {
+                let left = simd.load(panel.add(step * 2 * S::LANES));
+                let right = simd.load(panel.add(step * 2 * S::LANES + S::LANES));
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    let value = simd.splat(*a.add(row * stride + step));
+                    sum[0] = simd.mul_add(value, left, sum[0]);
+                    sum[1] = simd.mul_add(value, right, sum[1]);
+                }
+            }
+        }
+        sums
+    }
+}
+
+impl Element for Bf16 {
+    const DEPTH: usize = 2;
+
+    fn nearest(value: f32) -> Self {
+        Self::nearest(value)
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd>(simd: S, to: *mut Bf16, values: S::Floats) {
+        // SAFETY: as the caller promises.
+        unsafe { simd.store_bf16(to, values) }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const R: usize>(
+        simd: S,
+        a: *const Bf16,
+        stride: usize,
+        panel: *const Bf16,
+        depth: usize,
+    ) -> [[S::Floats; 2]; R] {
+        let mut sums = [[simd.splat(0.0); 2]; R];
+        for step in (0..depth).step_by(2) {
+            // SAFETY: `step + 1 < depth` as `depth` is even, and `row < R`: inside what the caller promises.
+            unsafe {
+                let left = simd.load_pairs(panel.add(step * 2 * S::LANES));
+                let right = simd.load_pairs(panel.add(step * 2 * S::LANES + 2 * S::LANES));
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    let pair = simd.splat_pair(a.add(row * stride + step));
+                    sum[0] = simd.dot_pairs(pair, left, sum[0]);
+                    sum[1] = simd.dot_pairs(pair, right, sum[1]);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Writes the product of `rows` rows with a panel into `out`, `PADDING` floats a row.
+///
+/// # Safety
+/// As [`Element::tile`] for `rows` rows, and `rows <= S::TILE_ROWS`.
+#[inline(always)]
+pub(super) unsafe fn tile_into<S: Simd, E: Element>(
+    simd: S,
+    (a, stride): (*const E, usize),
+    panel: *const E,
+    depth: usize,
+    out: &mut Tile,
+    rows: usize,
+) {
+    macro_rules! by_rows {
+        ($($count:literal)*) => {
+            match rows {
+                $($count if S::TILE_ROWS >= $count => {
+                    // SAFETY: passed on; a row of `out` holds two vectors.
+                    unsafe {
+                        let sums = E::tile::<S, $count>(simd, a, stride, panel, depth);
+                        for (row, [left, right]) in out.iter_mut().zip(sums) {
+                            simd.store(row.as_mut_ptr(), left);
+                            simd.store(row.as_mut_ptr().add(S::LANES), right);
+                        }
+                    }
+                })*
+                _ => debug_assert_eq!(rows, 0, "more rows than registers"),
+            }
+        };
+    }
+    by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
+}
+
+/// A register tile on its way out.
+pub(super) type Tile = [[f32; PADDING]; MOST_TILE_ROWS];
+
+/// Cuts `rows` into tiles of nearly equal height, none above `most`: `(first row, rows)`.
+#[inline(always)]
+pub(super) fn tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = rows.div_ceil(most).max(1);
+    (0..count).map(move |tile| {
+        (
+            tile * rows / count,
+            (tile + 1) * rows / count - tile * rows / count,
+        )
+    })
+}
+
+/// A linear layer, packed for one level: panels of two vectors of outputs, each with all inputs.
+#[derive(Debug)]
+pub(super) struct Linear<E> {
+    panels: Vec<E>,
+    bias: Vec<f32>,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl<E: Element> Linear<E> {
+    /// Packs `weight` (a row of `inputs` values for each output) and `bias`; `panel_columns` is the level's.
+    pub fn pack(weight: &[f32], bias: &[f32], inputs: usize, panel_columns: usize) -> Self {
+        let outputs = bias.len();
+        let (depth, width) = (padded(inputs), padded(outputs));
+        let mut panels = vec![E::default(); depth * width];
+        for (output, row) in weight.chunks_exact(inputs).enumerate() {
+            let panel = &mut panels[output / panel_columns * panel_columns * depth..];
+            for (input, &value) in row.iter().enumerate() {
+                let group = input / E::DEPTH * panel_columns + output % panel_columns;
+                panel[group * E::DEPTH + input % E::DEPTH] = E::nearest(value);
+            }
+        }
+        let mut padded_bias = bias.to_vec();
+        padded_bias.resize(width, 0.0);
+        Self {
+            panels,
+            bias: padded_bias,
+            inputs: depth,
+            outputs: width,
+        }
+    }
+
+    /// Outputs with their padding: the row stride of what comes out.
+    pub fn width(&self) -> usize {
+        self.outputs
+    }
+
+    /// Multiplies `rows` rows of `input` and hands the result to `finish`.
+    pub fn apply(&self, level: Level, input: &[E], rows: usize, finish: Finish<'_, E>) {
+        assert!(
+            input.len() >= rows * self.inputs,
+            "input is shorter than its rows"
+        );
+        assert!(
+            finish.len() >= rows * self.outputs,
+            "output is shorter than its rows"
+        );
+        level.run(Multiply {
+            linear: self,
+            input,
+            rows,
+            finish,
+        });
+    }
+}
+
+/// What becomes of a product plus bias.
+pub(super) enum Finish<'a, E> {
+    /// It is stored.
+    Store(&'a mut [f32]),
+    /// It is added to what is there (a residual connection).
+    Add(&'a mut [f32]),
+    /// Its GELU is stored as the next product's input.
+    Gelu(&'a mut [E]),
+}
+
+impl<E: Element> Finish<'_, E> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Store(out) | Self::Add(out) => out.len(),
+            Self::Gelu(out) => out.len(),
+        }
+    }
+
+    /// # Safety
+    /// The `S::LANES` elements at `at` lie inside the output.
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&mut self, simd: S, at: usize, value: S::Floats) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            match self {
+                Self::Store(out) => simd.store(out.as_mut_ptr().add(at), value),
+                Self::Add(out) => {
+                    let to = out.as_mut_ptr().add(at);
+                    simd.store(to, simd.add(simd.load(to), value));
+                }
+                Self::Gelu(out) => E::store(simd, out.as_mut_ptr().add(at), gelu(simd, value)),
+            }
+        }
+    }
+}
+
+struct Multiply<'a, E> {
+    linear: &'a Linear<E>,
+    input: &'a [E],
+    rows: usize,
+    finish: Finish<'a, E>,
+}
+
+impl<E: Element> Kernel for Multiply<'_, E> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let Linear {
+            panels,
+            bias,
+            inputs,
+            outputs,
+        } = self.linear;
+        let columns = 2 * S::LANES;
+        let mut tile: Tile = [[0.0; PADDING]; MOST_TILE_ROWS];
+        for (index, panel) in panels.chunks_exact(columns * inputs).enumerate() {
+            let column = index * columns;
+            for (first, rows) in tiles(self.rows, S::TILE_ROWS) {
+                // SAFETY: `apply` checked that input and output hold `self.rows` rows; a panel holds all inputs;
+                // `column + 2 * LANES <= outputs`, the length of the bias.
+                unsafe {
+                    let a = self.input.as_ptr().add(first * inputs);
+                    tile_into(simd, (a, *inputs), panel.as_ptr(), *inputs, &mut tile, rows);
+                    for (row, values) in tile.iter().take(rows).enumerate() {
+                        for half in [0, S::LANES] {
+                            let bias = simd.load(bias.as_ptr().add(column + half));
+                            let value = simd.add(simd.load(values.as_ptr().add(half)), bias);
+                            self.finish
+                                .put(simd, (first + row) * outputs + column + half, value);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embed::local::testing::{Noise, assert_close};
+
+    fn reference(input: &[f32], weight: &[f32], bias: &[f32], inputs: usize) -> Vec<f32> {
+        let row = |x: &[f32]| -> Vec<f32> {
+            let dot = |w: &[f32]| x.iter().zip(w).map(|(a, b)| a * b).sum::<f32>();
+            weight.chunks(inputs).zip(bias).map(|(w, b)| dot(w) + b).collect()
+        };
+        input.chunks(inputs).flat_map(row).collect()
+    }
+
+    fn check<E: Element>(rows: usize, inputs: usize, outputs: usize, tolerance: f32) {
+        let mut noise = Noise::new(rows as u64);
+        let (input, weight, bias) = (
+            noise.take(rows * inputs),
+            noise.take(outputs * inputs),
+            noise.take(outputs),
+        );
+        let expected = reference(&input, &weight, &bias, inputs);
+        for level in Level::available() {
+            let linear = Linear::<E>::pack(&weight, &bias, inputs, level.panel_columns());
+            let mut elements = vec![E::default(); rows * padded(inputs)];
+            for (to, from) in elements.chunks_mut(padded(inputs)).zip(input.chunks(inputs)) {
+                to.iter_mut()
+                    .zip(from)
+                    .for_each(|(to, from)| *to = E::nearest(*from));
+            }
+            let mut out = vec![0.0; rows * linear.width()];
+            linear.apply(level, &elements, rows, Finish::Store(&mut out));
+            linear.apply(level, &elements, rows, Finish::Add(&mut out));
+            let got: Vec<f32> = out
+                .chunks(linear.width())
+                .flat_map(|row| &row[..outputs])
+                .map(|sum| sum / 2.0)
+                .collect();
+            assert_close(
+                &got,
+                &expected,
+                tolerance,
+                &format!("{level:?} {rows}x{inputs}x{outputs}"),
+            );
+        }
+    }
+
+    #[test]
+    fn every_level_multiplies_as_the_textbook_does() {
+        for (rows, inputs, outputs) in [(1, 32, 32), (7, 40, 33), (13, 96, 70), (25, 384, 64)] {
+            check::<f32>(rows, inputs, outputs, 1e-4);
+            check::<Bf16>(rows, inputs, outputs, 0.02 * (inputs as f32).sqrt());
+        }
+    }
+
+    #[test]
+    fn tiles_cover_every_row_once_and_evenly() {
+        assert_eq!(tiles(14, 12).collect::<Vec<_>>(), [(0, 7), (7, 7)]);
+        assert_eq!(tiles(25, 12).collect::<Vec<_>>(), [(0, 8), (8, 8), (16, 9)]);
+        assert_eq!(tiles(12, 12).collect::<Vec<_>>(), [(0, 12)]);
+    }
+}

@@ -1,0 +1,151 @@
+//! AVX-512: sixteen lanes, thirty-two registers; with `BF16` also dot products of brain floats.
+
+use std::arch::x86_64::*;
+
+use super::{Bf16, Kernel, Simd};
+
+/// Proof that the CPU has AVX-512 F, and if `BF16` AVX-512 BF16 too.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Avx512<const BF16: bool>(());
+
+impl<const BF16: bool> Avx512<BF16> {
+    /// The proof, if this CPU has the instructions.
+    pub fn detect() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && (!BF16 || is_x86_feature_detected!("avx512bf16"));
+        has.then_some(Self(()))
+    }
+
+    /// Runs a kernel compiled for these instructions.
+    pub fn enter(self, kernel: impl Kernel) {
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        fn plain<const BF16: bool>(simd: Avx512<BF16>, kernel: impl Kernel) {
+            kernel.run(simd);
+        }
+        #[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
+        fn brain<const BF16: bool>(simd: Avx512<BF16>, kernel: impl Kernel) {
+            kernel.run(simd);
+        }
+        // SAFETY: `self` proves that the CPU has the features of the function that is entered.
+        unsafe {
+            if BF16 {
+                brain(self, kernel)
+            } else {
+                plain(self, kernel)
+            }
+        }
+    }
+}
+
+// SAFETY of every block below: `self` proves the instructions; pointers are as the trait's callers promise.
+#[expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one reason for all of them, given above"
+)]
+impl<const BF16: bool> Simd for Avx512<BF16> {
+    const LANES: usize = 16;
+    const TILE_ROWS: usize = 12;
+    type Floats = __m512;
+    type Pairs = __m512i;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn round(self, a: __m512) -> __m512 {
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    }
+
+    #[inline(always)]
+    fn scale(self, a: __m512, n: __m512) -> __m512 {
+        unsafe { _mm512_scalef_ps(a, n) }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: __m512) -> f32 {
+        unsafe { _mm512_reduce_add_ps(a) }
+    }
+
+    #[inline(always)]
+    fn greatest(self, a: __m512) -> f32 {
+        unsafe { _mm512_reduce_max_ps(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, a: __m512) {
+        unsafe { _mm512_storeu_ps(to, a) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut Bf16, a: __m512) {
+        unsafe {
+            let bits = _mm512_castps_si512(a);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, odd), _mm512_set1_epi32(0x7fff));
+            let upper = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded));
+            _mm256_storeu_si256(to.cast(), upper);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, from: *const Bf16) -> __m512i {
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_pair(self, from: *const Bf16) -> __m512i {
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, a: __m512i, b: __m512i, acc: __m512) -> __m512 {
+        if BF16 {
+            // `__m512bh` has no cast from integers; both are 64 bytes in which every bit pattern is a value.
+            return unsafe { _mm512_dpbf16_ps(acc, std::mem::transmute(a), std::mem::transmute(b)) };
+        }
+        let low = |pairs| unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)) };
+        let high = |pairs| unsafe {
+            _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32)))
+        };
+        self.mul_add(high(a), high(b), self.mul_add(low(a), low(b), acc))
+    }
+}
