@@ -1,1 +1,3 @@
-//! placeholder
+//! The outside world behind Ragstone's seams.
+
+pub mod parse;

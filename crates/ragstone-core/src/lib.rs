@@ -1,1 +1,3 @@
-//! placeholder
+//! What Ragstone means, without any input or output.
+
+pub mod document;
