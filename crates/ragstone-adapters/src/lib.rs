@@ -1,3 +1,4 @@
-//! placeholder
+//! The outside world behind Ragstone's seams.
 
 pub mod embed;
+pub mod parse;
