@@ -61,7 +61,6 @@ fn polynomial<S: Simd, const N: usize>(simd: S, x: S::Floats, coefficients: &[f3
 }
 
 /// Layer normalisation over rows of `size` values, stored at a padded stride.
-#[derive(Debug)]
 pub(super) struct LayerNorm {
     weight: Vec<f32>,
     bias: Vec<f32>,

@@ -10,7 +10,6 @@ use super::simd::Level;
 use super::tensors::Tensors;
 
 /// A model, packed for products of `E` at one level.
-#[derive(Debug)]
 pub(super) struct Encoder<E> {
     level: Level,
     hidden: usize,
@@ -22,7 +21,6 @@ pub(super) struct Encoder<E> {
     layers: Vec<Layer<E>>,
 }
 
-#[derive(Debug)]
 struct Layer<E> {
     /// Queries (already scaled), keys and values in one product.
     project: Linear<E>,

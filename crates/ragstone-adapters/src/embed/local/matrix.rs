@@ -164,7 +164,6 @@ pub(super) fn tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, us
 }
 
 /// A linear layer, packed for one level: panels of two vectors of outputs, each with all inputs.
-#[derive(Debug)]
 pub(super) struct Linear<E> {
     panels: Vec<E>,
     bias: Vec<f32>,

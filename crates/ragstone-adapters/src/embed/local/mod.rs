@@ -15,6 +15,8 @@ mod tensors;
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tiny;
 mod tokens;
 
 use std::ops::Range;
@@ -111,7 +113,6 @@ pub struct LocalTokens {
 }
 
 /// A loaded model. Calls from several threads do not wait for each other.
-#[derive(Debug)]
 pub struct LocalModel {
     tokens: Tokens,
     weights: Weights,
@@ -119,7 +120,6 @@ pub struct LocalModel {
     fingerprint: LocalFingerprint,
 }
 
-#[derive(Debug)]
 enum Weights {
     F32(Encoder<f32>),
     Bf16(Encoder<Bf16>),
@@ -260,6 +260,17 @@ impl LocalModel {
             }
         });
         LocalEmbedding { vector, tokens }
+    }
+}
+
+impl std::fmt::Debug for LocalModel {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("LocalModel")
+            .field("fingerprint", &self.fingerprint)
+            .field("precision", &self.precision())
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::embed::weights::{FetchOptions, Manifest, ensure_model};
+
 /// Reproducible numbers in -1..1 (a linear congruential generator with Knuth's MMIX constants).
 pub(super) struct Noise(u64);
 
@@ -56,10 +61,34 @@ pub(super) fn cosine(a: &[f32], b: &[f32]) -> f32 {
     (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()) as f32
 }
 
-/// The folder of all-MiniLM-L6-v2, or a line that says how to get it.
-pub(super) fn model_directory() -> Option<&'static std::path::Path> {
-    static FOUND: std::sync::OnceLock<Option<std::path::PathBuf>> = std::sync::OnceLock::new();
-    FOUND
-        .get_or_init(|| std::env::var_os("RAGSTONE_MODEL_DIR").map(Into::into))
-        .as_deref()
+/// The folder of all-MiniLM-L6-v2: `RAGSTONE_MODEL_DIR` (a model, or a folder of models) or the user's cache, filled by
+/// our own fetch where it is empty. `None`, after a line that says how to get it, if it cannot be had.
+pub(super) fn model_directory() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOUND.get_or_init(find_model).as_deref()
+}
+
+fn find_model() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache = || variable("XDG_CACHE_HOME").or(variable("HOME").map(|home| home.join(".cache")));
+    let models = variable("RAGSTONE_MODEL_DIR").or_else(|| Some(cache()?.join("ragstone/models")))?;
+    if models.join("modules.json").is_file() {
+        return Some(models);
+    }
+    let options = FetchOptions {
+        manifest: Manifest::all_minilm_l6_v2(),
+        models,
+        given: None,
+        hub: None,
+        python: Some("python3".into()),
+        offline: variable("RAGSTONE_OFFLINE").is_some_and(|value| value.as_os_str() == "1"),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let found = runtime.block_on(ensure_model(&options, &|_| {}));
+    found
+        .inspect_err(|error| eprintln!("skipped: tests with the real model, {error}"))
+        .ok()
 }

@@ -3,13 +3,12 @@
 use std::ops::Range;
 use std::path::Path;
 
-use tokenizers::{Encoding, Tokenizer, TruncationParams};
+use tokenizers::{Encoding, NormalizedString, Normalizer, Tokenizer, TruncationParams};
 
 use super::config::Architecture;
 use super::error::{ModelError, read};
 
 /// A tokenizer set up for one model.
-#[derive(Debug)]
 pub(super) struct Tokens {
     tokenizer: Tokenizer,
     pieces: Pieces,
@@ -39,16 +38,12 @@ impl Tokens {
             .with_truncation(Some(truncation))
             .map_err(|error| ModelError::malformed(&path, error))?;
         let pieces = Pieces::of(&tokenizer, shape.vocabulary, &path)?;
-        let tokens = Self { tokenizer, pieces };
-        if shape.lower_case && tokens.ids_of("CASE")? != tokens.ids_of("case")? {
+        if shape.lower_case && !lowers_case(&tokenizer) {
             let path = shape.folder.join("sentence_bert_config.json");
-            return Err(ModelError::unsupported(
-                &path,
-                "do_lower_case",
-                "true with a tokenizer that keeps case",
-            ));
+            let value = "true with a tokenizer that keeps case";
+            return Err(ModelError::unsupported(&path, "do_lower_case", value));
         }
-        Ok(tokens)
+        Ok(Self { tokenizer, pieces })
     }
 
     /// Tokenizes `prefix` and `text` as one; spans are those of `text`, tokens of the prefix have none.
@@ -80,6 +75,12 @@ impl Tokens {
     }
 }
 
+fn lowers_case(tokenizer: &Tokenizer) -> bool {
+    let mut text = NormalizedString::from("CASE");
+    let normalized = tokenizer.get_normalizer().map(|normalizer| normalizer.normalize(&mut text));
+    matches!(normalized, Some(Ok(()))) && text.get() == "case"
+}
+
 fn own_tokens(encoding: &Encoding, prefix: usize) -> Vec<(usize, Range<usize>)> {
     let special = encoding
         .get_special_tokens_mask()
@@ -93,7 +94,6 @@ fn own_tokens(encoding: &Encoding, prefix: usize) -> Vec<(usize, Range<usize>)> 
 }
 
 /// All pieces in one string: a tenth of the memory of as many strings.
-#[derive(Debug)]
 struct Pieces {
     text: String,
     ends: Vec<u32>,
