@@ -5,9 +5,12 @@
 //! through the traits of [`seam`].
 
 pub mod access;
+pub mod ask;
+pub mod cite;
 pub mod document;
 pub mod filter;
 pub mod id;
 pub mod library;
+pub mod prompt;
 pub mod rank;
 pub mod seam;
