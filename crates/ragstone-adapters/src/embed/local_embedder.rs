@@ -1,0 +1,166 @@
+//! The local model as an [`Embedder`]: two lanes of dedicated threads, so that no question waits behind passages.
+//!
+//! Invariant: both queues are bounded. Passages wait for a place; a question that finds none is told to come back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ragstone_core::rank::gate::{WordPieces, WordStatistics, word_statistics};
+use ragstone_core::rank::late::TokenVectors;
+use ragstone_core::seam::embedder::{EmbedError, EmbeddedTokens, Embedder, EmbedderFingerprint, Embedding, TextKind};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::local::{LocalEmbedding, LocalModel, ModelError, Pooling, Side};
+
+/// Batches of passages that wait.
+const WAITING_PASSAGES: usize = 16;
+/// Questions that wait.
+const WAITING_QUERIES: usize = 1024;
+/// When a question that found no place may come back.
+const QUERY_PAUSE: Duration = Duration::from_millis(250);
+/// What the vocabulary calls what it lacks.
+const UNKNOWN: &str = "[UNK]";
+/// Ids looked through for it; it stands among the first in every BERT vocabulary.
+const UNKNOWN_WITHIN: u32 = 4096;
+
+type Answer = Result<Vec<LocalEmbedding>, ModelError>;
+
+/// Texts on their way through a lane.
+struct Work {
+    texts: Vec<String>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// A model of this process.
+pub struct LocalEmbedder {
+    model: Arc<LocalModel>,
+    fingerprint: EmbedderFingerprint,
+    unknown: u32,
+    passages: mpsc::Sender<Work>,
+    queries: mpsc::Sender<Work>,
+}
+
+impl LocalEmbedder {
+    /// Starts the lanes of `model`: one thread for passages, which uses as many more as the model was loaded with, and
+    /// `query_threads` for questions. They end with the embedder.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(model: LocalModel, query_threads: usize) -> std::io::Result<Self> {
+        let model = Arc::new(model);
+        let unknown = (0..UNKNOWN_WITHIN).find(|id| model.piece(*id) == UNKNOWN);
+        Ok(Self {
+            fingerprint: fingerprint(&model),
+            unknown: unknown.unwrap_or(u32::MAX),
+            passages: lane("embed-passages", &model, Side::Passage, 1, WAITING_PASSAGES)?,
+            queries: lane("embed-questions", &model, Side::Query, query_threads.max(1), WAITING_QUERIES)?,
+            model,
+        })
+    }
+
+    fn embedding(&self, embedding: LocalEmbedding) -> Embedding {
+        let tokens = embedding.tokens.map(|tokens| EmbeddedTokens {
+            pieces: tokens.ids.iter().map(|id| self.model.piece(*id).to_owned()).collect(),
+            spans: tokens.spans.iter().map(|span| span.start as u32..span.end as u32).collect(),
+            vectors: TokenVectors::normalized(self.fingerprint.dimensions, tokens.rows),
+            ids: tokens.ids,
+        });
+        Embedding {
+            vector: embedding.vector,
+            tokens,
+        }
+    }
+}
+
+/// Threads that take turns at one queue.
+fn lane(
+    name: &str,
+    model: &Arc<LocalModel>,
+    side: Side,
+    threads: usize,
+    waiting: usize,
+) -> std::io::Result<mpsc::Sender<Work>> {
+    let (sender, receiver) = mpsc::channel::<Work>(waiting);
+    let receiver = Arc::new(Mutex::new(receiver));
+    for _ in 0..threads {
+        let (model, receiver) = (model.clone(), receiver.clone());
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+            while let Some(work) = next() {
+                if work.answer.is_closed() {
+                    continue;
+                }
+                let texts: Vec<&str> = work.texts.iter().map(String::as_str).collect();
+                // Whoever asked may have left meanwhile.
+                let _ = work.answer.send(model.embed(&texts, side, true));
+            }
+        })?;
+    }
+    Ok(sender)
+}
+
+fn fingerprint(model: &LocalModel) -> EmbedderFingerprint {
+    let own = model.fingerprint();
+    EmbedderFingerprint {
+        model: own.model.clone(),
+        // Where a text is cut off decides its vector as well.
+        revision: format!("{}-{}", own.revision, own.max_length),
+        dimensions: own.dimensions,
+        pooling: match own.pooling {
+            Pooling::Mean => "mean".into(),
+            Pooling::Cls => "cls".into(),
+        },
+        query_prefix: own.query_prefix.clone(),
+        passage_prefix: own.passage_prefix.clone(),
+    }
+}
+
+#[async_trait]
+impl Embedder for LocalEmbedder {
+    fn fingerprint(&self) -> &EmbedderFingerprint {
+        &self.fingerprint
+    }
+
+    async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ended = || EmbedError::Broken {
+            detail: "the model's thread ended".into(),
+        };
+        let (answer, answered) = oneshot::channel();
+        let texts = texts.to_vec();
+        let work = Work { texts, answer };
+        match kind {
+            TextKind::Passage => self.passages.send(work).await.map_err(|_| ended())?,
+            TextKind::Query => self.queries.try_send(work).map_err(|error| match error {
+                TrySendError::Full(_) => EmbedError::Busy {
+                    detail: format!("{WAITING_QUERIES} questions are waiting already"),
+                    after: Some(QUERY_PAUSE),
+                },
+                TrySendError::Closed(_) => ended(),
+            })?,
+        }
+        let embeddings = answered.await.map_err(|_| ended())?;
+        let embeddings = embeddings.map_err(|error| EmbedError::Refused {
+            detail: error.to_string(),
+        })?;
+        Ok(embeddings.into_iter().map(|embedding| self.embedding(embedding)).collect())
+    }
+
+    fn reads(&self, text: &str) -> Option<WordStatistics> {
+        Some(word_statistics(text, self))
+    }
+}
+
+impl WordPieces for LocalEmbedder {
+    fn pieces(&self, word: &str) -> Vec<u32> {
+        self.model.word_pieces(word).unwrap_or_default()
+    }
+
+    fn unknown(&self) -> u32 {
+        self.unknown
+    }
+}

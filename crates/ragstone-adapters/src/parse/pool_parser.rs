@@ -1,0 +1,105 @@
+//! The parser pool as a [`Parser`]: a blob becomes a file that the parser process may open.
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use object_store::{GetResult, GetResultPayload, ObjectStore, ObjectStoreExt};
+use ragstone_core::document::{JobError, ParsedDocument};
+use ragstone_core::seam::parser::{ParseFailure, ParseRequest, Parser};
+use tokio::io::AsyncWriteExt;
+
+use super::{ParseProblem, ParserPool};
+
+/// Names what the parsers make of equal bytes; raised with every change of their output, because chunk ids are
+/// derived from it.
+pub const PARSER_FINGERPRINT: &str = "parse-1";
+
+/// Parses stored files in child processes.
+#[derive(Debug)]
+pub struct PoolParser {
+    pool: ParserPool,
+}
+
+impl PoolParser {
+    /// A parser over `pool`.
+    pub fn new(pool: ParserPool) -> Self {
+        Self { pool }
+    }
+
+    /// The pool itself.
+    pub fn pool(&self) -> &ParserPool {
+        &self.pool
+    }
+}
+
+#[async_trait]
+impl Parser for PoolParser {
+    fn fingerprint(&self) -> &str {
+        PARSER_FINGERPRINT
+    }
+
+    async fn parse(&self, blobs: &dyn ObjectStore, request: &ParseRequest) -> Result<ParsedDocument, ParseFailure> {
+        let found = blobs.get(&request.blob).await.map_err(unreadable)?;
+        let declared = request.declared_media_type.as_deref();
+        let parsed = match &found.payload {
+            GetResultPayload::File(_, path) => self.pool.parse(path, &request.name, declared).await,
+            GetResultPayload::Stream(_) => {
+                let copy = copy(found).await?;
+                self.pool.parse(copy.path(), &request.name, declared).await
+            }
+        };
+        parsed.map_err(|error| failure(&error.problem, error.to_string()))
+    }
+}
+
+/// The bytes of a store without files of its own, in a file that ends with the handle.
+async fn copy(found: GetResult) -> Result<tempfile::NamedTempFile, ParseFailure> {
+    let copy = tempfile::NamedTempFile::new().map_err(unreadable)?;
+    let mut file = tokio::fs::File::from_std(copy.reopen().map_err(unreadable)?);
+    let mut bytes = found.into_stream();
+    while let Some(next) = bytes.next().await {
+        file.write_all(&next.map_err(unreadable)?).await.map_err(unreadable)?;
+    }
+    file.flush().await.map_err(unreadable)?;
+    Ok(copy)
+}
+
+fn unreadable(error: impl std::fmt::Display) -> ParseFailure {
+    ParseFailure {
+        error: JobError {
+            code: "blob_store_failed".into(),
+            detail: format!("the stored file cannot be read: {error}"),
+            hint: "check the disk of the data directory".into(),
+        },
+        may_pass: true,
+    }
+}
+
+fn failure(problem: &ParseProblem, detail: String) -> ParseFailure {
+    ParseFailure {
+        error: JobError {
+            code: problem.code().into(),
+            detail,
+            hint: hint(problem).into(),
+        },
+        may_pass: problem.may_retry(),
+    }
+}
+
+/// What its sender can do.
+fn hint(problem: &ParseProblem) -> &'static str {
+    match problem {
+        ParseProblem::Empty => "send the file again, it arrived without a byte",
+        ParseProblem::Encrypted => "remove the password, then send the file again",
+        ParseProblem::Damaged { .. } => "open it in its own program and save it again",
+        ParseProblem::NoText { .. } => "scanned pages need OCR before they are ingested",
+        ParseProblem::TooLarge { .. } => "split the file, or raise parse.max_bytes",
+        ParseProblem::TooManyPages { .. } => "split the file, or raise parse.max_pages",
+        ParseProblem::TooMuchText { .. } => "split the file, or raise parse.max_text_bytes",
+        ParseProblem::Unsupported { .. } => "PDF, Markdown, HTML and plain text are read",
+        ParseProblem::TimedOut { .. } => "split the file, or raise parse.cpu_seconds and parse.wall_seconds",
+        ParseProblem::OutOfMemory { .. } => "split the file, or raise parse.memory_bytes",
+        ParseProblem::Crashed { .. } => "open it in its own program and save it again",
+        ParseProblem::Unreadable { .. } => "check the disk of the data directory",
+        ParseProblem::NoWorker { .. } | ParseProblem::Busy { .. } => "it is tried again by itself",
+    }
+}

@@ -1,0 +1,130 @@
+//! `ask`: an answer, streaming in, with its citations.
+
+use anyhow::bail;
+use clap::Args;
+use futures::{Stream, StreamExt, pin_mut};
+use serde_json::{Value, json};
+
+use super::client::Door;
+use super::output::{Output, say};
+use super::search::Narrowing;
+use super::sse::Event;
+use super::{Context, Usage};
+use crate::wiring::ModelFetch;
+
+/// Answers a question from the documents
+#[derive(Debug, Args)]
+pub struct Ask {
+    /// The question
+    question: String,
+    #[command(flatten)]
+    narrowing: Narrowing,
+    /// Wishes for the answer, beside the rules
+    #[arg(long, value_name = "TEXT")]
+    instructions: Option<String>,
+    /// Another model than the configured one, from those allowed
+    #[arg(long)]
+    model: Option<String>,
+    /// The language of the answer [default: the question's own]
+    #[arg(long)]
+    language: Option<String>,
+    /// 0 to 2
+    #[arg(long)]
+    temperature: Option<f32>,
+}
+
+impl Ask {
+    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+        if self.question.trim().is_empty() {
+            return Err(Usage("the question is empty".into()).into());
+        }
+        let mut body = self.narrowing.body()?;
+        body["question"] = json!(self.question);
+        for (key, value) in [
+            ("instructions", json!(self.instructions)),
+            ("model", json!(self.model)),
+            ("language", json!(self.language)),
+            ("temperature", json!(self.temperature)),
+        ] {
+            if !value.is_null() {
+                body[key] = value;
+            }
+        }
+        let door = Door::open(&context.settings, ModelFetch::Foreground).await?;
+        let done = answer(&door, body, context.output).await;
+        door.close().await;
+        done
+    }
+}
+
+/// Asks and writes the answer as it comes, or the API's object.
+pub async fn answer(door: &Door, mut body: Value, output: Output) -> anyhow::Result<()> {
+    if output.json {
+        body["stream"] = json!(false);
+        let answer = door.json(axum::http::Method::POST, "/api/v1/ask", Some(&body)).await?;
+        return output.object(&answer);
+    }
+    body["stream"] = json!(true);
+    show(door.events("/api/v1/ask", &body).await?, output).await
+}
+
+/// Writes an answer's events for a person.
+async fn show(events: impl Stream<Item = anyhow::Result<Event>>, output: Output) -> anyhow::Result<()> {
+    pin_mut!(events);
+    let mut citations: Vec<Value> = Vec::new();
+    while let Some(event) = events.next().await {
+        let Event { name, data } = event?;
+        match name.as_str() {
+            "delta" => output.text(data["text"].as_str().unwrap_or_default())?,
+            "citation" => {
+                if !citations.iter().any(|known| known["n"] == data["n"]) {
+                    citations.push(data);
+                }
+            }
+            "failed" => {
+                output.line("")?;
+                bail!("{}", data["detail"].as_str().unwrap_or("the answer failed"));
+            }
+            "done" => {
+                output.line("")?;
+                show_citations(&citations, output)?;
+                show_notices(&data);
+                return Ok(());
+            }
+            _ => {}
+        }
+    }
+    bail!("the answer broke off before its end")
+}
+
+fn show_citations(citations: &[Value], output: Output) -> anyhow::Result<()> {
+    if !citations.is_empty() {
+        output.line("")?;
+    }
+    for citation in citations {
+        let place = place(citation);
+        let quote = citation["quote"].as_str().unwrap_or_default();
+        let quote = quote.split_whitespace().collect::<Vec<_>>().join(" ");
+        output.line(&format!("  [{}] {place}: “{quote}”", citation["n"]))?;
+    }
+    Ok(())
+}
+
+/// What a search or an answer wants its reader to know.
+pub fn show_notices(answer: &Value) {
+    for notice in answer["notices"].as_array().into_iter().flatten() {
+        say(&format!("note: {}", notice["detail"].as_str().unwrap_or_default()));
+    }
+}
+
+/// Title, page and section of a passage or citation.
+pub fn place(of: &Value) -> String {
+    let mut place = of["title"].as_str().or(of["uri"].as_str()).unwrap_or("untitled").to_owned();
+    if let Some(page) = of["page"].as_u64() {
+        place.push_str(&format!(", page {page}"));
+    }
+    if let Some(section) = of["section"].as_str().filter(|section| !section.is_empty()) {
+        place.push_str(&format!(", {section}"));
+    }
+    place
+}

@@ -1,0 +1,190 @@
+//! One protocol, three doors: this process's own router, the socket of the process that has the data directory, or a
+//! server's address.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, Response, StatusCode, header};
+use futures::Stream;
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tower::ServiceExt;
+
+use super::sse::{self, Event};
+use crate::config::Settings;
+use crate::wiring::{self, App, ModelFetch, Opened};
+
+/// Largest answer that is held in memory.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// How often a process that has the directory but does not listen yet is asked again, and how long between.
+const OPEN_TRIES: u32 = 50;
+const OPEN_WAIT: Duration = Duration::from_millis(100);
+
+/// The way to a library.
+pub enum Door {
+    /// This process has the data directory.
+    Here(Box<App>),
+    /// Another one has it and listens here.
+    Socket(PathBuf),
+    /// A server.
+    Address(SocketAddr),
+}
+
+/// An answer that is a refusal: problem+json, in words.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{detail}{}", if hint.is_empty() { String::new() } else { format!("; hint: {hint}") })]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// A stable word.
+    pub code: String,
+    /// What and which.
+    pub detail: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Door {
+    /// Opens the data directory, or the socket of the process that has it.
+    pub async fn open(settings: &Settings, fetch: ModelFetch) -> anyhow::Result<Self> {
+        let socket = wiring::socket(settings);
+        for _ in 0..OPEN_TRIES {
+            match wiring::open(settings, &fetch).await? {
+                Opened::Here(app) => return Ok(Self::Here(app)),
+                Opened::Elsewhere { .. } if listens(&socket).await => return Ok(Self::Socket(socket)),
+                Opened::Elsewhere { .. } => tokio::time::sleep(OPEN_WAIT).await,
+            }
+        }
+        bail!(
+            "another process has {} and does not answer at {}; hint: stop it",
+            settings.data.directory.display(),
+            socket.display()
+        )
+    }
+
+    /// Ends what this process runs for the door: jobs at work are finished or handed back.
+    pub async fn close(self) {
+        if let Self::Here(app) = self {
+            app.close().await;
+        }
+    }
+
+    /// Sends a request and gives the answer, whatever its status.
+    pub async fn send(&self, request: Request<Body>) -> anyhow::Result<Response<Body>> {
+        match self {
+            Self::Here(app) => oneshot(app.operator_router(), request).await,
+            Self::Socket(path) => {
+                let stream = UnixStream::connect(path)
+                    .await
+                    .with_context(|| format!("cannot reach {}", path.display()))?;
+                over(stream, request).await
+            }
+            Self::Address(address) => {
+                let stream = TcpStream::connect(address)
+                    .await
+                    .with_context(|| format!("cannot reach {address}"))?;
+                over(stream, request).await
+            }
+        }
+    }
+
+    /// GET, as JSON.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.json(Method::GET, path, None).await
+    }
+
+    /// A request with a JSON body, if any, answered by JSON; anything but 2xx is a [`Refusal`].
+    pub async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let response = self.accepted(request(method, path, body)?).await?;
+        read_json(response).await
+    }
+
+    /// A POST answered by events.
+    pub async fn events(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Event>> + use<>> {
+        let mut request = request(Method::POST, path, Some(body))?;
+        let accept = header::HeaderValue::from_static("text/event-stream");
+        request.headers_mut().insert(header::ACCEPT, accept);
+        Ok(sse::events(self.accepted(request).await?.into_body()))
+    }
+
+    /// Sends a request; anything but 2xx is a [`Refusal`].
+    pub async fn accepted(&self, request: Request<Body>) -> anyhow::Result<Response<Body>> {
+        let response = self.send(request).await?;
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(refusal(response).await.into()),
+        }
+    }
+}
+
+/// The answer's body as JSON.
+pub async fn read_json(response: Response<Body>) -> anyhow::Result<Value> {
+    let bytes = axum::body::to_bytes(response.into_body(), MAX_ANSWER_BYTES).await?;
+    match bytes.is_empty() {
+        true => Ok(Value::Null),
+        false => serde_json::from_slice(&bytes).context("the answer is not JSON"),
+    }
+}
+
+fn request(method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Request<Body>> {
+    let builder = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+    Ok(match body {
+        Some(body) => builder
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(serde_json::to_vec(body)?))?,
+        None => builder.body(Body::empty())?,
+    })
+}
+
+async fn refusal(response: Response<Body>) -> Refusal {
+    let status = response.status();
+    let problem = read_json(response).await.unwrap_or_default();
+    let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
+    let detail = match text("detail") {
+        detail if detail.is_empty() => format!("the server answered {status}"),
+        detail => detail,
+    };
+    Refusal {
+        status,
+        code: text("code"),
+        detail,
+        hint: text("hint"),
+    }
+}
+
+async fn oneshot(router: Router, request: Request<Body>) -> anyhow::Result<Response<Body>> {
+    match router.oneshot(request).await {
+        Ok(response) => Ok(response),
+        Err(never) => match never {},
+    }
+}
+
+/// One request over a connection of its own, which ends with the answer's body.
+async fn over<S>(stream: S, request: Request<Body>) -> anyhow::Result<Response<Body>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection broke");
+        }
+    });
+    let response = sender.send_request(request).await?;
+    Ok(response.map(|body| Body::new(body.map_err(axum::Error::new))))
+}
+
+async fn listens(socket: &Path) -> bool {
+    UnixStream::connect(socket).await.is_ok()
+}

@@ -1,0 +1,73 @@
+//! `index`: what it holds, and making it again.
+
+use axum::http::Method;
+use clap::Subcommand;
+
+use super::client::Door;
+use super::output::{Output, say};
+use super::progress::{bar, wait_for_job};
+use super::{Context, Partly};
+use crate::wiring::ModelFetch;
+
+/// What to do with the index
+#[derive(Debug, Subcommand)]
+pub enum Index {
+    /// Tell what the index holds
+    Status,
+    /// Make every document's points again from its stored text, with the embedder of the settings; nothing is fetched
+    /// or parsed
+    Rebuild {
+        /// Do not wait for the end
+        #[arg(long)]
+        no_wait: bool,
+    },
+}
+
+impl Index {
+    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+        let fetch = match self {
+            Self::Status => ModelFetch::Never,
+            Self::Rebuild { .. } => ModelFetch::Foreground,
+        };
+        let door = Door::open(&context.settings, fetch).await?;
+        let done = self.through(&door, context.output).await;
+        door.close().await;
+        done
+    }
+
+    async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
+        match self {
+            Self::Status => {
+                let status = door.get("/operator/v1/index").await?;
+                output.document(&status)
+            }
+            Self::Rebuild { no_wait } => rebuild(door, !no_wait, output).await,
+        }
+    }
+}
+
+async fn rebuild(door: &Door, wait: bool, output: Output) -> anyhow::Result<()> {
+    let begun = door.json(Method::POST, "/operator/v1/index/rebuild", None).await?;
+    let jobs: Vec<&str> = begun["jobs"].as_array().into_iter().flatten().filter_map(|id| id.as_str()).collect();
+    let mut failed = 0;
+    if wait {
+        let bar = bar(jobs.len() as u64, "{bar:30} {pos}/{len} documents");
+        for id in &jobs {
+            let job = wait_for_job(door, id, |_| {}).await?.unwrap_or_default();
+            if job["state"] == "failed" {
+                failed += 1;
+                say(&format!("failed: document {}: {}", job["document_id"], job["error"]["detail"]));
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+    }
+    match output.json {
+        true => output.object(&serde_json::json!({ "documents": jobs.len(), "failed": failed }))?,
+        false => say(&format!("{} documents, {failed} failed", jobs.len())),
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Partly.into()),
+    }
+}

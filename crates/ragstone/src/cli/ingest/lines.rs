@@ -1,0 +1,110 @@
+//! JSON lines: each a document as in POST.
+
+use std::path::Path;
+
+use anyhow::Context;
+use async_stream::stream;
+use axum::http::Method;
+use futures::Stream;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+
+use super::{Ingested, With, follow, refused};
+use crate::cli::client::Door;
+
+/// A line: its number from 1, and what it says.
+pub type Line = (usize, Result<Map<String, Value>, String>);
+
+/// The lines of a file, or of stdin for `-`; empty ones are left out.
+pub async fn read(path: &Path) -> anyhow::Result<impl Stream<Item = Line> + use<>> {
+    let reader: Box<dyn AsyncBufRead + Send + Unpin> = match path == Path::new("-") {
+        true => Box::new(BufReader::new(tokio::io::stdin())),
+        false => {
+            let file = tokio::fs::File::open(path).await;
+            Box::new(BufReader::new(file.with_context(|| format!("cannot read {}", path.display()))?))
+        }
+    };
+    Ok(stream! {
+        let mut lines = reader.lines();
+        for number in 1.. {
+            match lines.next_line().await {
+                Ok(Some(line)) if line.trim().is_empty() => {}
+                Ok(Some(line)) => {
+                    let document = serde_json::from_str(&line).map_err(|error| format!("not a JSON object: {error}"));
+                    yield (number, document);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    yield (number, Err(format!("cannot be read: {error}")));
+                    break;
+                }
+            }
+        }
+    })
+}
+
+/// Sends a line's document and, if `wait`, follows it to its end.
+pub async fn send(door: &Door, (number, document): Line, with: &With, wait: bool) -> anyhow::Result<Ingested> {
+    let document = match document {
+        Ok(document) => document,
+        Err(detail) => return Ok(Ingested::failed(format!("line {number}"), "bad_line", detail)),
+    };
+    let body = body(document, with);
+    let uri = body["uri"].as_str().map_or_else(|| format!("line {number}"), String::from);
+    match door.json(Method::POST, "/api/v1/documents", Some(&body)).await {
+        Ok(accepted) => follow(door, uri, accepted, wait).await,
+        Err(error) => refused(uri, error),
+    }
+}
+
+/// The line's document with what every document of the call gets. `_id` and `page` are kept as metadata, and `_id`
+/// names a document that has no `uri`.
+fn body(mut document: Map<String, Value>, with: &With) -> Value {
+    let id = document.remove("_id").map(|id| id.as_str().map_or_else(|| id.to_string(), String::from));
+    let page = document.remove("page");
+    let mut metadata = with.metadata.clone().unwrap_or_default();
+    if let Some(Value::Object(own)) = document.remove("metadata") {
+        metadata.extend(own);
+    }
+    metadata.extend(id.clone().map(|id| ("_id".to_owned(), json!(id))));
+    metadata.extend(page.map(|page| ("page".to_owned(), page)));
+    if let Some(id) = id {
+        document.entry("uri").or_insert(json!(id));
+    }
+    if !metadata.is_empty() {
+        document.insert("metadata".into(), metadata.into());
+    }
+    let mut default = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            document.entry(key).or_insert(value);
+        }
+    };
+    default("department_id", with.department.as_ref().map(|id| json!(id)));
+    default("readers", (!with.readers.is_empty()).then(|| json!(with.readers)));
+    default("collection", with.collection.as_ref().map(|name| json!(name)));
+    Value::Object(document)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_line_keeps_its_own_words() {
+        let with = With {
+            department: Some("hr".into()),
+            metadata: Some(Map::from_iter([("year".into(), json!(1)), ("a".into(), json!("b"))])),
+            ..With::default()
+        };
+        let check = |line: Value, expected: Value| assert_eq!(body(line.as_object().unwrap().clone(), &with), expected);
+        check(
+            json!({"_id": "7", "text": "t", "page": 3, "metadata": {"year": 2}}),
+            json!({"uri": "7", "text": "t", "department_id": "hr", "metadata": {"_id": "7", "page": 3, "year": 2, "a": "b"}}),
+        );
+        check(
+            json!({"uri": "u", "text": "t", "department_id": "it"}),
+            json!({"uri": "u", "text": "t", "department_id": "it", "metadata": {"year": 1, "a": "b"}}),
+        );
+    }
+}

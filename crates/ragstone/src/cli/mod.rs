@@ -1,0 +1,205 @@
+//! The command line: what may be said, and which exit code comes of it.
+//!
+//! Invariant: stdout carries data only. Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+
+mod ask;
+mod client;
+mod doctor;
+mod document;
+mod index;
+mod ingest;
+mod inspect;
+mod job;
+mod model;
+mod output;
+mod progress;
+mod quickstart;
+mod search;
+mod serve;
+mod sse;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{Flags, Settings, SettingsError};
+use crate::telemetry;
+use output::{Output, is_closed_pipe, say};
+
+/// The program's version, with its commit and features.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("RAGSTONE_COMMIT"),
+    "; features: pdf, local-embedder, openai, sqlite)"
+);
+/// What a shell expects of an interrupted program.
+const INTERRUPTED: u8 = 130;
+
+/// Ask questions of your own documents: ingest them, search them, get answers that quote the page.
+///
+/// Without any setting everything runs on this machine and no key is needed. Data goes to stdout, everything else to
+/// stderr. Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "ragstone", version = VERSION, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Global {
+    /// The data directory [default: .ragstone/data; RAGSTONE_DATA]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// The settings file [default: ragstone.toml, if it is there; RAGSTONE_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What is logged to stderr: error, warn, info, debug, trace [default: info for servers, warn else; RAGSTONE_LOG]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    /// Write JSON: one object, or a line for each item of a list
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show it working: ingest the sample documents, serve, and ask a question of them
+    Quickstart(quickstart::Quickstart),
+    /// Serve the API, and carry out ingestion in the background
+    Serve(serve::Serve),
+    /// Take in files, folders and globs, or documents as JSON lines
+    Ingest(ingest::Ingest),
+    /// Answer a question from the documents, each sentence with the passage that supports it
+    Ask(ask::Ask),
+    /// Find the passages that fit best
+    Search(search::Search),
+    /// See what a step makes of an input; nothing is stored
+    #[command(subcommand)]
+    Inspect(inspect::Inspect),
+    /// List, show and delete documents
+    #[command(subcommand)]
+    Document(document::Document),
+    /// List, show and cancel background work
+    #[command(subcommand)]
+    Job(job::Job),
+    /// Fetch the embedding model ahead, or see where it is
+    #[command(subcommand)]
+    Model(model::Model),
+    /// See what the index holds, or make it again
+    #[command(subcommand)]
+    Index(index::Index),
+    /// Tell what will run, what is missing, and where text goes
+    Doctor(doctor::Doctor),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Wrong use: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Done, but not all of it worked; everything is said already.
+#[derive(Debug, thiserror::Error)]
+#[error("some of it failed")]
+struct Partly;
+
+/// What every command stands on.
+struct Context {
+    settings: Settings,
+    output: Output,
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.is::<Partly>() {
+                say(&format!("error: {error:#}"));
+            }
+            let wrong_use = error.is::<Usage>() || error.is::<SettingsError>();
+            ExitCode::from(if wrong_use { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if let Command::Completions { shell } = arguments.command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Arguments::command(), "ragstone", &mut script);
+        Output { json: false }.text(&String::from_utf8_lossy(&script))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = Settings::load(flags(&arguments))?;
+    let serves = matches!(arguments.command, Command::Serve(_));
+    telemetry::start(&settings.telemetry, serves || arguments.global.log.is_some())?;
+    let output = Output {
+        json: arguments.global.json,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(interruptible(arguments.command, Context { settings, output }));
+    runtime.shutdown_background();
+    done
+}
+
+/// Servers end by themselves when they are told to; everything else is left where it stands.
+async fn interruptible(command: Command, context: Context) -> anyhow::Result<ExitCode> {
+    if matches!(command, Command::Serve(_) | Command::Quickstart(_)) {
+        return dispatch(command, context).await.map(|()| ExitCode::SUCCESS);
+    }
+    tokio::select! {
+        done = dispatch(command, context) => done.map(|()| ExitCode::SUCCESS),
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+    }
+}
+
+async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
+    match command {
+        Command::Quickstart(command) => command.run(context).await,
+        Command::Serve(command) => command.run(context).await,
+        Command::Ingest(command) => command.run(context).await,
+        Command::Ask(command) => command.run(context).await,
+        Command::Search(command) => command.run(context).await,
+        Command::Inspect(command) => command.run(context).await,
+        Command::Document(command) => command.run(context).await,
+        Command::Job(command) => command.run(context).await,
+        Command::Model(command) => command.run(context).await,
+        Command::Index(command) => command.run(context).await,
+        Command::Doctor(command) => command.run(context).await,
+        Command::Completions { .. } => Ok(()),
+    }
+}
+
+fn flags(arguments: &Arguments) -> Flags {
+    let global = &arguments.global;
+    let mut values = Vec::new();
+    let mut set = |flag: &str, key: &str, value: String| values.push((flag.into(), key.into(), value));
+    if let Command::Quickstart(_) = arguments.command {
+        set("quickstart", "data.directory", quickstart::DATA.into());
+    }
+    if let Some(data) = &global.data {
+        set("--data", "data.directory", data.display().to_string());
+    }
+    if let Some(log) = &global.log {
+        set("--log", "telemetry.log", log.clone());
+    }
+    if let Command::Serve(serve::Serve { listen: Some(listen) }) = &arguments.command {
+        set("--listen", "server.listen", listen.clone());
+    }
+    Flags {
+        config: global.config.clone(),
+        values,
+    }
+}

@@ -1,0 +1,53 @@
+//! `model`: fetch the embedding model ahead, see where it is.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::Context;
+use super::output::say;
+use crate::wiring;
+
+/// What to do with models
+#[derive(Debug, Subcommand)]
+pub enum Model {
+    /// Fetch the embedding model, if it is not there
+    Fetch,
+    /// See which model is used, and whether it is there
+    #[command(visible_alias = "list")]
+    Status,
+}
+
+impl Model {
+    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+        let Context { settings, output } = context;
+        match self {
+            Self::Fetch => {
+                let folder = wiring::fetch_model(&settings).await?;
+                match output.json {
+                    true => output.object(&json!({ "model": settings.model.manifest.name, "path": folder })),
+                    false => {
+                        say(&format!("{} is there", settings.model.manifest.name));
+                        output.line(&folder.display().to_string())
+                    }
+                }
+            }
+            Self::Status => {
+                let (folder, present) = wiring::model_place(&settings);
+                let bytes: u64 = settings.model.manifest.files.iter().map(|file| file.bytes).sum();
+                match output.json {
+                    true => output.object(&json!({
+                        "model": settings.embed.model,
+                        "local": settings.embeds_locally(),
+                        "path": folder,
+                        "present": present,
+                        "bytes": bytes,
+                    })),
+                    false => {
+                        let state = if present { "there" } else { "not there; `ragstone model fetch` gets it" };
+                        output.line(&format!("{}  {}  {state}", settings.model.manifest.name, folder.display()))
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What a person sees while something takes long; nothing where no terminal is.
+
+use std::io::{IsTerminal, stderr};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+use super::client::{Door, Refusal};
+
+/// First and longest wait between two looks at a job.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
+
+/// A bar of `total` things.
+pub fn bar(total: u64, template: &str) -> ProgressBar {
+    let target = match stderr().is_terminal() {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(total), target).with_style(style)
+}
+
+/// Waits until a job is final and gives it; none if it is gone, as a finished purge may be.
+pub async fn wait_for_job(door: &Door, id: &str, mut see: impl FnMut(&Value)) -> anyhow::Result<Option<Value>> {
+    let mut wait = FIRST_LOOK;
+    loop {
+        let job = match door.get(&format!("/api/v1/jobs/{id}")).await {
+            Ok(job) => job,
+            Err(error) => match error.downcast_ref::<Refusal>() {
+                Some(refusal) if refusal.status == StatusCode::NOT_FOUND => return Ok(None),
+                _ => return Err(error),
+            },
+        };
+        see(&job);
+        if matches!(job["state"].as_str(), Some("succeeded" | "failed" | "cancelled")) {
+            return Ok(Some(job));
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_LOOK);
+    }
+}

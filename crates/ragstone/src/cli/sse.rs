@@ -1,0 +1,92 @@
+//! Reading server-sent events.
+
+use async_stream::try_stream;
+use axum::body::Body;
+use futures::{Stream, StreamExt};
+use serde_json::Value;
+
+/// Longest event that is believed, in bytes.
+const MAX_EVENT_BYTES: usize = 64 << 20;
+
+/// One event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its name.
+    pub name: String,
+    /// Its data.
+    pub data: Value,
+}
+
+/// The events of a response.
+pub fn events(body: Body) -> impl Stream<Item = anyhow::Result<Event>> {
+    try_stream! {
+        let mut bytes = body.into_data_stream();
+        let mut waiting = Vec::new();
+        while let Some(next) = bytes.next().await {
+            waiting.extend_from_slice(&next?);
+            while let Some(end) = end_of_event(&waiting) {
+                let block: Vec<u8> = waiting.drain(..end).collect();
+                if let Some(event) = parse(&String::from_utf8_lossy(&block))? {
+                    yield event;
+                }
+            }
+            if waiting.len() > MAX_EVENT_BYTES {
+                Err(anyhow::anyhow!("an event of the stream is longer than {MAX_EVENT_BYTES} bytes"))?;
+            }
+        }
+    }
+}
+
+/// Where the first event ends, its blank line included.
+fn end_of_event(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(2).position(|pair| pair == b"\n\n").map(|at| at + 2)
+}
+
+/// The event of a block; none for a comment.
+fn parse(block: &str) -> anyhow::Result<Option<Event>> {
+    let field = |name: &str| {
+        let lines = block.split('\n').filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let lines: Vec<&str> = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    };
+    let Some(data) = field("data") else {
+        return Ok(None);
+    };
+    Ok(Some(Event {
+        name: field("event").unwrap_or_else(|| "message".into()),
+        data: serde_json::from_str(&data)?,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    async fn check(pieces: &[&str], expected: &[(&str, Value)]) {
+        let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
+            pieces.iter().map(|piece| Ok(piece.as_bytes().to_vec())).collect();
+        let body = Body::from_stream(futures::stream::iter(pieces));
+        let found: Vec<(String, Value)> = events(body)
+            .map(|event| event.unwrap())
+            .map(|event| (event.name, event.data))
+            .collect()
+            .await;
+        let expected: Vec<(String, Value)> =
+            expected.iter().map(|(name, data)| ((*name).to_owned(), data.clone())).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[tokio::test]
+    async fn events_arrive_in_any_pieces() {
+        let text = "event: delta\nid: t:1\ndata: {\"text\":\"a\\nb \u{e9}\"}\n\n: still here\n\ndata:{}\n\n";
+        let expected = [
+            ("delta", serde_json::json!({"text": "a\nb é"})),
+            ("message", serde_json::json!({})),
+        ];
+        check(&[text], &expected).await;
+        let halves = text.split_inclusive(' ').collect::<Vec<_>>();
+        check(&halves, &expected).await;
+        check(&["event: delta\n"], &[]).await;
+    }
+}

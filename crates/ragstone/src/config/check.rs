@@ -1,0 +1,252 @@
+//! What each section allows beyond its types.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use ragstone_core::split::{SplitSettings, SplitStrategy};
+
+use super::Settings;
+use super::sections::{
+    Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Jobs, Model, OpenAi, Parse, Server, Split, Telemetry,
+};
+
+/// Fewest characters of the admin key.
+pub const MIN_ADMIN_KEY: usize = 32;
+
+/// Keys and what is wrong with them.
+#[derive(Debug, Default)]
+pub struct Findings(pub Vec<(&'static str, String)>);
+
+impl Findings {
+    fn range<T: PartialOrd + Display>(&mut self, key: &'static str, value: T, allowed: RangeInclusive<T>) {
+        if !allowed.contains(&value) {
+            let (low, high) = allowed.into_inner();
+            self.say(key, format!("must be {low} to {high}, got {value}"));
+        }
+    }
+
+    fn url(&mut self, key: &'static str, value: &str) {
+        let known = value.starts_with("http://") || value.starts_with("https://");
+        if !value.is_empty() && (!known || value.contains(char::is_whitespace)) {
+            self.say(key, "must be an http:// or https:// address".into());
+        }
+    }
+
+    fn say(&mut self, key: &'static str, detail: String) {
+        self.0.push((key, detail));
+    }
+}
+
+/// Everything that is wrong with `settings`.
+pub fn findings(settings: &Settings) -> Findings {
+    let mut found = Findings::default();
+    settings.server.check(settings.access.admin_key.is_set(), &mut found);
+    settings.data.check(&mut found);
+    settings.access.check(&mut found);
+    settings.parse.check(&mut found);
+    settings.split.check(&mut found);
+    settings.openai.check(&mut found);
+    settings.embed.check(&mut found);
+    settings.model.check(&mut found);
+    settings.chat.check(&mut found);
+    settings.ask.check(&mut found);
+    settings.jobs.check(&mut found);
+    settings.index.check(&mut found);
+    settings.telemetry.check(&mut found);
+    check_services(settings, &mut found);
+    found
+}
+
+impl Server {
+    fn check(&self, has_key: bool, found: &mut Findings) {
+        if !self.listen.ip().is_loopback() && !has_key {
+            found.say(
+                "server.listen",
+                format!("{} is not a loopback address: set RAGSTONE_ADMIN_KEY first", self.listen),
+            );
+        }
+        let is_origin = |origin: &str| {
+            origin
+                .split_once("://")
+                .is_some_and(|(scheme, host)| matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/'))
+        };
+        if let Some(origin) = self.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            found.say("server.cors_origins", format!("{origin:?} is not an origin such as https://app.example.com"));
+        }
+        found.range("server.heartbeat_seconds", self.heartbeat_seconds, 1..=300);
+        found.range("server.shutdown_seconds", self.shutdown_seconds, 1..=600);
+        found.range("server.max_requests", self.max_requests, 1..=100_000);
+    }
+}
+
+impl Data {
+    fn check(&self, found: &mut Findings) {
+        if self.directory.as_os_str().is_empty() {
+            found.say("data.directory", "must name a folder".into());
+        }
+        if self.database_url.is_set() {
+            found.say("data.database_url", "PostgreSQL is not available in this version".into());
+        }
+    }
+}
+
+impl Access {
+    fn check(&self, found: &mut Findings) {
+        if let Some(key) = self.admin_key.expose() {
+            let length = key.chars().count();
+            if length < MIN_ADMIN_KEY {
+                found.say("access.admin_key", format!("must have {MIN_ADMIN_KEY} characters or more, got {length}"));
+            }
+            if !key.chars().all(|c| c.is_ascii_graphic()) {
+                found.say("access.admin_key", "must be printable ASCII without spaces".into());
+            }
+        }
+    }
+}
+
+impl Parse {
+    fn check(&self, found: &mut Findings) {
+        found.range("parse.workers", self.workers, 0..=64);
+        found.range("parse.max_bytes", self.max_bytes, 1..=4 << 30);
+        found.range("parse.max_pages", self.max_pages, 1..=1_000_000);
+        found.range("parse.max_text_bytes", self.max_text_bytes, 1..=1 << 30);
+        found.range("parse.cpu_seconds", self.cpu_seconds, 2..=3600);
+        found.range("parse.wall_seconds", self.wall_seconds, 2..=3600);
+        found.range("parse.memory_bytes", self.memory_bytes, 128 << 20..=u64::from(u32::MAX) << 12);
+        found.range("parse.files_per_process", self.files_per_process, 1..=1_000_000);
+    }
+}
+
+impl Split {
+    /// The settings of the splitter.
+    pub fn settings(&self) -> SplitSettings {
+        SplitSettings {
+            chunk_size: self.chunk_size,
+            chunk_overlap: self.chunk_overlap,
+            separators: self.separators.clone(),
+            keep_separator: self.keep_separator,
+            strip: self.strip,
+            strategy: SplitStrategy::Recursive,
+        }
+    }
+
+    fn check(&self, found: &mut Findings) {
+        found.range("split.chunk_size", self.chunk_size, 1..=100_000);
+        let strictest = SplitSettings {
+            strategy: self.structured,
+            ..self.settings()
+        };
+        if self.chunk_size > 0 && let Err(error) = strictest.validate() {
+            let key = match error {
+                ragstone_core::split::SplitSettingsError::Overlap { .. } => "split.chunk_overlap",
+                ragstone_core::split::SplitSettingsError::TooManySeparators(_) => "split.separators",
+                ragstone_core::split::SplitSettingsError::NoSize => "split.chunk_size",
+            };
+            found.say(key, error.to_string());
+        }
+    }
+}
+
+impl OpenAi {
+    fn check(&self, found: &mut Findings) {
+        found.url("openai.base_url", &self.base_url);
+    }
+}
+
+impl Embed {
+    fn check(&self, found: &mut Findings) {
+        found.url("embed.base_url", &self.base_url);
+        if self.model.trim().is_empty() && self.provider != EmbedProvider::None {
+            found.say("embed.model", "must name a model; provider = \"none\" searches by words alone".into());
+        }
+        found.range("embed.dimensions", self.dimensions, 0..=16_384);
+        found.range("embed.threads", self.threads, 0..=256);
+        found.range("embed.batch_texts", self.batch_texts, 1..=2048);
+        found.range("embed.concurrency", self.concurrency, 1..=256);
+        found.range("embed.timeout_seconds", self.timeout_seconds, 1..=600);
+        found.range("embed.max_attempts", self.max_attempts, 1..=20);
+    }
+}
+
+impl Model {
+    fn check(&self, found: &mut Findings) {
+        found.url("model.hub_endpoint", &self.hub_endpoint);
+        let is_hash = |hash: &str| hash.len() == 64 && hash.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+        if let Some(file) = self.manifest.files.iter().find(|file| !is_hash(&file.sha256)) {
+            let detail = format!("{}: sha256 must be 64 lower-case hexadecimal digits", file.path);
+            found.say("model.manifest.files", detail);
+        }
+        let escapes = |path: &str| path.starts_with('/') || path.split('/').any(|part| part == "..");
+        if let Some(file) = self.manifest.files.iter().find(|file| escapes(&file.path)) {
+            found.say("model.manifest.files", format!("{:?} leaves the model's folder", file.path));
+        }
+        let name = &self.manifest.name;
+        if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
+            found.say("model.manifest.name", format!("must be the name of a folder, got {name:?}"));
+        }
+    }
+}
+
+impl Chat {
+    fn check(&self, found: &mut Findings) {
+        found.url("chat.base_url", &self.base_url);
+        found.range("chat.context_tokens", self.context_tokens, 1024..=10_000_000);
+        found.range("chat.first_token_seconds", self.first_token_seconds, 1..=600);
+        found.range("chat.idle_seconds", self.idle_seconds, 1..=600);
+        found.range("chat.max_attempts", self.max_attempts, 1..=20);
+        if self.provider == super::sections::ChatProvider::OpenAi && self.model.trim().is_empty() {
+            found.say("chat.model", "must name a model of the service".into());
+        }
+    }
+}
+
+impl Ask {
+    fn check(&self, found: &mut Findings) {
+        found.range("ask.limit", self.limit, 1..=ragstone_core::library::MAX_PASSAGES);
+        found.range("ask.prompt_tokens", self.prompt_tokens, 256..=10_000_000);
+    }
+}
+
+impl Jobs {
+    fn check(&self, found: &mut Findings) {
+        found.range("jobs.workers", self.workers, 0..=256);
+        found.range("jobs.poll_seconds", self.poll_seconds, 1..=3600);
+        found.range("jobs.max_attempts", self.max_attempts, 1..=100);
+        found.range("jobs.retry_base_seconds", self.retry_base_seconds, 1..=3600);
+        found.range("jobs.retry_cap_seconds", self.retry_cap_seconds, 1..=86_400);
+        found.range("jobs.batch_chunks", self.batch_chunks, 1..=4096);
+        found.range("jobs.batch_bytes", self.batch_bytes, 1024..=64 << 20);
+        if self.redis_url.is_set() {
+            found.say("jobs.redis_url", "Redis is not available in this version".into());
+        }
+    }
+}
+
+impl Index {
+    fn check(&self, found: &mut Findings) {
+        if !self.qdrant_url.is_empty() {
+            let detail = "stores are all local or all shared (PostgreSQL, Qdrant and S3), and the shared ones are \
+                          not available in this version";
+            found.say("index.qdrant_url", detail.into());
+        }
+    }
+}
+
+impl Telemetry {
+    fn check(&self, found: &mut Findings) {
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log) {
+            found.say("telemetry.log", format!("{:?} is not a filter: {error}", self.log));
+        }
+    }
+}
+
+/// The public service refuses every request without a key: say so at start.
+fn check_services(settings: &Settings, found: &mut Findings) {
+    let needs_key = |service: &super::Service| service.base_url.contains("api.openai.com") && !service.api_key.is_set();
+    if settings.embeds_remotely() && needs_key(&settings.embed_service()) {
+        found.say("embed.api_key", "must be set (or OPENAI_API_KEY): this model is a service's".into());
+    }
+    if settings.chats_remotely() && needs_key(&settings.chat_service()) {
+        found.say("chat.api_key", "must be set (or OPENAI_API_KEY): this model is a service's".into());
+    }
+}

@@ -1,0 +1,171 @@
+//! Layers of settings laid over each other: text becomes what the default's type says, unknown keys are refused.
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::names::{Meaning, meaning, nearest};
+use super::{Problem, SettingsError};
+
+/// The compiled-in manual.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+/// What settings are made of, beside the defaults; later ones win.
+#[derive(Debug, Default, Clone)]
+pub struct Layers {
+    /// A settings file: its name and its text.
+    pub file: Option<(String, String)>,
+    /// Lines of `.env`.
+    pub dotenv: Vec<(String, String)>,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+    /// Flags: how each was written, its key and its value.
+    pub flags: Vec<(String, String, String)>,
+}
+
+/// One layer: values by key, and what to call it in a message.
+struct Layer {
+    name: String,
+    values: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        Ok(Profile::Default.collect(self.values.clone()))
+    }
+}
+
+impl Layers {
+    /// All of them over the defaults.
+    pub fn figment(&self) -> Result<Figment, SettingsError> {
+        let defaults = parse("the built-in defaults", DEFAULTS)?;
+        let mut known = Vec::new();
+        leaves(&defaults, "", &mut known);
+        let mut figment = Figment::from(Layer {
+            name: "the built-in defaults".into(),
+            values: defaults,
+        });
+        let mut problems = Vec::new();
+        if let Some((name, text)) = &self.file {
+            let values = parse(name, text)?;
+            refuse_unknown(name, &values, &known, &mut problems);
+            let name = name.clone();
+            figment = figment.merge(Layer { name, values });
+        }
+        for (name, key, value) in self.texts() {
+            match typed(&name, &key, &value, &known) {
+                Ok(value) => {
+                    let values = nested(&key, value);
+                    figment = figment.merge(Layer { name, values });
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        SettingsError::unless_empty(problems).map(|()| figment)
+    }
+
+    /// Values given as text, weakest first: what to call each, its key, its value. Empty ones are not set, except
+    /// where a flag says so.
+    fn texts(&self) -> Vec<(String, String, String)> {
+        let named = |(name, value): &(String, String), place: &str| match meaning(name) {
+            Meaning::Key(key) if !value.is_empty() => Some((format!("{name}{place}"), key, value.clone())),
+            _ => None,
+        };
+        let dotenv = self.dotenv.iter().filter_map(|pair| named(pair, " in .env"));
+        let environment = self.environment.iter().filter_map(|pair| named(pair, ""));
+        // The short name of a key is weaker than its systematic one, whatever order the system lists them in.
+        let mut environment: Vec<_> = environment.collect();
+        environment.sort_by_key(|(name, ..)| (name.contains("__"), name.clone()));
+        dotenv.chain(environment).chain(self.flags.iter().cloned()).collect()
+    }
+}
+
+fn parse(name: &str, text: &str) -> Result<Dict, SettingsError> {
+    let data = Toml::string(text).data().map_err(|error| {
+        SettingsError::from(Problem {
+            key: name.to_owned(),
+            place: String::new(),
+            detail: error.to_string().trim_end_matches(" in TOML source string").to_owned(),
+        })
+    })?;
+    Ok(data.into_values().next().unwrap_or_default())
+}
+
+/// Every key that has a value, with the default as its type.
+fn leaves(dict: &Dict, prefix: &str, into: &mut Vec<(String, Value)>) {
+    for (key, value) in dict {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Dict(_, inner) => leaves(inner, &path, into),
+            other => into.push((path, other.clone())),
+        }
+    }
+}
+
+fn refuse_unknown(name: &str, values: &Dict, known: &[(String, Value)], problems: &mut Vec<Problem>) {
+    let mut given = Vec::new();
+    leaves(values, "", &mut given);
+    let unknown = given.into_iter().filter(|(key, _)| !is_known(key, known));
+    problems.extend(unknown.map(|(key, _)| Problem {
+        detail: unknown_key(&key, known),
+        key,
+        place: name.to_owned(),
+    }));
+}
+
+fn is_known(key: &str, known: &[(String, Value)]) -> bool {
+    known.iter().any(|(name, _)| name == key)
+}
+
+fn unknown_key(key: &str, known: &[(String, Value)]) -> String {
+    match nearest(key, known.iter().map(|(name, _)| name.as_str())) {
+        Some(near) => format!("there is no such setting; did you mean {near}?"),
+        None => "there is no such setting; `ragstone doctor --settings` prints all of them".into(),
+    }
+}
+
+fn typed(name: &str, key: &str, text: &str, known: &[(String, Value)]) -> Result<Value, Problem> {
+    let problem = |detail: String| Problem {
+        key: key.to_owned(),
+        place: name.to_owned(),
+        detail,
+    };
+    let Some((_, default)) = known.iter().find(|(known, _)| known == key) else {
+        return Err(problem(unknown_key(key, known)));
+    };
+    match default {
+        Value::Num(..) => match text.trim().parse::<i64>() {
+            Ok(number) => Ok(Value::from(number)),
+            Err(_) => Err(problem(format!("must be a whole number, got {text:?}"))),
+        },
+        Value::Bool(..) => match text.trim().to_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => Ok(Value::from(true)),
+            "0" | "false" | "no" | "off" => Ok(Value::from(false)),
+            _ => Err(problem(format!("must be true or false, got {text:?}"))),
+        },
+        Value::Array(..) => list(text).map_err(problem),
+        _ => Ok(Value::from(text)),
+    }
+}
+
+/// A JSON list of text, or text with commas between.
+fn list(text: &str) -> Result<Value, String> {
+    if text.trim_start().starts_with('[') {
+        let items: Vec<String> =
+            serde_json::from_str(text).map_err(|error| format!("must be a JSON list of text: {error}"))?;
+        return Ok(Value::from(items));
+    }
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    Ok(Value::from(items.map(String::from).collect::<Vec<_>>()))
+}
+
+fn nested(key: &str, value: Value) -> Dict {
+    match key.split_once('.') {
+        Some((section, rest)) => Dict::from([(section.to_owned(), Value::from(nested(rest, value)))]),
+        None => Dict::from([(key.to_owned(), value)]),
+    }
+}

@@ -1,0 +1,298 @@
+//! Settings: `default.toml` < settings file < `.env` < environment < flags, typed, each section checked.
+//!
+//! Invariant: this is the only module that reads the environment, and it reads it once.
+
+mod check;
+mod layers;
+mod names;
+mod secret;
+pub mod sections;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use layers::{DEFAULTS, Layers};
+pub use names::SHORT_NAMES;
+pub use secret::Secret;
+use sections::{
+    Access, Ask, Chat, ChatProvider, Data, Embed, EmbedProvider, Index, Jobs, Model, OpenAi, Parse, Server, Split,
+    Telemetry,
+};
+
+/// The settings file that is read if it is there.
+const SETTINGS_FILE: &str = "ragstone.toml";
+/// Keys whose values no message may show.
+const SECRET_KEYS: [&str; 8] = [
+    "access.admin_key",
+    "chat.api_key",
+    "data.database_url",
+    "embed.api_key",
+    "index.qdrant_api_key",
+    "jobs.redis_url",
+    "model.hub_token",
+    "openai.api_key",
+];
+
+/// All settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `[server]`
+    pub server: Server,
+    /// `[data]`
+    pub data: Data,
+    /// `[access]`
+    pub access: Access,
+    /// `[parse]`
+    pub parse: Parse,
+    /// `[split]`
+    pub split: Split,
+    /// `[openai]`
+    pub openai: OpenAi,
+    /// `[embed]`
+    pub embed: Embed,
+    /// `[model]`
+    pub model: Model,
+    /// `[chat]`
+    pub chat: Chat,
+    /// `[ask]`
+    pub ask: Ask,
+    /// `[jobs]`
+    pub jobs: Jobs,
+    /// `[index]`
+    pub index: Index,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
+    /// The settings file that was read, if any.
+    #[serde(skip)]
+    pub file: Option<String>,
+}
+
+/// A remote model's service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its address, without a slash at the end.
+    pub base_url: String,
+    /// Its key, if it wants one.
+    pub api_key: Secret,
+}
+
+/// One wrong setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting.
+    pub key: String,
+    /// Where it was given.
+    pub place: String,
+    /// What is wrong, and what is allowed.
+    pub detail: String,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsError(pub Vec<Problem>);
+
+impl SettingsError {
+    fn unless_empty(problems: Vec<Problem>) -> Result<(), Self> {
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Self(problems)),
+        }
+    }
+}
+
+impl From<Problem> for SettingsError {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl std::fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (n, Problem { key, place, detail }) in self.0.iter().enumerate() {
+            let separator = if n == 0 { "" } else { "\n" };
+            match place.is_empty() {
+                true => write!(f, "{separator}setting {key}: {detail}")?,
+                false => write!(f, "{separator}setting {key} (from {place}): {detail}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the command line adds.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// Another settings file.
+    pub config: Option<PathBuf>,
+    /// How each flag was written, its key and its value.
+    pub values: Vec<(String, String, String)>,
+}
+
+impl Settings {
+    /// Reads everything there is: the settings file, `.env`, the environment, and `flags`.
+    pub fn load(flags: Flags) -> Result<Self, SettingsError> {
+        let environment: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let dotenv = read_dotenv(Path::new(".env"))?;
+        let named = lookup(&environment, names::CONFIG_FILE).or_else(|| lookup(&dotenv, names::CONFIG_FILE));
+        let file = read_settings_file(flags.config.or(named.map(PathBuf::from)))?;
+        let cache = user_cache(&environment);
+        let layers = Layers {
+            file,
+            dotenv,
+            environment,
+            flags: flags.values,
+        };
+        let mut settings = Self::from_layers(&layers)?;
+        if settings.model.directory.as_os_str().is_empty() {
+            settings.model.directory = cache.join("ragstone").join("models");
+        }
+        Ok(settings)
+    }
+
+    /// The settings that `layers` make.
+    pub fn from_layers(layers: &Layers) -> Result<Self, SettingsError> {
+        let figment = layers.figment()?;
+        let mut settings: Self = figment.extract().map_err(|errors| {
+            SettingsError(errors.into_iter().map(|error| problem(&figment, &error)).collect())
+        })?;
+        settings.file = layers.file.as_ref().map(|(name, _)| name.clone());
+        let found = check::findings(&settings);
+        let problems = found.0.into_iter().map(|(key, detail)| Problem {
+            key: key.into(),
+            place: place(&figment, key),
+            detail,
+        });
+        SettingsError::unless_empty(problems.collect()).map(|()| settings)
+    }
+
+    /// Whether passages and questions are sent to a service to be embedded.
+    pub fn embeds_remotely(&self) -> bool {
+        match self.embed.provider {
+            EmbedProvider::OpenAi => true,
+            EmbedProvider::Auto => !self.names_local_model(),
+            EmbedProvider::Local | EmbedProvider::None => false,
+        }
+    }
+
+    /// Whether this process embeds.
+    pub fn embeds_locally(&self) -> bool {
+        match self.embed.provider {
+            EmbedProvider::Local => true,
+            EmbedProvider::Auto => self.names_local_model(),
+            EmbedProvider::OpenAi | EmbedProvider::None => false,
+        }
+    }
+
+    /// Whether questions and passages are sent to a service to be answered.
+    pub fn chats_remotely(&self) -> bool {
+        match self.chat.provider {
+            ChatProvider::OpenAi => true,
+            ChatProvider::Auto => !matches!(self.chat.model.trim(), "" | "extractive"),
+            ChatProvider::Extractive => false,
+        }
+    }
+
+    /// The service that embeds, if one does.
+    pub fn embed_service(&self) -> Service {
+        self.service(&self.embed.base_url, &self.embed.api_key)
+    }
+
+    /// The service that answers, if one does.
+    pub fn chat_service(&self) -> Service {
+        self.service(&self.chat.base_url, &self.chat.api_key)
+    }
+
+    /// A service's own key, or the common one where it has no address of its own: a key goes only where it was meant for.
+    fn service(&self, base_url: &str, api_key: &Secret) -> Service {
+        let own = !base_url.is_empty();
+        let base_url = if own { base_url } else { &self.openai.base_url };
+        let api_key = if api_key.is_set() || own { api_key } else { &self.openai.api_key };
+        Service {
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            api_key: api_key.clone(),
+        }
+    }
+
+    fn names_local_model(&self) -> bool {
+        let name = self.embed.model.as_str();
+        name == self.model.manifest.name || name == self.model.manifest.repository || name == "local"
+    }
+}
+
+fn problem(figment: &figment::Figment, error: &figment::Error) -> Problem {
+    let key = error.path.join(".");
+    let detail = match SECRET_KEYS.contains(&key.as_str()) {
+        true => "must be text".to_owned(),
+        false => error.kind.to_string(),
+    };
+    Problem {
+        place: place(figment, &key),
+        key,
+        detail,
+    }
+}
+
+fn place(figment: &figment::Figment, key: &str) -> String {
+    figment
+        .find_metadata(key)
+        .map(|metadata| metadata.name.to_string())
+        .unwrap_or_default()
+}
+
+fn lookup(pairs: &[(String, String)], name: &str) -> Option<String> {
+    pairs
+        .iter()
+        .find(|(known, value)| known == name && !value.is_empty())
+        .map(|(_, value)| value.clone())
+}
+
+fn unreadable(path: &Path, detail: impl std::fmt::Display) -> SettingsError {
+    SettingsError::from(Problem {
+        key: path.display().to_string(),
+        place: String::new(),
+        detail: format!("cannot be read: {detail}"),
+    })
+}
+
+fn read_settings_file(named: Option<PathBuf>) -> Result<Option<(String, String)>, SettingsError> {
+    let path = named.clone().unwrap_or_else(|| SETTINGS_FILE.into());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path.display().to_string(), text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => Ok(None),
+        Err(error) => Err(unreadable(&path, error)),
+    }
+}
+
+/// The lines of a `.env`; nothing is put into the process's own environment.
+fn read_dotenv(path: &Path) -> Result<Vec<(String, String)>, SettingsError> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(unreadable(path, error)),
+        Ok(bytes) => {
+            let lines = dotenvy::Iter::new(bytes.as_slice());
+            // The parser's message quotes the line, which may hold a secret.
+            lines
+                .map(|line| line.map_err(|_| unreadable(path, "a line is not NAME=VALUE")))
+                .collect()
+        }
+    }
+}
+
+/// The user's folder for what can be fetched again.
+fn user_cache(environment: &[(String, String)]) -> PathBuf {
+    let absolute = |name: &str| lookup(environment, name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| {
+            let home = absolute("HOME")?;
+            Some(home.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" }))
+        })
+        .unwrap_or_else(std::env::temp_dir)
+}

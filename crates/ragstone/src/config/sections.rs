@@ -1,0 +1,316 @@
+//! The sections of `default.toml`, typed. What each key means and allows stands there.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ragstone_core::access::Reader;
+use ragstone_core::split::{KeepSeparator, SplitStrategy};
+use serde::Deserialize;
+
+use super::secret::Secret;
+
+/// `[server]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Origins whose pages may call the API.
+    pub cors_origins: Vec<String>,
+    /// Seconds between heartbeats of a stream.
+    pub heartbeat_seconds: u64,
+    /// Seconds for a graceful end.
+    pub shutdown_seconds: u64,
+    /// Requests at once.
+    pub max_requests: usize,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// The data directory.
+    pub directory: PathBuf,
+    /// PostgreSQL, later.
+    pub database_url: Secret,
+}
+
+/// `[access]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Access {
+    /// Readers where a sender named none.
+    pub default_readers: Vec<Reader>,
+    /// The first key.
+    pub admin_key: Secret,
+}
+
+/// `[parse]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parse {
+    /// Parser processes, 0 for as many as fit.
+    pub workers: usize,
+    /// Bytes of a file.
+    pub max_bytes: u64,
+    /// Pages of a file.
+    pub max_pages: u32,
+    /// Bytes of its text.
+    pub max_text_bytes: u64,
+    /// Processor seconds a file.
+    pub cpu_seconds: u64,
+    /// Elapsed seconds a file.
+    pub wall_seconds: u64,
+    /// Address space of a process.
+    pub memory_bytes: u64,
+    /// Files a process.
+    pub files_per_process: u32,
+}
+
+/// `[split]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// Characters of a chunk.
+    pub chunk_size: usize,
+    /// Characters repeated.
+    pub chunk_overlap: usize,
+    /// Where to cut.
+    pub separators: Vec<String>,
+    /// What becomes of a separator.
+    pub keep_separator: KeepSeparator,
+    /// Whether white space goes.
+    pub strip: bool,
+    /// How Markdown and HTML are split.
+    pub structured: SplitStrategy,
+}
+
+/// `[openai]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenAi {
+    /// Its key.
+    pub api_key: Secret,
+    /// Its address.
+    pub base_url: String,
+}
+
+/// Who embeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmbedProvider {
+    /// By the model's name.
+    Auto,
+    /// This process.
+    Local,
+    /// A service.
+    OpenAi,
+    /// Nobody.
+    None,
+}
+
+/// Arithmetic of the local model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// As the CPU can.
+    Auto,
+    /// Single precision.
+    F32,
+    /// Brain floats.
+    Bf16,
+}
+
+/// `[embed]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Embed {
+    /// Who embeds.
+    pub provider: EmbedProvider,
+    /// With which model.
+    pub model: String,
+    /// Another service than `[openai]`.
+    pub base_url: String,
+    /// Its key.
+    pub api_key: Secret,
+    /// Length of a vector, 0 for what the model gives.
+    pub dimensions: usize,
+    /// Put before questions.
+    pub query_prefix: String,
+    /// Put before passages.
+    pub passage_prefix: String,
+    /// Threads for passages.
+    pub threads: usize,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Texts a request.
+    pub batch_texts: usize,
+    /// Requests at once.
+    pub concurrency: usize,
+    /// Seconds a request.
+    pub timeout_seconds: u64,
+    /// Attempts a request.
+    pub max_attempts: u32,
+}
+
+/// `[model]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The folder of all models; empty for the user's cache.
+    pub directory: PathBuf,
+    /// A model that is there already.
+    pub path: PathBuf,
+    /// Fetch nothing.
+    pub offline: bool,
+    /// The hub.
+    pub hub_endpoint: String,
+    /// Its token.
+    pub hub_token: Secret,
+    /// Leave the hub alone.
+    pub hub_offline: bool,
+    /// The Python with pip.
+    pub python: PathBuf,
+    /// What is fetched.
+    pub manifest: ModelManifest,
+}
+
+/// `[model.manifest]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelManifest {
+    /// Its name.
+    pub name: String,
+    /// Its repository on the hub.
+    pub repository: String,
+    /// The pinned commit.
+    pub revision: String,
+    /// Its files.
+    pub files: Vec<ModelFile>,
+    /// The package that carries it.
+    pub package: ModelPackage,
+}
+
+/// A file of the model.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFile {
+    /// Its path below the model's folder.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+}
+
+/// `[model.manifest.package]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelPackage {
+    /// Its name; empty for none.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The folder inside that holds the model.
+    pub folder: String,
+}
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChatProvider {
+    /// By the model's name.
+    Auto,
+    /// Quotes, no model.
+    Extractive,
+    /// A service.
+    OpenAi,
+}
+
+/// `[chat]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chat {
+    /// Who answers.
+    pub provider: ChatProvider,
+    /// With which model.
+    pub model: String,
+    /// Another service than `[openai]`.
+    pub base_url: String,
+    /// Its key.
+    pub api_key: Secret,
+    /// Further models that a request may name.
+    pub models: Vec<String>,
+    /// Tokens the model reads.
+    pub context_tokens: usize,
+    /// Seconds to the first word.
+    pub first_token_seconds: u64,
+    /// Seconds between words.
+    pub idle_seconds: u64,
+    /// Attempts.
+    pub max_attempts: u32,
+}
+
+/// `[ask]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// Passages.
+    pub limit: usize,
+    /// Tokens of a prompt.
+    pub prompt_tokens: usize,
+    /// A file with the prompt's text.
+    pub template: PathBuf,
+}
+
+/// `[jobs]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jobs {
+    /// Documents at once.
+    pub workers: usize,
+    /// Seconds between looks.
+    pub poll_seconds: u64,
+    /// Attempts a job.
+    pub max_attempts: u32,
+    /// Seconds before the second attempt.
+    pub retry_base_seconds: u64,
+    /// Longest wait.
+    pub retry_cap_seconds: u64,
+    /// Chunks a batch.
+    pub batch_chunks: usize,
+    /// Bytes a batch.
+    pub batch_bytes: usize,
+    /// Redis, later.
+    pub redis_url: Secret,
+}
+
+/// `[index]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    /// Qdrant, later.
+    pub qdrant_url: String,
+    /// Its key.
+    pub qdrant_api_key: Secret,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// What is logged.
+    pub log: String,
+    /// How.
+    pub format: LogFormat,
+}

@@ -1,0 +1,152 @@
+//! Settings as data: what is given, and what comes out or is refused.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn environment(pairs: &[(&str, &str)]) -> Layers {
+    let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Layers {
+        environment: pairs.collect(),
+        ..Layers::default()
+    }
+}
+
+fn file(text: &str) -> Layers {
+    Layers {
+        file: Some(("ragstone.toml".into(), text.into())),
+        ..Layers::default()
+    }
+}
+
+fn refused(layers: &Layers) -> String {
+    Settings::from_layers(layers).unwrap_err().to_string()
+}
+
+#[test]
+fn the_manual_is_valid_and_complete() {
+    let settings = Settings::from_layers(&Layers::default()).unwrap();
+    assert_eq!((settings.split.chunk_size, settings.split.chunk_overlap), (800, 150));
+    assert_eq!(settings.split.settings(), ragstone_core::split::SplitSettings::default());
+    assert_eq!(settings.ask.limit, 5);
+    assert!(settings.embeds_locally() && !settings.embeds_remotely() && !settings.chats_remotely());
+}
+
+#[test]
+fn later_layers_win() {
+    let mut layers = environment(&[("RAGSTONE_SPLIT__CHUNK_SIZE", "400"), ("MAX_RETRIEVAL_RESULTS", "7")]);
+    layers.file = Some(("ragstone.toml".into(), "[split]\nchunk_size = 300\nchunk_overlap = 30".into()));
+    layers.dotenv = vec![("MAX_RETRIEVAL_RESULTS".into(), "9".into()), ("LLM_MODEL".into(), "m".into())];
+    layers.flags = vec![("--listen".into(), "server.listen".into(), "127.0.0.1:9".into())];
+    layers.environment.push(("OPENAI_API_KEY".into(), "k".into()));
+    let settings = Settings::from_layers(&layers).unwrap();
+    assert_eq!((settings.split.chunk_size, settings.split.chunk_overlap), (400, 30));
+    assert_eq!(settings.ask.limit, 7);
+    assert_eq!(settings.server.listen.port(), 9);
+    assert!(settings.chats_remotely());
+}
+
+#[test]
+fn a_key_alone_changes_nothing_and_goes_only_where_it_was_meant() {
+    let settings = Settings::from_layers(&environment(&[("OPENAI_API_KEY", "k")])).unwrap();
+    assert!(!settings.embeds_remotely() && !settings.chats_remotely());
+    let layers = environment(&[
+        ("OPENAI_API_KEY", "k"),
+        ("LLM_MODEL", "llama3.2"),
+        ("RAGSTONE_CHAT_BASE_URL", "http://localhost:11434/v1/"),
+    ]);
+    let chat = Settings::from_layers(&layers).unwrap().chat_service();
+    assert_eq!((chat.base_url.as_str(), chat.api_key.expose()), ("http://localhost:11434/v1", None));
+}
+
+#[test]
+fn empty_values_are_not_set() {
+    let settings = Settings::from_layers(&environment(&[("RAGSTONE_DATA", ""), ("QDRANT_URL", "")])).unwrap();
+    assert_eq!(settings.data.directory, PathBuf::from(".ragstone/data"));
+}
+
+#[test]
+fn lists_are_json_or_commas() {
+    let of = |value: &str| {
+        let settings = Settings::from_layers(&environment(&[("RAGSTONE_CORS_ORIGINS", value)])).unwrap();
+        settings.server.cors_origins
+    };
+    assert_eq!(of("http://a, http://b"), ["http://a", "http://b"]);
+    assert_eq!(of(r#"["http://a"]"#), ["http://a"]);
+}
+
+#[test]
+fn wrong_values_are_named_with_where_they_came_from() {
+    let check = |layers: &Layers, expected: &str| assert_eq!(refused(layers), expected);
+    check(
+        &environment(&[("RAGSTONE_SPLIT__CHUNK_SIZE", "big")]),
+        "setting split.chunk_size (from RAGSTONE_SPLIT__CHUNK_SIZE): must be a whole number, got \"big\"",
+    );
+    check(
+        &environment(&[("MAX_RETRIEVAL_RESULTS", "0")]),
+        "setting ask.limit (from MAX_RETRIEVAL_RESULTS): must be 1 to 100, got 0",
+    );
+    check(
+        &environment(&[("RAGSTONE_OFFLINE", "maybe")]),
+        "setting model.offline (from RAGSTONE_OFFLINE): must be true or false, got \"maybe\"",
+    );
+    check(
+        &environment(&[("RAGSTONE_LISTEN", "0.0.0.0:80")]),
+        "setting server.listen (from RAGSTONE_LISTEN): 0.0.0.0:80 is not a loopback address: set RAGSTONE_ADMIN_KEY first",
+    );
+    check(
+        &file("[split]\nchunk_size = 100\n"),
+        "setting split.chunk_overlap (from the built-in defaults): chunk_overlap must be at most 99 for chunk_size 100, got 150",
+    );
+    check(
+        &file("[split]\nchunksize = 100\n"),
+        "setting split.chunksize (from ragstone.toml): there is no such setting; did you mean split.chunk_size?",
+    );
+    check(
+        &environment(&[("RAGSTONE_LISTEM", "x")]),
+        "setting listem (from RAGSTONE_LISTEM): there is no such setting; `ragstone doctor --settings` prints all of them",
+    );
+    check(
+        &environment(&[("DATABASE_URL", "postgres://u:pw@h/d")]),
+        "setting data.database_url (from DATABASE_URL): PostgreSQL is not available in this version",
+    );
+    check(
+        &environment(&[("EMBEDDING_MODEL", "text-embedding-3-small")]),
+        "setting embed.api_key (from the built-in defaults): must be set (or OPENAI_API_KEY): this model is a service's",
+    );
+    assert!(refused(&environment(&[("QDRANT_URL", "http://q:6334")])).contains("all local or all shared"));
+    assert!(refused(&environment(&[("REDIS_URL", "redis://r")])).contains("not available in this version"));
+    assert!(refused(&file("[split]\nkeep_separator = \"both\"")).contains("split.keep_separator"));
+    assert!(refused(&file("[split\n")).starts_with("setting ragstone.toml: "));
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let layers = environment(&[
+        ("OPENAI_API_KEY", "sk-hidden"),
+        ("RAGSTONE_ADMIN_KEY", "hidden-and-32-characters-or-more-x"),
+    ]);
+    let settings = Settings::from_layers(&layers).unwrap();
+    assert!(!format!("{settings:?}").contains("hidden"));
+    let short = refused(&environment(&[("RAGSTONE_ADMIN_KEY", "hidden")]));
+    assert!(short.contains("32 characters") && !short.contains("hidden"), "{short}");
+    let wrong_type = refused(&file("[openai]\napi_key = 1234567\n"));
+    assert!(!wrong_type.contains("1234567"), "{wrong_type}");
+}
+
+#[test]
+fn the_example_names_what_there_is() {
+    let example = include_str!("../../../../.env.example");
+    for (name, _) in SHORT_NAMES {
+        assert!(example.lines().any(|line| line.starts_with(&format!("# {name}="))), "{name} is missing");
+    }
+    let pairs = example.lines().filter_map(|line| line.strip_prefix("# ")?.split_once('='));
+    for (name, _) in pairs.filter(|(name, _)| !name.contains(' ') && *name != names::CONFIG_FILE) {
+        let Settings { .. } = match Settings::from_layers(&environment(&[(name, "")])) {
+            Ok(settings) => settings,
+            Err(error) => panic!("{name}: {error}"),
+        };
+        let known = !matches!(names::meaning(name), names::Meaning::None);
+        assert!(known, "{name} is no setting");
+    }
+}

@@ -1,0 +1,13 @@
+//! The process: settings, wiring, the command line, HTTP and background work.
+//!
+//! Invariant: only `config` reads the environment, only `wiring` names implementations.
+
+pub mod cli;
+pub mod config;
+mod jobs;
+mod operator;
+mod telemetry;
+mod wiring;
+
+/// The argument that makes this program a parser process.
+pub const PARSER_ROLE: &str = "parse-worker";
