@@ -9,10 +9,10 @@ use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 
 use super::Ingestor;
 use crate::access::{Acl, Principal};
-use crate::document::{Job, Metadata};
+use crate::document::{Document, Job, Metadata};
 use crate::id::{CollectionName, ContentHash, DocumentId, JobId, SourceName};
 use crate::seam::CatalogueError;
-use crate::seam::catalogue::{Begun, NewVersion};
+use crate::seam::catalogue::{Begun, DocumentPatch, NewVersion};
 
 /// Bytes collected before they are written; S3 takes parts of at least 5 MiB.
 const PART_BYTES: usize = 8 * 1024 * 1024;
@@ -44,6 +44,15 @@ pub struct Upload {
     pub metadata: Metadata,
     /// Where a person can open it.
     pub source_url: Option<String>,
+}
+
+/// Bytes that are stored and belong to no document yet.
+#[derive(Debug)]
+#[must_use = "bytes that are neither begun nor discarded wait for the sweep"]
+pub struct Received {
+    incoming: Path,
+    content_hash: ContentHash,
+    bytes: u64,
 }
 
 /// Why bytes were not accepted.
@@ -91,8 +100,47 @@ impl Ingestor {
         bytes: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Begun, AcceptError> {
         check(&upload)?;
+        let received = self.receive(&upload.name, bytes).await?;
+        self.begin(principal, upload, received).await
+    }
+
+    /// Stores the bytes, to be followed by [`Ingestor::begin`] or [`Ingestor::discard_received`]: for senders that say
+    /// what the bytes are only after them.
+    pub async fn receive<E: std::fmt::Display>(
+        &self,
+        name: &str,
+        bytes: impl Stream<Item = Result<Bytes, E>> + Send,
+    ) -> Result<Received, AcceptError> {
         let incoming = Path::from_iter(["incoming", &(self.new_id)().to_string()]);
-        let (content_hash, size) = self.receive(&incoming, &upload.name, bytes).await?;
+        let mut upload = self.stores.blobs.put_multipart(&incoming).await?;
+        let received = self.receive_parts(upload.as_mut(), name, bytes).await;
+        match received {
+            Ok((content_hash, bytes)) => {
+                upload.complete().await?;
+                Ok(Received {
+                    incoming,
+                    content_hash,
+                    bytes,
+                })
+            }
+            Err(error) => {
+                upload.abort().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins a version of a document whose bytes were received, with its job.
+    pub async fn begin(
+        &self,
+        principal: &Principal,
+        upload: Upload,
+        received: Received,
+    ) -> Result<Begun, AcceptError> {
+        if let Err(error) = check(&upload) {
+            self.discard_received(received).await?;
+            return Err(error);
+        }
         let version = NewVersion {
             collection: upload.collection,
             source: upload.source,
@@ -104,24 +152,43 @@ impl Ingestor {
             department_id: upload.department_id,
             metadata: upload.metadata,
             source_url: upload.source_url,
-            content_hash,
-            bytes: size,
-            incoming: incoming.to_string(),
+            content_hash: received.content_hash,
+            bytes: received.bytes,
+            incoming: received.incoming.to_string(),
             pipeline: self.pipeline().fingerprint().to_owned(),
         };
-        let job = JobId((self.new_id)());
-        let begun = self
-            .stores
-            .catalogue
-            .begin(&principal.scope(), version, job, (self.clock)())
-            .await;
+        let (job, now) = (JobId((self.new_id)()), (self.clock)());
+        let catalogue = &self.stores.catalogue;
+        let begun = catalogue.begin(&principal.scope(), version, job, now).await;
         if !matches!(begun, Ok(Begun::Started(..))) {
-            self.stores.blobs.delete(&incoming).await?;
+            self.discard_received(received).await?;
         }
         if let Ok(Begun::Updated(document)) = &begun {
             self.spread_access(document).await;
         }
         Ok(begun?)
+    }
+
+    /// Removes received bytes that no document will have.
+    pub async fn discard_received(&self, received: Received) -> Result<(), AcceptError> {
+        Ok(self.stores.blobs.delete(&received.incoming).await?)
+    }
+
+    /// Changes what touches no bytes, in the catalogue and then in the index. None if the caller may not read it.
+    pub async fn patch(
+        &self,
+        principal: &Principal,
+        document: DocumentId,
+        patch: DocumentPatch,
+    ) -> Result<Option<Document>, CatalogueError> {
+        let catalogue = &self.stores.catalogue;
+        let patched = catalogue
+            .patch(&principal.scope(), document, patch, (self.clock)())
+            .await?;
+        if let Some(document) = &patched {
+            self.spread_access(document).await;
+        }
+        Ok(patched)
     }
 
     /// Tombstones a document: from the answer on nothing returns it. None if the caller may not read it.
@@ -149,26 +216,6 @@ impl Ingestor {
             .catalogue
             .reingest(&scope, document, pipeline.fingerprint(), job, (self.clock)())
             .await
-    }
-
-    async fn receive<E: std::fmt::Display>(
-        &self,
-        to: &Path,
-        name: &str,
-        bytes: impl Stream<Item = Result<Bytes, E>> + Send,
-    ) -> Result<(ContentHash, u64), AcceptError> {
-        let mut upload = self.stores.blobs.put_multipart(to).await?;
-        let received = self.receive_parts(upload.as_mut(), name, bytes).await;
-        match received {
-            Ok(received) => {
-                upload.complete().await?;
-                Ok(received)
-            }
-            Err(error) => {
-                upload.abort().await?;
-                Err(error)
-            }
-        }
     }
 
     async fn receive_parts<E: std::fmt::Display>(

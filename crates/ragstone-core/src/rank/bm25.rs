@@ -148,6 +148,18 @@ pub fn sparse_vector(name: &str, page_text: &str, range: Range<usize>) -> Sparse
     }
 }
 
+/// The sparse vector of a text that is no part of a longer one: the title counts twice, in pairs once. Its weights are not
+/// on the scale of [`sparse_vector`], so one index holds one of the two forms.
+pub fn plain_vector(title: &str, text: &str) -> SparseVector {
+    let passage = analyze(&named(title, text));
+    let pairs = bigrams(&passage);
+    let tokens = [analyze(title), passage].concat();
+    SparseVector {
+        unigrams: document_weights(&tokens, AVERAGE_PLAIN),
+        bigrams: document_weights(&pairs, AVERAGE_BIGRAMS),
+    }
+}
+
 /// Lexical terms of the chunk `page_text[range]` (bytes): name and chunk twice, then the page from `margin` characters
 /// before the chunk to `margin` after it.
 ///
@@ -270,6 +282,18 @@ mod tests {
         let expected = 2.0 * idf(2, 10) * tf_weight(6.0, 9.0, AVERAGE_WINDOWED);
         assert!((score(&query.unigrams, &vector.unigrams) - expected).abs() < 1e-6);
         assert_eq!(score(&query.bigrams, &vector.bigrams), 0.0);
+    }
+
+    #[test]
+    fn a_title_counts_twice_in_terms_and_once_in_pairs() {
+        let vector = plain_vector("fox", "den");
+        let weight = |term: &str| score(&[(TermId::of(term), 1.0)], &vector.unigrams);
+        assert!((weight("fox") - tf_weight(2.0, 3.0, AVERAGE_PLAIN)).abs() < 1e-6);
+        assert!((weight("den") - tf_weight(1.0, 3.0, AVERAGE_PLAIN)).abs() < 1e-6);
+        assert_eq!(
+            vector.bigrams,
+            [(TermId::of("fox_den"), tf_weight(1.0, 1.0, AVERAGE_BIGRAMS) as f32)]
+        );
     }
 
     #[test]
