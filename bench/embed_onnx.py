@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("texts", nargs="+")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2])
-    parser.add_argument("--precisions", type=lambda text: text.split(","), default=["f32", "bf16"])
+    parser.add_argument("--precisions", type=lambda text: text.split(","), default=["f32", "bf16", "f16"])
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     figures = measure(arguments)
