@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! embed_speed MODEL cut TEXT_FILE…                    texts -> chunks of about 160 tokens, a JSON list
-//! embed_speed MODEL embed CHUNKS f32|bf16 THREADS     chunks a second, GFLOP/s, question latency, memory
+//! embed_speed MODEL embed CHUNKS f32|bf16|f16 THREADS  chunks a second, GFLOP/s, question latency, memory
 //! embed_speed MODEL gemm                              the crate rten-gemm at the model's shapes, one thread
 //! ```
 
@@ -35,7 +35,8 @@ fn main() -> Result<()> {
             let precision = match precision {
                 "f32" => Precision::F32,
                 "bf16" => Precision::Bf16,
-                other => bail!("precision {other} is neither f32 nor bf16"),
+                "f16" => Precision::F16,
+                other => bail!("precision {other} is none of f32, bf16 and f16"),
             };
             measure(model, chunks, precision, threads.parse()?)?
         }

@@ -139,7 +139,14 @@ impl<E: Element> Attend<'_, E> {
             // SAFETY: the text has `first + rows` rows of queries; a panel holds `size * columns` floats.
             unsafe {
                 let a = (queries.as_ptr(), self.projected.stride);
-                tile_into(simd, a, panel.as_ptr(), size, &mut tile, rows);
+                tile_into(
+                    simd,
+                    a,
+                    panel.as_ptr(),
+                    size,
+                    (tile.as_mut_ptr().cast(), true),
+                    rows,
+                );
             }
             for (scores, values) in self
                 .workspace
@@ -175,7 +182,14 @@ impl<E: Element> Attend<'_, E> {
             // has a row of `part` elements for each token, and the head's columns lie inside it.
             unsafe {
                 let a = (self.workspace.scores.as_ptr(), self.padded_tokens());
-                tile_into(simd, a, panel.as_ptr(), self.tokens, &mut tile, rows);
+                tile_into(
+                    simd,
+                    a,
+                    panel.as_ptr(),
+                    self.tokens,
+                    (tile.as_mut_ptr().cast(), true),
+                    rows,
+                );
                 for (row, (values, share)) in tile.iter().zip(shares).take(rows).enumerate() {
                     for half in [0, S::LANES] {
                         let value = simd.mul(simd.load(values.as_ptr().add(half)), simd.splat(*share));

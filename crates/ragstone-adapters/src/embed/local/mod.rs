@@ -29,7 +29,7 @@ use activation::make_unit;
 use config::Architecture;
 use encoder::{Encoder, Scratch};
 use matrix::Element;
-use simd::{Bf16, Level};
+use simd::{Bf16, Half, Level};
 use tensors::Tensors;
 use tokens::{Tokenized, Tokens};
 
@@ -40,13 +40,19 @@ const TOKENS_A_PASS: usize = 128;
 /// The arithmetic of the matrix products; everything else is single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// Brain floats where the CPU multiplies them itself, else single precision.
+    /// Half precision where the CPU multiplies it itself, else brain floats where it does so with those, else single
+    /// precision.
+    ///
+    /// CPUs with both (Intel since Sapphire Rapids) multiply brain floats at half the rate of single precision and
+    /// half floats at twice that rate; those with brain floats only (AMD since Zen 4) at twice that rate.
     #[default]
     Auto,
     /// Single precision.
     F32,
     /// Brain floats, in software where the CPU cannot.
     Bf16,
+    /// Half floats, in software (slowly) where the CPU cannot.
+    F16,
 }
 
 /// What is embedded: models may want different prefixes.
@@ -123,27 +129,34 @@ pub struct LocalModel {
 enum Weights {
     F32(Encoder<f32>),
     Bf16(Encoder<Bf16>),
+    F16(Encoder<Half>),
 }
 
 impl LocalModel {
     /// Reads the model in `directory` and packs its weights for this CPU.
     pub fn load(directory: &Path, options: LocalOptions) -> Result<Self, ModelError> {
-        Self::load_at(directory, options, Level::best())
+        let level = match options.precision {
+            Precision::F16 => Level::best(Level::has_f16),
+            Precision::Bf16 => Level::best(Level::has_bf16),
+            Precision::Auto | Precision::F32 => Level::best(|_| true),
+        };
+        Self::load_at(directory, options, level)
     }
 
     fn load_at(directory: &Path, options: LocalOptions, level: Level) -> Result<Self, ModelError> {
         let shape = config::describe(directory)?;
         let tokens = Tokens::load(&shape)?;
         let mut tensors = Tensors::open(&shape.folder.join("model.safetensors"))?;
-        let brain = match options.precision {
-            Precision::Auto => level.has_bf16(),
-            Precision::F32 => false,
-            Precision::Bf16 => true,
+        let precision = match options.precision {
+            Precision::Auto if level.has_f16() => Precision::F16,
+            Precision::Auto if level.has_bf16() => Precision::Bf16,
+            Precision::Auto => Precision::F32,
+            chosen => chosen,
         };
-        let weights = if brain {
-            Weights::Bf16(Encoder::load(&mut tensors, &shape, level)?)
-        } else {
-            Weights::F32(Encoder::load(&mut tensors, &shape, level)?)
+        let weights = match precision {
+            Precision::Auto | Precision::F32 => Weights::F32(Encoder::load(&mut tensors, &shape, level)?),
+            Precision::Bf16 => Weights::Bf16(Encoder::load(&mut tensors, &shape, level)?),
+            Precision::F16 => Weights::F16(Encoder::load(&mut tensors, &shape, level)?),
         };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 {
@@ -170,6 +183,7 @@ impl LocalModel {
         match self.weights {
             Weights::F32(_) => Precision::F32,
             Weights::Bf16(_) => Precision::Bf16,
+            Weights::F16(_) => Precision::F16,
         }
     }
 
@@ -196,6 +210,7 @@ impl LocalModel {
         Ok(match &self.weights {
             Weights::F32(encoder) => self.pass(encoder, &tokenized, &runs, want_tokens),
             Weights::Bf16(encoder) => self.pass(encoder, &tokenized, &runs, want_tokens),
+            Weights::F16(encoder) => self.pass(encoder, &tokenized, &runs, want_tokens),
         })
     }
 

@@ -9,6 +9,7 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
 use super::error::ModelError;
+use super::simd::Half;
 
 /// Longest header that is read, in bytes; safetensors itself allows no more.
 const MAX_HEADER: u64 = 100_000_000;
@@ -101,47 +102,12 @@ fn widener(dtype: Dtype) -> Option<fn(&[u8]) -> Vec<f32>> {
     }
     match dtype {
         Dtype::F32 => Some(|bytes| widen(bytes, f32::from_le_bytes)),
-        Dtype::F16 => Some(|bytes| widen(bytes, |half| widen_half(u16::from_le_bytes(half)))),
+        Dtype::F16 => Some(|bytes| widen(bytes, |half| Half(u16::from_le_bytes(half)).widen())),
         Dtype::BF16 => Some(|bytes| {
             widen(bytes, |half| {
                 f32::from_bits(u32::from(u16::from_le_bytes(half)) << 16)
             })
         }),
         _ => None,
-    }
-}
-
-/// IEEE 754 half precision to single: exact.
-fn widen_half(bits: u16) -> f32 {
-    let sign = u32::from(bits & 0x8000) << 16;
-    let magnitude = u32::from(bits & 0x7fff);
-    let widened = match magnitude {
-        // Infinity and NaN keep their mantissa.
-        0x7c00.. => f32::from_bits(0x7f80_0000 | (magnitude << 13)),
-        // Shifted into place, the exponent is 112 too small; the product also normalises subnormals.
-        _ => f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23),
-    };
-    f32::from_bits(widened.to_bits() | sign)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_widen_exactly() {
-        for (bits, expected) in [
-            (0x0000, 0.0),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0x0001, 2.0_f32.powi(-24)),
-            (0x83ff, -1023.0 * 2.0_f32.powi(-24)),
-            (0x3555, 0.333_251_95),
-            (0x7c00, f32::INFINITY),
-        ] {
-            assert_eq!(widen_half(bits), expected, "{bits:#x}");
-        }
-        assert!(widen_half(0x7e00).is_nan());
     }
 }

@@ -40,7 +40,7 @@ fn vectors_and_ids_are_those_of_sentence_transformers() {
     };
     let cases = serde_json::from_slice::<Oracle>(&oracle).unwrap().cases;
     let texts: Vec<&str> = cases.iter().map(|case| case.text.as_str()).collect();
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
         let Some(model) = load(precision) else { return };
         let together = model.embed(&texts, Side::Passage, true).unwrap();
         for (case, batched) in cases.iter().zip(together) {
@@ -119,7 +119,11 @@ fn any_bert_gives_what_the_textbook_gives() {
     ] {
         let tiny = Tiny::new(heads, head_size, pooling, dtype, prefix);
         let folder = tiny.write();
-        for (precision, tolerance) in [(Precision::F32, 2e-5), (Precision::Bf16, 0.03)] {
+        for (precision, tolerance) in [
+            (Precision::F32, 2e-5),
+            (Precision::Bf16, 0.03),
+            (Precision::F16, 0.03),
+        ] {
             for level in Level::available() {
                 let options = LocalOptions {
                     precision,

@@ -77,7 +77,9 @@ impl Tokens {
 
 fn lowers_case(tokenizer: &Tokenizer) -> bool {
     let mut text = NormalizedString::from("CASE");
-    let normalized = tokenizer.get_normalizer().map(|normalizer| normalizer.normalize(&mut text));
+    let normalized = tokenizer
+        .get_normalizer()
+        .map(|normalizer| normalizer.normalize(&mut text));
     matches!(normalized, Some(Ok(()))) && text.get() == "case"
 }
 

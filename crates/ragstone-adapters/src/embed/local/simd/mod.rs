@@ -13,7 +13,10 @@ mod avx512;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
-use {avx2::Avx2, avx512::Avx512};
+use {
+    avx2::Avx2,
+    avx512::{Avx512, BF16, FP16, PLAIN},
+};
 
 use portable::Portable;
 
@@ -33,6 +36,37 @@ impl Bf16 {
     pub fn nearest(value: f32) -> Self {
         let bits = value.to_bits();
         Self((bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
+    }
+}
+
+/// An IEEE half-precision float.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(transparent)]
+pub(super) struct Half(pub u16);
+
+impl Half {
+    /// The nearest half float, ties to even; what is too large becomes the largest one. Not for NaN.
+    pub fn nearest(value: f32) -> Self {
+        const LARGEST: f32 = 65504.0;
+        let magnitude = value.abs().min(LARGEST);
+        // Adding this power of two leaves the mantissa of a half in the lowest bits, rounded by the addition itself.
+        let exponent = (magnitude.to_bits() >> 23).max(127 - 14);
+        let rounder = f32::from_bits((exponent + 13) << 23);
+        let rounded = (magnitude + rounder) - rounder;
+        let half = (rounded * f32::from_bits((127 - 112) << 23)).to_bits() >> 13;
+        Self(half as u16 | (value.to_bits() >> 16 & 0x8000) as u16)
+    }
+
+    /// The same number in single precision.
+    pub fn widen(self) -> f32 {
+        let magnitude = u32::from(self.0 & 0x7fff);
+        let widened = match magnitude {
+            // Infinity and NaN keep their mantissa.
+            0x7c00.. => f32::from_bits(0x7f80_0000 | (magnitude << 13)),
+            // Shifted into place, the exponent is 112 too small; the product also normalises subnormals.
+            _ => f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23),
+        };
+        f32::from_bits(widened.to_bits() | u32::from(self.0 & 0x8000) << 16)
     }
 }
 
@@ -85,6 +119,51 @@ pub(super) trait Simd: Copy {
     /// # Safety
     /// `to` is writable for `LANES` brain floats.
     unsafe fn store_bf16(self, to: *mut Bf16, a: Self::Floats);
+    /// Writes a vector rounded to half floats; what is too large becomes the largest one.
+    ///
+    /// # Safety
+    /// `to` is writable for `LANES` half floats.
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut Half, a: Self::Floats) {
+        let mut values = [0.0; PADDING];
+        // SAFETY: a vector is shorter than `PADDING`; the caller promises the rest.
+        unsafe {
+            self.store(values.as_mut_ptr(), a);
+            for (lane, value) in values[..Self::LANES].iter().enumerate() {
+                to.add(lane).write(Half::nearest(*value));
+            }
+        }
+    }
+    /// Adds to `sums` the product of `R` rows with two vectors of columns over `steps` pairs of inputs.
+    ///
+    /// # Safety
+    /// `a` has `R` rows of `2 * steps` half floats at `stride`, `panel` has `4 * LANES * steps` of them.
+    #[inline(always)]
+    unsafe fn add_half_products<const R: usize>(
+        self,
+        (a, stride): (*const Half, usize),
+        panel: *const Half,
+        steps: usize,
+        sums: &mut [[Self::Floats; 2]; R],
+    ) {
+        let mut column = [0.0; PADDING];
+        for input in 0..2 * steps {
+            for half in 0..2 {
+                // SAFETY: `input < 2 * steps`, and vectors are shorter than `PADDING`.
+                unsafe {
+                    let group = panel.add(input / 2 * 4 * Self::LANES + half * 2 * Self::LANES + input % 2);
+                    for (lane, value) in column[..Self::LANES].iter_mut().enumerate() {
+                        *value = (*group.add(2 * lane)).widen();
+                    }
+                    let column = self.load(column.as_ptr());
+                    for (row, sum) in sums.iter_mut().enumerate() {
+                        let value = self.splat((*a.add(row * stride + input)).widen());
+                        sum[half] = self.mul_add(value, column, sum[half]);
+                    }
+                }
+            }
+        }
+    }
     /// Reads a vector of pairs.
     ///
     /// # Safety
@@ -115,10 +194,13 @@ pub(super) enum Level {
     Avx2(Avx2),
     /// AVX-512 F.
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512<false>),
-    /// AVX-512 with brain-float dot products.
+    Avx512(Avx512<PLAIN>),
+    /// AVX-512 with dot products of brain floats.
     #[cfg(target_arch = "x86_64")]
-    Avx512Bf16(Avx512<true>),
+    Avx512Bf16(Avx512<BF16>),
+    /// AVX-512 with half-precision arithmetic.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Fp16(Avx512<FP16>),
 }
 
 impl Level {
@@ -128,21 +210,32 @@ impl Level {
         #[cfg(target_arch = "x86_64")]
         {
             levels.extend(Avx2::detect().map(Self::Avx2));
-            levels.extend(Avx512::<false>::detect().map(Self::Avx512));
-            levels.extend(Avx512::<true>::detect().map(Self::Avx512Bf16));
+            levels.extend(Avx512::<PLAIN>::detect().map(Self::Avx512));
+            levels.extend(Avx512::<BF16>::detect().map(Self::Avx512Bf16));
+            levels.extend(Avx512::<FP16>::detect().map(Self::Avx512Fp16));
         }
         levels
     }
 
-    /// The fastest level this CPU has.
-    pub fn best() -> Self {
-        Self::available().pop().expect("portable is always there")
+    /// The last level this CPU has of which something is true, else the fastest one.
+    pub fn best(wanted: impl Fn(Self) -> bool) -> Self {
+        let levels = Self::available();
+        let best = levels.iter().rfind(|level| wanted(**level)).or(levels.last());
+        *best.expect("portable is always there")
     }
 
-    /// Whether brain floats are multiplied by the CPU itself.
+    /// Whether the CPU multiplies brain floats itself.
     pub fn has_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return matches!(self, Self::Avx512Bf16(_));
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
+    /// Whether the CPU multiplies half floats itself.
+    pub fn has_f16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return matches!(self, Self::Avx512Fp16(_));
         #[cfg(not(target_arch = "x86_64"))]
         false
     }
@@ -154,7 +247,7 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) | Self::Avx512Bf16(_) => Avx512::<true>::LANES,
+            Self::Avx512(_) | Self::Avx512Bf16(_) | Self::Avx512Fp16(_) => Avx512::<PLAIN>::LANES,
         }
     }
 
@@ -168,6 +261,83 @@ impl Level {
             Self::Avx512(simd) => simd.enter(kernel),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16(simd) => simd.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Fp16(simd) => simd.enter(kernel),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_widen_exactly() {
+        for (bits, expected) in [
+            (0x0000, 0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0001, 2.0_f32.powi(-24)),
+            (0x83ff, -1023.0 * 2.0_f32.powi(-24)),
+            (0x3555, 0.333_251_95),
+            (0x7c00, f32::INFINITY),
+        ] {
+            assert_eq!(Half(bits).widen(), expected, "{bits:#x}");
+        }
+        assert!(Half(0x7e00).widen().is_nan());
+    }
+
+    #[test]
+    fn every_finite_half_is_nearest_to_itself_and_ties_go_to_even() {
+        for bits in (0..0x7c00).chain(0x8000..0xfc00) {
+            assert_eq!(Half::nearest(Half(bits).widen()), Half(bits));
+        }
+        assert_eq!(Half::nearest(1.0 + 1.0 / 2048.0), Half(0x3c00));
+        assert_eq!(Half::nearest(1.0 + 3.0 / 2048.0), Half(0x3c02));
+        assert_eq!(Half::nearest(-1e9), Half(0xfbff));
+        assert_eq!(Bf16::nearest(1.0 + 1.0 / 256.0), Bf16(0x3f80));
+        assert_eq!(Bf16::nearest(1.0 + 3.0 / 256.0), Bf16(0x3f82));
+    }
+
+    #[test]
+    fn every_level_rounds_as_the_scalar_code_does() {
+        struct Round<'a>(&'a [f32], &'a mut [Bf16], &'a mut [Half]);
+        impl Kernel for Round<'_> {
+            #[inline(always)]
+            fn run<S: Simd>(self, simd: S) {
+                for at in (0..self.0.len()).step_by(S::LANES) {
+                    // SAFETY: all three have the same length, a multiple of every level's lanes.
+                    unsafe {
+                        let values = simd.load(self.0.as_ptr().add(at));
+                        simd.store_bf16(self.1.as_mut_ptr().add(at), values);
+                        simd.store_half(self.2.as_mut_ptr().add(at), values);
+                    }
+                }
+            }
+        }
+        let values: Vec<f32> = (0..3200)
+            .map(|n| (n as f32 - 1600.0).powi(3) / 31_000.0 + 0.000_1)
+            .collect();
+        for level in Level::available() {
+            let (mut brains, mut halves) = (vec![Bf16(0); 3200], vec![Half(0); 3200]);
+            level.run(Round(&values, &mut brains, &mut halves));
+            assert_eq!(
+                brains,
+                values
+                    .iter()
+                    .map(|value| Bf16::nearest(*value))
+                    .collect::<Vec<_>>(),
+                "{level:?}"
+            );
+            assert_eq!(
+                halves,
+                values
+                    .iter()
+                    .map(|value| Half::nearest(*value))
+                    .collect::<Vec<_>>(),
+                "{level:?}"
+            );
         }
     }
 }
