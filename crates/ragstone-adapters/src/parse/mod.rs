@@ -3,29 +3,30 @@
 //! [`parse_bytes`] does the work in this process. A server calls [`ParserPool`] instead, which has a child
 //! process do it under limits, because no `catch_unwind` stops a stack overflow or an endless loop.
 
+mod child;
 mod detect;
 mod error;
-//mod frame;
+mod frame;
 mod html;
-//mod isolate;
+mod isolate;
 mod markdown;
 mod normalise;
 #[cfg(feature = "pdf")]
 pub mod pdf;
-//mod pool;
+mod pool;
 mod sink;
 mod text;
-//mod worker;
+mod worker;
 
 use ragstone_core::document::ParsedDocument;
 use serde::{Deserialize, Serialize};
 
 pub use detect::{Format, detect};
 pub use error::{Clock, ParseError, ParseProblem};
-//pub use isolate::Isolation;
-//pub use pool::{ParserOptions, ParserPool};
+pub use isolate::Isolation;
+pub use pool::{ParserOptions, ParserPool};
 pub use sink::{Gathered, Outline, PageSink};
-//pub use worker::worker_main;
+pub use worker::worker_main;
 
 /// Bounds on one document that hold in any process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

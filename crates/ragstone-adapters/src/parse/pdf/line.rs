@@ -18,8 +18,7 @@ const PARAGRAPH_ADVANCE: f32 = 1.35;
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) text: String,
-    /// Left edge and baseline, in points.
-    pub(super) x: f32,
+    /// Baseline, in points from below.
     pub(super) y: f32,
     /// Largest font size, in points.
     pub(super) size: f32,
@@ -91,7 +90,6 @@ impl OpenLine {
         let mut line = Self {
             line: Line {
                 text: String::new(),
-                x: span.bbox.x,
                 y: span.bbox.y,
                 size: 0.0,
                 bold: false,
@@ -110,7 +108,7 @@ impl OpenLine {
         let height = self.height.max(height(span));
         self.rotation == rotation(span)
             && (span.bbox.y - self.line.y).abs() <= LINE_SHIFT * height
-            && span.bbox.x >= self.right - STEP_BACK.max(0.0) * height - span.bbox.width.abs().min(height)
+            && span.bbox.x >= self.right - STEP_BACK * height
     }
 
     fn push(&mut self, span: &TextSpan) {
