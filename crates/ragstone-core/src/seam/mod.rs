@@ -8,6 +8,8 @@ pub mod chat;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 pub mod embedder;
+#[cfg(any(test, feature = "contract"))]
+pub mod fake;
 pub mod index;
 pub mod parser;
 
