@@ -104,8 +104,7 @@ impl OpenAiChat {
                 }
                 Err(fault) => fault,
             };
-            dialect = dialect
-                .without_what(&fault).ok_or(fault)?;
+            dialect = dialect.without_what(&fault).ok_or(fault)?;
         }
     }
 

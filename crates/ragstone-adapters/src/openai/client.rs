@@ -56,10 +56,6 @@ impl Client {
         }
     }
 
-    pub fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     /// The whole reply as JSON, in at most `tries` tries.
     pub async fn post_json<T: DeserializeOwned>(
         &self,

@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn events_are_whole_however_they_arrive() {
-        let stream = ": hi\ndata: {\"a\": \"é日\"}\r\n\r\nevent: x\ndata:one\ndata: two\n\n: ping\n\ndata: [DONE]\n";
+        let stream =
+            ": hi\ndata: {\"a\": \"é日\"}\r\n\r\nevent: x\ndata:one\ndata: two\n\n: ping\n\ndata: [DONE]\n";
         for size in 1..stream.len() {
             let mut reader = SseReader::default();
             let mut events: Vec<String> = stream

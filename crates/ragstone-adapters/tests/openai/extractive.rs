@@ -1,7 +1,7 @@
 use futures::StreamExt;
 use ragstone_adapters::chat::Extractive;
 use ragstone_core::access::Admitted;
-use ragstone_core::library::Sentence;
+use ragstone_core::library::{Passage, Sentence};
 use ragstone_core::prompt::NO_ANSWER;
 use ragstone_core::seam::chat::{ChatEvent, ChatModel, ChatRequest, FinishReason};
 use ragstone_core::seam::contract_chat;
@@ -26,7 +26,7 @@ async fn events(request: &ChatRequest) -> Vec<ChatEvent> {
 
 fn scored(question: &str, texts: &[&str], scores: &[(usize, &str, f64)]) -> ChatRequest {
     let mut request = super::request(question, texts);
-    let with_scores = |(at, passage): (usize, Admitted<_>)| {
+    let with_scores = |(at, passage): (usize, Admitted<Passage>)| {
         let mut passage = passage.into_inner();
         for (_, sentence, score) in scores.iter().filter(|(of, ..)| *of == at) {
             let start = texts[at].find(sentence).unwrap();
