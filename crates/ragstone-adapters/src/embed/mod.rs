@@ -1,6 +1,15 @@
-//! Text to vectors: the model that runs in this process, and how its weights reach the machine.
+//! Text to vectors: the model that runs in this process, how its weights reach the machine, and services.
 
 #[cfg(feature = "local-embedder")]
 pub mod local;
 #[cfg(feature = "local-embedder")]
+mod local_embedder;
+#[cfg(feature = "openai")]
+mod openai;
+#[cfg(feature = "local-embedder")]
 pub mod weights;
+
+#[cfg(feature = "local-embedder")]
+pub use local_embedder::LocalEmbedder;
+#[cfg(feature = "openai")]
+pub use openai::{OpenAiEmbedder, OpenAiEmbedderOptions};

@@ -14,6 +14,7 @@ mod normalise;
 #[cfg(feature = "pdf")]
 pub mod pdf;
 mod pool;
+mod pool_parser;
 mod sink;
 mod text;
 mod worker;
@@ -25,6 +26,7 @@ pub use detect::{Format, detect};
 pub use error::{Clock, ParseError, ParseProblem};
 pub use isolate::Isolation;
 pub use pool::{ParserOptions, ParserPool};
+pub use pool_parser::{PARSER_FINGERPRINT, PoolParser};
 pub use sink::{Gathered, Outline, PageSink};
 pub use worker::worker_main;
 

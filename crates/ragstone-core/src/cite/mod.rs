@@ -217,7 +217,7 @@ fn begins_word(text: &str, at: usize) -> bool {
         && before
             .strip_suffix(['.', ','])
             .is_some_and(|rest| rest.ends_with(char::is_numeric));
-    !inside_number && !(before.ends_with(joined) && from.starts_with(joined))
+    !(inside_number || before.ends_with(joined) && from.starts_with(joined))
 }
 
 /// Whether a word or number of `text` may end at `at`: `is 3` does not stand in `is 3.5`.
@@ -227,7 +227,7 @@ fn ends_word(text: &str, at: usize) -> bool {
         && from
             .strip_prefix(['.', ','])
             .is_some_and(|rest| rest.starts_with(char::is_numeric));
-    !inside_number && !(before.ends_with(joined) && from.starts_with(joined))
+    !(inside_number || before.ends_with(joined) && from.starts_with(joined))
 }
 
 /// Letters and digits that would make a found word part of a longer one; not in scripts without spaces.
