@@ -1,1 +1,4 @@
-//! placeholder
+//! What Ragstone means.
+
+pub mod document;
+pub mod split;

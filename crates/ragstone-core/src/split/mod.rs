@@ -1,0 +1,87 @@
+//! From the text of a document to the chunks that are stored.
+//!
+//! Invariant: a chunk never crosses a page, and its range lies in the document's text on character boundaries.
+
+mod code_points;
+pub mod markdown;
+pub mod recursive;
+mod settings;
+
+use std::ops::Range;
+
+pub use settings::{KeepSeparator, SplitSettings, SplitSettingsError, SplitStrategy};
+
+use crate::document::{PageSpan, ParsedDocument, SectionSpan};
+
+/// A part of a text, as a splitter cut it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// What will be stored. Equal to the text at `range`, with the one exception that [`recursive`] documents.
+    pub text: String,
+    /// Bytes in the text that was split.
+    pub range: Range<usize>,
+}
+
+/// A chunk of a document: its text and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// What will be stored.
+    pub text: String,
+    /// Bytes in the document's text.
+    pub range: Range<usize>,
+    /// The page it stands on, from 1, in formats with pages.
+    pub page: Option<u32>,
+    /// The heading path at its first byte.
+    pub section: Option<String>,
+}
+
+/// Splits a document page by page with valid `settings`.
+pub fn split_document(document: &ParsedDocument, settings: &SplitSettings) -> Vec<Segment> {
+    let whole = [PageSpan {
+        page: None,
+        range: 0..document.text.len(),
+    }];
+    let pages = if document.pages.is_empty() {
+        &whole[..]
+    } else {
+        &document.pages
+    };
+    pages
+        .iter()
+        .flat_map(|page| {
+            let pieces = split_text(&document.text[page.range.clone()], settings);
+            pieces
+                .into_iter()
+                .map(move |piece| place(piece, page, &document.sections))
+        })
+        .collect()
+}
+
+/// Splits one text with the strategy of `settings`.
+pub fn split_text(text: &str, settings: &SplitSettings) -> Vec<Piece> {
+    match settings.strategy {
+        SplitStrategy::Recursive => recursive::split(text, settings),
+        SplitStrategy::Markdown => markdown::split(text, settings),
+    }
+}
+
+fn place(piece: Piece, page: &PageSpan, sections: &[SectionSpan]) -> Segment {
+    let range = piece.range.start + page.range.start..piece.range.end + page.range.start;
+    let section = section_at(range.start, sections).map(|section| section.path.clone());
+    Segment {
+        text: piece.text,
+        range,
+        page: page.page,
+        section,
+    }
+}
+
+fn section_at(position: usize, sections: &[SectionSpan]) -> Option<&SectionSpan> {
+    let after = sections.partition_point(|section| section.range.start <= position);
+    sections[..after]
+        .last()
+        .filter(|section| position < section.range.end)
+}
+
+#[cfg(test)]
+mod tests;

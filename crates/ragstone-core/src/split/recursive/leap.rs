@@ -1,0 +1,121 @@
+//! Merging without looking at each piece: a chunk ends at the last cut that its size can reach, and the next one
+//! starts at the first cut that its overlap can reach. Both are found by a search of a few bytes.
+
+use std::ops::Range;
+
+use super::{Splitter, separator::Separator};
+use crate::split::{KeepSeparator, code_points};
+
+impl Splitter<'_> {
+    /// Whether [`Self::leap`] may split `part` at `separator`: it must be reversible, and where
+    /// it is dropped none may follow another directly.
+    pub(super) fn can_leap(&self, part: &str, separator: &Separator) -> bool {
+        let dropped = self.settings.keep_separator == KeepSeparator::None && !separator.is_empty();
+        separator.is_reversible() && !(dropped && separator.is_doubled_in(part))
+    }
+
+    /// Splits `part` at `separator`, which [`Self::can_leap`] admitted.
+    pub(super) fn leap(&mut self, part: Range<usize>, separator: &Separator, deeper: &[Separator]) {
+        let (text, size, overlap) = (self.text, self.settings.chunk_size, self.settings.chunk_overlap);
+        // What stands between two pieces: the separator if it is dropped, in bytes and in code points.
+        let dropped = self.settings.keep_separator == KeepSeparator::None;
+        let (gap, glue) = if dropped {
+            (separator.len(), separator.code_points())
+        } else {
+            (0, 0)
+        };
+        let part = if dropped { separator.trim(text, part) } else { part };
+        let cuts = Cuts::new(text, part.clone(), separator, self.settings.keep_separator);
+        // The open chunk; it is empty unless `start < end`.
+        let (mut start, mut end) = (part.start, part.start);
+        while end < part.end {
+            // A piece exactly as long as a chunk would fit but does not count as short: never the first one taken.
+            if start < end || code_points::count(text, start..cuts.from(start + 1)) < size {
+                end = cuts
+                    .last(end, code_points::forward(text, start, size, part.end))
+                    .unwrap_or(end);
+            }
+            if end == part.end {
+                break;
+            }
+            let piece_start = if start < end { end + gap } else { start };
+            let piece_end = cuts.from(piece_start + 1);
+            let length = code_points::count(text, piece_start..piece_end);
+            if start < end {
+                self.push(start..end);
+            }
+            if length < size {
+                let kept = overlap.min(size.saturating_sub(length + glue));
+                // The first piece from there on; not that at `start`, as it all would be longer than `size`.
+                start = cuts.from(code_points::back(text, end, kept, start).saturating_sub(gap)) + gap;
+            } else {
+                self.split_long(piece_start..piece_end, deeper);
+                start = piece_end + gap;
+            }
+            end = piece_end;
+        }
+        if start < end {
+            self.push(start..end);
+        }
+    }
+}
+
+/// The positions where a part is cut, its end being one. Arguments need not be character boundaries.
+struct Cuts<'a> {
+    text: &'a str,
+    part: Range<usize>,
+    separator: &'a Separator<'a>,
+    /// From the start of an occurrence to the cut.
+    shift: usize,
+}
+
+impl<'a> Cuts<'a> {
+    fn new(text: &'a str, part: Range<usize>, separator: &'a Separator<'a>, keep: KeepSeparator) -> Self {
+        let shift = if keep == KeepSeparator::End {
+            separator.len()
+        } else {
+            0
+        };
+        Self {
+            text,
+            part,
+            separator,
+            shift,
+        }
+    }
+
+    /// The first cut at `position` or after it.
+    fn from(&self, position: usize) -> usize {
+        if self.separator.is_empty() {
+            return self.text.ceil_char_boundary(position);
+        }
+        let from = self.search_start(position);
+        let found = self
+            .separator
+            .first_in(&self.text.as_bytes()[from..self.part.end]);
+        found.map_or(self.part.end, |at| from + at + self.shift)
+    }
+
+    /// The last cut after `position` and not after `limit`, which is a character boundary of the part.
+    fn last(&self, position: usize, limit: usize) -> Option<usize> {
+        if limit == self.part.end || self.separator.is_empty() {
+            return (position < limit).then_some(limit);
+        }
+        let from = self.search_start(position + 1);
+        let to = (limit + self.separator.len() - self.shift).min(self.part.end);
+        if from >= to {
+            return None;
+        }
+        self.separator
+            .last_in(&self.text.as_bytes()[from..to])
+            .map(|at| from + at + self.shift)
+    }
+
+    /// Where an occurrence may begin so that its cut lies at `position` or after it.
+    fn search_start(&self, position: usize) -> usize {
+        position
+            .saturating_sub(self.shift)
+            .max(self.part.start)
+            .min(self.part.end)
+    }
+}

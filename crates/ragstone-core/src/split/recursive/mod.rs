@@ -1,0 +1,112 @@
+//! The recursive splitter: chunks identical to those of LangChain's `RecursiveCharacterTextSplitter`
+//! (`langchain-text-splitters` 1.1.3), each with its range.
+//!
+//! A text is cut at the first of the separators that occurs in it. Pieces shorter than `chunk_size` are merged into
+//! chunks up to that size, overlapping by whole pieces; a longer one is cut again by the separators after that one,
+//! and if none is left it is a chunk as it stands: unstripped and too long.
+//!
+//! Invariant: a chunk's text is the text at its range. The exception is [`KeepSeparator::None`](super::KeepSeparator::None)
+//! where separators follow each other directly: the empty piece between them is lost and the neighbours are joined
+//! with a single separator, so the chunk is not in the text. Its range is then the span from its first to its last
+//! character.
+//!
+//! Two routes lead to the same chunks: `leap` looks only at the text around the ends of a chunk, `window` at every
+//! piece. The first takes separators that cannot overlap themselves, unless they are dropped and follow each other
+//! directly: that is almost all of a usual text.
+
+mod leap;
+mod separator;
+mod window;
+
+use std::ops::Range;
+
+use separator::Separator;
+
+use super::{Piece, SplitSettings, code_points};
+
+/// Splits `text` by the separators of `settings`, which must be valid.
+pub fn split(text: &str, settings: &SplitSettings) -> Vec<Piece> {
+    let defaults = if settings.separators.is_empty() {
+        SplitSettings::default().separators
+    } else {
+        Vec::new()
+    };
+    let given = if settings.separators.is_empty() {
+        &defaults
+    } else {
+        &settings.separators
+    };
+    let separators = Separator::all(given);
+    let mut splitter = Splitter {
+        text,
+        settings,
+        pieces: Vec::new(),
+    };
+    splitter.split_part(0..text.len(), &separators);
+    splitter.pieces
+}
+
+struct Splitter<'a> {
+    text: &'a str,
+    settings: &'a SplitSettings,
+    pieces: Vec<Piece>,
+}
+
+impl Splitter<'_> {
+    fn split_part(&mut self, part: Range<usize>, separators: &[Separator]) {
+        let (separator, deeper) = choose(&self.text[part.clone()], separators);
+        if self.can_leap(&self.text[part.clone()], separator) {
+            self.leap(part, separator, deeper);
+        } else {
+            self.slide(part, separator, deeper);
+        }
+    }
+
+    /// Cuts a piece that is not shorter than a chunk.
+    fn split_long(&mut self, piece: Range<usize>, deeper: &[Separator]) {
+        if deeper.is_empty() {
+            let text = self.text[piece.clone()].to_owned();
+            self.pieces.push(Piece { text, range: piece });
+        } else {
+            self.split_part(piece, deeper);
+        }
+    }
+
+    fn push(&mut self, chunk: Range<usize>) {
+        let range = self.stripped(chunk);
+        if !range.is_empty() {
+            self.pieces.push(Piece {
+                text: self.text[range.clone()].to_owned(),
+                range,
+            });
+        }
+    }
+
+    fn stripped(&self, chunk: Range<usize>) -> Range<usize> {
+        if self.settings.strip {
+            code_points::strip(self.text, chunk)
+        } else {
+            chunk
+        }
+    }
+}
+
+/// The first separator that occurs, and those after it. Without any, the last one: it leaves the part whole.
+fn choose<'a>(part: &str, separators: &'a [Separator<'a>]) -> (&'a Separator<'a>, &'a [Separator<'a>]) {
+    let (last, _) = separators
+        .split_last()
+        .expect("there is a default for no separators");
+    let found = separators
+        .iter()
+        .position(|separator| separator.is_empty() || separator.occurs_in(part));
+    match found {
+        Some(index) if !separators[index].is_empty() => (&separators[index], &separators[index + 1..]),
+        Some(index) => (&separators[index], &[]),
+        None => (last, &[]),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod reference;
+#[cfg(test)]
+mod tests;

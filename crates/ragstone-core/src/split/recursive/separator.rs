@@ -1,0 +1,110 @@
+//! Separators, prepared for search in both directions.
+
+use std::ops::Range;
+
+use memchr::memmem::{self, Finder, FinderRev};
+
+use crate::split::KeepSeparator;
+
+/// Longer separators, in bytes, are not worth the look whether they can overlap themselves.
+const LONGEST_REVERSIBLE: usize = 16;
+
+pub(super) struct Separator<'a> {
+    forward: Finder<'a>,
+    /// Present if no beginning of the separator is also its end: then two occurrences never overlap, and any one that
+    /// is found from the right is one that a search from the left finds too.
+    backward: Option<FinderRev<'a>>,
+}
+
+impl<'s> Separator<'s> {
+    pub(super) fn all(separators: &'s [String]) -> Vec<Self> {
+        separators.iter().map(|text| Self::new(text)).collect()
+    }
+
+    fn new(text: &'s str) -> Self {
+        let bytes = text.as_bytes();
+        let mut borders = (1..bytes.len()).filter(|&length| bytes.ends_with(&bytes[..length]));
+        let borderless = bytes.len() <= LONGEST_REVERSIBLE && borders.next().is_none();
+        Self {
+            forward: Finder::new(bytes),
+            backward: borderless.then(|| FinderRev::new(bytes)),
+        }
+    }
+
+    /// Whether its occurrences can be found from both sides.
+    pub(super) fn is_reversible(&self) -> bool {
+        self.backward.is_some()
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.forward.needle()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// The empty separator cuts between any two characters.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn code_points(&self) -> usize {
+        // Bytes that continue a code point have the form 10xxxxxx.
+        self.as_bytes()
+            .iter()
+            .filter(|&&byte| byte & 0xc0 != 0x80)
+            .count()
+    }
+
+    pub(super) fn occurs_in(&self, text: &str) -> bool {
+        self.forward.find(text.as_bytes()).is_some()
+    }
+
+    pub(super) fn is_doubled_in(&self, text: &str) -> bool {
+        memmem::find(text.as_bytes(), &self.as_bytes().repeat(2)).is_some()
+    }
+
+    /// `part` without a separator at its start and at its end.
+    pub(super) fn trim(&self, text: &str, mut part: Range<usize>) -> Range<usize> {
+        if text.as_bytes()[part.clone()].starts_with(self.as_bytes()) {
+            part.start += self.len();
+        }
+        if text.as_bytes()[part.clone()].ends_with(self.as_bytes()) {
+            part.end -= self.len();
+        }
+        part
+    }
+
+    pub(super) fn first_in(&self, bytes: &[u8]) -> Option<usize> {
+        self.forward.find(bytes)
+    }
+
+    /// For a reversible separator only.
+    pub(super) fn last_in(&self, bytes: &[u8]) -> Option<usize> {
+        self.backward.as_ref().and_then(|finder| finder.rfind(bytes))
+    }
+
+    /// The pieces of `part` between occurrences of this (not empty) separator; empty ones are left out.
+    pub(super) fn pieces<'a>(
+        &'a self,
+        text: &'a str,
+        part: Range<usize>,
+        keep: KeepSeparator,
+    ) -> impl Iterator<Item = Range<usize>> + 'a {
+        let (before, after) = match keep {
+            KeepSeparator::Start => (0, 0),
+            KeepSeparator::End => (self.len(), self.len()),
+            KeepSeparator::None => (0, self.len()),
+        };
+        let Range { mut start, end } = part;
+        let offset = start;
+        let found = self
+            .forward
+            .find_iter(&text.as_bytes()[part])
+            .map(move |at| offset + at);
+        let cuts = found.map(move |at| (at + before, at + after)).chain([(end, end)]);
+        cuts.map(move |(piece_end, next)| std::mem::replace(&mut start, next)..piece_end)
+            .filter(|piece| !piece.is_empty())
+    }
+}

@@ -1,0 +1,107 @@
+//! Merging piece by piece, in a window of the pieces that the open chunk holds.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::{Splitter, separator::Separator};
+use crate::split::{KeepSeparator, Piece, code_points};
+
+impl Splitter<'_> {
+    /// Splits `part` at any separator but the empty one.
+    pub(super) fn slide(&mut self, part: Range<usize>, separator: &Separator, deeper: &[Separator]) {
+        let (size, overlap) = (self.settings.chunk_size, self.settings.chunk_overlap);
+        let joined = self.settings.keep_separator == KeepSeparator::None;
+        let mut window = Window::new(if joined { separator.code_points() } else { 0 });
+        for piece in separator.pieces(self.text, part, self.settings.keep_separator) {
+            let length = code_points::count(self.text, piece.clone());
+            if length >= size {
+                self.close(&window, separator);
+                window.clear();
+                self.split_long(piece, deeper);
+                continue;
+            }
+            if window.length_with(length) > size {
+                self.close(&window, separator);
+                while window.length > overlap || (window.length > 0 && window.length_with(length) > size) {
+                    window.drop_first();
+                }
+            }
+            window.push(piece, length);
+        }
+        self.close(&window, separator);
+    }
+
+    /// Makes a chunk of the pieces in the window.
+    fn close(&mut self, window: &Window, separator: &Separator) {
+        let (Some((first, _)), Some((last, _))) = (window.pieces.front(), window.pieces.back()) else {
+            return;
+        };
+        let span = first.start..last.end;
+        if self.settings.keep_separator != KeepSeparator::None || window.is_contiguous(separator.len()) {
+            return self.push(span);
+        }
+        let range = self.stripped(span);
+        let pieces: Vec<&[u8]> = window
+            .pieces
+            .iter()
+            .map(|(piece, _)| &self.text.as_bytes()[piece.clone()])
+            .collect();
+        let joined = String::from_utf8(pieces.join(separator.as_bytes())).expect("made of whole strings");
+        let text = if self.settings.strip {
+            joined.trim_matches(code_points::is_space).to_owned()
+        } else {
+            joined
+        };
+        if !text.is_empty() {
+            self.pieces.push(Piece { text, range });
+        }
+    }
+}
+
+/// Pieces in order with their lengths.
+struct Window {
+    pieces: VecDeque<(Range<usize>, usize)>,
+    /// Of the pieces and what is put between them, in code points.
+    length: usize,
+    /// What is put between two pieces, in code points.
+    glue: usize,
+}
+
+impl Window {
+    fn new(glue: usize) -> Self {
+        Self {
+            pieces: VecDeque::new(),
+            length: 0,
+            glue,
+        }
+    }
+
+    fn length_with(&self, next: usize) -> usize {
+        self.length + next + if self.pieces.is_empty() { 0 } else { self.glue }
+    }
+
+    fn push(&mut self, piece: Range<usize>, length: usize) {
+        self.length = self.length_with(length);
+        self.pieces.push_back((piece, length));
+    }
+
+    fn drop_first(&mut self) {
+        if let Some((_, length)) = self.pieces.pop_front() {
+            self.length -= length + if self.pieces.is_empty() { 0 } else { self.glue };
+        }
+    }
+
+    fn clear(&mut self) {
+        self.pieces.clear();
+        self.length = 0;
+    }
+
+    /// Whether exactly one separator of `gap` bytes stands between any two pieces.
+    fn is_contiguous(&self, gap: usize) -> bool {
+        let following = self.pieces.iter().skip(1);
+        self.pieces
+            .iter()
+            .zip(following)
+            .all(|((before, _), (after, _))| before.end + gap == after.start)
+    }
+}
