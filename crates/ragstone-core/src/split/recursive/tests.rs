@@ -115,7 +115,27 @@ fn joined_over_a_gap(text: &str, piece: &Piece, settings: &SplitSettings) -> boo
         && settings
             .separators
             .iter()
-            .any(|separator| !separator.is_empty() && span.contains(&separator.repeat(2)))
+            // Stripping may have taken white space off the end of a doubled separator.
+            .any(|separator| !separator.is_empty() && span.contains(separator.repeat(2).trim()))
+}
+
+#[test]
+fn a_doubled_separator_may_end_in_white_space_that_is_stripped() {
+    let settings = SplitSettings {
+        chunk_size: 10,
+        chunk_overlap: 0,
+        separators: vec!["aa".into(), ". ".into()],
+        keep_separator: KeepSeparator::None,
+        ..Default::default()
+    };
+    let text = "bcd\r\n,. . \r\naa";
+    let pieces = split(text, &settings);
+    assert_eq!(pieces.len(), 1);
+    assert_eq!(
+        (pieces[0].text.as_str(), pieces[0].range.clone()),
+        ("bcd\r\n,.", 0..9)
+    );
+    assert!(joined_over_a_gap(text, &pieces[0], &settings));
 }
 
 fn check(
