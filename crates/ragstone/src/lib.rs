@@ -3,7 +3,9 @@
 //! Invariant: only `config` reads the environment, only `wiring` names implementations.
 
 pub mod cli;
+mod clock;
 pub mod config;
+pub mod http;
 mod jobs;
 mod operator;
 mod telemetry;

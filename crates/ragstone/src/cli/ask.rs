@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::client::Door;
 use super::output::{Output, say};
+use super::progress::fetching;
 use super::search::Narrowing;
 use super::sse::Event;
 use super::{Context, Usage};
-use crate::wiring::ModelFetch;
 
 /// Answers a question from the documents
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ impl Ask {
                 body[key] = value;
             }
         }
-        let door = Door::open(&context.settings, ModelFetch::Foreground).await?;
+        let door = Door::open(&context.settings, fetching()).await?;
         let done = answer(&door, body, context.output).await;
         door.close().await;
         done

@@ -49,7 +49,11 @@ pub enum Document {
 
 impl Document {
     pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let door = Door::open(&context.settings, ModelFetch::Never).await?;
+        let fetch = match self {
+            Self::Delete { .. } => ModelFetch::Present,
+            _ => ModelFetch::Never,
+        };
+        let door = Door::open(&context.settings, fetch).await?;
         let done = self.through(&door, context.output).await;
         door.close().await;
         done

@@ -5,7 +5,7 @@ use clap::Subcommand;
 
 use super::client::Door;
 use super::output::{Output, say};
-use super::progress::{bar, wait_for_job};
+use super::progress::{bar, fetching, wait_for_job};
 use super::{Context, Partly};
 use crate::wiring::ModelFetch;
 
@@ -27,7 +27,7 @@ impl Index {
     pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
         let fetch = match self {
             Self::Status => ModelFetch::Never,
-            Self::Rebuild { .. } => ModelFetch::Foreground,
+            Self::Rebuild { .. } => fetching(),
         };
         let door = Door::open(&context.settings, fetch).await?;
         let done = self.through(&door, context.output).await;

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::output::Output;
+use super::progress::fetch_bar;
 use super::{Context, Usage};
 use crate::config::Settings;
 use crate::wiring;
@@ -212,7 +213,7 @@ impl Split {
 }
 
 async fn embed(settings: &Settings, file: &Path, output: Output) -> anyhow::Result<()> {
-    let embedder = wiring::embedder_in_foreground(settings).await?;
+    let embedder = wiring::embedder(settings, &fetch_bar()).await?;
     let mut lines = lines(file)?.peekable();
     while lines.peek().is_some() {
         // Neighbours of one kind go together.

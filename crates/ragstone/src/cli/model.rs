@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Context;
 use super::output::say;
+use super::progress::fetch_bar;
 use crate::wiring;
 
 /// What to do with models
@@ -22,7 +23,7 @@ impl Model {
         let Context { settings, output } = context;
         match self {
             Self::Fetch => {
-                let folder = wiring::fetch_model(&settings).await?;
+                let folder = wiring::fetch_model(&settings, &fetch_bar()).await?;
                 match output.json {
                     true => output.object(&json!({ "model": settings.model.manifest.name, "path": folder })),
                     false => {

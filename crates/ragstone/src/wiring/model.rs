@@ -1,0 +1,162 @@
+//! Which embedder the settings mean, and how its weights get here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ragstone_adapters::embed::local::{LocalModel, LocalOptions, Precision};
+use ragstone_adapters::embed::weights::{
+    FetchOptions, FetchProgress, Hub, Manifest, ManifestFile, Package, ensure_model, model_folder,
+};
+use ragstone_adapters::embed::{LocalEmbedder, OpenAiEmbedder, OpenAiEmbedderOptions};
+use ragstone_adapters::openai::{Connection, Limits, Secret};
+use ragstone_core::seam::Embedder;
+
+use crate::config::{Service, Settings, sections};
+
+/// Threads for questions; one is enough up to some hundred questions a second.
+const QUERY_THREADS: usize = 2;
+
+/// Sees how a fetch goes on.
+pub type FetchSink = Arc<dyn Fn(FetchProgress<'_>) + Send + Sync>;
+
+/// The embedder that the settings mean, fetched first if it is local and may be; none if they want none.
+pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
+    if settings.embeds_remotely() {
+        return Ok(Some(Arc::new(remote(settings).await?)));
+    }
+    if !settings.embeds_locally() {
+        return Ok(None);
+    }
+    let folder = ensure_model(&fetch_options(settings), sink.as_ref()).await?;
+    Ok(Some(Arc::new(local(settings, folder).await?)))
+}
+
+/// The embedder, only if nothing has to be fetched for it.
+pub async fn embedder_if_present(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
+    if settings.embeds_locally() && !place(settings).1 {
+        bail!("the model {} is not there yet", settings.model.manifest.name);
+    }
+    embedder(settings, &(Arc::new(|_: FetchProgress<'_>| {}) as FetchSink)).await
+}
+
+/// Fetches the local model, if it is not there; gives its folder.
+pub async fn fetch(settings: &Settings, sink: &FetchSink) -> anyhow::Result<PathBuf> {
+    Ok(ensure_model(&fetch_options(settings), sink.as_ref()).await?)
+}
+
+/// Where the local model lies or will lie, and whether it is there.
+pub fn place(settings: &Settings) -> (PathBuf, bool) {
+    if !settings.model.path.as_os_str().is_empty() {
+        let path = settings.model.path.clone();
+        let present = path.join("modules.json").is_file();
+        return (path, present);
+    }
+    let folder = model_folder(&fetch_options(settings));
+    let is_whole = |file: &sections::ModelFile| {
+        folder
+            .join(&file.path)
+            .metadata()
+            .is_ok_and(|found| found.is_file() && found.len() == file.bytes)
+    };
+    let present = settings.model.manifest.files.iter().all(is_whole);
+    (folder, present)
+}
+
+/// How a service is reached.
+pub fn connection(service: &Service, limits: Limits) -> anyhow::Result<Connection> {
+    let key = service.api_key.expose().map(Secret::new);
+    Connection::new(&service.base_url, key, limits).context("the service's address cannot be used")
+}
+
+async fn remote(settings: &Settings) -> anyhow::Result<OpenAiEmbedder> {
+    let embed = &settings.embed;
+    let limits = Limits {
+        first_byte: Duration::from_secs(embed.timeout_seconds),
+        total: Duration::from_secs(embed.timeout_seconds),
+        tries: embed.max_attempts as usize,
+        ..Limits::default()
+    };
+    let connection = connection(&settings.embed_service(), limits)?;
+    let options = OpenAiEmbedderOptions {
+        dimensions: Some(embed.dimensions).filter(|dimensions| *dimensions > 0),
+        query_prefix: embed.query_prefix.clone(),
+        passage_prefix: embed.passage_prefix.clone(),
+        batch_texts: embed.batch_texts,
+        passage_lane: embed.concurrency,
+        ..OpenAiEmbedderOptions::new(connection, embed.model.clone())
+    };
+    Ok(OpenAiEmbedder::connect(options).await?)
+}
+
+async fn local(settings: &Settings, folder: PathBuf) -> anyhow::Result<LocalEmbedder> {
+    let options = LocalOptions {
+        name: match settings.model.path.as_os_str().is_empty() {
+            true => settings.model.manifest.name.clone(),
+            false => String::new(),
+        },
+        precision: match settings.embed.precision {
+            sections::Precision::Auto => Precision::Auto,
+            sections::Precision::F32 => Precision::F32,
+            sections::Precision::Bf16 => Precision::Bf16,
+        },
+        threads: settings.embed.threads,
+        query_prefix: settings.embed.query_prefix.clone(),
+        passage_prefix: settings.embed.passage_prefix.clone(),
+    };
+    let load = move || {
+        let model = LocalModel::load(&folder, options).with_context(|| format!("cannot load {}", folder.display()))?;
+        anyhow::Ok(LocalEmbedder::start(model, QUERY_THREADS)?)
+    };
+    tokio::task::spawn_blocking(load).await?
+}
+
+fn fetch_options(settings: &Settings) -> FetchOptions {
+    let model = &settings.model;
+    let given = Some(&model.path).filter(|path| !path.as_os_str().is_empty());
+    FetchOptions {
+        manifest: manifest(&model.manifest),
+        models: model.directory.clone(),
+        given: given.cloned(),
+        hub: (!model.hub_offline && !model.hub_endpoint.is_empty()).then(|| Hub {
+            endpoint: model.hub_endpoint.trim_end_matches('/').to_owned(),
+            token: model.hub_token.expose().map(String::from),
+        }),
+        python: Some(&model.python).filter(|path| !path.as_os_str().is_empty()).cloned(),
+        offline: model.offline,
+    }
+}
+
+fn manifest(settings: &sections::ModelManifest) -> Manifest {
+    let package = &settings.package;
+    let file = |file: &sections::ModelFile| ManifestFile {
+        path: file.path.clone(),
+        sha256: file.sha256.clone(),
+        bytes: file.bytes,
+    };
+    Manifest {
+        name: settings.name.clone(),
+        repository: settings.repository.clone(),
+        revision: settings.revision.clone(),
+        package: (!package.name.is_empty()).then(|| Package {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            folder: package.folder.clone(),
+        }),
+        files: settings.files.iter().map(file).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::Layers;
+
+    #[test]
+    fn the_manual_pins_the_model_that_was_tested() {
+        let settings = Settings::from_layers(&Layers::default()).unwrap();
+        assert_eq!(manifest(&settings.model.manifest), Manifest::all_minilm_l6_v2());
+    }
+}

@@ -1,0 +1,256 @@
+//! Which embedder the library uses: it may arrive while the process runs, and it may not fit what is stored.
+//!
+//! Invariant: vectors of two embedders are never mixed. The catalogue's setting `index_spec` names the one that all
+//! published points have; a question is embedded only by that one.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use ragstone_core::access::Principal;
+use ragstone_core::document::{DocumentStatus, JobState};
+use ragstone_core::id::{DocumentId, JobId};
+use ragstone_core::ingest::{Ingestor, Pipeline};
+use ragstone_core::library::EmbedderSlot;
+use ragstone_core::seam::catalogue::{DocumentFilter, JobFilter, PageRequest};
+use ragstone_core::seam::index::IndexSpec;
+use ragstone_core::seam::{Catalogue, Embedder, VectorIndex};
+use ragstone_core::split::{SplitSettings, SplitStrategy};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+/// The catalogue's setting that holds the active spec.
+const ACTIVE_SPEC: &str = "index_spec";
+/// Rows read at once.
+const PAGE: usize = 500;
+/// How often it is looked whether jobs have ended.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How the vectors stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VectorState {
+    /// Settings want none.
+    Off,
+    /// The model is on its way.
+    Fetching,
+    /// There is no model, and why.
+    Missing(String),
+    /// Documents get their vectors; searched by words until all have them.
+    Catching,
+    /// The library was embedded by another model.
+    Mismatch(String),
+    /// In use.
+    Ready(String),
+}
+
+impl VectorState {
+    /// A word or two.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Off => "off".into(),
+            Self::Fetching => "fetching".into(),
+            Self::Missing(why) => format!("missing: {why}"),
+            Self::Catching => "documents are being embedded".into(),
+            Self::Mismatch(why) => format!("does not fit: {why}"),
+            Self::Ready(model) => model.clone(),
+        }
+    }
+}
+
+/// The embedder's place in a running process.
+pub struct Vectors {
+    /// The truth.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// Where points are.
+    pub index: Arc<dyn VectorIndex>,
+    /// Whose pipeline is switched.
+    pub ingestor: Arc<Ingestor>,
+    /// The library's embedder.
+    pub slot: EmbedderSlot,
+    /// How pipelines are made.
+    pub recipe: Recipe,
+    /// Names the local operator.
+    pub operator: fn() -> Principal,
+    /// Wakes the workers.
+    pub doorbell: Arc<dyn Fn() + Send + Sync>,
+    /// How it stands.
+    pub state: RwLock<VectorState>,
+    /// What the settings mean, once it is there.
+    pub embedder: RwLock<Option<Arc<dyn Embedder>>>,
+    /// One switch at a time.
+    pub switching: Mutex<()>,
+}
+
+/// What a pipeline is made of, beside its embedder.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// The parser's fingerprint.
+    pub parser: String,
+    /// How texts are split.
+    pub split: SplitSettings,
+    /// How Markdown and HTML are.
+    pub structured: SplitStrategy,
+}
+
+impl Recipe {
+    /// A pipeline with this embedder, or none.
+    pub fn pipeline(&self, embedder: Option<Arc<dyn Embedder>>) -> Pipeline {
+        Pipeline::new(&self.parser, self.split.clone(), self.structured, embedder)
+    }
+}
+
+impl Vectors {
+    /// How it stands.
+    pub fn state(&self) -> VectorState {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how it stands.
+    pub fn note(&self, state: VectorState) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Takes an embedder into use as far as the stored points allow. With `catch_up`, documents without vectors get
+    /// theirs by jobs, and the library turns hybrid when all have them.
+    pub async fn adopt(&self, embedder: Arc<dyn Embedder>, catch_up: bool) -> anyhow::Result<()> {
+        let _one = self.switching.lock().await;
+        *self.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder.clone());
+        let pipeline = self.recipe.pipeline(Some(embedder.clone()));
+        let wanted = pipeline.index_spec();
+        let active = self.active().await?;
+        let empty = self.index.count().await? == 0;
+        let is_lexical = active.as_ref().is_none_or(|active| active.embedder.is_none());
+        if empty || active.as_ref() == Some(&wanted) {
+            self.index.ensure(&wanted).await?;
+            self.ingestor.set_pipeline(pipeline);
+            return self.use_it(embedder, &wanted).await;
+        }
+        if !is_lexical {
+            self.note(VectorState::Mismatch(
+                "the library was embedded by another model; `ragstone index rebuild` embeds it by the model of the settings".into(),
+            ));
+            return Ok(());
+        }
+        if !catch_up {
+            self.note(VectorState::Missing(
+                "the documents have no vectors yet; `ragstone index rebuild` makes them, and `ragstone serve` does by itself".into(),
+            ));
+            return Ok(());
+        }
+        self.note(VectorState::Catching);
+        self.ingestor.set_pipeline(pipeline);
+        self.wait_for(self.live_jobs().await?).await?;
+        let jobs = self.again().await?;
+        tracing::info!(documents = jobs.len(), "documents are being embedded");
+        self.wait_for(jobs).await?;
+        self.use_it(embedder, &wanted).await
+    }
+
+    /// Makes every document's points again, with the embedder of the settings if it is there. Gives the jobs.
+    pub async fn rebuild(&self) -> anyhow::Result<Vec<JobId>> {
+        let _one = self.switching.lock().await;
+        let embedder = self.embedder.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let pipeline = self.recipe.pipeline(embedder.clone());
+        let wanted = pipeline.index_spec();
+        if self.active().await?.as_ref() != Some(&wanted) {
+            *self.slot.write().unwrap_or_else(PoisonError::into_inner) = None;
+            for ((document, generation), _) in self.index.generations(None).await? {
+                self.index.delete(document, generation).await?;
+            }
+            self.index.ensure(&wanted).await?;
+        }
+        self.ingestor.set_pipeline(pipeline);
+        let jobs = self.again().await?;
+        match embedder {
+            Some(embedder) => self.use_it(embedder, &wanted).await?,
+            None => self.remember(&wanted).await?,
+        }
+        Ok(jobs)
+    }
+
+    /// What the index holds, for a person.
+    pub async fn status(&self) -> anyhow::Result<Value> {
+        let active = self.active().await?;
+        Ok(json!({
+            "points": self.index.count().await?,
+            "documents": self.documents().await?.len(),
+            "spec": active,
+            "embedder": self.state().words(),
+        }))
+    }
+
+    async fn use_it(&self, embedder: Arc<dyn Embedder>, wanted: &IndexSpec) -> anyhow::Result<()> {
+        self.remember(wanted).await?;
+        self.note(VectorState::Ready(embedder.fingerprint().model.clone()));
+        *self.slot.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder);
+        Ok(())
+    }
+
+    async fn active(&self) -> anyhow::Result<Option<IndexSpec>> {
+        let text = self.catalogue.setting(ACTIVE_SPEC).await?;
+        text.map(|text| serde_json::from_str(&text).context("the catalogue's index_spec is damaged")).transpose()
+    }
+
+    async fn remember(&self, spec: &IndexSpec) -> anyhow::Result<()> {
+        Ok(self.catalogue.set_setting(ACTIVE_SPEC, &serde_json::to_string(spec)?).await?)
+    }
+
+    /// Queues every published document for the current pipeline.
+    async fn again(&self) -> anyhow::Result<Vec<JobId>> {
+        let principal = (self.operator)();
+        let mut jobs = Vec::new();
+        for document in self.documents().await? {
+            jobs.extend(self.ingestor.reingest(&principal, document).await?.map(|job| job.id));
+            (self.doorbell)();
+        }
+        Ok(jobs)
+    }
+
+    async fn documents(&self) -> anyhow::Result<Vec<DocumentId>> {
+        let (scope, mut ids, mut cursor) = ((self.operator)().scope(), Vec::new(), None);
+        let filter = DocumentFilter {
+            status: Some(DocumentStatus::Published),
+            ..DocumentFilter::default()
+        };
+        loop {
+            let request = PageRequest { cursor, limit: PAGE };
+            let page = self.catalogue.documents(&scope, &filter, &request).await?;
+            ids.extend(page.items.iter().map(|document| document.id));
+            match page.next_cursor {
+                Some(next) => cursor = Some(next),
+                None => return Ok(ids),
+            }
+        }
+    }
+
+    async fn live_jobs(&self) -> anyhow::Result<Vec<JobId>> {
+        let (scope, mut ids) = ((self.operator)().scope(), Vec::new());
+        for state in [JobState::Queued, JobState::Running] {
+            let filter = JobFilter {
+                state: Some(state),
+                kind: None,
+            };
+            let mut cursor = None;
+            loop {
+                let request = PageRequest { cursor, limit: PAGE };
+                let page = self.catalogue.jobs(&scope, &filter, &request).await?;
+                ids.extend(page.items.iter().map(|job| job.id));
+                match page.next_cursor {
+                    Some(next) => cursor = Some(next),
+                    None => break,
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    async fn wait_for(&self, jobs: Vec<JobId>) -> anyhow::Result<()> {
+        let scope = (self.operator)().scope();
+        for job in jobs {
+            while self.catalogue.job(&scope, job).await?.is_some_and(|job| !job.state.is_final()) {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+}
