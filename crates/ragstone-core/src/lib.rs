@@ -5,12 +5,15 @@
 //! through the traits of [`seam`].
 
 pub mod access;
+pub mod ask;
+pub mod cite;
 pub mod document;
 pub mod filter;
 pub mod id;
 pub mod ingest;
 pub mod library;
 pub mod metric;
+pub mod prompt;
 pub mod rank;
 pub mod seam;
 pub mod split;

@@ -7,7 +7,13 @@ pub mod catalogue;
 pub mod chat;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract_chat;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract_embedder;
 pub mod embedder;
+#[cfg(any(test, feature = "contract"))]
+pub mod fake_chat;
 pub mod index;
 pub mod parser;
 

@@ -1,0 +1,483 @@
+//! A model's text to an answer whose citations are verified, piece by piece. Pure: who drives it does the reading.
+//!
+//! Text goes out as soon as it cannot be part of a marker, or of the white space before one. The model's markers are
+//! taken out; behind each sentence, once the next begins, stand the citations that were verified, numbered anew.
+//!
+//! Invariant: however the text is cut into pieces, the same answer with the same citations comes out; nothing of it
+//! is lost but markers and white space before them. A citation comes out only after [`Assembler::resolve`] confirmed it.
+
+use std::collections::VecDeque;
+
+use super::AnswerSentence;
+use super::marker::{self, Glue};
+use crate::cite;
+use crate::document::TextRange;
+
+/// A span of a passage that seems to support a sentence, before the stored text was read again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// The passage, from 0.
+    pub passage: usize,
+    /// Bytes of the passage's text.
+    pub range: TextRange,
+}
+
+/// What comes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// More of the answer.
+    Delta(String),
+    /// Nothing more comes until `resolve` says which of these hold.
+    Verify(Vec<Claim>),
+    /// A verified citation of a sentence; its number follows in the text.
+    Cite {
+        /// The sentence, from 0.
+        sentence: usize,
+        /// The citation's number in the answer, from 1; the same span has one number.
+        n: usize,
+        /// The span.
+        claim: Claim,
+    },
+}
+
+#[derive(Debug)]
+enum Input {
+    Character(char),
+    Quote(Claim),
+    End,
+}
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Code {
+    No,
+    /// Between backticks of one line.
+    Inline,
+    /// Between lines of three backticks.
+    Fenced,
+}
+
+/// A word before a full stop that ends no sentence, lower case.
+const ABBREVIATIONS: [&str; 30] = [
+    "mr", "mrs", "ms", "dr", "st", "vs", "etc", "jr", "sr", "no", "nr", "fig", "al", "e.g", "i.e", "u.s",
+    "inc", "ltd", "co", "prof", "gen", "ca", "z.b", "d.h", "u.a", "bzw", "abs", "art", "pp", "vol",
+];
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Assembler {
+    passages: Vec<String>,
+    input: VecDeque<Input>,
+    output: VecDeque<Step>,
+    /// Text that may go out and has not yet.
+    visible: String,
+    /// White space that a marker might follow.
+    held: String,
+    /// What may become a marker, from its bracket on.
+    marker: String,
+    /// A whole marker behind a word, until the next character shows what it is.
+    glued: bool,
+    /// The next bracket was found to be text.
+    plain_bracket: bool,
+    /// White space that an accepted marker took with it.
+    taken: Option<String>,
+    /// The sentence at hand, without what is held.
+    text: String,
+    /// The passages it names, from 0.
+    named: Vec<usize>,
+    /// It has its full stop.
+    ended: bool,
+    code: Code,
+    /// Backticks from the line's begin on; none once something else stood there.
+    fence: Option<usize>,
+    waiting: Option<Vec<Claim>>,
+    sentences: Vec<AnswerSentence>,
+    cited: Vec<Claim>,
+    answer: String,
+}
+
+impl Assembler {
+    /// For an answer over passages with these texts, which the model numbers from 1.
+    pub fn new(passages: Vec<String>) -> Self {
+        Self {
+            passages,
+            input: VecDeque::new(),
+            output: VecDeque::new(),
+            visible: String::new(),
+            held: String::new(),
+            marker: String::new(),
+            glued: false,
+            plain_bracket: false,
+            taken: None,
+            text: String::new(),
+            named: Vec::new(),
+            ended: false,
+            code: Code::No,
+            fence: Some(0),
+            waiting: None,
+            sentences: Vec::new(),
+            cited: Vec::new(),
+            answer: String::new(),
+        }
+    }
+
+    /// More of the model's text.
+    pub fn text(&mut self, text: &str) {
+        self.input.extend(text.chars().map(Input::Character));
+    }
+
+    /// The text since the last boundary is this span of a passage (from 1), says the model.
+    pub fn quote(&mut self, passage: usize, range: TextRange) {
+        let Some(passage) = passage.checked_sub(1) else {
+            return;
+        };
+        self.input.push_back(Input::Quote(Claim { passage, range }));
+    }
+
+    /// The model has said everything.
+    pub fn end(&mut self) {
+        self.input.push_back(Input::End);
+    }
+
+    /// What comes out next; none while more has to come in, or an answer to `Verify` is awaited.
+    pub fn step(&mut self) -> Option<Step> {
+        while self.output.is_empty() && self.waiting.is_none() {
+            match self.input.pop_front() {
+                Some(Input::Character(c)) => self.character(c),
+                Some(Input::Quote(claim)) => self.quoted(claim),
+                Some(Input::End) => self.ending(),
+                None => {
+                    self.flush();
+                    break;
+                }
+            }
+        }
+        self.output.pop_front()
+    }
+
+    /// Which of the claims of the last `Verify` hold, in its order.
+    pub fn resolve(&mut self, holds: &[bool]) {
+        let claims = self.waiting.take().unwrap_or_default();
+        let verified = claims.into_iter().zip(holds).filter(|(_, holds)| **holds);
+        let sentence = self.sentences.len();
+        let mut numbers: Vec<usize> = Vec::new();
+        for (claim, _) in verified {
+            let n = self.number_of(&claim);
+            if !numbers.contains(&n) {
+                numbers.push(n);
+                self.output.push_back(Step::Cite { sentence, n, claim });
+            }
+        }
+        if !numbers.is_empty() {
+            let markers: String = numbers.iter().map(|n| format!("[{n}]")).collect();
+            self.visible = format!(" {markers}");
+            self.flush();
+        }
+        self.close(numbers);
+    }
+
+    /// The sentences, once everything came out.
+    pub fn sentences(&self) -> &[AnswerSentence] {
+        &self.sentences
+    }
+
+    /// All deltas so far.
+    pub fn answer(&self) -> &str {
+        &self.answer
+    }
+
+    fn number_of(&mut self, claim: &Claim) -> usize {
+        let known = self.cited.iter().position(|cited| cited == claim);
+        known.unwrap_or_else(|| {
+            self.cited.push(claim.clone());
+            self.cited.len() - 1
+        }) + 1
+    }
+
+    fn character(&mut self, c: char) {
+        if self.code == Code::Fenced {
+            return self.fenced(c);
+        }
+        if self.glued {
+            self.glued = false;
+            match marker::may_precede(c) && self.names_passage() {
+                true => self.take_marker(),
+                false => return self.give_back(Some(Input::Character(c))),
+            }
+        }
+        match c {
+            _ if !self.marker.is_empty() => self.marker_character(c),
+            '[' if self.may_open() => self.marker.push(c),
+            '\n' => self.newline(),
+            c if c.is_whitespace() && self.text.is_empty() && self.taken.is_some() => {}
+            c if c.is_whitespace() => self.held.push(c),
+            c => self.visible_character(c),
+        }
+    }
+
+    /// In a fence all is text, of no sentence.
+    fn fenced(&mut self, c: char) {
+        self.visible.push(c);
+        self.track_fence(c);
+    }
+
+    fn may_open(&mut self) -> bool {
+        let plain = std::mem::take(&mut self.plain_bracket);
+        !plain && self.code == Code::No && self.glue() != Glue::Never
+    }
+
+    /// How a bracket would stand to what is before it.
+    fn glue(&self) -> Glue {
+        match self.held.is_empty() && self.taken.is_none() {
+            true => marker::may_follow(&self.text),
+            false => Glue::Free,
+        }
+    }
+
+    fn marker_character(&mut self, c: char) {
+        if c == ']' {
+            self.marker.push(c);
+            let glued = self.glue() == Glue::Glued;
+            match marker::numbers(&self.marker) {
+                None => self.give_back(None),
+                Some(_) if glued => self.glued = true,
+                Some(_) => self.take_marker(),
+            }
+        } else if marker::may_grow(&self.marker, c) {
+            self.marker.push(c);
+        } else {
+            self.give_back(Some(Input::Character(c)));
+        }
+    }
+
+    fn names_passage(&self) -> bool {
+        let numbers = marker::numbers(&self.marker).unwrap_or_default();
+        numbers.iter().all(|n| (1..=self.passages.len()).contains(n))
+    }
+
+    /// The marker goes, with the white space before it; at a sentence's begin, with the white space behind it.
+    fn take_marker(&mut self) {
+        let numbers = marker::numbers(&std::mem::take(&mut self.marker)).unwrap_or_default();
+        let inside = 1..=self.passages.len();
+        self.named
+            .extend(numbers.into_iter().filter(|n| inside.contains(n)).map(|n| n - 1));
+        let taken = match self.text.is_empty() {
+            true => String::new(),
+            false => std::mem::take(&mut self.held),
+        };
+        self.taken = Some(
+            self.taken
+                .take()
+                .filter(|earlier| !earlier.is_empty())
+                .unwrap_or(taken),
+        );
+    }
+
+    /// What looked like a marker is text: it is read again, its bracket as any other character.
+    fn give_back(&mut self, next: Option<Input>) {
+        let text = std::mem::take(&mut self.marker);
+        if let Some(next) = next {
+            self.input.push_front(next);
+        }
+        for c in text.chars().rev() {
+            self.input.push_front(Input::Character(c));
+        }
+        self.plain_bracket = true;
+    }
+
+    /// A new line ends what stands on the old one, be it a paragraph, an item or a heading.
+    fn newline(&mut self) {
+        if self.settle(Input::Character('\n')) {
+            return;
+        }
+        self.held.push('\n');
+        self.taken = None;
+        self.fence = Some(0);
+        self.code = Code::No;
+    }
+
+    fn visible_character(&mut self, c: char) {
+        let behind_marker = self.taken.is_some();
+        if self.held.is_empty()
+            && c.is_alphanumeric()
+            && let Some(taken) = self.taken.take()
+        {
+            self.held = taken;
+        }
+        if self.ended && self.begins_sentence(c, behind_marker) && self.settle(Input::Character(c)) {
+            return;
+        }
+        self.taken = None;
+        let stays_ended = self.ended && self.held.is_empty() && closes(c);
+        self.write(c);
+        self.ended = stays_ended || (self.code == Code::No && is_stop(c));
+        self.track_fence(c);
+        if c == '`' && self.code != Code::Fenced {
+            self.code = if self.code == Code::No {
+                Code::Inline
+            } else {
+                Code::No
+            };
+        }
+    }
+
+    /// Whether `c`, behind a full stop, begins another sentence.
+    fn begins_sentence(&self, c: char, behind_marker: bool) -> bool {
+        let stop = self.text.chars().rev().find(|c| is_stop(*c));
+        match stop.is_some_and(|stop| "。！？".contains(stop)) {
+            true => !closes(c),
+            false if self.held.is_empty() => behind_marker && c.is_alphanumeric(),
+            false => !(c.is_lowercase() || is_stop(c) || abbreviated(&self.text)),
+        }
+    }
+
+    fn write(&mut self, c: char) {
+        let begins = self.text.is_empty();
+        self.visible.push_str(&self.held);
+        self.visible.push(c);
+        if !begins {
+            self.text.push_str(&self.held);
+        }
+        self.text.push(c);
+        self.held.clear();
+    }
+
+    fn track_fence(&mut self, c: char) {
+        self.fence = match (self.fence, c) {
+            (_, '\n') => Some(0),
+            (Some(2), '`') => {
+                self.code = if self.code == Code::Fenced {
+                    Code::No
+                } else {
+                    Code::Fenced
+                };
+                self.text.clear();
+                self.named.clear();
+                None
+            }
+            (Some(count), '`') => Some(count + 1),
+            (Some(0), c) if c.is_whitespace() => Some(0),
+            _ => None,
+        };
+    }
+
+    /// Ends the sentence at hand, if there is one; then `next` is read again. Says whether there was one.
+    fn settle(&mut self, next: Input) -> bool {
+        if self.text.is_empty() {
+            return false;
+        }
+        self.input.push_front(next);
+        let claims = self.claims();
+        self.await_verdict(claims);
+        true
+    }
+
+    fn await_verdict(&mut self, claims: Vec<Claim>) {
+        if claims.is_empty() {
+            return self.close(Vec::new());
+        }
+        self.flush();
+        self.waiting = Some(claims.clone());
+        self.output.push_back(Step::Verify(claims));
+    }
+
+    /// The spans that support the sentence: of the passages it names, else of whichever passage holds it nearly whole.
+    fn claims(&self) -> Vec<Claim> {
+        let mut named = self.named.clone();
+        let mut seen = std::collections::HashSet::new();
+        named.retain(|passage| seen.insert(*passage));
+        let claims: Vec<Claim> = named
+            .into_iter()
+            .filter_map(|passage| {
+                Some(Claim {
+                    passage,
+                    range: cite::support(&self.text, &self.passages[passage])?,
+                })
+            })
+            .collect();
+        match claims.is_empty() {
+            false => claims,
+            true => cite::support_among(&self.text, self.passages.iter().map(String::as_str))
+                .map(|(passage, range)| Claim { passage, range })
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn close(&mut self, citations: Vec<usize>) {
+        let text = std::mem::take(&mut self.text);
+        self.sentences.push(AnswerSentence { text, citations });
+        self.named.clear();
+        self.ended = false;
+    }
+
+    fn quoted(&mut self, claim: Claim) {
+        if !self.marker.is_empty() {
+            self.glued = false;
+            return self.give_back(Some(Input::Quote(claim)));
+        }
+        let passage = self.passages.get(claim.passage);
+        let stands = passage.is_some_and(|text| {
+            text.get(claim.range.clone())
+                .is_some_and(|quote| !quote.is_empty())
+        });
+        if !self.text.is_empty() {
+            self.await_verdict(if stands { vec![claim] } else { Vec::new() });
+        }
+    }
+
+    fn ending(&mut self) {
+        if !self.marker.is_empty() {
+            match std::mem::take(&mut self.glued) && self.names_passage() {
+                true => self.take_marker(),
+                false => return self.give_back(Some(Input::End)),
+            }
+        }
+        if self.settle(Input::End) {
+            return;
+        }
+        self.visible.push_str(&std::mem::take(&mut self.held));
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        if !self.visible.is_empty() {
+            let delta = std::mem::take(&mut self.visible);
+            self.answer.push_str(&delta);
+            self.output.push_back(Step::Delta(delta));
+        }
+    }
+}
+
+fn is_stop(c: char) -> bool {
+    matches!(c, '.' | '!' | '?' | '…' | '。' | '！' | '？' | '।' | '؟')
+}
+
+/// What may stand between a full stop and the next sentence.
+fn closes(c: char) -> bool {
+    is_stop(c)
+        || matches!(
+            c,
+            '"' | '\'' | ')' | ']' | '”' | '’' | '»' | '*' | '_' | '」' | '』' | '）'
+        )
+}
+
+/// Whether the full stop of `text` belongs to an abbreviation, an initial or the number of a list item.
+fn abbreviated(text: &str) -> bool {
+    let Some(before) = text.strip_suffix('.') else {
+        return false;
+    };
+    let word = before
+        .rsplit(|c: char| c.is_whitespace() || c == '(')
+        .next()
+        .unwrap_or(before);
+    let initial = word.chars().count() == 1 && word.chars().all(char::is_uppercase);
+    let numbered = before
+        .trim_start_matches(['*', '_', ' '])
+        .chars()
+        .all(|c| c.is_ascii_digit());
+    initial || numbered || ABBREVIATIONS.contains(&word.to_lowercase().as_str())
+}
+
+#[cfg(test)]
+#[path = "assemble_tests.rs"]
+mod tests;

@@ -1,0 +1,80 @@
+//! Passages and evidence for tests.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::{AskError, AskRequest, Evidence, Found};
+use crate::access::{Admitted, Scope};
+use crate::document::{Chunk, TextRange};
+use crate::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
+use crate::library::{Passage, Ranks};
+
+/// Where the fixture's passages begin in their documents.
+pub const OFFSET: usize = 100;
+
+/// An admitted passage of page 3 with this text; one document a text.
+pub fn passage(text: &str) -> Admitted<Passage> {
+    let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
+    Admitted::new(Passage {
+        chunk: Chunk {
+            id: ChunkId(id),
+            document_id: DocumentId(id),
+            ordinal: 0,
+            text: text.to_owned(),
+            range: OFFSET..OFFSET + text.len(),
+            page: Some(3),
+            section: Some("Setup".into()),
+        },
+        point: PointId(id),
+        generation: Generation(1),
+        collection: CollectionName::default(),
+        title: "A title".into(),
+        uri: format!("file:///{id}"),
+        source_url: None,
+        score: 1.0,
+        ranks: Ranks::default(),
+        sentences: Vec::new(),
+    })
+}
+
+/// Evidence whose store can change while an answer is written.
+#[derive(Default)]
+pub struct FakeEvidence {
+    /// What a search finds.
+    pub found: Found,
+    /// What went wrong with searching.
+    pub error: Option<AskError>,
+    /// Text that is stored no more as it was.
+    pub changed: Vec<String>,
+    /// How often admission is given before it is refused; none for always.
+    pub admissions: Mutex<Option<usize>>,
+}
+
+#[async_trait]
+impl Evidence for FakeEvidence {
+    async fn passages(&self, _: &Scope, _: &AskRequest) -> Result<Found, AskError> {
+        self.error.clone().map_or_else(|| Ok(self.found.clone()), Err)
+    }
+
+    async fn verify(
+        &self,
+        _: &Scope,
+        passage: &Passage,
+        range: &TextRange,
+    ) -> Result<Option<String>, AskError> {
+        let quote = &passage.chunk.text[range.start - OFFSET..range.end - OFFSET];
+        Ok((!self.changed.iter().any(|changed| quote.contains(changed))).then(|| quote.to_owned()))
+    }
+
+    async fn still_admitted(&self, _: &Scope, _: &[DocumentId]) -> Result<bool, AskError> {
+        let mut left = self
+            .admissions
+            .lock()
+            .expect("no test panics while it holds the lock");
+        let admitted = *left != Some(0);
+        *left = left.map(|left| left.saturating_sub(1));
+        Ok(admitted)
+    }
+}

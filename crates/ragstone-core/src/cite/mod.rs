@@ -1,0 +1,256 @@
+//! Which span of a passage supports a sentence of an answer. Pure: text in, byte ranges out.
+//!
+//! Invariant: a returned range lies in the passage's text on character boundaries, is not empty, and holds every
+//! number of the sentence. What is found is a claim about words, not about logic: a swapped subject and object pass.
+
+mod words;
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+pub(crate) use words::unspaced;
+
+/// Share of a sentence's content terms that a span must hold where the model named the passage. A paraphrase keeps
+/// the nouns and numbers of what it tells, which are over half of its terms; neighbouring sentences on the same
+/// subject share its subject only, which is usually under half.
+pub const NAMED_THRESHOLD: f64 = 0.6;
+
+/// The same where nobody named the passage: the words are then the only evidence, so nearly all must be there.
+pub const UNNAMED_THRESHOLD: f64 = 0.8;
+
+/// Fewest content terms of a sentence that words alone may support; `Yes, it is.` says nothing a span could hold.
+const FEWEST_TERMS: usize = 2;
+
+/// The same where nobody named the passage.
+const FEWEST_UNNAMED_TERMS: usize = 3;
+
+/// Longest distance, in bytes, between two sentences that still count as neighbours: a paragraph break.
+const NEIGHBOUR_GAP: usize = 8;
+
+/// What a pair of sentences must hold more than its better half: a longer quote is worth it only for another term.
+const PAIR_GAIN: f64 = 1e-9;
+
+/// A span that supports a sentence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Support {
+    /// Bytes of the passage's text.
+    pub range: Range<usize>,
+    /// Share of the sentence's content terms that it holds, 0 to 1; 2 where it stands there word for word.
+    pub score: f64,
+}
+
+/// The score of a sentence that stands in the passage word for word.
+const VERBATIM: f64 = 2.0;
+
+/// The span of `passage_text`, one or two neighbouring sentences, that supports `sentence`, where the model named
+/// the passage.
+pub fn support(sentence: &str, passage_text: &str) -> Option<Range<usize>> {
+    support_at(sentence, passage_text, NAMED_THRESHOLD, FEWEST_TERMS).map(|support| support.range)
+}
+
+/// The best-supporting passage of several where the model named none, with the stricter threshold.
+pub fn support_among<'a>(
+    sentence: &str,
+    passages: impl IntoIterator<Item = &'a str>,
+) -> Option<(usize, Range<usize>)> {
+    let supports = passages.into_iter().enumerate().filter_map(|(at, passage)| {
+        Some((
+            at,
+            support_at(sentence, passage, UNNAMED_THRESHOLD, FEWEST_UNNAMED_TERMS)?,
+        ))
+    });
+    supports
+        .reduce(|best, other| if other.1.score > best.1.score { other } else { best })
+        .map(|(at, support)| (at, support.range))
+}
+
+/// How well `span` covers the content terms of `question`, 0 to 1: word overlap, where no better score is at hand.
+pub fn overlap(question: &str, span: &str) -> f64 {
+    containment(&words::terms(question), &words::terms(span))
+}
+
+/// The sentences of a text, in order.
+pub fn sentences(text: &str) -> Vec<Range<usize>> {
+    words::sentences(text)
+}
+
+fn support_at(sentence: &str, passage: &str, threshold: f64, fewest: usize) -> Option<Support> {
+    let claim = Claim::of(sentence);
+    if claim.terms.len() < fewest {
+        return None;
+    }
+    if let Some(range) = verbatim(claim.text, &claim.terms, passage) {
+        return Some(Support {
+            range,
+            score: VERBATIM,
+        });
+    }
+    let spans = words::sentences(passage);
+    let score = |range: &Range<usize>| claim.supported_by(&passage[range.clone()]);
+    let mut best: Option<Support> = None;
+    let mut offer = |range: Range<usize>, margin: f64| {
+        let Some(score) = score(&range).filter(|score| *score >= threshold) else {
+            return;
+        };
+        if best.as_ref().is_none_or(|best| score > best.score + margin) {
+            best = Some(Support { range, score });
+        }
+    };
+    spans.iter().for_each(|span| offer(span.clone(), 0.0));
+    for pair in spans
+        .windows(2)
+        .filter(|pair| pair[1].start - pair[0].end <= NEIGHBOUR_GAP)
+    {
+        offer(pair[0].start..pair[1].end, PAIR_GAIN);
+    }
+    best
+}
+
+/// A sentence as what has to be supported.
+struct Claim<'a> {
+    text: &'a str,
+    terms: BTreeSet<String>,
+    numbers: BTreeSet<String>,
+    clauses: Vec<(BTreeSet<String>, bool)>,
+}
+
+impl<'a> Claim<'a> {
+    fn of(sentence: &'a str) -> Self {
+        let text = without_list_marker(sentence.trim());
+        Self {
+            text,
+            terms: words::claim_terms(text),
+            numbers: words::numbers(text),
+            clauses: words::clauses(text).map(polarity).collect(),
+        }
+    }
+
+    /// The share of the terms that `span` holds; none if a number is missing or a clause says the opposite.
+    fn supported_by(&self, span: &str) -> Option<f64> {
+        if !self.numbers.is_subset(&words::numbers(span)) {
+            return None;
+        }
+        let spans: Vec<_> = words::clauses(span).map(polarity).collect();
+        let agrees = |(terms, negated): &(BTreeSet<String>, bool)| agrees(terms, *negated, &spans);
+        self.clauses
+            .iter()
+            .all(agrees)
+            .then(|| containment(&self.terms, &words::terms(span)))
+    }
+}
+
+fn polarity(clause: &str) -> (BTreeSet<String>, bool) {
+    (words::claim_terms(clause), words::negated(clause))
+}
+
+/// Whether what a clause shares with a span is said there the same way round: what it affirms may not stand in negated
+/// clauses alone, and of what it denies something must stand in one.
+fn agrees(terms: &BTreeSet<String>, negated: bool, clauses: &[(BTreeSet<String>, bool)]) -> bool {
+    let stands = |term: &String, way: bool| {
+        clauses
+            .iter()
+            .any(|(clause, other)| *other == way && clause.contains(term))
+    };
+    let mut shared = terms
+        .iter()
+        .filter(|term| stands(term, true) || stands(term, false))
+        .peekable();
+    match negated {
+        false => shared.all(|term| stands(term, false)),
+        true => shared.peek().is_none() || shared.any(|term| stands(term, true)),
+    }
+}
+
+fn containment(wanted: &BTreeSet<String>, held: &BTreeSet<String>) -> f64 {
+    match wanted.len() {
+        0 => 0.0,
+        count => wanted.intersection(held).count() as f64 / count as f64,
+    }
+}
+
+/// Where the sentence, or what it quotes if it claims nothing else, stands in the passage, white space aside.
+fn verbatim(sentence: &str, terms: &BTreeSet<String>, passage: &str) -> Option<Range<usize>> {
+    let bare = |text: &str| {
+        text.trim_end_matches(['.', '!', '?', '"', '”', '»', '*', '_', ' '])
+            .len()
+    };
+    let whole = &sentence[..bare(sentence)];
+    let quoted = quotation(sentence).filter(|quote| &words::claim_terms(quote) == terms);
+    [Some(whole), quoted]
+        .into_iter()
+        .flatten()
+        .find_map(|text| find_collapsed(text.trim_start_matches(['"', '“', '«', '*', '_', ' ']), passage))
+}
+
+/// What stands between the first pair of double quotes.
+fn quotation(sentence: &str) -> Option<&str> {
+    let (open, close) = [('"', '"'), ('“', '”'), ('«', '»'), ('„', '“')]
+        .into_iter()
+        .find(|(open, _)| sentence.contains(*open))?;
+    let inside = &sentence[sentence.find(open)? + open.len_utf8()..];
+    Some(&inside[..inside.rfind(close)?])
+}
+
+/// The first place of `needle` in `text` where runs of white space count as one space. Whole words only.
+fn find_collapsed(needle: &str, text: &str) -> Option<Range<usize>> {
+    let wanted: Vec<&str> = needle.split_whitespace().collect();
+    let first = wanted.first()?;
+    let starts = text.match_indices(first).map(|(at, _)| at);
+    starts.filter(|at| begins_word(text, *at)).find_map(|start| {
+        let mut end = start;
+        for (number, word) in wanted.iter().enumerate() {
+            let gap = text[end..].len() - text[end..].trim_start().len();
+            if number > 0 && gap == 0 {
+                return None;
+            }
+            end += if number > 0 { gap } else { 0 };
+            end += text[end..].starts_with(word).then_some(word.len())?;
+        }
+        ends_word(text, end).then(|| start..end + closing_mark(&text[end..]))
+    })
+}
+
+/// Whether a word or number of `text` may begin at `at`: `5 days` does not stand in `3.5 days`.
+fn begins_word(text: &str, at: usize) -> bool {
+    let (before, from) = (&text[..at], &text[at..]);
+    let inside_number = from.starts_with(char::is_numeric)
+        && before
+            .strip_suffix(['.', ','])
+            .is_some_and(|rest| rest.ends_with(char::is_numeric));
+    !inside_number && !(before.ends_with(joined) && from.starts_with(joined))
+}
+
+/// Whether a word or number of `text` may end at `at`: `is 3` does not stand in `is 3.5`.
+fn ends_word(text: &str, at: usize) -> bool {
+    let (before, from) = (&text[..at], &text[at..]);
+    let inside_number = before.ends_with(char::is_numeric)
+        && from
+            .strip_prefix(['.', ','])
+            .is_some_and(|rest| rest.starts_with(char::is_numeric));
+    !inside_number && !(before.ends_with(joined) && from.starts_with(joined))
+}
+
+/// Letters and digits that would make a found word part of a longer one; not in scripts without spaces.
+fn joined(c: char) -> bool {
+    c.is_alphanumeric() && !unspaced(c)
+}
+
+/// The sentence's own full stop belongs to the quote.
+fn closing_mark(rest: &str) -> usize {
+    rest.chars()
+        .next()
+        .filter(|c| ".!?。！？".contains(*c))
+        .map_or(0, char::len_utf8)
+}
+
+/// Without the bullet or number of a list item, or the marks of a heading.
+fn without_list_marker(line: &str) -> &str {
+    let bare = line.trim_start_matches(['#', '>', '-', '*', '+', '•', ' ', '\t']);
+    let digits = bare.len() - bare.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let after = &bare[digits..];
+    let numbered = (1..=3).contains(&digits) && (after.starts_with(". ") || after.starts_with(") "));
+    if numbered { after[2..].trim_start() } else { bare }
+}
+
+#[cfg(test)]
+mod tests;

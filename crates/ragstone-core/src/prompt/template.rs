@@ -1,0 +1,157 @@
+//! The text around question and passages, a setting: two messages with placeholders.
+//!
+//! Invariant: placeholders are filled in one pass; what is put in is never looked at again.
+
+use std::fmt::Write as _;
+
+/// The placeholders a template may hold.
+pub const PLACEHOLDERS: [&str; 5] = ["rules", "passages", "question", "instructions", "language"];
+
+/// The system message as shipped.
+pub const DEFAULT_SYSTEM: &str = "{rules}\n\n{language}\n\n{instructions}";
+
+/// The user message as shipped. The labels in front of the tags are for models that know that older form.
+pub const DEFAULT_USER: &str = "Context:\n{passages}\n\n<question>\nQuestion: {question}\n</question>";
+
+/// A checked template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    system: Vec<Piece>,
+    user: Vec<Piece>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Placeholder(&'static str),
+}
+
+/// What is wrong with a template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// A needed placeholder stands in neither message.
+    #[error("the prompt template lacks {{{0}}}")]
+    Missing(&'static str),
+    /// A name in braces that is no placeholder.
+    #[error("the prompt template has {{{name}}}, which is none of {known}")]
+    Unknown {
+        /// What stands there.
+        name: String,
+        /// What may stand there.
+        known: String,
+    },
+}
+
+impl Default for Template {
+    fn default() -> Self {
+        Self::parse(DEFAULT_SYSTEM, DEFAULT_USER).expect("a constant that the tests parse")
+    }
+}
+
+impl Template {
+    /// Reads the two messages; an empty `system` means none is sent. `{passages}` and `{question}` must stand in one
+    /// of them; any other lower-case word in braces must be a placeholder, so that a misspelled one is found.
+    pub fn parse(system: &str, user: &str) -> Result<Self, TemplateError> {
+        let template = Self {
+            system: pieces(system)?,
+            user: pieces(user)?,
+        };
+        for needed in ["passages", "question"] {
+            let both = [&template.system, &template.user];
+            if !both
+                .iter()
+                .any(|pieces| pieces.contains(&Piece::Placeholder(needed)))
+            {
+                return Err(TemplateError::Missing(needed));
+            }
+        }
+        Ok(template)
+    }
+
+    /// The system and the user message with `value` put in for each placeholder; blank lines at the ends are cut.
+    pub(super) fn fill<'a>(&self, value: impl Fn(&str) -> &'a str) -> (String, String) {
+        let fill = |pieces: &[Piece]| {
+            let parts = pieces.iter().map(|piece| match piece {
+                Piece::Text(text) => text,
+                Piece::Placeholder(name) => value(name),
+            });
+            parts.collect::<String>().trim().to_owned()
+        };
+        (fill(&self.system), fill(&self.user))
+    }
+}
+
+fn pieces(text: &str) -> Result<Vec<Piece>, TemplateError> {
+    let mut pieces = vec![];
+    let mut rest = text;
+    while let Some((before, name, after)) = next_braces(rest) {
+        let Some(known) = PLACEHOLDERS.iter().find(|known| **known == name) else {
+            return Err(unknown(name));
+        };
+        pieces.push(Piece::Text(before.to_owned()));
+        pieces.push(Piece::Placeholder(known));
+        rest = after;
+    }
+    pieces.push(Piece::Text(rest.to_owned()));
+    Ok(pieces)
+}
+
+/// The first `{word}` of lower-case letters and `_`; other braces are text.
+fn next_braces(text: &str) -> Option<(&str, &str, &str)> {
+    text.match_indices('{').find_map(|(open, _)| {
+        let inside = &text[open + 1..];
+        let name = &inside[..inside.find(|c: char| !(c.is_ascii_lowercase() || c == '_'))?];
+        let after = inside[name.len()..].strip_prefix('}')?;
+        (!name.is_empty()).then_some((&text[..open], name, after))
+    })
+}
+
+fn unknown(name: &str) -> TemplateError {
+    let mut known = String::new();
+    for (number, placeholder) in PLACEHOLDERS.iter().enumerate() {
+        let comma = if number > 0 { ", " } else { "" };
+        write!(known, "{comma}{{{placeholder}}}").expect("a string takes all");
+    }
+    TemplateError::Unknown {
+        name: name.to_owned(),
+        known,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_in_is_not_read_again() {
+        let template =
+            Template::parse("", "{passages}|{question}|{ x }|{}|{\"a\": 1}").expect("it holds both");
+        let filled = template.fill(|name| match name {
+            "passages" => "{question}",
+            _ => "{passages}",
+        });
+        assert_eq!(
+            filled,
+            (
+                String::new(),
+                "{question}|{passages}|{ x }|{}|{\"a\": 1}".to_owned()
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let check = |system: &str, user: &str, expected: &str| {
+            let error = Template::parse(system, user).expect_err("it is wrong");
+            assert!(error.to_string().contains(expected), "{error}");
+        };
+        check("", "{question}", "lacks {passages}");
+        check("{rules}", "{passages}", "lacks {question}");
+        check(
+            "",
+            "{context} {question}",
+            "{context}, which is none of {rules}, {passages}",
+        );
+        assert!(Template::parse("{passages}", "{question}").is_ok());
+    }
+}
