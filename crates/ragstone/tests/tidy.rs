@@ -243,10 +243,15 @@ fn seams_of_the_adapters_stand_apart() {
 #[test]
 fn only_wiring_names_implementations() {
     let wiring = "crates/ragstone/src/wiring";
-    let others = package("ragstone").filter(|file| !at_home(file, wiring));
-    let violations = others
-        .flat_map(|file| places(file, &["ragstone_adapters"]))
-        .collect();
+    let mut violations = Vec::new();
+    for file in package("ragstone").filter(|file| !at_home(file, wiring)) {
+        // A parser process starts before there is anything to wire: no settings, no runtime.
+        let parser = "ragstone_adapters::parse::worker_main()";
+        let named = file
+            .find(&file.code, "ragstone_adapters")
+            .filter(|&at| file.path != "crates/ragstone/src/main.rs" || !file.code[at..].starts_with(parser));
+        violations.extend(named.map(|at| file.place(at)));
+    }
     none(violations, "only wiring names what stands behind a seam");
 }
 
@@ -298,6 +303,13 @@ fn there_is_one_clock() {
         },
         "the calendar is read in one file of the binary and handed in everywhere else",
     );
+}
+
+#[test]
+fn every_queue_has_a_bound() {
+    let endless = |file| places(file, &["unbounded_channel", "mpsc::unbounded", "mpsc::channel()"]);
+    let violations = FILES.iter().flat_map(endless).collect();
+    none(violations, "a queue without a bound is memory without a bound");
 }
 
 #[test]

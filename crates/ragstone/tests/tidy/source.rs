@@ -261,10 +261,10 @@ fn literal_or_comment(bytes: &[u8], at: usize) -> (std::ops::Range<usize>, usize
             return (from..end, (end + close.len()).min(bytes.len()));
         }
     }
-    if rest[0] == b'\'' {
-        if let Some(length) = character(&rest[1..]) {
-            return (at + 1..at + 1 + length, at + 2 + length);
-        }
+    if rest[0] == b'\''
+        && let Some(length) = character(&rest[1..])
+    {
+        return (at + 1..at + 1 + length, at + 2 + length);
     }
     (at..at, at + 1)
 }

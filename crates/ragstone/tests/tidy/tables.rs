@@ -76,7 +76,10 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
     ("split", &["document"]),
     ("cite", &["rank"]),
     ("seam", &["access", "document", "filter", "id", "library", "rank"]),
-    ("library", &["access", "document", "filter", "id", "rank", "seam"]),
+    (
+        "library",
+        &["access", "ask", "document", "filter", "id", "rank", "seam"],
+    ),
     ("prompt", &["access", "cite", "library", "seam"]),
     (
         "ingest",
@@ -96,10 +99,16 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The one place where the core's layers bite their tail, and all that may pass there.
+/// The places where the core's layers bite their tail, and all that may pass there.
 pub const CORE_LOOPS: &[(&str, &str, &[&str])] = &[
     // A chat model is given admitted passages, and a passage is what the library makes.
     ("seam", "library", &["Passage", "passage"]),
+    // `ask` says what evidence it needs, as a trait; the library, which alone can find it, implements that trait.
+    (
+        "library",
+        "ask",
+        &["self", "AskError", "AskRequest", "Evidence", "Found"],
+    ),
 ];
 
 /// Which module of the binary may use which.
