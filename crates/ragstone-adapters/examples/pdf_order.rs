@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         let (top, columns, chosen) = (
             read(Order::TopToBottom)?,
-            read(Order::ByColumns)?,
+            read(Order::EngineColumns)?,
             read(Order::Chosen)?,
         );
         for (index, page) in top.pages.iter().enumerate() {
