@@ -6,6 +6,8 @@
 mod heading;
 mod line;
 mod order;
+#[cfg(test)]
+mod tests;
 mod upright;
 
 use std::collections::HashSet;
@@ -86,8 +88,8 @@ fn page_lines(
         hidden_layers.clone(),
         HashSet::new(),
     )?;
-    upright::turn(&mut spans);
-    Ok(line::join(&order::arrange(spans, order)?))
+    let direction = upright::turn(&mut spans);
+    Ok(line::join(&order::arrange(spans, order)?, direction))
 }
 
 fn problem(error: EngineError) -> ParseProblem {
