@@ -28,6 +28,25 @@ pub(super) struct Line {
     pub(super) bold: bool,
 }
 
+/// Cuts white space off the ends of spans: some writers pad cells with it, over the cells that follow.
+pub(super) fn drop_padding(spans: &mut [TextSpan]) {
+    for span in spans {
+        let kept = span.text.trim_end().len();
+        let padding = span.text[kept..].chars().count();
+        // One space may be all that parts two words.
+        if kept == 0 || padding < 2 {
+            continue;
+        }
+        let characters = span.text[..kept].chars().count();
+        span.bbox.width = if span.char_widths.len() == characters + padding {
+            span.char_widths[..characters].iter().sum()
+        } else {
+            span.bbox.width * characters as f32 / (characters + padding) as f32
+        };
+        span.text.truncate(kept);
+    }
+}
+
 /// Joins spans that follow each other in reading order on a page whose text mostly runs in `direction`, in degrees.
 pub(super) fn join(spans: &[TextSpan], direction: i32) -> Vec<Line> {
     let mut lines = Vec::new();

@@ -23,9 +23,12 @@ use super::ParseLimits;
 use super::error::ParseProblem;
 use super::sink::{Outline, PageSink};
 
+/// How every document is read.
+const ORDER: Order = Order::Chosen;
+
 /// Hands out the text of a PDF page by page; each page's order of reading is chosen for itself.
 pub fn parse(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    parse_in_order(bytes, limits, Order::Chosen, sink)
+    parse_in_order(bytes, limits, ORDER, sink)
 }
 
 /// [`parse`] with one order for every page, to measure the choice against.
@@ -88,6 +91,7 @@ fn page_lines(
         hidden_layers.clone(),
         HashSet::new(),
     )?;
+    line::drop_padding(&mut spans);
     let direction = upright::turn(&mut spans);
     Ok(line::join(&order::arrange(spans, order)?, direction))
 }

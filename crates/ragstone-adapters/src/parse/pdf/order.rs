@@ -14,6 +14,8 @@ use xberg_native_pdf::pipeline::{ReadingOrderContext, ReadingOrderStrategy, XYCu
 pub enum Order {
     /// By columns where the page has columns or a table, else from top to bottom.
     Chosen,
+    /// As `Chosen`, but a page that is one dense table is read row by row.
+    ChosenRowsInTables,
     /// Rows from top to bottom.
     TopToBottom,
     /// The engine's own order by columns, on every page.
@@ -48,16 +50,17 @@ pub(super) fn arrange(spans: Vec<TextSpan>, order: Order) -> Result<Vec<TextSpan
             let ordered = XYCutStrategy::new().apply(spans, &ReadingOrderContext::new())?;
             Ok(ordered.into_iter().map(|ordered| ordered.span).collect())
         }
-        Order::Chosen => Ok(chosen(spans)),
+        Order::Chosen => Ok(chosen(spans, false)),
+        Order::ChosenRowsInTables => Ok(chosen(spans, true)),
     }
 }
 
-fn chosen(spans: Vec<TextSpan>) -> Vec<TextSpan> {
+fn chosen(spans: Vec<TextSpan>, rows_in_tables: bool) -> Vec<TextSpan> {
     let segments = segments(&spans);
     let Some(gutter) = gutter(&segments) else {
         return spans;
     };
-    if rows_apart(&spans) > APART_SHARE {
+    if rows_apart(&spans) > APART_SHARE || (rows_in_tables && is_table(&spans, &segments)) {
         return spans;
     }
     let mut order = Vec::with_capacity(spans.len());
@@ -257,6 +260,25 @@ fn rows_apart(spans: &[TextSpan]) -> f32 {
     let usual = gaps.get(gaps.len() / 10).copied().unwrap_or(0.0);
     let apart = gaps.iter().filter(|gap| **gap > usual + WIDER * height).count();
     apart as f32 / rows as f32
+}
+
+/// Whether most of the page's text stands in rows of many short cells.
+fn is_table(spans: &[TextSpan], segments: &[Segment]) -> bool {
+    /// Prose has fewer columns than this.
+    const CELLS: usize = 4;
+    /// Share of the segments that stand in such rows.
+    const SHARE: f32 = 0.7;
+
+    let same_row = |a: &Segment, b: &Segment| {
+        let (a, b) = (&spans[a.spans.start].bbox, &spans[b.spans.start].bbox);
+        (a.y - b.y).abs() <= 0.5 * a.height.max(1.0)
+    };
+    let in_rows: usize = segments
+        .chunk_by(same_row)
+        .map(<[_]>::len)
+        .filter(|cells| *cells >= CELLS)
+        .sum();
+    in_rows as f32 >= SHARE * segments.len() as f32
 }
 
 fn visible(spans: &[TextSpan]) -> impl Iterator<Item = &TextSpan> {
