@@ -24,6 +24,9 @@ use super::error::ParseProblem;
 use super::sink::{Outline, PageSink};
 
 /// How every document is read.
+///
+/// Over the WARN report, one long table, poppler's order of words is met to 0.91 by columns and to 0.23 by rows; but
+/// by columns none of its 632 rows stays on one line, by rows (`Order::ChosenRowsInTables`) all do.
 const ORDER: Order = Order::Chosen;
 
 /// Hands out the text of a PDF page by page; each page's order of reading is chosen for itself.
