@@ -1,4 +1,4 @@
-//! Text of PDF pages in each order of reading, as JSON lines `{file, page, top, columns, chosen}`.
+//! Text of PDF pages in each order of reading, as JSON lines `{file, page, top, columns, chosen, rows}`.
 //!
 //! `cargo run --release --no-default-features --features pdf --example pdf_order -- FILE...`
 
@@ -18,16 +18,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             )?;
             Ok(gathered.finish("application/pdf", outline))
         };
-        let (top, columns, chosen) = (
+        let (top, columns, chosen, rows) = (
             read(Order::TopToBottom)?,
-            read(Order::ByColumns)?,
+            read(Order::EngineColumns)?,
             read(Order::Chosen)?,
+            read(Order::ChosenRowsInTables)?,
         );
         for (index, page) in top.pages.iter().enumerate() {
             let text =
                 |document: &ParsedDocument| document.text[document.pages[index].range.clone()].to_owned();
             let line = serde_json::json!({
-                "file": file, "page": page.page, "top": text(&top), "columns": text(&columns), "chosen": text(&chosen),
+                "file": file, "page": page.page, "top": text(&top), "columns": text(&columns), "chosen": text(&chosen), "rows": text(&rows),
             });
             println!("{line}");
         }

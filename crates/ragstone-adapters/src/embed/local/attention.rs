@@ -2,6 +2,7 @@
 //! never leave the first-level cache.
 
 use super::activation::exp2;
+use super::aligned::Aligned;
 use super::matrix::{Element, Tile, tile_into, tiles};
 use super::simd::{Kernel, Level, MOST_TILE_ROWS, PADDING, Simd};
 
@@ -24,9 +25,9 @@ impl Heads {
 /// Buffers of one thread, reused from text to text.
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    scores: Vec<f32>,
+    keys: Aligned<f32>,
+    values: Aligned<f32>,
+    scores: Aligned<f32>,
 }
 
 /// Queries, keys and values of one text, side by side in rows of `stride`; the three parts are `stride / 3` wide.
@@ -48,9 +49,9 @@ pub(super) fn attend<E: Element>(
 ) {
     let tokens = projected.rows.len() / projected.stride;
     let keys = tokens.next_multiple_of(PADDING);
-    workspace.keys.resize(keys * heads.size, 0.0);
-    workspace.values.resize(tokens * heads.size, 0.0);
-    workspace.scores.resize(keys * MOST_TILE_ROWS, 0.0);
+    workspace.keys.set_length(keys * heads.size);
+    workspace.values.set_length(tokens * heads.size);
+    workspace.scores.set_length(keys * MOST_TILE_ROWS);
     assert!(heads.size.is_multiple_of(PADDING) && heads.size * heads.count <= projected.stride / 3);
     assert_eq!(out.len(), tokens * projected.stride / 3, "one output row a token");
     level.run(Attend {
@@ -127,7 +128,7 @@ impl<E: Element> Attend<'_, E> {
     #[inline(always)]
     fn score<S: Simd>(&mut self, simd: S, head: usize, first: usize, rows: usize) {
         let (columns, size, width) = (2 * S::LANES, self.heads.size, self.padded_tokens());
-        let mut tile: Tile = [[0.0; PADDING]; MOST_TILE_ROWS];
+        let mut tile = Tile::new();
         let queries = &self.projected.rows[first * self.projected.stride + head * size..];
         for (index, panel) in self
             .workspace
@@ -139,20 +140,13 @@ impl<E: Element> Attend<'_, E> {
             // SAFETY: the text has `first + rows` rows of queries; a panel holds `size * columns` floats.
             unsafe {
                 let a = (queries.as_ptr(), self.projected.stride);
-                tile_into(
-                    simd,
-                    a,
-                    panel.as_ptr(),
-                    size,
-                    (tile.as_mut_ptr().cast(), true),
-                    rows,
-                );
+                tile_into(simd, a, panel.as_ptr(), size, (tile.as_mut_ptr(), true), rows);
             }
             for (scores, values) in self
                 .workspace
                 .scores
                 .chunks_exact_mut(width)
-                .zip(&tile)
+                .zip(tile.rows())
                 .take(rows)
             {
                 scores[index * columns..][..columns].copy_from_slice(&values[..columns]);
@@ -171,7 +165,7 @@ impl<E: Element> Attend<'_, E> {
         shares: &[f32; MOST_TILE_ROWS],
     ) {
         let (columns, size, part) = (2 * S::LANES, self.heads.size, self.projected.stride / 3);
-        let mut tile: Tile = [[0.0; PADDING]; MOST_TILE_ROWS];
+        let mut tile = Tile::new();
         for (index, panel) in self
             .workspace
             .values
@@ -187,10 +181,10 @@ impl<E: Element> Attend<'_, E> {
                     a,
                     panel.as_ptr(),
                     self.tokens,
-                    (tile.as_mut_ptr().cast(), true),
+                    (tile.as_mut_ptr(), true),
                     rows,
                 );
-                for (row, (values, share)) in tile.iter().zip(shares).take(rows).enumerate() {
+                for (row, (values, share)) in tile.rows().iter().zip(shares).take(rows).enumerate() {
                     for half in [0, S::LANES] {
                         let value = simd.mul(simd.load(values.as_ptr().add(half)), simd.splat(*share));
                         let at = (first + row) * part + head * size + index * columns + half;

@@ -2,6 +2,7 @@
 //! a text begins.
 
 use super::activation::LayerNorm;
+use super::aligned::Aligned;
 use super::attention::{Heads, Projected, Workspace, attend};
 use super::config::Architecture;
 use super::error::ModelError;
@@ -32,14 +33,27 @@ struct Layer<E> {
 }
 
 /// The buffers of one thread, reused from pass to pass.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Scratch<E> {
-    hidden: Vec<f32>,
-    input: Vec<E>,
-    projected: Vec<f32>,
-    mixed: Vec<E>,
-    wide: Vec<E>,
+    hidden: Aligned<f32>,
+    input: Aligned<E>,
+    projected: Aligned<f32>,
+    mixed: Aligned<E>,
+    wide: Aligned<E>,
     attention: Workspace,
+}
+
+impl<E: Element> Default for Scratch<E> {
+    fn default() -> Self {
+        Self {
+            hidden: Aligned::default(),
+            input: Aligned::default(),
+            projected: Aligned::default(),
+            mixed: Aligned::default(),
+            wide: Aligned::default(),
+            attention: Workspace::default(),
+        }
+    }
 }
 
 impl<E: Element> Encoder<E> {
@@ -83,9 +97,9 @@ impl<E: Element> Encoder<E> {
         // Heads are 32 or 64 wide, so rows of hidden states need no padding.
         let stride = padded(self.hidden);
         debug_assert_eq!(stride, self.hidden);
-        scratch.hidden.resize(rows * stride, 0.0);
-        scratch.input.resize(rows * stride, E::default());
-        scratch.mixed.resize(rows * stride, E::default());
+        scratch.hidden.set_length(rows * stride);
+        scratch.input.set_length(rows * stride);
+        scratch.mixed.set_length(rows * stride);
         self.look_up(texts, &mut scratch.hidden);
         self.norm
             .apply(self.level, &mut scratch.hidden, &mut scratch.input);
@@ -156,8 +170,8 @@ impl<E: Element> Layer<E> {
             attention,
         } = scratch;
         let level = encoder.level;
-        projected.resize(rows * self.project.width(), 0.0);
-        wide.resize(rows * self.widen.width(), E::default());
+        projected.set_length(rows * self.project.width());
+        wide.set_length(rows * self.widen.width());
         self.project.apply(level, input, rows, Finish::Store(projected));
         let (stride, part) = (self.project.width(), encoder.hidden);
         let mut first = 0;

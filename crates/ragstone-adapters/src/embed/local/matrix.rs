@@ -4,6 +4,7 @@
 //! knows about odd sizes.
 
 use super::activation::gelu;
+use super::aligned::Aligned;
 use super::simd::{Bf16, Half, Kernel, Level, MOST_TILE_ROWS, PADDING, Simd};
 
 /// `size` rounded up to whole pairs of vectors.
@@ -224,11 +225,29 @@ pub(super) unsafe fn tile_into<S: Simd, E: Element>(
     by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
 
-/// Rows of a register tile in memory.
-pub(super) type Tile = [[f32; PADDING]; MOST_TILE_ROWS];
+/// A register tile in memory.
+#[repr(align(64))]
+pub(super) struct Tile([[f32; PADDING]; MOST_TILE_ROWS]);
+
+impl Tile {
+    /// All zeros.
+    pub fn new() -> Self {
+        Self([[0.0; PADDING]; MOST_TILE_ROWS])
+    }
+
+    /// Its rows.
+    pub fn rows(&self) -> &[[f32; PADDING]] {
+        &self.0
+    }
+
+    /// Where it begins, to be written by [`tile_into`].
+    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.0.as_mut_ptr().cast()
+    }
+}
 
 /// A part of a panel that stays in the first-level cache while all rows pass by, in bytes.
-const BLOCK: usize = 24 << 10;
+const BLOCK: usize = 16 << 10;
 
 /// Cuts `rows` into tiles of nearly equal height, none above `most`: `(first row, rows)`.
 #[inline(always)]
@@ -244,7 +263,7 @@ pub(super) fn tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, us
 
 /// A linear layer, packed for one level: panels of two vectors of outputs, each with all inputs.
 pub(super) struct Linear<E> {
-    panels: Vec<E>,
+    panels: Aligned<E>,
     bias: Vec<f32>,
     inputs: usize,
     outputs: usize,
@@ -255,7 +274,7 @@ impl<E: Element> Linear<E> {
     pub fn pack(weight: &[f32], bias: &[f32], inputs: usize, panel_columns: usize) -> Self {
         let outputs = bias.len();
         let (depth, width) = (padded(inputs), padded(outputs));
-        let mut panels = vec![E::default(); depth * width];
+        let mut panels = Aligned::<E>::new(depth * width);
         for (output, row) in weight.chunks_exact(inputs).enumerate() {
             let panel = &mut panels[output / panel_columns * panel_columns * depth..];
             for (input, &value) in row.iter().enumerate() {
@@ -346,7 +365,7 @@ impl<E: Element> Kernel for Multiply<'_, E> {
         let Linear { panels, inputs, .. } = self.linear;
         let columns = 2 * S::LANES;
         let block = (BLOCK / (columns * size_of::<E>())).min(*inputs);
-        let mut sums = vec![0.0; self.rows * PADDING];
+        let mut sums = Aligned::<f32>::new(self.rows * PADDING);
         for (index, panel) in panels.chunks_exact(columns * inputs).enumerate() {
             for (part, panel) in panel.chunks(columns * block).enumerate() {
                 let depth = panel.len() / columns;

@@ -3,6 +3,7 @@
 //! Invariant: what cannot be run as sentence-transformers runs it is refused at load, by name.
 
 mod activation;
+mod aligned;
 mod attention;
 mod config;
 mod encoder;

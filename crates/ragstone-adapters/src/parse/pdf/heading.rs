@@ -55,7 +55,7 @@ impl Headings {
             .count()
             >= 2;
         let short = line.text.len() <= MAX_LENGTH && !line.text.ends_with(['.', ',', ';', ':']);
-        if wordy && short && self.candidates.len() < MAX_CANDIDATES {
+        if wordy && short && !line.aside && self.candidates.len() < MAX_CANDIDATES {
             self.candidates.push(Candidate {
                 text: line.text.clone(),
                 offset,
@@ -196,6 +196,7 @@ mod tests {
                     text: (*text).to_owned(),
                     y: 0.0,
                     size: *size,
+                    aside: false,
                     bold: *bold,
                 },
                 offset,

@@ -22,12 +22,33 @@ pub(super) struct Line {
     pub(super) y: f32,
     /// Largest font size, in points.
     pub(super) size: f32,
+    /// Whether it runs in another direction than most of the page.
+    pub(super) aside: bool,
     /// Whether most of it is bold.
     pub(super) bold: bool,
 }
 
-/// Joins spans that follow each other in reading order.
-pub(super) fn join(spans: &[TextSpan]) -> Vec<Line> {
+/// Cuts white space off the ends of spans: some writers pad cells with it, over the cells that follow.
+pub(super) fn drop_padding(spans: &mut [TextSpan]) {
+    for span in spans {
+        let kept = span.text.trim_end().len();
+        let padding = span.text[kept..].chars().count();
+        // One space may be all that parts two words.
+        if kept == 0 || padding < 2 {
+            continue;
+        }
+        let characters = span.text[..kept].chars().count();
+        span.bbox.width = if span.char_widths.len() == characters + padding {
+            span.char_widths[..characters].iter().sum()
+        } else {
+            span.bbox.width * characters as f32 / (characters + padding) as f32
+        };
+        span.text.truncate(kept);
+    }
+}
+
+/// Joins spans that follow each other in reading order on a page whose text mostly runs in `direction`, in degrees.
+pub(super) fn join(spans: &[TextSpan], direction: i32) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut open: Option<OpenLine> = None;
     for span in spans.iter().filter(|span| !span.text.is_empty()) {
@@ -35,7 +56,7 @@ pub(super) fn join(spans: &[TextSpan]) -> Vec<Line> {
             Some(line) if line.takes(span) => line.push(span),
             _ => {
                 lines.extend(open.take().and_then(OpenLine::close));
-                open = Some(OpenLine::begin(span));
+                open = Some(OpenLine::begin(span, direction));
             }
         }
     }
@@ -86,12 +107,13 @@ struct OpenLine {
 }
 
 impl OpenLine {
-    fn begin(span: &TextSpan) -> Self {
+    fn begin(span: &TextSpan, direction: i32) -> Self {
         let mut line = Self {
             line: Line {
                 text: String::new(),
                 y: span.bbox.y,
                 size: 0.0,
+                aside: rotation(span) != direction,
                 bold: false,
             },
             right: span.bbox.x,

@@ -6,6 +6,8 @@
 mod heading;
 mod line;
 mod order;
+#[cfg(test)]
+mod tests;
 mod upright;
 
 use std::collections::HashSet;
@@ -21,9 +23,15 @@ use super::ParseLimits;
 use super::error::ParseProblem;
 use super::sink::{Outline, PageSink};
 
+/// How every document is read.
+///
+/// Over the WARN report, one long table, poppler's order of words is met to 0.91 by columns and to 0.23 by rows; but
+/// by columns none of its 632 rows stays on one line, by rows (`Order::ChosenRowsInTables`) all do.
+const ORDER: Order = Order::Chosen;
+
 /// Hands out the text of a PDF page by page; each page's order of reading is chosen for itself.
 pub fn parse(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    parse_in_order(bytes, limits, Order::Chosen, sink)
+    parse_in_order(bytes, limits, ORDER, sink)
 }
 
 /// [`parse`] with one order for every page, to measure the choice against.
@@ -86,8 +94,9 @@ fn page_lines(
         hidden_layers.clone(),
         HashSet::new(),
     )?;
-    upright::turn(&mut spans);
-    Ok(line::join(&order::arrange(spans, order)?))
+    line::drop_padding(&mut spans);
+    let direction = upright::turn(&mut spans);
+    Ok(line::join(&order::arrange(spans, order)?, direction))
 }
 
 fn problem(error: EngineError) -> ParseProblem {

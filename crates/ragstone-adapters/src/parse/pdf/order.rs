@@ -1,4 +1,9 @@
 //! The order in which the spans of one page are read.
+//!
+//! A page is cut at its best gutter, if it has one, into what stands left and right of it; lines that cross the
+//! gutter part the page from top to bottom; each part is cut again.
+
+use std::ops::Range;
 
 use xberg_native_pdf::error::Error as EngineError;
 use xberg_native_pdf::layout::TextSpan;
@@ -9,25 +14,12 @@ use xberg_native_pdf::pipeline::{ReadingOrderContext, ReadingOrderStrategy, XYCu
 pub enum Order {
     /// By columns where the page has columns or a table, else from top to bottom.
     Chosen,
+    /// As `Chosen`, but a page that is one dense table is read row by row.
+    ChosenRowsInTables,
     /// Rows from top to bottom.
     TopToBottom,
-    /// Columns one after the other.
-    ByColumns,
-}
-
-/// Puts spans, given from top to bottom, in reading order.
-pub(super) fn arrange(spans: Vec<TextSpan>, order: Order) -> Result<Vec<TextSpan>, EngineError> {
-    match order {
-        Order::TopToBottom => Ok(spans),
-        Order::ByColumns => by_columns(spans),
-        Order::Chosen if has_columns(&spans) => by_columns(spans),
-        Order::Chosen => Ok(spans),
-    }
-}
-
-fn by_columns(spans: Vec<TextSpan>) -> Result<Vec<TextSpan>, EngineError> {
-    let ordered = XYCutStrategy::new().apply(spans, &ReadingOrderContext::new())?;
-    Ok(ordered.into_iter().map(|ordered| ordered.span).collect())
+    /// The engine's own order by columns, on every page.
+    EngineColumns,
 }
 
 /// Width of the strips in which a gutter is looked for, in points.
@@ -36,24 +28,82 @@ const STRIP: f32 = 2.0;
 const MAX_STRIPS: f32 = 5_000.0;
 /// A gap wider than this share of the height may be a gutter and parts a row.
 const GUTTER_GAP: f32 = 0.9;
+/// A gap wider than this share of the height, right where the others leave a gutter, is one too.
+const KNOWN_GUTTER_GAP: f32 = 0.35;
 /// The smaller side of a gutter, less what crosses it, has at least this share of the page's text.
 const SIDE_SHARE: f32 = 0.2;
 /// A page on which more than this share of the rows is set apart is read row by row.
 const APART_SHARE: f32 = 0.45;
+/// Cuts inside of cuts; no page has more columns.
+const MAX_CUTS: u32 = 12;
 
-/// Whether some gutter has much text on both of its sides and little across it, and no rows that are set apart.
+/// Puts spans, given from top to bottom, in reading order.
 ///
-/// Columns of prose and dense tables with several wide columns have one; prose, formulas and lists of numbered
-/// rows, whose narrow columns say little, do not. Over the pages of the measured set, the pages that read better
-/// by columns score 0.27 to 0.49 with at most 0.39 of the rows apart; those that read better from top to bottom
-/// score at most 0.19, or have at least 0.51 of the rows apart.
-fn has_columns(spans: &[TextSpan]) -> bool {
-    gutter_score(spans) >= SIDE_SHARE && rows_apart(spans) <= APART_SHARE
+/// Columns of prose and dense tables with several wide columns have a gutter with much text on both sides and little
+/// across; prose, formulas and lists of numbered rows, whose narrow columns say little, have none. Over the pages of
+/// the measured set, those that read better by columns score 0.27 to 0.49 with at most 0.39 of their rows apart;
+/// those that read better from top to bottom score at most 0.19, or have at least 0.51 of their rows apart.
+pub(super) fn arrange(spans: Vec<TextSpan>, order: Order) -> Result<Vec<TextSpan>, EngineError> {
+    match order {
+        Order::TopToBottom => Ok(spans),
+        Order::EngineColumns => {
+            let ordered = XYCutStrategy::new().apply(spans, &ReadingOrderContext::new())?;
+            Ok(ordered.into_iter().map(|ordered| ordered.span).collect())
+        }
+        Order::Chosen => Ok(chosen(spans, false)),
+        Order::ChosenRowsInTables => Ok(chosen(spans, true)),
+    }
 }
 
-/// The best gutter's smaller side less what crosses it, as a share of all text; by width on the page.
-fn gutter_score(spans: &[TextSpan]) -> f32 {
-    let segments = segments(spans);
+fn chosen(spans: Vec<TextSpan>, rows_in_tables: bool) -> Vec<TextSpan> {
+    let segments = segments(&spans);
+    let Some(gutter) = gutter(&segments) else {
+        return spans;
+    };
+    if rows_apart(&spans) > APART_SHARE || (rows_in_tables && is_table(&spans, &segments)) {
+        return spans;
+    }
+    let mut order = Vec::with_capacity(spans.len());
+    cut(&spans, segments, gutter, MAX_CUTS, &mut order);
+    let mut spans: Vec<Option<TextSpan>> = spans.into_iter().map(Some).collect();
+    order
+        .into_iter()
+        .filter_map(|index| spans[index].take())
+        .collect()
+}
+
+/// Appends the segments' spans: bands between the lines that cross the gutter, in each band left before right.
+fn cut(spans: &[TextSpan], segments: Vec<Segment>, gutter: f32, cuts: u32, order: &mut Vec<usize>) {
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    for segment in segments {
+        match segment.parted(spans, gutter) {
+            Parted::Left(segment) => left.push(segment),
+            Parted::Right(segment) => right.push(segment),
+            Parted::Both(before, after) => {
+                left.push(before);
+                right.push(after);
+            }
+            Parted::Across(segment) => {
+                read(spans, std::mem::take(&mut left), cuts, order);
+                read(spans, std::mem::take(&mut right), cuts, order);
+                order.extend(segment.spans);
+            }
+        }
+    }
+    read(spans, left, cuts, order);
+    read(spans, right, cuts, order);
+}
+
+fn read(spans: &[TextSpan], segments: Vec<Segment>, cuts: u32, order: &mut Vec<usize>) {
+    match gutter(&segments) {
+        Some(gutter) if cuts > 0 => cut(spans, segments, gutter, cuts - 1, order),
+        _ => order.extend(segments.into_iter().flat_map(|segment| segment.spans)),
+    }
+}
+
+/// Where the best gutter is, if one is good: its smaller side, less what crosses it, is a large share of all text,
+/// by width on the page.
+fn gutter(segments: &[Segment]) -> Option<f32> {
     let left = segments
         .iter()
         .map(|segment| segment.left)
@@ -64,54 +114,109 @@ fn gutter_score(spans: &[TextSpan]) -> f32 {
         .fold(f32::NEG_INFINITY, f32::max);
     let strips = ((right - left) / STRIP).ceil();
     if !(strips > 1.0 && strips < MAX_STRIPS) {
-        return 0.0;
+        return None;
     }
     let strips = strips as usize;
-    let mut begins = vec![0.0; strips + 1];
-    let mut ends = vec![0.0; strips + 1];
+    let (mut begins, mut ends) = (vec![0.0; strips + 1], vec![0.0; strips + 1]);
     let mut total = 0.0;
-    for segment in &segments {
+    for segment in segments {
         let width = segment.right - segment.left;
         begins[((segment.left - left) / STRIP) as usize] += width;
         ends[(((segment.right - left) / STRIP).ceil() as usize).min(strips)] += width;
         total += width;
     }
-    let (mut begun, mut ended, mut best) = (0.0_f32, 0.0_f32, 0.0_f32);
+    let (mut begun, mut ended) = (0.0_f32, 0.0_f32);
+    let (mut best, mut first, mut last) = (f32::NEG_INFINITY, 0, 0);
     for strip in 0..strips {
         begun += begins[strip];
         ended += ends[strip];
-        let after = total - begun;
-        let across = begun - ended;
-        best = best.max(ended.min(after) - across);
+        let score = ended.min(total - begun) - (begun - ended);
+        if score > best {
+            (best, first, last) = (score, strip, strip);
+        } else if score == best && last + 1 == strip {
+            last = strip;
+        }
     }
-    best / total
+    (best >= SIDE_SHARE * total).then(|| left + STRIP * (first + last + 1) as f32 / 2.0)
 }
 
 /// A part of a row without a wide gap, from left to right in points.
 struct Segment {
     left: f32,
     right: f32,
+    spans: Range<usize>,
 }
 
+/// How a segment lies to a gutter.
+enum Parted {
+    Left(Segment),
+    Right(Segment),
+    Across(Segment),
+    /// Two columns' lines that stand closer than elsewhere.
+    Both(Segment, Segment),
+}
+
+impl Segment {
+    fn parted(self, spans: &[TextSpan], gutter: f32) -> Parted {
+        if self.right <= gutter + STRIP {
+            return Parted::Left(self);
+        }
+        if self.left >= gutter - STRIP {
+            return Parted::Right(self);
+        }
+        let end = |span: &TextSpan| span.bbox.x + span.bbox.width;
+        let parting = self.spans.clone().skip(1).find(|&index| {
+            let gap = spans[index].bbox.x - end(&spans[index - 1]);
+            spans[index].bbox.x >= gutter - STRIP
+                && end(&spans[index - 1]) <= gutter + STRIP
+                && gap > KNOWN_GUTTER_GAP * spans[index].bbox.height
+        });
+        match parting {
+            None => Parted::Across(self),
+            Some(index) => Parted::Both(
+                Self {
+                    left: self.left,
+                    right: end(&spans[index - 1]),
+                    spans: self.spans.start..index,
+                },
+                Self {
+                    left: spans[index].bbox.x,
+                    right: self.right,
+                    spans: index..self.spans.end,
+                },
+            ),
+        }
+    }
+}
+
+/// The segments of all rows; spans of white space belong to the segment before.
 fn segments(spans: &[TextSpan]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut last_y = f32::NAN;
-    for span in visible(spans) {
+    for (index, span) in spans.iter().enumerate() {
         let (left, right) = (span.bbox.x, span.bbox.x + span.bbox.width);
-        if !(left.is_finite() && right > left) {
-            continue;
-        }
+        let blank = span.text.trim().is_empty();
         let height = span.bbox.height.max(1.0);
         let same_row = (span.bbox.y - last_y).abs() <= 0.5 * height;
         match segments.last_mut() {
+            Some(segment) if blank || !(left.is_finite() && right > left) => segment.spans.end = index + 1,
             Some(segment)
                 if same_row && left - segment.right <= GUTTER_GAP * height && left >= segment.left =>
             {
                 segment.right = segment.right.max(right);
+                segment.spans.end = index + 1;
+                last_y = span.bbox.y;
             }
-            _ => segments.push(Segment { left, right }),
+            _ => {
+                let width = if right.is_finite() { right.max(left) } else { left };
+                segments.push(Segment {
+                    left,
+                    right: width,
+                    spans: index..index + 1,
+                });
+                last_y = span.bbox.y;
+            }
         }
-        last_y = span.bbox.y;
     }
     segments
 }
@@ -155,6 +260,25 @@ fn rows_apart(spans: &[TextSpan]) -> f32 {
     let usual = gaps.get(gaps.len() / 10).copied().unwrap_or(0.0);
     let apart = gaps.iter().filter(|gap| **gap > usual + WIDER * height).count();
     apart as f32 / rows as f32
+}
+
+/// Whether most of the page's text stands in rows of many short cells.
+fn is_table(spans: &[TextSpan], segments: &[Segment]) -> bool {
+    /// Prose has fewer columns than this.
+    const CELLS: usize = 4;
+    /// Share of the segments that stand in such rows.
+    const SHARE: f32 = 0.7;
+
+    let same_row = |a: &Segment, b: &Segment| {
+        let (a, b) = (&spans[a.spans.start].bbox, &spans[b.spans.start].bbox);
+        (a.y - b.y).abs() <= 0.5 * a.height.max(1.0)
+    };
+    let in_rows: usize = segments
+        .chunk_by(same_row)
+        .map(<[_]>::len)
+        .filter(|cells| *cells >= CELLS)
+        .sum();
+    in_rows as f32 >= SHARE * segments.len() as f32
 }
 
 fn visible(spans: &[TextSpan]) -> impl Iterator<Item = &TextSpan> {

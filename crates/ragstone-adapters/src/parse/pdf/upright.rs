@@ -4,10 +4,11 @@
 
 use xberg_native_pdf::layout::TextSpan;
 
-/// Rewrites the boxes into the frame of the commonest rotation; text in other rotations goes to the end.
-pub(super) fn turn(spans: &mut [TextSpan]) {
+/// Rewrites the boxes into the frame of the commonest rotation, which is given back in degrees; text in other
+/// rotations goes to the end.
+pub(super) fn turn(spans: &mut [TextSpan]) -> i32 {
     if spans.iter().all(|span| span.rotation_degrees == 0.0) {
-        return;
+        return 0;
     }
     let main = main_rotation(spans);
     let (sine, cosine) = (main as f32).to_radians().sin_cos();
@@ -16,7 +17,12 @@ pub(super) fn turn(spans: &mut [TextSpan]) {
         span.bbox.x = x * cosine + y * sine;
         span.bbox.y = y * cosine - x * sine;
     }
+    if main != 0 {
+        // Rows of the turned page; within one the order is that of the engine's sort.
+        spans.sort_by(|a, b| b.bbox.y.total_cmp(&a.bbox.y).then(a.bbox.x.total_cmp(&b.bbox.x)));
+    }
     spans.sort_by_key(|span| rotation(span) != main);
+    main
 }
 
 /// Whole degrees; only their equality counts.
