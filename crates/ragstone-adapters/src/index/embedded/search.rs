@@ -230,38 +230,16 @@ impl Search<'_> {
         best.finish()
     }
 
-    /// The best candidates by cosine: first all that the bounds of the coarse parts cannot rule out, then exactly.
+    /// The best candidates by cosine: first all that the bounds of the coarse parts cannot rule out, then exactly. On
+    /// one thread: a second one waits for its turn where others work, and the answer waits for it.
     fn best_dense(&self, limit: usize) -> Vec<Scored> {
         let Some(vector) = self.vector.as_ref().filter(|_| limit > 0) else {
             return Vec::new();
         };
-        let work: usize = self.parts.iter().map(|part| part.candidates.len()).sum();
-        let (first, second) = match work * vector.components() > TWO_THREADS_FROM {
-            true => std::thread::scope(|threads| {
-                let helper = threads.spawn(|| self.scan(vector, limit, Half::Second));
-                let first = self.scan(vector, limit, Half::First);
-                let second = helper.join();
-                (
-                    first,
-                    second.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                )
-            }),
-            false => (self.scan(vector, limit, Half::Both), Vec::new()),
-        };
-        let mut best = Best::new(limit);
-        first
-            .into_iter()
-            .chain(second)
-            .for_each(|scored| best.push(scored));
-        best.finish()
-    }
-
-    /// The best of one half of each part's candidates.
-    fn scan(&self, vector: &QueryVector, limit: usize, half: Half) -> Vec<Scored> {
         let mut bounds = Bounds::new(limit);
         for (segment, part) in self.parts.iter().enumerate() {
             let vectors = &part.segment.stored.vectors;
-            for slot in half.of(&part.candidates) {
+            for slot in &part.candidates {
                 let at = usize::from(*slot);
                 if vectors.has(at) {
                     let (estimate, error) = (vectors.estimate(at, vector), vectors.error(at, vector));
@@ -274,28 +252,6 @@ impl Search<'_> {
             best.push(self.scored(place, self.cosine(place)));
         }
         best.finish()
-    }
-}
-
-/// Components to compare from which a second thread pays for its start.
-const TWO_THREADS_FROM: usize = 8_000_000;
-
-/// Which candidates a thread looks at.
-#[derive(Clone, Copy)]
-enum Half {
-    First,
-    Second,
-    Both,
-}
-
-impl Half {
-    fn of(self, candidates: &[u16]) -> &[u16] {
-        let (first, second) = candidates.split_at(candidates.len() / 2);
-        match self {
-            Self::First => first,
-            Self::Second => second,
-            Self::Both => candidates,
-        }
     }
 }
 
