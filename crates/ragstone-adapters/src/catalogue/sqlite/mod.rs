@@ -59,7 +59,7 @@ impl SqliteCatalogue {
         let work = move || {
             let mut changes = Vec::new();
             let value = database.write_blocking(Durability::Synced, |t| work(t, &mut changes))?;
-            statistics.follow(&database, changes)?;
+            statistics.follow(&database, changes);
             Ok::<_, Failure>(value)
         };
         Ok(crate::sqlite::blocking(work).await?)

@@ -98,7 +98,7 @@ impl Statistics {
     }
 
     /// Follows committed changes, and folds them now and then.
-    pub fn follow(&self, database: &Database, changes: Vec<Change>) -> Result<(), Failure> {
+    pub fn follow(&self, database: &Database, changes: Vec<Change>) {
         {
             let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
             for change in &changes {
@@ -109,9 +109,11 @@ impl Statistics {
         let unfolded = self.unfolded.fetch_add(changes.len(), Ordering::Relaxed) + changes.len();
         if unfolded >= FOLD_AFTER {
             self.unfolded.store(0, Ordering::Relaxed);
-            database.write_blocking(Durability::Ordered, fold)?;
+            // The changes stand where they are until the next attempt.
+            if let Err(error) = database.write_blocking(Durability::Ordered, fold) {
+                tracing::warn!(?error, "term statistics were not folded");
+            }
         }
-        Ok(())
     }
 
     /// Document frequencies of `terms`.

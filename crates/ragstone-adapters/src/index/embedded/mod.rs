@@ -137,20 +137,20 @@ fn stored_spec(c: &rusqlite::Connection) -> Result<Option<IndexSpec>, DatabaseEr
 
 /// Reads all points, in segments of equal size that are built side by side.
 fn load(database: &Database, dimensions: usize) -> Result<Vec<Segment>, DatabaseError> {
-    let (groups, points) =
-        database.read_blocking(|c| Ok::<_, DatabaseError>((rows::groups(c)?, rows::count(c)?)))?;
-    let runs = (points as usize).div_ceil(MAX_POINTS).next_multiple_of(LOADERS);
-    let size = (points as usize).div_ceil(runs.max(1)).max(1);
-    let starts = database.read_blocking(|c| rows::starts(c, size))?;
-    let ends = starts.iter().skip(1).copied().chain([i64::MAX]);
-    let runs: Vec<_> = starts.iter().copied().zip(ends).collect();
+    let (groups, ids) =
+        database.read_blocking(|c| Ok::<_, DatabaseError>((rows::groups(c)?, rows::ids(c)?)))?;
+    let segments = ids.len().div_ceil(MAX_POINTS).next_multiple_of(LOADERS);
+    let size = ids.len().div_ceil(segments.max(1)).max(1);
+    let load = |run: &[i64]| {
+        let (start, end) = (run[0], run[run.len() - 1]);
+        database.read_blocking(|c| rows::load(c, &groups, dimensions, start, end, size))
+    };
+    let load = &load;
+    let runs: Vec<&[i64]> = ids.chunks(size).collect();
     let mut segments = Vec::new();
     for runs in runs.chunks(LOADERS) {
-        let load = |(start, end): (i64, i64)| {
-            database.read_blocking(|c| rows::load(c, &groups, dimensions, start, end, size))
-        };
         let loaded: Result<Vec<_>, DatabaseError> = std::thread::scope(|scope| {
-            let loaders: Vec<_> = runs.iter().map(|run| scope.spawn(move || load(*run))).collect();
+            let loaders: Vec<_> = runs.iter().map(|run| scope.spawn(move || load(run))).collect();
             let joined = loaders.into_iter().map(|loader| loader.join());
             joined
                 .map(|loaded| loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

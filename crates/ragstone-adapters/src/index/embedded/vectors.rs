@@ -127,20 +127,45 @@ impl Vectors {
     /// The dot product of what was stored with the question.
     pub fn exact(&self, slot: usize, query: &QueryVector) -> f64 {
         let span = slot * self.dimensions..(slot + 1) * self.dimensions;
-        let (mut coarse, mut fine) = ([0f32; LANES], [0f32; LANES]);
-        let parts = self.coarse[span.clone()]
-            .chunks(LANES)
-            .zip(self.fine[span].chunks(LANES))
-            .zip(query.exact.chunks(LANES));
-        for ((c, f), q) in parts {
-            for lane in 0..q.len() {
-                coarse[lane] += f32::from(c[lane]) * q[lane];
-                fine[lane] += f32::from(f[lane]) * q[lane];
-            }
-        }
-        let sum = |lanes: [f32; LANES]| lanes.iter().copied().map(f64::from).sum::<f64>();
-        f64::from(self.scale[slot]) * (sum(coarse) + sum(fine) / f64::from(FINE))
+        let (coarse, fine) = products(&self.coarse[span.clone()], &self.fine[span], &query.exact);
+        f64::from(self.scale[slot]) * (coarse + fine / f64::from(FINE))
     }
+}
+
+/// The products of both parts with the question, with the widest registers there are.
+fn products(coarse: &[i8], fine: &[i16], query: &[f32]) -> (f64, f64) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the processor has what the function was compiled for.
+        return unsafe { products_avx2(coarse, fine, query) };
+    }
+    products_portable(coarse, fine, query)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn products_avx2(coarse: &[i8], fine: &[i16], query: &[f32]) -> (f64, f64) {
+    products_portable(coarse, fine, query)
+}
+
+#[inline(always)]
+fn products_portable(coarse: &[i8], fine: &[i16], query: &[f32]) -> (f64, f64) {
+    let (mut c_sums, mut f_sums) = ([0f32; LANES], [0f32; LANES]);
+    let (c_lanes, c_rest) = coarse.as_chunks::<LANES>();
+    let (f_lanes, f_rest) = fine.as_chunks::<LANES>();
+    let (q_lanes, q_rest) = query.as_chunks::<LANES>();
+    for ((c, f), q) in c_lanes.iter().zip(f_lanes).zip(q_lanes) {
+        for lane in 0..LANES {
+            c_sums[lane] += f32::from(c[lane]) * q[lane];
+            f_sums[lane] += f32::from(f[lane]) * q[lane];
+        }
+    }
+    for (lane, ((c, f), q)) in c_rest.iter().zip(f_rest).zip(q_rest).enumerate() {
+        c_sums[lane] += f32::from(*c) * q;
+        f_sums[lane] += f32::from(*f) * q;
+    }
+    let sum = |lanes: [f32; LANES]| lanes.iter().copied().map(f64::from).sum::<f64>();
+    (sum(c_sums), sum(f_sums))
 }
 
 /// Partial sums, so that the compiler can use wide registers and none grows large enough to lose digits.

@@ -119,7 +119,7 @@ impl Sample {
                 range: start..start + text.len(),
                 text,
                 page: Some(ordinal + 1),
-                section: (ordinal % 2 == 0).then(|| "Setup > Linux".into()),
+                section: ordinal.is_multiple_of(2).then(|| "Setup > Linux".into()),
             },
             collection,
             generation: Generation(generation),
