@@ -39,7 +39,9 @@ create table documents (
     declared_media_type text,
     content_hash        blob not null,
     bytes               integer not null,
+    -- Where its bytes wait, until the generation in `stored` has them at its final key.
     incoming            text not null,
+    stored              integer,
     pipeline            text not null,
     acl                 text not null,
     acl_revision        integer not null,

@@ -120,6 +120,7 @@ fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> StoredDocument {
         given_title: version.title,
         declared_media_type: version.declared_media_type,
         incoming: version.incoming,
+        stored: None,
         pipeline: version.pipeline,
     }
 }
@@ -142,6 +143,7 @@ fn renewed(mut stored: StoredDocument, version: NewVersion, now: OffsetDateTime)
         .declared_media_type
         .clone_from(&version.declared_media_type);
     stored.incoming.clone_from(&version.incoming);
+    stored.stored = None;
     stored.pipeline.clone_from(&version.pipeline);
     let amendments = amendments(version);
     stored.given_title = amendments.given_title;
@@ -192,6 +194,31 @@ fn queue(
     };
     stored.insert(t)?;
     Ok(stored.job)
+}
+
+/// Queues a version of the published bytes for another pipeline.
+pub fn reingest(
+    t: &Connection,
+    scope: &Scope,
+    id: DocumentId,
+    pipeline: &str,
+    job: JobId,
+    now: OffsetDateTime,
+) -> Result<Option<Job>, Failure> {
+    let stored = StoredDocument::load(t, id)?.filter(|stored| is_visible(&stored.document, scope));
+    let Some(mut stored) = stored.filter(|stored| stored.document.published.is_some()) else {
+        return Ok(None);
+    };
+    let live = "select exists (select 1 from jobs where document = ?1 and state in ('queued', 'running'))";
+    if t.prepare_cached(live)?.query_row([id.0], |row| row.get(0))? {
+        return Ok(None);
+    }
+    stored.stored = stored.document.published;
+    stored.newest = Newest::Pending;
+    stored.pipeline = pipeline.to_owned();
+    stored.document.updated_at = now;
+    stored.save(t)?;
+    queue(t, &stored, job, JobKind::Ingest, draw_generation(t)?, now).map(Some)
 }
 
 /// Changes what touches no bytes.
@@ -255,7 +282,7 @@ fn save_with_jobs(t: &Connection, stored: &StoredDocument) -> Result<(), Failure
     Ok(())
 }
 
-/// Tombstones a document and queues the purge of its published generation.
+/// Tombstones a document and queues the purge of everything it has.
 pub fn tombstone(
     t: &Connection,
     changes: &mut Vec<Change>,
@@ -274,7 +301,8 @@ pub fn tombstone(
     stored.save(t)?;
     let published = stored.document.published.unwrap_or(Generation(0));
     changes.extend(statistics::withdraw(t, id, published)?);
-    queue(t, &stored, job, JobKind::Purge, published, now).map(Some)
+    // Everything before this generation is the life that ends here.
+    queue(t, &stored, job, JobKind::Purge, draw_generation(t)?, now).map(Some)
 }
 
 /// Purges of earlier lives go on: what they remove is nobody else's.

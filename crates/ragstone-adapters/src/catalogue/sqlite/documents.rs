@@ -74,11 +74,12 @@ fn cursor_after(document: &Document) -> Result<String, Failure> {
     .write())
 }
 
-/// Of `ids`, the documents that may be shown in an answer to `scope`.
-pub fn admit(connection: &Connection, scope: &Scope, ids: &[DocumentId]) -> Result<Vec<Document>, Failure> {
-    let mut admitted = Vec::new();
+/// Of `ids`, the documents that are not tombstoned, whatever their tenant and ACL.
+pub fn standing(connection: &Connection, ids: &[DocumentId]) -> Result<Vec<Document>, Failure> {
+    let mut standing = Vec::with_capacity(ids.len());
     for id in ids {
-        admitted.extend(document(connection, scope, *id)?.filter(|found| found.published.is_some()));
+        let found = StoredDocument::load(connection, *id)?.map(|stored| stored.document);
+        standing.extend(found.filter(|document| document.status != DocumentStatus::Deleting));
     }
-    Ok(admitted)
+    Ok(standing)
 }

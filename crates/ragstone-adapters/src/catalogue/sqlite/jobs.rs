@@ -7,7 +7,7 @@ use ragstone_core::access::Scope;
 use ragstone_core::document::{DocumentStatus, Job, JobError, JobKind, JobState, Stage};
 use ragstone_core::id::JobId;
 use ragstone_core::seam::catalogue::{
-    CatalogueError, Claim, Flipped, JobFilter, Lease, Page, PageRequest, Progress, PublishedVersion,
+    CatalogueError, Claim, Flipped, JobFilter, Lease, Original, Page, PageRequest, Progress, PublishedVersion,
 };
 use rusqlite::{Connection, named_params};
 use time::OffsetDateTime;
@@ -68,7 +68,10 @@ fn claimed(job: Job, stored: StoredDocument) -> Claim {
         name: stored.name,
         given_title: stored.given_title,
         declared_media_type: stored.declared_media_type,
-        incoming: stored.incoming,
+        original: match stored.stored {
+            Some(generation) => Original::Stored(generation),
+            None => Original::Incoming(stored.incoming),
+        },
     }
 }
 
@@ -120,7 +123,7 @@ pub fn take_back(t: &Connection, now: OffsetDateTime) -> Result<u64, Failure> {
 pub fn stored(t: &Connection, lease: &Lease) -> Result<(), Failure> {
     let job = leased(t, lease)?;
     let mut document = document_of(t, &job)?;
-    document.incoming.clear();
+    document.stored = Some(lease.generation);
     document.save(t)
 }
 
@@ -218,17 +221,11 @@ pub fn retry(
 }
 
 /// Ends a purge. The row goes with the last purge of a document that was not begun again.
-pub fn purged(
-    t: &Connection,
-    changes: &mut Vec<Change>,
-    lease: &Lease,
-    now: OffsetDateTime,
-) -> Result<(), Failure> {
+pub fn purged(t: &Connection, lease: &Lease, now: OffsetDateTime) -> Result<(), Failure> {
     let job = leased(t, lease)?;
     if job.job.kind != JobKind::Purge {
         return Err(CatalogueError::Stale.into());
     }
-    changes.extend(statistics::withdraw(t, lease.document, lease.generation)?);
     end(t, job, JobState::Succeeded, None, now)?;
     t.execute(
         "delete from documents where id = ?1 and status = 'deleting' and not exists (

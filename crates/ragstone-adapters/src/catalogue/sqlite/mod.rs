@@ -141,6 +141,19 @@ impl Catalogue for SqliteCatalogue {
         .await
     }
 
+    async fn reingest(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+        pipeline: &str,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<Job>> {
+        let (scope, pipeline) = (scope.clone(), pipeline.to_owned());
+        let work = move |t: &Transaction<'_>| begin::reingest(t, &scope, document, &pipeline, job, now);
+        self.write(Durability::Synced, work).await
+    }
+
     async fn patch(
         &self,
         scope: &Scope,
@@ -223,7 +236,7 @@ impl Catalogue for SqliteCatalogue {
 
     async fn purged(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
         let lease = lease.clone();
-        self.write_counted(move |t, changes| jobs::purged(t, changes, &lease, now))
+        self.write(Durability::Synced, move |t| jobs::purged(t, &lease, now))
             .await
     }
 
@@ -249,9 +262,9 @@ impl Catalogue for SqliteCatalogue {
             .await
     }
 
-    async fn admit(&self, scope: &Scope, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
-        let (scope, documents) = (scope.clone(), documents.to_vec());
-        self.read(move |c| documents::admit(c, &scope, &documents)).await
+    async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
+        let documents = documents.to_vec();
+        self.read(move |c| documents::standing(c, &documents)).await
     }
 
     async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>> {

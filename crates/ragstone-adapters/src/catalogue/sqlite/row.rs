@@ -45,6 +45,8 @@ pub struct StoredDocument {
     pub declared_media_type: Option<String>,
     /// Where its bytes wait.
     pub incoming: String,
+    /// The generation whose final key holds the bytes; none while they wait.
+    pub stored: Option<Generation>,
     /// Its pipeline.
     pub pipeline: String,
 }
@@ -77,6 +79,7 @@ impl StoredDocument {
             given_title,
             declared_media_type: row.get("declared_media_type")?,
             incoming: row.get("incoming")?,
+            stored: row.get::<_, Option<u64>>("stored")?.map(Generation),
             pipeline: row.get("pipeline")?,
         };
         stored.name_it();
@@ -109,6 +112,7 @@ impl StoredDocument {
             ":content_hash": d.content_hash.0,
             ":bytes": d.bytes,
             ":incoming": self.incoming,
+            ":stored": self.stored.map(|generation| generation.0),
             ":pipeline": self.pipeline,
             ":acl": write_json(&d.acl)?,
             ":acl_revision": d.acl_revision,
@@ -126,11 +130,11 @@ impl StoredDocument {
 const SAVE_DOCUMENT: &str = "insert or replace into documents
     (id, tenant, collection, source, uri, life, status, newest, version, published, published_pipeline,
      published_title, media_type, pages, chunks, warnings, name, given_title, declared_media_type, content_hash,
-     bytes, incoming, pipeline, acl, acl_revision, metadata, department_id, source_url, last_error, created_at,
+     bytes, incoming, stored, pipeline, acl, acl_revision, metadata, department_id, source_url, last_error, created_at,
      updated_at)
     values (:id, :tenant, :collection, :source, :uri, :life, :status, :newest, :version, :published,
      :published_pipeline, :published_title, :media_type, :pages, :chunks, :warnings, :name, :given_title,
-     :declared_media_type, :content_hash, :bytes, :incoming, :pipeline, :acl, :acl_revision, :metadata,
+     :declared_media_type, :content_hash, :bytes, :incoming, :stored, :pipeline, :acl, :acl_revision, :metadata,
      :department_id, :source_url, :last_error, :created_at, :updated_at)";
 
 fn document(row: &Row<'_>) -> Result<Document, Failure> {

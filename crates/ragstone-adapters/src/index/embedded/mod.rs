@@ -20,7 +20,9 @@ use async_trait::async_trait;
 use ragstone_core::access::{Acl, Scope, ScopedQuery};
 use ragstone_core::document::Metadata;
 use ragstone_core::id::{DocumentId, Generation, PointId};
-use ragstone_core::seam::index::{Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex};
+use ragstone_core::seam::index::{
+    DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
+};
 use rusqlite::OptionalExtension;
 
 use crate::sqlite::{Database, DatabaseError, Durability, blocking, lock};
@@ -348,7 +350,14 @@ impl VectorIndex for EmbeddedIndex {
         Ok(self.shared.database.read(rows::count).await?)
     }
 
-    async fn generations(&self) -> Result<Vec<(DocumentId, Generation, u64)>, IndexError> {
-        Ok(self.shared.database.read(rows::generations).await?)
+    async fn generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+        Ok(self
+            .shared
+            .database
+            .read(move |c| rows::generations(c, document))
+            .await?)
     }
 }

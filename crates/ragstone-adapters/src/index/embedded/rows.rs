@@ -186,13 +186,17 @@ pub fn count(c: &Connection) -> Result<u64> {
 }
 
 /// Every generation with its number of points.
-pub fn generations(c: &Connection) -> Result<Vec<(DocumentId, Generation, u64)>> {
+pub fn generations(
+    c: &Connection,
+    document: Option<DocumentId>,
+) -> Result<Vec<((DocumentId, Generation), u64)>> {
     let mut statement = c.prepare(
         "select g.document, g.generation, count(*) from points p join point_groups g on g.id = p.point_group
+         where ?1 is null or g.document = ?1
          group by g.document, g.generation order by g.document, g.generation",
     )?;
-    let rows = statement.query_map([], |row| {
-        Ok((DocumentId(row.get(0)?), Generation(row.get(1)?), row.get(2)?))
+    let rows = statement.query_map([document.map(|document| document.0)], |row| {
+        Ok(((DocumentId(row.get(0)?), Generation(row.get(1)?)), row.get(2)?))
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

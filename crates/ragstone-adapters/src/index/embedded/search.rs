@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use ragstone_core::access::ScopedQuery;
-use ragstone_core::rank::{TermId, W_BIGRAM};
+use ragstone_core::rank::{BIGRAM_WEIGHT, TermId};
 use ragstone_core::seam::index::{Hit, Hits, IndexQuery, SearchMode};
 
 use super::best::{Best, Place, Scored, TIE};
@@ -100,7 +100,7 @@ fn candidates(segment: &Segment, query: &ScopedQuery<IndexQuery>) -> Vec<u16> {
     slots.filter(|slot| check(slot)).collect()
 }
 
-fn scores(postings: &Postings, terms: &[(TermId, f32)], candidates: &[u16], slots: usize) -> Vec<f64> {
+fn scores(postings: &Postings, terms: &[(TermId, f64)], candidates: &[u16], slots: usize) -> Vec<f64> {
     if candidates.is_empty() || terms.is_empty() {
         return Vec::new();
     }
@@ -115,18 +115,18 @@ fn scores(postings: &Postings, terms: &[(TermId, f32)], candidates: &[u16], slot
     scores
 }
 
-fn read_through(list: List<'_>, idf: f32, scores: &mut [f64]) {
+fn read_through(list: List<'_>, idf: f64, scores: &mut [f64]) {
     for (slot, weight) in list.slots.iter().zip(list.weights) {
-        scores[usize::from(*slot)] += f64::from(*weight) * f64::from(idf);
+        scores[usize::from(*slot)] += f64::from(*weight) * idf;
     }
 }
 
-fn look_up(list: List<'_>, idf: f32, candidates: &[u16], scores: &mut [f64]) {
+fn look_up(list: List<'_>, idf: f64, candidates: &[u16], scores: &mut [f64]) {
     let mut from = 0;
     for slot in candidates {
         match list.slots[from..].binary_search(slot) {
             Ok(at) => {
-                scores[usize::from(*slot)] += f64::from(list.weights[from + at]) * f64::from(idf);
+                scores[usize::from(*slot)] += f64::from(list.weights[from + at]) * idf;
                 from += at + 1;
             }
             Err(at) => from += at,
@@ -143,7 +143,7 @@ impl Search<'_> {
             dense = self.best_dense(self.asked.depth);
         }
         if self.asked.mode != SearchMode::Dense {
-            lexical = self.best_by(self.asked.depth, |b, b2| b + W_BIGRAM * gate * b2);
+            lexical = self.best_by(self.asked.depth, |b, b2| b + BIGRAM_WEIGHT * gate * b2);
         }
         let mut union: HashMap<Place, Option<f64>> = HashMap::new();
         union.extend(lexical.iter().map(|found| (found.place, None)));
@@ -184,9 +184,6 @@ impl Search<'_> {
 
     /// As [`Hits::gate`] says.
     fn gate(&self) -> f64 {
-        if self.vector.is_none() {
-            return 0.0;
-        }
         let mut best = self.best_by(GATE_POINTS, |b, _| b);
         if best.is_empty() {
             best = self.best_dense(GATE_POINTS);
@@ -230,38 +227,16 @@ impl Search<'_> {
         best.finish()
     }
 
-    /// The best candidates by cosine: first all that the bounds of the coarse parts cannot rule out, then exactly.
+    /// The best candidates by cosine: first all that the bounds of the coarse parts cannot rule out, then exactly. On
+    /// one thread: a second one waits for its turn where others work, and the answer waits for it.
     fn best_dense(&self, limit: usize) -> Vec<Scored> {
         let Some(vector) = self.vector.as_ref().filter(|_| limit > 0) else {
             return Vec::new();
         };
-        let work: usize = self.parts.iter().map(|part| part.candidates.len()).sum();
-        let (first, second) = match work * vector.components() > TWO_THREADS_FROM {
-            true => std::thread::scope(|threads| {
-                let helper = threads.spawn(|| self.scan(vector, limit, Half::Second));
-                let first = self.scan(vector, limit, Half::First);
-                let second = helper.join();
-                (
-                    first,
-                    second.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                )
-            }),
-            false => (self.scan(vector, limit, Half::Both), Vec::new()),
-        };
-        let mut best = Best::new(limit);
-        first
-            .into_iter()
-            .chain(second)
-            .for_each(|scored| best.push(scored));
-        best.finish()
-    }
-
-    /// The best of one half of each part's candidates.
-    fn scan(&self, vector: &QueryVector, limit: usize, half: Half) -> Vec<Scored> {
         let mut bounds = Bounds::new(limit);
         for (segment, part) in self.parts.iter().enumerate() {
             let vectors = &part.segment.stored.vectors;
-            for slot in half.of(&part.candidates) {
+            for slot in &part.candidates {
                 let at = usize::from(*slot);
                 if vectors.has(at) {
                     let (estimate, error) = (vectors.estimate(at, vector), vectors.error(at, vector));
@@ -274,28 +249,6 @@ impl Search<'_> {
             best.push(self.scored(place, self.cosine(place)));
         }
         best.finish()
-    }
-}
-
-/// Components to compare from which a second thread pays for its start.
-const TWO_THREADS_FROM: usize = 8_000_000;
-
-/// Which candidates a thread looks at.
-#[derive(Clone, Copy)]
-enum Half {
-    First,
-    Second,
-    Both,
-}
-
-impl Half {
-    fn of(self, candidates: &[u16]) -> &[u16] {
-        let (first, second) = candidates.split_at(candidates.len() / 2);
-        match self {
-            Self::First => first,
-            Self::Second => second,
-            Self::Both => candidates,
-        }
     }
 }
 

@@ -49,11 +49,6 @@ impl QueryVector {
             scale,
         }
     }
-
-    /// How many components it has.
-    pub fn components(&self) -> usize {
-        self.exact.len()
-    }
 }
 
 impl Vectors {

@@ -13,7 +13,7 @@ use crate::document::{Document, DocumentStatus, Job, JobError, JobKind, JobState
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
 use crate::rank::TermId;
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, JobFilter, NewVersion,
+    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, JobFilter, NewVersion, Original,
     PageRequest, Progress, PublishedVersion, StatisticsDelta,
 };
 
@@ -34,7 +34,8 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     cancelling(make().await).await;
     leases_are_taken_back(make().await).await;
     lists_fill_their_pages_within_the_scope(make().await).await;
-    admission_is_for_published_documents(make().await).await;
+    standing_is_of_every_living_document(make().await).await;
+    the_same_bytes_are_ingested_again_for_another_pipeline(make().await).await;
     statistics_follow_what_is_published(make().await).await;
     settings_are_kept(make().await).await;
 }
@@ -167,8 +168,8 @@ async fn a_document_goes_from_begin_to_publish(catalogue: Shared) {
         "each claim draws a new generation"
     );
     assert_eq!(
-        (claim.name.as_str(), claim.incoming.as_str()),
-        ("x.txt", "incoming/x")
+        (claim.name.as_str(), claim.original.clone()),
+        ("x.txt", Original::Incoming("incoming/x".into()))
     );
     assert_eq!(claim.declared_media_type.as_deref(), Some("text/plain"));
     assert!(
@@ -429,7 +430,10 @@ async fn failures_and_retries(catalogue: Shared) {
         "not yet"
     );
     let again = claim(&catalogue, 10).await;
-    assert_eq!((again.lease.attempt, again.incoming.as_str()), (2, ""));
+    assert_eq!(
+        (again.lease.attempt, again.original.clone()),
+        (2, Original::Stored(busy.lease.generation))
+    );
     catalogue
         .fail(&again.lease, problem("no_text"), at(11))
         .await
@@ -478,10 +482,12 @@ async fn a_deleted_document_is_gone_at_once(catalogue: Shared) {
         .await
         .expect("an answer");
     let purge = purge.expect("a purge");
-    assert_eq!(
-        (purge.kind, purge.generation),
-        (JobKind::Purge, published.lease.generation)
+    assert_eq!(purge.kind, JobKind::Purge);
+    assert!(
+        purge.generation > running.lease.generation,
+        "everything before it is to go"
     );
+    assert!(published.lease.generation < running.lease.generation);
     assert!(
         catalogue
             .document(&reader(), first.id)
@@ -491,7 +497,7 @@ async fn a_deleted_document_is_gone_at_once(catalogue: Shared) {
     );
     assert!(
         catalogue
-            .admit(&reader(), &[first.id])
+            .standing(&[first.id])
             .await
             .expect("an answer")
             .is_empty()
@@ -524,7 +530,7 @@ async fn a_deleted_document_is_gone_at_once(catalogue: Shared) {
     let claim = claim(&catalogue, 7).await;
     assert_eq!(
         (claim.job.kind, claim.lease.generation),
-        (JobKind::Purge, published.lease.generation)
+        (JobKind::Purge, purge.generation)
     );
     assert_eq!(claim.job.stage, Stage::Purge);
     let kept = catalogue
@@ -572,14 +578,15 @@ async fn a_deleted_document_may_live_again(catalogue: Shared) {
     );
 
     let purge = claim(&catalogue, 4).await;
-    assert_eq!(
-        (purge.job.id, purge.lease.generation),
-        (job_id(2), old.lease.generation)
+    assert_eq!(purge.job.id, job_id(2));
+    assert!(
+        purge.lease.generation > old.lease.generation,
+        "the old life ends before it"
     );
     let ingest = claim(&catalogue, 4).await;
     assert!(
-        ingest.lease.generation > old.lease.generation,
-        "generations only grow"
+        ingest.lease.generation > purge.lease.generation,
+        "the new life begins after it"
     );
     let flipped = catalogue
         .publish(&ingest.lease, made("Again", StatisticsDelta::default()), at(5))
@@ -654,13 +661,8 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
             .is_none(),
         "revoked at once"
     );
-    assert!(
-        catalogue
-            .admit(&reader(), &[first.id])
-            .await
-            .expect("an answer")
-            .is_empty()
-    );
+    let standing = catalogue.standing(&[first.id]).await.expect("an answer");
+    assert_eq!(standing[0].acl_revision, 2, "admission sees the new readers");
     assert!(
         catalogue
             .job(&reader(), job_id(1))
@@ -907,7 +909,7 @@ async fn jobs_are_listed(catalogue: &Shared, operator: &Scope) {
     );
 }
 
-async fn admission_is_for_published_documents(catalogue: Shared) {
+async fn standing_is_of_every_living_document(catalogue: Shared) {
     let mut ids = Vec::new();
     for (n, acl) in (1..).zip([open(), acl("a", &[&["group:g"]]), open()]) {
         let scope = caller("a", &["group:g"]);
@@ -919,18 +921,44 @@ async fn admission_is_for_published_documents(catalogue: Shared) {
         );
     }
     publish_next(&catalogue, "One", 1).await;
-    publish_next(&catalogue, "Two", 1).await;
-    let check = async |scope: Scope, admitted: &[DocumentId]| {
-        let found = catalogue.admit(&scope, &ids).await.expect("an answer");
-        let mut found: Vec<_> = found.into_iter().map(|document| document.id).collect();
-        let mut admitted = admitted.to_vec();
-        found.sort();
-        admitted.sort();
-        assert_eq!(found, admitted, "{scope:?}");
+    let mut asked = ids.clone();
+    asked.push(DocumentId(Uuid::from_u128(9)));
+    let mut found = catalogue.standing(&asked).await.expect("an answer");
+    found.sort_by_key(|document| document.id);
+    ids.sort();
+    assert_eq!(found.iter().map(|document| document.id).collect::<Vec<_>>(), ids);
+    assert_eq!(
+        found
+            .iter()
+            .filter(|document| document.published.is_some())
+            .count(),
+        1
+    );
+}
+
+async fn the_same_bytes_are_ingested_again_for_another_pipeline(catalogue: Shared) {
+    let (document, _) = start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let again = async |scope: &Scope, job: u128, now: i64| {
+        catalogue
+            .reingest(scope, document.id, "p2", job_id(job), at(now))
+            .await
+            .expect("an answer")
     };
-    check(reader(), &ids[..1]).await;
-    check(caller("a", &["group:g"]), &ids[..2]).await;
-    check(caller("b", &["group:g"]), &[]).await;
+    assert_eq!(again(&reader(), 2, 1).await, None, "its first job is live");
+    let published = publish_next(&catalogue, "One", 1).await;
+    assert_eq!(again(&caller("b", &[]), 2, 2).await, None, "another tenant's");
+    let job = again(&reader(), 2, 2).await.expect("queued");
+    assert_eq!(again(&reader(), 3, 2).await, None, "one is live");
+    let claim = claim(&catalogue, 3).await;
+    assert_eq!(
+        (claim.job.id, claim.original),
+        (job.id, Original::Stored(published.lease.generation))
+    );
+    assert_eq!(
+        claim.document.published,
+        Some(published.lease.generation),
+        "the old one goes on answering"
+    );
 }
 
 async fn statistics_follow_what_is_published(catalogue: Shared) {

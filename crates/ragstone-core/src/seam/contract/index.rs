@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::model::{assert_same, expected};
-use super::sample::{Sample, acl, caller, fields};
+use super::sample::{Sample, acl, asking, caller, fields};
 use crate::access::{Acl, Scope, ScopedQuery};
 use crate::filter::Filter;
 use crate::id::{CollectionName, DocumentId, Generation};
@@ -141,10 +141,10 @@ async fn points_are_seen_from_publish_to_delete(index: Index) {
         &expected(&both, &query),
         "both visible",
     );
-    let generations = index.generations().await.expect("generations");
+    let generations = index.generations(None).await.expect("generations");
     assert_eq!(
         generations,
-        [(document, Generation(1), 3), (document, Generation(2), 2)]
+        [((document, Generation(1)), 3), ((document, Generation(2)), 2)]
     );
 
     index.delete(document, Generation(1)).await.expect("delete");
@@ -160,7 +160,7 @@ async fn points_are_seen_from_publish_to_delete(index: Index) {
         .expect("delete the last");
     assert!(find(&index, &query).await.hits.is_empty(), "nothing is left");
     assert_eq!(index.count().await.expect("a count"), 0);
-    assert!(index.generations().await.expect("generations").is_empty());
+    assert!(index.generations(None).await.expect("generations").is_empty());
 }
 
 async fn both_scores_are_true_in_every_mode(index: Index) {
@@ -355,7 +355,7 @@ async fn ties_and_depth(index: Index) {
     for depth in [1, 10, 39, 40] {
         let query = IndexQuery {
             depth,
-            lexical: terms_of(&model),
+            lexical: asking(&model.lexical),
             ..question(&mut sample)
         };
         let query = ask(&caller("a", &[]), &query);
@@ -369,15 +369,6 @@ async fn ties_and_depth(index: Index) {
     }
 }
 
-/// A question that asks for all terms of a point.
-fn terms_of(point: &Point) -> LexicalQuery {
-    LexicalQuery {
-        unigrams: point.lexical.unigrams.clone(),
-        bigrams: point.lexical.bigrams.clone(),
-        upper: 1.0,
-    }
-}
-
 async fn gate_without_words_and_without_vectors(index: Index) {
     let mut sample = Sample::new(9, DIMENSIONS);
     let points: Vec<Point> = (0..30).map(|n| sample.point(&open(), "g", 1, n)).collect();
@@ -386,7 +377,11 @@ async fn gate_without_words_and_without_vectors(index: Index) {
     for mode in MODES {
         let wordless = IndexQuery {
             mode,
-            lexical: LexicalQuery::default(),
+            lexical: LexicalQuery {
+                unigrams: vec![],
+                bigrams: vec![],
+                upper_bound: 1e-9,
+            },
             ..question(&mut sample)
         };
         let vectorless = IndexQuery {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::access::ScopedQuery;
 use crate::id::{ChunkId, PointId};
-use crate::rank::{TermId, W_BIGRAM};
+use crate::rank::{BIGRAM_WEIGHT, TermId};
 use crate::seam::index::{Hit, Hits, IndexQuery, Point, SearchMode};
 
 /// Scores are compared after rounding to this.
@@ -27,7 +27,7 @@ pub fn expected<'a>(points: impl IntoIterator<Item = &'a Point>, query: &ScopedQ
         found.extend(best(&scored, asked.depth, cosine(asked)));
     }
     if asked.mode != SearchMode::Dense {
-        let lexical = |_: &Point, hit: &Hit| Some(hit.unigrams + W_BIGRAM * gate * hit.bigrams);
+        let lexical = |_: &Point, hit: &Hit| Some(hit.unigrams + BIGRAM_WEIGHT * gate * hit.bigrams);
         found.extend(best(&scored, asked.depth, positive(lexical)));
     }
     Hits {
@@ -63,16 +63,13 @@ fn score(point: &Point, asked: &IndexQuery) -> Hit {
     }
 }
 
-fn shared(question: &[(TermId, f32)], document: &[(TermId, f32)]) -> f64 {
+fn shared(question: &[(TermId, f64)], document: &[(TermId, f32)]) -> f64 {
     let weights: HashMap<TermId, f32> = document.iter().copied().collect();
-    let product = |(term, idf): &(TermId, f32)| Some(f64::from(*weights.get(term)?) * f64::from(*idf));
+    let product = |(term, idf): &(TermId, f64)| Some(f64::from(*weights.get(term)?) * idf);
     question.iter().filter_map(product).sum()
 }
 
 fn gate(scored: &[(&Point, Hit)], asked: &IndexQuery) -> f64 {
-    if asked.dense.is_none() || scored.iter().all(|(point, _)| point.dense.is_none()) {
-        return 0.0;
-    }
     let mut tops = best(scored, GATE_POINTS, positive(|_, hit| Some(hit.unigrams)));
     if tops.is_empty() {
         tops = best(scored, GATE_POINTS, cosine(asked));

@@ -100,12 +100,7 @@ impl Sample {
 
     /// A random question's lexical side.
     pub fn lexical_query(&mut self) -> LexicalQuery {
-        let SparseVector { unigrams, bigrams } = self.lexical();
-        LexicalQuery {
-            unigrams,
-            bigrams,
-            upper: 1.0,
-        }
+        asking(&self.lexical())
     }
 
     /// A point of `uri`, which names a document of the ACL's tenant.
@@ -150,4 +145,19 @@ pub fn fields(uri: &str, language: &str) -> Metadata {
 fn unit(loose: Vec<f32>) -> Vec<f32> {
     let length = loose.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-9);
     loose.into_iter().map(|x| x / length).collect()
+}
+
+/// A question that asks for all terms of a document side.
+pub fn asking(lexical: &SparseVector) -> LexicalQuery {
+    let weights = |terms: &[(TermId, f32)]| {
+        terms
+            .iter()
+            .map(|(term, weight)| (*term, f64::from(*weight)))
+            .collect()
+    };
+    LexicalQuery {
+        unigrams: weights(&lexical.unigrams),
+        bigrams: weights(&lexical.bigrams),
+        upper_bound: 1.0,
+    }
 }

@@ -14,7 +14,7 @@ use crate::id::{DocumentId, Generation, JobId, TenantId};
 use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
     Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
-    JobFilter, Lease, NewVersion, Page, PageRequest, Progress, PublishedVersion, StatisticsDelta,
+    JobFilter, Lease, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, StatisticsDelta,
 };
 
 /// Documents and jobs in memory.
@@ -39,6 +39,8 @@ struct Entry {
     begun: NewVersion,
     found_title: Option<String>,
     newest_failed: bool,
+    /// The generation whose final key holds the bytes of the newest begin.
+    stored: Option<Generation>,
 }
 
 impl Entry {
@@ -206,6 +208,7 @@ fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> Entry {
         begun,
         found_title: None,
         newest_failed: false,
+        stored: None,
     }
     .named()
 }
@@ -238,6 +241,7 @@ fn renewed(entry: &Entry, version: NewVersion, now: OffsetDateTime) -> Entry {
         document.media_type = version.declared_media_type.clone().unwrap_or_default();
     }
     entry.begun = version;
+    entry.stored = None;
     entry.named()
 }
 
@@ -308,6 +312,32 @@ impl Catalogue for MemoryCatalogue {
         Ok(Begun::Started(entry.document, job))
     }
 
+    async fn reingest(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+        pipeline: &str,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<Job>> {
+        let mut state = lock(&self.state);
+        let live = |task: &Task| task.job.document_id == document && !task.job.state.is_final();
+        let busy = state.jobs.iter().any(live);
+        let Some(mut entry) = state
+            .seen(scope, document)
+            .filter(|entry| !busy && entry.document.published.is_some())
+        else {
+            return Ok(None);
+        };
+        entry.stored = entry.document.published;
+        entry.begun.pipeline = pipeline.to_owned();
+        entry.newest_failed = false;
+        entry.document.updated_at = now;
+        state.save(&entry);
+        let generation = state.draw();
+        Ok(Some(state.queue(&entry, job, JobKind::Ingest, generation, now)))
+    }
+
     async fn patch(
         &self,
         scope: &Scope,
@@ -351,7 +381,8 @@ impl Catalogue for MemoryCatalogue {
         let published = entry.document.published.unwrap_or(Generation(0));
         state.statistics.remove(&(document, published));
         state.save(&entry);
-        Ok(Some(state.queue(&entry, job, JobKind::Purge, published, now)))
+        let generation = state.draw();
+        Ok(Some(state.queue(&entry, job, JobKind::Purge, generation, now)))
     }
 
     async fn claim(&self, now: OffsetDateTime) -> CatalogueResult<Option<Claim>> {
@@ -386,7 +417,10 @@ impl Catalogue for MemoryCatalogue {
             name: entry.begun.name,
             given_title: entry.begun.title,
             declared_media_type: entry.begun.declared_media_type,
-            incoming: entry.begun.incoming,
+            original: match entry.stored {
+                Some(generation) => Original::Stored(generation),
+                None => Original::Incoming(entry.begun.incoming),
+            },
         }))
     }
 
@@ -408,7 +442,7 @@ impl Catalogue for MemoryCatalogue {
         let mut state = lock(&self.state);
         state.leased(lease)?;
         if let Some(entry) = state.documents.get_mut(&lease.document) {
-            entry.begun.incoming.clear();
+            entry.stored = Some(lease.generation);
         }
         Ok(())
     }
@@ -563,15 +597,11 @@ impl Catalogue for MemoryCatalogue {
         paged(items, page, |item, cursor| item > cursor)
     }
 
-    async fn admit(&self, scope: &Scope, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
+    async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
         let state = lock(&self.state);
-        let seen = documents
-            .iter()
-            .filter_map(|document| state.seen(scope, *document));
-        Ok(seen
-            .map(|entry| entry.document)
-            .filter(|document| document.published.is_some())
-            .collect())
+        let found = documents.iter().filter_map(|id| state.documents.get(id));
+        let lives = |entry: &&Entry| entry.document.status != DocumentStatus::Deleting;
+        Ok(found.filter(lives).map(|entry| entry.document.clone()).collect())
     }
 
     async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>> {

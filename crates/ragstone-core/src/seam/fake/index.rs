@@ -10,7 +10,9 @@ use crate::access::{Acl, Scope, ScopedQuery};
 use crate::document::Metadata;
 use crate::id::{DocumentId, Generation, PointId};
 use crate::seam::contract::expected;
-use crate::seam::index::{Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex};
+use crate::seam::index::{
+    DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
+};
 
 /// Points in a list.
 #[derive(Debug, Default)]
@@ -172,17 +174,18 @@ impl VectorIndex for MemoryIndex {
         Ok(lock(&self.state).points.len() as u64)
     }
 
-    async fn generations(&self) -> Result<Vec<(DocumentId, Generation, u64)>, IndexError> {
+    async fn generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
         let mut counts = BTreeMap::new();
-        for (point, _) in &lock(&self.state).points {
+        let asked = |point: &Point| document.is_none_or(|document| document == point.chunk.document_id);
+        for (point, _) in lock(&self.state).points.iter().filter(|(point, _)| asked(point)) {
             *counts
                 .entry((point.chunk.document_id, point.generation))
                 .or_default() += 1;
         }
-        Ok(counts
-            .into_iter()
-            .map(|((document, generation), points)| (document, generation, points))
-            .collect())
+        Ok(counts.into_iter().collect())
     }
 }
 
