@@ -8,13 +8,19 @@ fn main() {
     println!("cargo:rerun-if-changed=../../.git/HEAD");
     println!("cargo:rerun-if-changed=../../samples");
     let commit = std::env::var("RAGSTONE_COMMIT").ok().or_else(commit);
-    println!("cargo:rustc-env=RAGSTONE_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+    println!(
+        "cargo:rustc-env=RAGSTONE_COMMIT={}",
+        commit.as_deref().unwrap_or("unknown")
+    );
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it")).join("samples.rs");
     std::fs::write(out, samples(Path::new("../../samples"))).expect("cargo's own folder can be written");
 }
 
 fn commit() -> Option<String> {
-    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
+    let output = Command::new("git")
+        .args(["rev-parse", "--short=12", "HEAD"])
+        .output()
+        .ok()?;
     let commit = String::from_utf8(output.stdout).ok()?;
     Some(commit.trim().to_owned()).filter(|commit| output.status.success() && !commit.is_empty())
 }

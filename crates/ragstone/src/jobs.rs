@@ -51,7 +51,8 @@ impl Workers {
     /// came to their end; the ledger still calls the others running, to be taken back.
     pub async fn stop(mut self, bound: Duration) -> bool {
         self.stop.send_replace(true);
-        let ended = tokio::time::timeout(bound, async { while self.tasks.join_next().await.is_some() {} }).await;
+        let ended =
+            tokio::time::timeout(bound, async { while self.tasks.join_next().await.is_some() {} }).await;
         self.tasks.shutdown().await;
         ended.is_ok()
     }
@@ -79,8 +80,12 @@ async fn work(ingestor: Arc<Ingestor>, options: WorkerOptions, mut stopped: watc
 fn log(job: JobId, outcome: &Outcome) {
     match outcome {
         Outcome::Succeeded => tracing::info!(%job, "job succeeded"),
-        Outcome::Failed(error) => tracing::warn!(%job, code = %error.code, detail = %error.detail, "job failed"),
-        Outcome::Retried(error) => tracing::warn!(%job, code = %error.code, detail = %error.detail, "job is tried again"),
+        Outcome::Failed(error) => {
+            tracing::warn!(%job, code = %error.code, detail = %error.detail, "job failed")
+        }
+        Outcome::Retried(error) => {
+            tracing::warn!(%job, code = %error.code, detail = %error.detail, "job is tried again")
+        }
         Outcome::Stale => tracing::info!(%job, "job was taken over or cancelled"),
     }
 }

@@ -13,7 +13,9 @@ const QUIET: &str = "warn";
 pub fn start(settings: &Telemetry, wanted: bool) -> anyhow::Result<()> {
     let chosen = wanted || settings.log != "info";
     let filter = EnvFilter::try_new(if chosen { settings.log.as_str() } else { QUIET })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match settings.format {
         LogFormat::Text => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

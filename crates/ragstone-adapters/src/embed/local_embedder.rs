@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ragstone_core::rank::gate::{WordPieces, WordStatistics, word_statistics};
 use ragstone_core::rank::late::TokenVectors;
-use ragstone_core::seam::embedder::{EmbedError, EmbeddedTokens, Embedder, EmbedderFingerprint, Embedding, TextKind};
+use ragstone_core::seam::embedder::{
+    EmbedError, EmbeddedTokens, Embedder, EmbedderFingerprint, Embedding, TextKind,
+};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -55,15 +57,29 @@ impl LocalEmbedder {
             fingerprint: fingerprint(&model),
             unknown: unknown.unwrap_or(u32::MAX),
             passages: lane("embed-passages", &model, Side::Passage, 1, WAITING_PASSAGES)?,
-            queries: lane("embed-questions", &model, Side::Query, query_threads.max(1), WAITING_QUERIES)?,
+            queries: lane(
+                "embed-questions",
+                &model,
+                Side::Query,
+                query_threads.max(1),
+                WAITING_QUERIES,
+            )?,
             model,
         })
     }
 
     fn embedding(&self, embedding: LocalEmbedding) -> Embedding {
         let tokens = embedding.tokens.map(|tokens| EmbeddedTokens {
-            pieces: tokens.ids.iter().map(|id| self.model.piece(*id).to_owned()).collect(),
-            spans: tokens.spans.iter().map(|span| span.start as u32..span.end as u32).collect(),
+            pieces: tokens
+                .ids
+                .iter()
+                .map(|id| self.model.piece(*id).to_owned())
+                .collect(),
+            spans: tokens
+                .spans
+                .iter()
+                .map(|span| span.start as u32..span.end as u32)
+                .collect(),
             vectors: TokenVectors::normalized(self.fingerprint.dimensions, tokens.rows),
             ids: tokens.ids,
         });
@@ -87,7 +103,12 @@ fn lane(
     for _ in 0..threads {
         let (model, receiver) = (model.clone(), receiver.clone());
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+            let next = || {
+                receiver
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .blocking_recv()
+            };
             while let Some(work) = next() {
                 if work.answer.is_closed() {
                     continue;
@@ -147,7 +168,10 @@ impl Embedder for LocalEmbedder {
         let embeddings = embeddings.map_err(|error| EmbedError::Refused {
             detail: error.to_string(),
         })?;
-        Ok(embeddings.into_iter().map(|embedding| self.embedding(embedding)).collect())
+        Ok(embeddings
+            .into_iter()
+            .map(|embedding| self.embedding(embedding))
+            .collect())
     }
 
     fn reads(&self, text: &str) -> Option<WordStatistics> {

@@ -37,7 +37,11 @@ impl Parser for PoolParser {
         PARSER_FINGERPRINT
     }
 
-    async fn parse(&self, blobs: &dyn ObjectStore, request: &ParseRequest) -> Result<ParsedDocument, ParseFailure> {
+    async fn parse(
+        &self,
+        blobs: &dyn ObjectStore,
+        request: &ParseRequest,
+    ) -> Result<ParsedDocument, ParseFailure> {
         let found = blobs.get(&request.blob).await.map_err(unreadable)?;
         let declared = request.declared_media_type.as_deref();
         let parsed = match &found.payload {
@@ -57,7 +61,9 @@ async fn copy(found: GetResult) -> Result<tempfile::NamedTempFile, ParseFailure>
     let mut file = tokio::fs::File::from_std(copy.reopen().map_err(unreadable)?);
     let mut bytes = found.into_stream();
     while let Some(next) = bytes.next().await {
-        file.write_all(&next.map_err(unreadable)?).await.map_err(unreadable)?;
+        file.write_all(&next.map_err(unreadable)?)
+            .await
+            .map_err(unreadable)?;
     }
     file.flush().await.map_err(unreadable)?;
     Ok(copy)

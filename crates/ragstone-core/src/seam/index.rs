@@ -154,7 +154,8 @@ pub enum IndexError {
 /// Where chunks are found.
 #[async_trait]
 pub trait VectorIndex: Send + Sync {
-    /// Makes the index ready for `spec`; refuses if it holds points of another.
+    /// Makes the index ready for `spec`; refuses if it holds points of another embedder or lexical side. Points without
+    /// vectors fit any embedder: an index begun without one takes vectors from here on and keeps what it has.
     async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError>;
 
     /// Stores points, not visible yet. The same point again changes nothing.

@@ -61,7 +61,9 @@ impl Ask {
 pub async fn answer(door: &Door, mut body: Value, output: Output) -> anyhow::Result<()> {
     if output.json {
         body["stream"] = json!(false);
-        let answer = door.json(axum::http::Method::POST, "/api/v1/ask", Some(&body)).await?;
+        let answer = door
+            .json(axum::http::Method::POST, "/api/v1/ask", Some(&body))
+            .await?;
         return output.object(&answer);
     }
     body["stream"] = json!(true);
@@ -113,13 +115,20 @@ fn show_citations(citations: &[Value], output: Output) -> anyhow::Result<()> {
 /// What a search or an answer wants its reader to know.
 pub fn show_notices(answer: &Value) {
     for notice in answer["notices"].as_array().into_iter().flatten() {
-        say(&format!("note: {}", notice["detail"].as_str().unwrap_or_default()));
+        say(&format!(
+            "note: {}",
+            notice["detail"].as_str().unwrap_or_default()
+        ));
     }
 }
 
 /// Title, page and section of a passage or citation.
 pub fn place(of: &Value) -> String {
-    let mut place = of["title"].as_str().or(of["uri"].as_str()).unwrap_or("untitled").to_owned();
+    let mut place = of["title"]
+        .as_str()
+        .or(of["uri"].as_str())
+        .unwrap_or("untitled")
+        .to_owned();
     if let Some(page) = of["page"].as_u64() {
         place.push_str(&format!(", page {page}"));
     }

@@ -138,7 +138,10 @@ pub async fn read_json(response: Response<Body>) -> anyhow::Result<Value> {
 }
 
 fn request(method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Request<Body>> {
-    let builder = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+    let builder = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "localhost");
     Ok(match body {
         Some(body) => builder
             .header(header::CONTENT_TYPE, "application/json")

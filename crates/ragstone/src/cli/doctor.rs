@@ -43,6 +43,8 @@ fn show(description: &Description, output: Output) -> anyhow::Result<()> {
     }
     match description.text_goes_to.as_slice() {
         [] => output.line("no text leaves this machine"),
-        places => places.iter().try_for_each(|place| output.line(&format!("text goes out: {place}"))),
+        places => places
+            .iter()
+            .try_for_each(|place| output.line(&format!("text goes out: {place}"))),
     }
 }

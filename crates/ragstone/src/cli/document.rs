@@ -67,9 +67,17 @@ impl Document {
                 collection,
                 uri,
             } => {
-                let filter = [("status", status), ("source", source), ("collection", collection), ("uri", uri)];
+                let filter = [
+                    ("status", status),
+                    ("source", source),
+                    ("collection", collection),
+                    ("uri", uri),
+                ];
                 let query = query(&filter);
-                each(door, "/api/v1/documents", &query, "documents", |document| list_line(document, output)).await
+                each(door, "/api/v1/documents", &query, "documents", |document| {
+                    list_line(document, output)
+                })
+                .await
             }
             Self::Get { id } => {
                 let document = door.get(&format!("/api/v1/documents/{id}")).await?;
@@ -112,7 +120,9 @@ fn list_line(document: &Value, output: Output) -> anyhow::Result<()> {
 
 /// The given pairs as a query string that starts with `&`, or nothing.
 pub fn query(pairs: &[(&str, Option<String>)]) -> String {
-    let given = pairs.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    let given = pairs
+        .iter()
+        .filter_map(|(key, value)| Some((key, value.as_ref()?)));
     given
         .map(|(key, value)| format!("&{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
         .collect()

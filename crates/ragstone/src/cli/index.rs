@@ -47,8 +47,15 @@ impl Index {
 }
 
 async fn rebuild(door: &Door, wait: bool, output: Output) -> anyhow::Result<()> {
-    let begun = door.json(Method::POST, "/operator/v1/index/rebuild", None).await?;
-    let jobs: Vec<&str> = begun["jobs"].as_array().into_iter().flatten().filter_map(|id| id.as_str()).collect();
+    let begun = door
+        .json(Method::POST, "/operator/v1/index/rebuild", None)
+        .await?;
+    let jobs: Vec<&str> = begun["jobs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|id| id.as_str())
+        .collect();
     let mut failed = 0;
     if wait {
         let bar = bar(jobs.len() as u64, "{bar:30} {pos}/{len} documents");
@@ -56,7 +63,10 @@ async fn rebuild(door: &Door, wait: bool, output: Output) -> anyhow::Result<()> 
             let job = wait_for_job(door, id, |_| {}).await?.unwrap_or_default();
             if job["state"] == "failed" {
                 failed += 1;
-                say(&format!("failed: document {}: {}", job["document_id"], job["error"]["detail"]));
+                say(&format!(
+                    "failed: document {}: {}",
+                    job["document_id"], job["error"]["detail"]
+                ));
             }
             bar.inc(1);
         }

@@ -162,7 +162,9 @@ impl Split {
     async fn run(self, settings: &Settings, output: Output) -> anyhow::Result<()> {
         if self.file == Path::new("-") {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("stdin is not UTF-8 text")?;
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("stdin is not UTF-8 text")?;
             let wanted = self.settings(settings, SplitStrategy::Recursive)?;
             for piece in split_text(&text, &wanted) {
                 output.object(&json!({
@@ -219,7 +221,10 @@ async fn embed(settings: &Settings, file: &Path, output: Output) -> anyhow::Resu
         // Neighbours of one kind go together.
         let (mut texts, mut kind) = (Vec::new(), TextKind::Passage);
         while texts.len() < EMBED_BATCH {
-            let fits = |line: &anyhow::Result<TextLine>| line.as_ref().is_ok_and(|line| texts.is_empty() || line.kind == kind);
+            let fits = |line: &anyhow::Result<TextLine>| {
+                line.as_ref()
+                    .is_ok_and(|line| texts.is_empty() || line.kind == kind)
+            };
             match lines.next_if(fits) {
                 Some(line) => {
                     let line = line?;
@@ -229,7 +234,9 @@ async fn embed(settings: &Settings, file: &Path, output: Output) -> anyhow::Resu
                 None => break,
             }
         }
-        if texts.is_empty() && let Some(Err(error)) = lines.next() {
+        if texts.is_empty()
+            && let Some(Err(error)) = lines.next()
+        {
             return Err(error);
         }
         for embedding in embedder.embed(&texts, kind).await? {
@@ -244,7 +251,8 @@ fn lines(file: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Text
     let reader: Box<dyn BufRead> = match file == Path::new("-") {
         true => Box::new(std::io::BufReader::new(std::io::stdin())),
         false => {
-            let opened = std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let opened =
+                std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
             Box::new(std::io::BufReader::new(opened))
         }
     };

@@ -44,8 +44,16 @@ impl Model {
                         "bytes": bytes,
                     })),
                     false => {
-                        let state = if present { "there" } else { "not there; `ragstone model fetch` gets it" };
-                        output.line(&format!("{}  {}  {state}", settings.model.manifest.name, folder.display()))
+                        let state = if present {
+                            "there"
+                        } else {
+                            "not there; `ragstone model fetch` gets it"
+                        };
+                        output.line(&format!(
+                            "{}  {}  {state}",
+                            settings.model.manifest.name,
+                            folder.display()
+                        ))
                     }
                 }
             }

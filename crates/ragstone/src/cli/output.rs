@@ -48,7 +48,5 @@ pub fn say(text: &str) {
 /// Whether a failure is only that nobody reads any more.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(closed)
+    error.downcast_ref::<io::Error>().is_some_and(closed)
 }

@@ -26,7 +26,11 @@ pub fn bar(total: u64, template: &str) -> ProgressBar {
 }
 
 /// Waits until a job is final and gives it; none if it is gone, as a finished purge may be.
-pub async fn wait_for_job(door: &Door, id: &str, mut see: impl FnMut(&Value)) -> anyhow::Result<Option<Value>> {
+pub async fn wait_for_job(
+    door: &Door,
+    id: &str,
+    mut see: impl FnMut(&Value),
+) -> anyhow::Result<Option<Value>> {
     let mut wait = FIRST_LOOK;
     loop {
         let job = match door.get(&format!("/api/v1/jobs/{id}")).await {

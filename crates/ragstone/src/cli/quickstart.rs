@@ -54,7 +54,10 @@ impl Quickstart {
             Opened::Here(app) => app,
             Opened::Elsewhere { holder } => {
                 let folder = settings.data.directory.display();
-                return Err(Usage(format!("a quickstart runs already: process {holder} has {folder}")).into());
+                return Err(Usage(format!(
+                    "a quickstart runs already: process {holder} has {folder}"
+                ))
+                .into());
             }
         };
         say_vectors(&app.vectors());
@@ -87,7 +90,13 @@ impl Quickstart {
 }
 
 /// Asks over HTTP, as any client would, then tells what to try; stays unless `exit`.
-async fn ask(address: SocketAddr, question: &str, output: Output, exit: bool, key: bool) -> anyhow::Result<()> {
+async fn ask(
+    address: SocketAddr,
+    question: &str,
+    output: Output,
+    exit: bool,
+    key: bool,
+) -> anyhow::Result<()> {
     if !key {
         answer(&Door::Address(address), json!({ "question": question }), output).await?;
     }
@@ -114,7 +123,10 @@ fn say_vectors(state: &VectorState) {
     match state {
         VectorState::Ready(model) => say(&format!("embedding model: {model}")),
         VectorState::Off | VectorState::Missing(_) => {
-            say(&format!("searching by words alone ({}); `ragstone doctor` tells what to do", state.words()));
+            say(&format!(
+                "searching by words alone ({}); `ragstone doctor` tells what to do",
+                state.words()
+            ));
         }
         other => say(&format!("embedding model: {}", other.words())),
     }
@@ -137,11 +149,18 @@ fn unpack(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
 async fn free_port(wanted: SocketAddr) -> anyhow::Result<TcpListener> {
     let port = wanted.port();
     let next = (port..=port.saturating_add(PORTS)).chain([0]);
-    let host = if wanted.ip().is_loopback() { wanted.ip() } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let host = if wanted.ip().is_loopback() {
+        wanted.ip()
+    } else {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    };
     for candidate in next {
         if let Ok(listener) = TcpListener::bind((host, candidate)).await {
             if candidate != port {
-                say(&format!("port {port} is taken, using {}", listener.local_addr()?.port()));
+                say(&format!(
+                    "port {port} is taken, using {}",
+                    listener.local_addr()?.port()
+                ));
             }
             return Ok(listener);
         }

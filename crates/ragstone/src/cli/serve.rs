@@ -66,7 +66,11 @@ pub async fn until_told(app: App, listener: TcpListener, settings: &Settings) ->
     let graceful = async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let mut server = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(graceful).into_future());
+    let mut server = tokio::spawn(
+        axum::serve(listener, router)
+            .with_graceful_shutdown(graceful)
+            .into_future(),
+    );
     tokio::select! {
         ended = &mut server => {
             app.close().await;

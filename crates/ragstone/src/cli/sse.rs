@@ -45,7 +45,9 @@ fn end_of_event(bytes: &[u8]) -> Option<usize> {
 /// The event of a block; none for a comment.
 fn parse(block: &str) -> anyhow::Result<Option<Event>> {
     let field = |name: &str| {
-        let lines = block.split('\n').filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let lines = block
+            .split('\n')
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let lines: Vec<&str> = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
     };
@@ -72,8 +74,10 @@ mod tests {
             .map(|event| (event.name, event.data))
             .collect()
             .await;
-        let expected: Vec<(String, Value)> =
-            expected.iter().map(|(name, data)| ((*name).to_owned(), data.clone())).collect();
+        let expected: Vec<(String, Value)> = expected
+            .iter()
+            .map(|(name, data)| ((*name).to_owned(), data.clone()))
+            .collect();
         assert_eq!(found, expected);
     }
 

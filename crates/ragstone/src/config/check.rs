@@ -7,7 +7,8 @@ use ragstone_core::split::{SplitSettings, SplitStrategy};
 
 use super::Settings;
 use super::sections::{
-    Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Jobs, Model, OpenAi, Parse, Server, Split, Telemetry,
+    Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Jobs, Model, OpenAi, Parse, Server, Split,
+    Telemetry,
 };
 
 /// Fewest characters of the admin key.
@@ -40,7 +41,9 @@ impl Findings {
 /// Everything that is wrong with `settings`.
 pub fn findings(settings: &Settings) -> Findings {
     let mut found = Findings::default();
-    settings.server.check(settings.access.admin_key.is_set(), &mut found);
+    settings
+        .server
+        .check(settings.access.admin_key.is_set(), &mut found);
     settings.data.check(&mut found);
     settings.access.check(&mut found);
     settings.parse.check(&mut found);
@@ -62,16 +65,22 @@ impl Server {
         if !self.listen.ip().is_loopback() && !has_key {
             found.say(
                 "server.listen",
-                format!("{} is not a loopback address: set RAGSTONE_ADMIN_KEY first", self.listen),
+                format!(
+                    "{} is not a loopback address: set RAGSTONE_ADMIN_KEY first",
+                    self.listen
+                ),
             );
         }
         let is_origin = |origin: &str| {
-            origin
-                .split_once("://")
-                .is_some_and(|(scheme, host)| matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/'))
+            origin.split_once("://").is_some_and(|(scheme, host)| {
+                matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/')
+            })
         };
         if let Some(origin) = self.cors_origins.iter().find(|origin| !is_origin(origin)) {
-            found.say("server.cors_origins", format!("{origin:?} is not an origin such as https://app.example.com"));
+            found.say(
+                "server.cors_origins",
+                format!("{origin:?} is not an origin such as https://app.example.com"),
+            );
         }
         found.range("server.heartbeat_seconds", self.heartbeat_seconds, 1..=300);
         found.range("server.shutdown_seconds", self.shutdown_seconds, 1..=600);
@@ -85,7 +94,10 @@ impl Data {
             found.say("data.directory", "must name a folder".into());
         }
         if self.database_url.is_set() {
-            found.say("data.database_url", "PostgreSQL is not available in this version".into());
+            found.say(
+                "data.database_url",
+                "PostgreSQL is not available in this version".into(),
+            );
         }
     }
 }
@@ -95,10 +107,16 @@ impl Access {
         if let Some(key) = self.admin_key.expose() {
             let length = key.chars().count();
             if length < MIN_ADMIN_KEY {
-                found.say("access.admin_key", format!("must have {MIN_ADMIN_KEY} characters or more, got {length}"));
+                found.say(
+                    "access.admin_key",
+                    format!("must have {MIN_ADMIN_KEY} characters or more, got {length}"),
+                );
             }
             if !key.chars().all(|c| c.is_ascii_graphic()) {
-                found.say("access.admin_key", "must be printable ASCII without spaces".into());
+                found.say(
+                    "access.admin_key",
+                    "must be printable ASCII without spaces".into(),
+                );
             }
         }
     }
@@ -112,7 +130,11 @@ impl Parse {
         found.range("parse.max_text_bytes", self.max_text_bytes, 1..=1 << 30);
         found.range("parse.cpu_seconds", self.cpu_seconds, 2..=3600);
         found.range("parse.wall_seconds", self.wall_seconds, 2..=3600);
-        found.range("parse.memory_bytes", self.memory_bytes, 128 << 20..=u64::from(u32::MAX) << 12);
+        found.range(
+            "parse.memory_bytes",
+            self.memory_bytes,
+            128 << 20..=u64::from(u32::MAX) << 12,
+        );
         found.range("parse.files_per_process", self.files_per_process, 1..=1_000_000);
     }
 }
@@ -136,7 +158,9 @@ impl Split {
             strategy: self.structured,
             ..self.settings()
         };
-        if self.chunk_size > 0 && let Err(error) = strictest.validate() {
+        if self.chunk_size > 0
+            && let Err(error) = strictest.validate()
+        {
             let key = match error {
                 ragstone_core::split::SplitSettingsError::Overlap { .. } => "split.chunk_overlap",
                 ragstone_core::split::SplitSettingsError::TooManySeparators(_) => "split.separators",
@@ -157,7 +181,10 @@ impl Embed {
     fn check(&self, found: &mut Findings) {
         found.url("embed.base_url", &self.base_url);
         if self.model.trim().is_empty() && self.provider != EmbedProvider::None {
-            found.say("embed.model", "must name a model; provider = \"none\" searches by words alone".into());
+            found.say(
+                "embed.model",
+                "must name a model; provider = \"none\" searches by words alone".into(),
+            );
         }
         found.range("embed.dimensions", self.dimensions, 0..=16_384);
         found.range("embed.threads", self.threads, 0..=256);
@@ -171,18 +198,25 @@ impl Embed {
 impl Model {
     fn check(&self, found: &mut Findings) {
         found.url("model.hub_endpoint", &self.hub_endpoint);
-        let is_hash = |hash: &str| hash.len() == 64 && hash.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+        let is_hash =
+            |hash: &str| hash.len() == 64 && hash.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
         if let Some(file) = self.manifest.files.iter().find(|file| !is_hash(&file.sha256)) {
             let detail = format!("{}: sha256 must be 64 lower-case hexadecimal digits", file.path);
             found.say("model.manifest.files", detail);
         }
         let escapes = |path: &str| path.starts_with('/') || path.split('/').any(|part| part == "..");
         if let Some(file) = self.manifest.files.iter().find(|file| escapes(&file.path)) {
-            found.say("model.manifest.files", format!("{:?} leaves the model's folder", file.path));
+            found.say(
+                "model.manifest.files",
+                format!("{:?} leaves the model's folder", file.path),
+            );
         }
         let name = &self.manifest.name;
         if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
-            found.say("model.manifest.name", format!("must be the name of a folder, got {name:?}"));
+            found.say(
+                "model.manifest.name",
+                format!("must be the name of a folder, got {name:?}"),
+            );
         }
     }
 }
@@ -235,18 +269,28 @@ impl Index {
 impl Telemetry {
     fn check(&self, found: &mut Findings) {
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log) {
-            found.say("telemetry.log", format!("{:?} is not a filter: {error}", self.log));
+            found.say(
+                "telemetry.log",
+                format!("{:?} is not a filter: {error}", self.log),
+            );
         }
     }
 }
 
 /// The public service refuses every request without a key: say so at start.
 fn check_services(settings: &Settings, found: &mut Findings) {
-    let needs_key = |service: &super::Service| service.base_url.contains("api.openai.com") && !service.api_key.is_set();
+    let needs_key =
+        |service: &super::Service| service.base_url.contains("api.openai.com") && !service.api_key.is_set();
     if settings.embeds_remotely() && needs_key(&settings.embed_service()) {
-        found.say("embed.api_key", "must be set (or OPENAI_API_KEY): this model is a service's".into());
+        found.say(
+            "embed.api_key",
+            "must be set (or OPENAI_API_KEY): this model is a service's".into(),
+        );
     }
     if settings.chats_remotely() && needs_key(&settings.chat_service()) {
-        found.say("chat.api_key", "must be set (or OPENAI_API_KEY): this model is a service's".into());
+        found.say(
+            "chat.api_key",
+            "must be set (or OPENAI_API_KEY): this model is a service's".into(),
+        );
     }
 }

@@ -80,7 +80,10 @@ impl Layers {
         // The short name of a key is weaker than its systematic one, whatever order the system lists them in.
         let mut environment: Vec<_> = environment.collect();
         environment.sort_by_key(|(name, ..)| (name.contains("__"), name.clone()));
-        dotenv.chain(environment).chain(self.flags.iter().cloned()).collect()
+        dotenv
+            .chain(environment)
+            .chain(self.flags.iter().cloned())
+            .collect()
     }
 }
 
@@ -89,7 +92,10 @@ fn parse(name: &str, text: &str) -> Result<Dict, SettingsError> {
         SettingsError::from(Problem {
             key: name.to_owned(),
             place: String::new(),
-            detail: error.to_string().trim_end_matches(" in TOML source string").to_owned(),
+            detail: error
+                .to_string()
+                .trim_end_matches(" in TOML source string")
+                .to_owned(),
         })
     })?;
     Ok(data.into_values().next().unwrap_or_default())
@@ -98,7 +104,11 @@ fn parse(name: &str, text: &str) -> Result<Dict, SettingsError> {
 /// Every key that has a value, with the default as its type.
 fn leaves(dict: &Dict, prefix: &str, into: &mut Vec<(String, Value)>) {
     for (key, value) in dict {
-        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let path = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
         match value {
             Value::Dict(_, inner) => leaves(inner, &path, into),
             other => into.push((path, other.clone())),

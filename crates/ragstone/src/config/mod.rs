@@ -18,8 +18,8 @@ pub use layers::{DEFAULTS, Layers};
 pub use names::SHORT_NAMES;
 pub use secret::Secret;
 use sections::{
-    Access, Ask, Chat, ChatProvider, Data, Embed, EmbedProvider, Index, Jobs, Model, OpenAi, Parse, Server, Split,
-    Telemetry,
+    Access, Ask, Chat, ChatProvider, Data, Embed, EmbedProvider, Index, Jobs, Model, OpenAi, Parse, Server,
+    Split, Telemetry,
 };
 
 /// The settings file that is read if it is there.
@@ -161,7 +161,12 @@ impl Settings {
     pub fn from_layers(layers: &Layers) -> Result<Self, SettingsError> {
         let figment = layers.figment()?;
         let mut settings: Self = figment.extract().map_err(|errors| {
-            SettingsError(errors.into_iter().map(|error| problem(&figment, &error)).collect())
+            SettingsError(
+                errors
+                    .into_iter()
+                    .map(|error| problem(&figment, &error))
+                    .collect(),
+            )
         })?;
         settings.file = layers.file.as_ref().map(|(name, _)| name.clone());
         let found = check::findings(&settings);
@@ -214,7 +219,11 @@ impl Settings {
     fn service(&self, base_url: &str, api_key: &Secret) -> Service {
         let own = !base_url.is_empty();
         let base_url = if own { base_url } else { &self.openai.base_url };
-        let api_key = if api_key.is_set() || own { api_key } else { &self.openai.api_key };
+        let api_key = if api_key.is_set() || own {
+            api_key
+        } else {
+            &self.openai.api_key
+        };
         Service {
             base_url: base_url.trim_end_matches('/').to_owned(),
             api_key: api_key.clone(),
@@ -288,11 +297,19 @@ fn read_dotenv(path: &Path) -> Result<Vec<(String, String)>, SettingsError> {
 
 /// The user's folder for what can be fetched again.
 fn user_cache(environment: &[(String, String)]) -> PathBuf {
-    let absolute = |name: &str| lookup(environment, name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        lookup(environment, name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     absolute("XDG_CACHE_HOME")
         .or_else(|| {
             let home = absolute("HOME")?;
-            Some(home.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" }))
+            Some(home.join(if cfg!(target_os = "macos") {
+                "Library/Caches"
+            } else {
+                ".cache"
+            }))
         })
         .unwrap_or_else(std::env::temp_dir)
 }

@@ -59,7 +59,9 @@ pub fn meaning(name: &str) -> Meaning {
 
 /// The known name nearest to `name`, if one is near enough to have been meant.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distances = known.into_iter().map(|candidate| (distance(name, candidate), candidate));
+    let distances = known
+        .into_iter()
+        .map(|candidate| (distance(name, candidate), candidate));
     let (distance, candidate) = distances.min()?;
     (distance <= name.chars().count().div_ceil(2)).then_some(candidate)
 }

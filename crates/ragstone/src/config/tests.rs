@@ -5,7 +5,9 @@
 use super::*;
 
 fn environment(pairs: &[(&str, &str)]) -> Layers {
-    let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let pairs = pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Layers {
         environment: pairs.collect(),
         ..Layers::default()
@@ -26,21 +28,39 @@ fn refused(layers: &Layers) -> String {
 #[test]
 fn the_manual_is_valid_and_complete() {
     let settings = Settings::from_layers(&Layers::default()).unwrap();
-    assert_eq!((settings.split.chunk_size, settings.split.chunk_overlap), (800, 150));
-    assert_eq!(settings.split.settings(), ragstone_core::split::SplitSettings::default());
+    assert_eq!(
+        (settings.split.chunk_size, settings.split.chunk_overlap),
+        (800, 150)
+    );
+    assert_eq!(
+        settings.split.settings(),
+        ragstone_core::split::SplitSettings::default()
+    );
     assert_eq!(settings.ask.limit, 5);
     assert!(settings.embeds_locally() && !settings.embeds_remotely() && !settings.chats_remotely());
 }
 
 #[test]
 fn later_layers_win() {
-    let mut layers = environment(&[("RAGSTONE_SPLIT__CHUNK_SIZE", "400"), ("MAX_RETRIEVAL_RESULTS", "7")]);
-    layers.file = Some(("ragstone.toml".into(), "[split]\nchunk_size = 300\nchunk_overlap = 30".into()));
-    layers.dotenv = vec![("MAX_RETRIEVAL_RESULTS".into(), "9".into()), ("LLM_MODEL".into(), "m".into())];
+    let mut layers = environment(&[
+        ("RAGSTONE_SPLIT__CHUNK_SIZE", "400"),
+        ("MAX_RETRIEVAL_RESULTS", "7"),
+    ]);
+    layers.file = Some((
+        "ragstone.toml".into(),
+        "[split]\nchunk_size = 300\nchunk_overlap = 30".into(),
+    ));
+    layers.dotenv = vec![
+        ("MAX_RETRIEVAL_RESULTS".into(), "9".into()),
+        ("LLM_MODEL".into(), "m".into()),
+    ];
     layers.flags = vec![("--listen".into(), "server.listen".into(), "127.0.0.1:9".into())];
     layers.environment.push(("OPENAI_API_KEY".into(), "k".into()));
     let settings = Settings::from_layers(&layers).unwrap();
-    assert_eq!((settings.split.chunk_size, settings.split.chunk_overlap), (400, 30));
+    assert_eq!(
+        (settings.split.chunk_size, settings.split.chunk_overlap),
+        (400, 30)
+    );
     assert_eq!(settings.ask.limit, 7);
     assert_eq!(settings.server.listen.port(), 9);
     assert!(settings.chats_remotely());
@@ -56,7 +76,10 @@ fn a_key_alone_changes_nothing_and_goes_only_where_it_was_meant() {
         ("RAGSTONE_CHAT_BASE_URL", "http://localhost:11434/v1/"),
     ]);
     let chat = Settings::from_layers(&layers).unwrap().chat_service();
-    assert_eq!((chat.base_url.as_str(), chat.api_key.expose()), ("http://localhost:11434/v1", None));
+    assert_eq!(
+        (chat.base_url.as_str(), chat.api_key.expose()),
+        ("http://localhost:11434/v1", None)
+    );
 }
 
 #[test]
@@ -129,7 +152,10 @@ fn secrets_are_never_shown() {
     let settings = Settings::from_layers(&layers).unwrap();
     assert!(!format!("{settings:?}").contains("hidden"));
     let short = refused(&environment(&[("RAGSTONE_ADMIN_KEY", "hidden")]));
-    assert!(short.contains("32 characters") && !short.contains("hidden"), "{short}");
+    assert!(
+        short.contains("32 characters") && !short.contains("hidden"),
+        "{short}"
+    );
     let wrong_type = refused(&file("[openai]\napi_key = 1234567\n"));
     assert!(!wrong_type.contains("1234567"), "{wrong_type}");
 }
@@ -138,9 +164,16 @@ fn secrets_are_never_shown() {
 fn the_example_names_what_there_is() {
     let example = include_str!("../../../../.env.example");
     for (name, _) in SHORT_NAMES {
-        assert!(example.lines().any(|line| line.starts_with(&format!("# {name}="))), "{name} is missing");
+        assert!(
+            example
+                .lines()
+                .any(|line| line.starts_with(&format!("# {name}="))),
+            "{name} is missing"
+        );
     }
-    let pairs = example.lines().filter_map(|line| line.strip_prefix("# ")?.split_once('='));
+    let pairs = example
+        .lines()
+        .filter_map(|line| line.strip_prefix("# ")?.split_once('='));
     for (name, _) in pairs.filter(|(name, _)| !name.contains(' ') && *name != names::CONFIG_FILE) {
         let Settings { .. } = match Settings::from_layers(&environment(&[(name, "")])) {
             Ok(settings) => settings,

@@ -9,7 +9,7 @@ use ragstone_adapters::chat::{Extractive, OpenAiChat, OpenAiChatOptions, TokenLi
 use ragstone_adapters::openai::Limits;
 use ragstone_core::ask::{self, AskOptions};
 use ragstone_core::library::Library;
-use ragstone_core::prompt::{Template, DEFAULT_SYSTEM};
+use ragstone_core::prompt::{DEFAULT_SYSTEM, Template};
 use ragstone_core::seam::ChatModel;
 use uuid::Uuid;
 
@@ -44,7 +44,11 @@ pub fn chat_model(settings: &Settings) -> anyhow::Result<Arc<dyn ChatModel>> {
 }
 
 /// Answers from `library` by `model`.
-pub fn answerer(settings: &Settings, library: Arc<Library>, model: Arc<dyn ChatModel>) -> anyhow::Result<Answerer> {
+pub fn answerer(
+    settings: &Settings,
+    library: Arc<Library>,
+    model: Arc<dyn ChatModel>,
+) -> anyhow::Result<Answerer> {
     let template = template(settings)?;
     let prompt_tokens = settings.ask.prompt_tokens;
     let models = settings.chat.models.clone();

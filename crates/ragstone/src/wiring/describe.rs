@@ -82,11 +82,17 @@ pub fn text_goes_to(settings: &Settings) -> Vec<String> {
     let mut places = Vec::new();
     if settings.embeds_remotely() {
         let url = shown(&settings.embed_service().base_url);
-        places.push(format!("documents and questions to {url}, to be embedded by {}", settings.embed.model));
+        places.push(format!(
+            "documents and questions to {url}, to be embedded by {}",
+            settings.embed.model
+        ));
     }
     if settings.chats_remotely() {
         let url = shown(&settings.chat_service().base_url);
-        places.push(format!("questions and passages to {url}, to be answered by {}", settings.chat.model));
+        places.push(format!(
+            "questions and passages to {url}, to be answered by {}",
+            settings.chat.model
+        ));
     }
     places
 }
@@ -97,7 +103,9 @@ fn shown(url: &str) -> String {
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let host = host.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}/{path}").trim_end_matches('/').to_owned()
+    format!("{scheme}://{host}/{path}")
+        .trim_end_matches('/')
+        .to_owned()
 }
 
 fn data(settings: &Settings) -> Part {
@@ -105,12 +113,20 @@ fn data(settings: &Settings) -> Part {
     let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
     let shown = shown.display();
     if !folder.exists() {
-        return part("data directory", Health::Ok, format!("{shown} (made at the first use)"), None);
+        return part(
+            "data directory",
+            Health::Ok,
+            format!("{shown} (made at the first use)"),
+            None,
+        );
     }
     match DataDirectory::open(folder) {
         Ok(_) => part("data directory", Health::Ok, shown.to_string(), None),
         Err(Locked::Held { holder, .. }) => {
-            let detail = format!("{shown}, open in process {holder} (socket {})", socket(settings).display());
+            let detail = format!(
+                "{shown}, open in process {holder} (socket {})",
+                socket(settings).display()
+            );
             part("data directory", Health::Ok, detail, None)
         }
         Err(error) => part(
@@ -124,7 +140,12 @@ fn data(settings: &Settings) -> Part {
 
 fn embedder(settings: &Settings) -> Part {
     if settings.embeds_remotely() {
-        return part("embedder", Health::Ok, format!("{} (a service)", settings.embed.model), None);
+        return part(
+            "embedder",
+            Health::Ok,
+            format!("{} (a service)", settings.embed.model),
+            None,
+        );
     }
     if !settings.embeds_locally() {
         let hint = Some("set embed.provider to auto to search by meaning as well");
@@ -133,24 +154,49 @@ fn embedder(settings: &Settings) -> Part {
     let name = &settings.model.manifest.name;
     let (folder, present): (PathBuf, bool) = model::place(settings);
     if present {
-        return part("embedder", Health::Ok, format!("{name} in {}", folder.display()), None);
+        return part(
+            "embedder",
+            Health::Ok,
+            format!("{name} in {}", folder.display()),
+            None,
+        );
     }
-    let detail = format!("{name} is not in {}: search is by words alone until it is there", folder.display());
+    let detail = format!(
+        "{name} is not in {}: search is by words alone until it is there",
+        folder.display()
+    );
     match settings.model.offline {
         true => part(
             "embedder",
             Health::Notice,
             detail,
-            Some("RAGSTONE_OFFLINE is set: put the model's files there, or fetch it on a machine with a network"),
+            Some(
+                "RAGSTONE_OFFLINE is set: put the model's files there, or fetch it on a machine with a network",
+            ),
         ),
-        false => part("embedder", Health::Notice, detail, Some("run `ragstone model fetch`")),
+        false => part(
+            "embedder",
+            Health::Notice,
+            detail,
+            Some("run `ragstone model fetch`"),
+        ),
     }
 }
 
 fn chat(settings: &Settings) -> Part {
     match settings.chats_remotely() {
-        true => part("chat", Health::Ok, format!("{} (a service)", settings.chat.model), None),
-        false => part("chat", Health::Ok, "extractive: answers quote the best sentences, no model", None),
+        true => part(
+            "chat",
+            Health::Ok,
+            format!("{} (a service)", settings.chat.model),
+            None,
+        ),
+        false => part(
+            "chat",
+            Health::Ok,
+            "extractive: answers quote the best sentences, no model",
+            None,
+        ),
     }
 }
 
@@ -160,8 +206,18 @@ async fn parser(settings: &Settings) -> Part {
         Err(error) => Err(format!("{error:#}")),
     };
     match isolation {
-        Ok(isolation) => part("parser", Health::Ok, format!("in a process of its own ({isolation:?})"), None),
-        Err(error) => part("parser", Health::Broken, error, Some("check that this program may start itself")),
+        Ok(isolation) => part(
+            "parser",
+            Health::Ok,
+            format!("in a process of its own ({isolation:?})"),
+            None,
+        ),
+        Err(error) => part(
+            "parser",
+            Health::Broken,
+            error,
+            Some("check that this program may start itself"),
+        ),
     }
 }
 

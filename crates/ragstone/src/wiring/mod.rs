@@ -163,7 +163,9 @@ pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<A
 
 fn or_cores(workers: usize) -> usize {
     match workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS),
+        0 => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(MOST_WORKERS),
         workers => workers,
     }
 }
@@ -197,7 +199,13 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
         parser,
     };
     let pipeline = recipe.pipeline(None);
-    let ingestor = Arc::new(Ingestor::new(stores, ingest_settings(settings), pipeline, clock(), new_id()));
+    let ingestor = Arc::new(Ingestor::new(
+        stores,
+        ingest_settings(settings),
+        pipeline,
+        clock(),
+        new_id(),
+    ));
     let doorbell = Arc::new(Notify::new());
     let vectors = Vectors {
         catalogue: catalogue.clone(),
@@ -263,7 +271,7 @@ impl Built {
         if taken_back > 0 {
             tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
         }
-        let api = http::router(self.api(settings)?);
+        let api = http::router(Arc::new(self.api(settings)?));
         let operator = self.operator_router(api.clone());
         let mut background = vec![self.listen(operator.clone())?];
         background.extend(self.take_embedder(settings, fetch).await);
@@ -323,7 +331,8 @@ impl Built {
         let path = self.directory.socket();
         // The lock is ours, so whoever made it is gone.
         let _ = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
+        let listener =
+            UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
         #[cfg(unix)]
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
         Ok(tokio::spawn(async move {
@@ -342,10 +351,10 @@ impl Built {
         let present = model::place(&settings).1 || settings.embeds_remotely();
         match fetch {
             ModelFetch::Never => None,
-            ModelFetch::Present => {
-                bring(&vectors, model::embedder_if_present(&settings).await, false).await
+            ModelFetch::Present => bring(&vectors, model::embedder_if_present(&settings).await, false).await,
+            ModelFetch::Foreground(sink) => {
+                bring(&vectors, model::embedder(&settings, sink).await, true).await
             }
-            ModelFetch::Foreground(sink) => bring(&vectors, model::embedder(&settings, sink).await, true).await,
             ModelFetch::Background if present => {
                 bring(&vectors, model::embedder_if_present(&settings).await, true).await
             }
@@ -451,13 +460,20 @@ fn readiness(vectors: &Vectors, chat: &str) -> Readiness {
 }
 
 fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
-    let key = settings.access.admin_key.expose().map(AdminKey::new).transpose()?;
+    let key = settings
+        .access
+        .admin_key
+        .expose()
+        .map(AdminKey::new)
+        .transpose()?;
     Ok(HttpSettings {
         admin_key: key,
         allowed_origins: settings.server.cors_origins.clone(),
         default_readers: match settings.access.admin_key.is_set() {
             // As shipped, "everyone" holds only while no key exists; afterwards an upload has to name its readers.
-            true if settings.access.default_readers == [ragstone_core::access::Reader::everyone()] => Default::default(),
+            true if settings.access.default_readers == [ragstone_core::access::Reader::everyone()] => {
+                Default::default()
+            }
             _ => settings.access.default_readers.iter().cloned().collect(),
         },
         passages: settings.ask.limit,

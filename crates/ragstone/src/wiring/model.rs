@@ -106,7 +106,8 @@ async fn local(settings: &Settings, folder: PathBuf) -> anyhow::Result<LocalEmbe
         passage_prefix: settings.embed.passage_prefix.clone(),
     };
     let load = move || {
-        let model = LocalModel::load(&folder, options).with_context(|| format!("cannot load {}", folder.display()))?;
+        let model = LocalModel::load(&folder, options)
+            .with_context(|| format!("cannot load {}", folder.display()))?;
         anyhow::Ok(LocalEmbedder::start(model, QUERY_THREADS)?)
     };
     tokio::task::spawn_blocking(load).await?
@@ -123,7 +124,9 @@ fn fetch_options(settings: &Settings) -> FetchOptions {
             endpoint: model.hub_endpoint.trim_end_matches('/').to_owned(),
             token: model.hub_token.expose().map(String::from),
         }),
-        python: Some(&model.python).filter(|path| !path.as_os_str().is_empty()).cloned(),
+        python: Some(&model.python)
+            .filter(|path| !path.as_os_str().is_empty())
+            .cloned(),
         offline: model.offline,
     }
 }

@@ -149,7 +149,11 @@ impl Vectors {
     /// Makes every document's points again, with the embedder of the settings if it is there. Gives the jobs.
     pub async fn rebuild(&self) -> anyhow::Result<Vec<JobId>> {
         let _one = self.switching.lock().await;
-        let embedder = self.embedder.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let embedder = self
+            .embedder
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let pipeline = self.recipe.pipeline(embedder.clone());
         let wanted = pipeline.index_spec();
         if self.active().await?.as_ref() != Some(&wanted) {
@@ -188,11 +192,15 @@ impl Vectors {
 
     async fn active(&self) -> anyhow::Result<Option<IndexSpec>> {
         let text = self.catalogue.setting(ACTIVE_SPEC).await?;
-        text.map(|text| serde_json::from_str(&text).context("the catalogue's index_spec is damaged")).transpose()
+        text.map(|text| serde_json::from_str(&text).context("the catalogue's index_spec is damaged"))
+            .transpose()
     }
 
     async fn remember(&self, spec: &IndexSpec) -> anyhow::Result<()> {
-        Ok(self.catalogue.set_setting(ACTIVE_SPEC, &serde_json::to_string(spec)?).await?)
+        Ok(self
+            .catalogue
+            .set_setting(ACTIVE_SPEC, &serde_json::to_string(spec)?)
+            .await?)
     }
 
     /// Queues every published document for the current pipeline.
@@ -200,7 +208,12 @@ impl Vectors {
         let principal = (self.operator)();
         let mut jobs = Vec::new();
         for document in self.documents().await? {
-            jobs.extend(self.ingestor.reingest(&principal, document).await?.map(|job| job.id));
+            jobs.extend(
+                self.ingestor
+                    .reingest(&principal, document)
+                    .await?
+                    .map(|job| job.id),
+            );
             (self.doorbell)();
         }
         Ok(jobs)
@@ -247,7 +260,12 @@ impl Vectors {
     async fn wait_for(&self, jobs: Vec<JobId>) -> anyhow::Result<()> {
         let scope = (self.operator)().scope();
         for job in jobs {
-            while self.catalogue.job(&scope, job).await?.is_some_and(|job| !job.state.is_final()) {
+            while self
+                .catalogue
+                .job(&scope, job)
+                .await?
+                .is_some_and(|job| !job.state.is_final())
+            {
                 tokio::time::sleep(LOOK).await;
             }
         }

@@ -51,6 +51,11 @@ impl Memory {
             .clone()
     }
 
+    /// Starts again with `segments`.
+    pub fn begin_again(&self, segments: Vec<Segment>) {
+        self.change(|held| *held = segments.into_iter().map(Arc::new).collect());
+    }
+
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Segment>>)) {
         let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut Arc::make_mut(&mut snapshot).segments);

@@ -119,6 +119,26 @@ impl From<DatabaseError> for IndexError {
     }
 }
 
+/// How points of one spec stand to an index of another.
+enum Fit {
+    /// They can be stored: the specs are equal, or these have no vectors.
+    Holds,
+    /// They can be stored once the index has room for vectors, which it had not.
+    Raises,
+    /// They cannot.
+    Other,
+}
+
+fn fit(held: &IndexSpec, wanted: &IndexSpec) -> Fit {
+    match (&held.embedder, &wanted.embedder) {
+        _ if held.lexical != wanted.lexical => Fit::Other,
+        (_, None) => Fit::Holds,
+        (None, Some(_)) => Fit::Raises,
+        (Some(_), Some(_)) if held == wanted => Fit::Holds,
+        (Some(_), Some(_)) => Fit::Other,
+    }
+}
+
 fn dimensions(spec: &IndexSpec) -> usize {
     spec.dimensions.unwrap_or(0)
 }
@@ -221,19 +241,29 @@ impl VectorIndex for EmbeddedIndex {
                 return Ok(());
             }
             let text = serde_json::to_string(&spec).map_err(|error| mismatch(error.to_string()))?;
-            shared.database.write_blocking(Durability::Synced, |t| {
-                if let Some(held) = held.as_ref().filter(|_| !matches!(rows::count(t), Ok(0))) {
+            let empty = shared.database.read_blocking(rows::count)? == 0;
+            match held.as_ref().filter(|_| !empty).map(|held| fit(held, &spec)) {
+                None | Some(Fit::Raises) => {}
+                Some(Fit::Holds) => return Ok(()),
+                Some(Fit::Other) => {
                     return Err(Failure::Index(mismatch(format!(
                         "it holds points of {held:?}, not of {spec:?}"
                     ))));
                 }
+            }
+            shared.database.write_blocking(Durability::Synced, |t| {
                 t.execute(
                     "insert into settings (key, value) values (?1, ?2)
                      on conflict (key) do update set value = excluded.value",
                     [SPEC, &text],
                 )?;
-                Ok(())
+                Ok::<_, Failure>(())
             })?;
+            if !empty {
+                shared
+                    .memory
+                    .begin_again(load(&shared.database, dimensions(&spec))?);
+            }
             *held = Some(spec);
             Ok(())
         })

@@ -561,4 +561,21 @@ async fn a_lexical_index(index: Index) {
             &format!("{mode:?}"),
         );
     }
+    index.ensure(&spec()).await.expect("vectors may come later");
+    let late = sample.point(&open(), "m", 1, 0);
+    store_visible(&index, std::slice::from_ref(&late)).await;
+    index.ensure(&lexical).await.expect("points without vectors fit");
+    points.push(late);
+    for mode in MODES {
+        let query = IndexQuery {
+            mode,
+            ..question(&mut sample)
+        };
+        let query = ask(&caller("a", &[]), &query);
+        assert_same(
+            &find(&index, &query).await,
+            &expected(&points, &query),
+            &format!("{mode:?}, some with vectors"),
+        );
+    }
 }

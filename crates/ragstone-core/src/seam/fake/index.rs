@@ -77,8 +77,14 @@ fn read(point: &Point, with_tokens: bool) -> StoredChunk {
 impl VectorIndex for MemoryIndex {
     async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
         let mut state = lock(&self.state);
-        if !state.points.is_empty() && state.spec.as_ref() != Some(spec) {
-            return Err(mismatch(format!("it holds points of {:?}", state.spec)));
+        if let Some(held) = state.spec.clone().filter(|_| !state.points.is_empty()) {
+            let vectors = held.embedder.is_some() && spec.embedder.is_some();
+            if held.lexical != spec.lexical || (vectors && held != *spec) {
+                return Err(mismatch(format!("it holds points of {held:?}")));
+            }
+            if spec.embedder.is_none() {
+                return Ok(());
+            }
         }
         state.spec = Some(spec.clone());
         Ok(())

@@ -35,14 +35,19 @@ fn expand(path: &str) -> anyhow::Result<Vec<PathBuf>> {
         return Err(Usage(format!("{path} does not exist")).into());
     }
     let glob = GlobBuilder::new(path).literal_separator(true).build();
-    let matcher = glob.map_err(|error| Usage(format!("{path} is not a glob: {error}")))?.compile_matcher();
-    walk(&fixed_part(path), |file| matcher.is_match(file) || matcher.is_match(without_dot(file)))
+    let matcher = glob
+        .map_err(|error| Usage(format!("{path} is not a glob: {error}")))?
+        .compile_matcher();
+    walk(&fixed_part(path), |file| {
+        matcher.is_match(file) || matcher.is_match(without_dot(file))
+    })
 }
 
 /// The folders before the first part with a wildcard.
 fn fixed_part(glob: &str) -> PathBuf {
     let parts = Path::new(glob).components();
-    let is_fixed = |part: &std::path::Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']);
+    let is_fixed =
+        |part: &std::path::Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']);
     let folder: PathBuf = parts.take_while(is_fixed).collect();
     match folder.as_os_str().is_empty() {
         true => PathBuf::from("."),
@@ -57,7 +62,11 @@ fn without_dot(file: &Path) -> &Path {
 /// Files below `folder`; hidden ones and those that git leaves out are left out.
 fn walk(folder: &Path, wanted: impl Fn(&Path) -> bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in WalkBuilder::new(folder).require_git(false).sort_by_file_path(Path::cmp).build() {
+    for entry in WalkBuilder::new(folder)
+        .require_git(false)
+        .sort_by_file_path(Path::cmp)
+        .build()
+    {
         let entry = entry?;
         if entry.file_type().is_some_and(|kind| kind.is_file()) && wanted(entry.path()) {
             files.push(entry.into_path());

@@ -21,7 +21,9 @@ pub async fn read(path: &Path) -> anyhow::Result<impl Stream<Item = Line> + use<
         true => Box::new(BufReader::new(tokio::io::stdin())),
         false => {
             let file = tokio::fs::File::open(path).await;
-            Box::new(BufReader::new(file.with_context(|| format!("cannot read {}", path.display()))?))
+            Box::new(BufReader::new(
+                file.with_context(|| format!("cannot read {}", path.display()))?,
+            ))
         }
     };
     Ok(stream! {
@@ -44,13 +46,20 @@ pub async fn read(path: &Path) -> anyhow::Result<impl Stream<Item = Line> + use<
 }
 
 /// Sends a line's document and, if `wait`, follows it to its end.
-pub async fn send(door: &Door, (number, document): Line, with: &With, wait: bool) -> anyhow::Result<Ingested> {
+pub async fn send(
+    door: &Door,
+    (number, document): Line,
+    with: &With,
+    wait: bool,
+) -> anyhow::Result<Ingested> {
     let document = match document {
         Ok(document) => document,
         Err(detail) => return Ok(Ingested::failed(format!("line {number}"), "bad_line", detail)),
     };
     let body = body(document, with);
-    let uri = body["uri"].as_str().map_or_else(|| format!("line {number}"), String::from);
+    let uri = body["uri"]
+        .as_str()
+        .map_or_else(|| format!("line {number}"), String::from);
     match door.json(Method::POST, "/api/v1/documents", Some(&body)).await {
         Ok(accepted) => follow(door, uri, accepted, wait).await,
         Err(error) => refused(uri, error),
@@ -60,7 +69,9 @@ pub async fn send(door: &Door, (number, document): Line, with: &With, wait: bool
 /// The line's document with what every document of the call gets. `_id` and `page` are kept as metadata, and `_id`
 /// names a document that has no `uri`.
 fn body(mut document: Map<String, Value>, with: &With) -> Value {
-    let id = document.remove("_id").map(|id| id.as_str().map_or_else(|| id.to_string(), String::from));
+    let id = document
+        .remove("_id")
+        .map(|id| id.as_str().map_or_else(|| id.to_string(), String::from));
     let page = document.remove("page");
     let mut metadata = with.metadata.clone().unwrap_or_default();
     if let Some(Value::Object(own)) = document.remove("metadata") {
@@ -94,10 +105,15 @@ mod tests {
     fn a_line_keeps_its_own_words() {
         let with = With {
             department: Some("hr".into()),
-            metadata: Some(Map::from_iter([("year".into(), json!(1)), ("a".into(), json!("b"))])),
+            metadata: Some(Map::from_iter([
+                ("year".into(), json!(1)),
+                ("a".into(), json!("b")),
+            ])),
             ..With::default()
         };
-        let check = |line: Value, expected: Value| assert_eq!(body(line.as_object().unwrap().clone(), &with), expected);
+        let check = |line: Value, expected: Value| {
+            assert_eq!(body(line.as_object().unwrap().clone(), &with), expected)
+        };
         check(
             json!({"_id": "7", "text": "t", "page": 3, "metadata": {"year": 2}}),
             json!({"uri": "7", "text": "t", "department_id": "hr", "metadata": {"_id": "7", "page": 3, "year": 2, "a": "b"}}),

@@ -101,7 +101,12 @@ impl Ingested {
 
     /// What a person reads of the failure.
     fn reason(&self) -> String {
-        let text = |key: &str| self.error.as_ref().and_then(|error| error[key].as_str()).unwrap_or_default();
+        let text = |key: &str| {
+            self.error
+                .as_ref()
+                .and_then(|error| error[key].as_str())
+                .unwrap_or_default()
+        };
         match text("hint") {
             "" => text("detail").to_owned(),
             hint => format!("{}; hint: {hint}", text("detail")),
@@ -187,7 +192,11 @@ impl Summary {
             say(&format!("failed: {}: {}", document.uri, document.reason()));
         }
         let mut parts = vec![format!("{} published ({} chunks)", self.published, self.chunks)];
-        for (count, word) in [(self.unchanged, "unchanged"), (self.pending, "on their way"), (self.failed.len(), "failed")] {
+        for (count, word) in [
+            (self.unchanged, "unchanged"),
+            (self.pending, "on their way"),
+            (self.failed.len(), "failed"),
+        ] {
             if count > 0 {
                 parts.push(format!("{count} {word}"));
             }
@@ -231,7 +240,11 @@ async fn follow(door: &Door, uri: String, accepted: Value, wait: bool) -> anyhow
         let failed = document["status"] == "failed";
         let chunks = document["chunks"].as_u64().unwrap_or_default();
         let fate = if failed { Fate::Failed } else { Fate::Unchanged };
-        return Ok(done(fate, if failed { 0 } else { chunks }, failed.then(|| document["last_error"].clone())));
+        return Ok(done(
+            fate,
+            if failed { 0 } else { chunks },
+            failed.then(|| document["last_error"].clone()),
+        ));
     };
     if !wait {
         return Ok(done(Fate::Pending, 0, None));

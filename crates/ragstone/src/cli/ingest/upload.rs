@@ -39,7 +39,13 @@ pub async fn send(door: &Door, file: PathBuf, with: &With, wait: bool) -> anyhow
     let uri = file_uri(&file)?;
     let opened = match tokio::fs::File::open(&file).await {
         Ok(opened) => opened,
-        Err(error) => return Ok(Ingested::failed(uri, "unreadable", format!("cannot be read: {error}"))),
+        Err(error) => {
+            return Ok(Ingested::failed(
+                uri,
+                "unreadable",
+                format!("cannot be read: {error}"),
+            ));
+        }
     };
     let request = request(&file, &uri, with, opened)?;
     match door.accepted(request).await {
@@ -52,7 +58,10 @@ pub async fn send(door: &Door, file: PathBuf, with: &With, wait: bool) -> anyhow
 pub fn file_uri(file: &Path) -> anyhow::Result<String> {
     let path = file.canonicalize().or_else(|_| std::path::absolute(file));
     let path = path.with_context(|| format!("cannot name {}", file.display()))?;
-    Ok(format!("file://{}", percent_encode(path.as_os_str().as_encoded_bytes(), PATH)))
+    Ok(format!(
+        "file://{}",
+        percent_encode(path.as_os_str().as_encoded_bytes(), PATH)
+    ))
 }
 
 fn request(file: &Path, uri: &str, with: &With, opened: tokio::fs::File) -> anyhow::Result<Request<Body>> {
@@ -79,7 +88,10 @@ fn request(file: &Path, uri: &str, with: &With, opened: tokio::fs::File) -> anyh
         .method(Method::POST)
         .uri("/api/v1/documents")
         .header(header::HOST, "localhost")
-        .header(header::CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"))
+        .header(
+            header::CONTENT_TYPE,
+            format!("multipart/form-data; boundary={boundary}"),
+        )
         .body(Body::from_stream(body))?)
 }
 
