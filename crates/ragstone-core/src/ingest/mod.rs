@@ -17,7 +17,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use accept::{AcceptError, Received, Upload};
+pub use accept::{AcceptError, MAX_TITLE_BYTES, MAX_URI_BYTES, Received, Upload};
 pub use grant::{GrantError, Grants};
 pub use pipeline::Pipeline;
 

@@ -1,0 +1,3 @@
+//! The process: settings, wiring, the command line, HTTP and background work.
+
+pub mod http;
