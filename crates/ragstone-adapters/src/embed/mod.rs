@@ -1,0 +1,6 @@
+//! Text to vectors: the model that runs in this process, and how its weights reach the machine.
+
+#[cfg(feature = "local-embedder")]
+pub mod local;
+#[cfg(feature = "local-embedder")]
+pub mod weights;
