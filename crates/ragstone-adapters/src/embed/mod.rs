@@ -4,3 +4,10 @@
 pub mod local;
 #[cfg(feature = "local-embedder")]
 pub mod weights;
+//! Embedders.
+
+#[cfg(feature = "openai")]
+mod openai;
+
+#[cfg(feature = "openai")]
+pub use openai::{OpenAiEmbedder, OpenAiEmbedderOptions};

@@ -208,6 +208,7 @@ fn opens_our_tag(after: &str) -> bool {
             .is_some_and(|name| name.eq_ignore_ascii_case(tag))
     };
     TAGS.iter().any(|tag| starts(tag))
+    TAGS.iter().any(starts)
 }
 
 #[cfg(test)]
