@@ -1,1 +1,14 @@
-//! placeholder
+//! The outside world behind Ragstone's seams: parsers, embedders, indexes, chat models, catalogues.
+//!
+//! Invariant: nothing here reads the environment or knows where the process lives; what a part needs is handed in.
+
+pub mod catalogue;
+pub mod chat;
+pub mod data_dir;
+pub mod embed;
+pub mod index;
+#[cfg(feature = "openai")]
+pub mod openai;
+pub mod parse;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Admitted;
 use crate::document::TextRange;
 use crate::id::{ChunkId, DocumentId, TraceId};
+pub use crate::library::Notice;
 use crate::library::Passage;
 use crate::seam::ChatError;
 use crate::seam::chat::Usage;
@@ -40,25 +41,6 @@ pub struct Citation {
     pub quote: String,
     /// Always true: what is not verified is not sent.
     pub verified: bool,
-}
-
-/// Something the reader of an answer should know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
-    /// A stable word, such as `lexical_only`.
-    pub code: String,
-    /// What and which.
-    pub detail: String,
-}
-
-impl Notice {
-    /// A notice of `code`.
-    pub fn new(code: &str, detail: impl Into<String>) -> Self {
-        Self {
-            code: code.to_owned(),
-            detail: detail.into(),
-        }
-    }
 }
 
 /// A sentence of an answer.

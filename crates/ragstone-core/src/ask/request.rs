@@ -1,23 +1,10 @@
 //! What is asked, and what the process sets for it.
 
-use serde::{Deserialize, Serialize};
-
 use crate::filter::Filter;
 use crate::id::{CollectionName, TraceId};
 use crate::prompt::Template;
 
-/// Which legs search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Both, fused.
-    #[default]
-    Hybrid,
-    /// By meaning alone.
-    Dense,
-    /// By words alone.
-    Lexical,
-}
+pub use crate::seam::index::SearchMode as Mode;
 
 /// A question and what its asker wants of the answer.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -3,13 +3,16 @@
 //! Invariant: every hit is checked against the catalogue (published generation, tombstone, ACL) before its text is
 //! read, and only this module makes `ScopedQuery` and `Admitted`.
 
+mod abstain;
 mod admission;
+mod evidence;
 mod passage;
 mod question;
 mod read;
 mod search;
 pub mod text;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
@@ -20,6 +23,7 @@ pub(crate) use question::spelled;
 pub use passage::{Passage, Ranks, Sentence};
 pub use search::{Evidence, Notice, SearchRequest, SearchResult};
 
+use crate::id::TenantId;
 use crate::seam::{Catalogue, CatalogueError, EmbedError, Embedder, IndexError, VectorIndex};
 
 /// Most passages of a search or an answer.
@@ -90,6 +94,7 @@ pub struct Library {
     blobs: Arc<dyn ObjectStore>,
     embedder: EmbedderSlot,
     alarms: Arc<Alarms>,
+    thresholds: RwLock<HashMap<TenantId, f64>>,
 }
 
 impl Library {
@@ -106,6 +111,7 @@ impl Library {
             blobs,
             embedder,
             alarms: Arc::default(),
+            thresholds: RwLock::default(),
         }
     }
 

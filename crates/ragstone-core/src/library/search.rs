@@ -63,11 +63,16 @@ pub struct Notice {
 }
 
 impl Notice {
-    pub(super) fn lexical_only(why: &str) -> Self {
+    /// A notice of `code`.
+    pub fn new(code: &str, detail: impl Into<String>) -> Self {
         Self {
-            code: "lexical_only".into(),
-            detail: format!("searched by words alone: {why}"),
+            code: code.to_owned(),
+            detail: detail.into(),
         }
+    }
+
+    pub(super) fn lexical_only(why: &str) -> Self {
+        Self::new("lexical_only", format!("searched by words alone: {why}"))
     }
 }
 

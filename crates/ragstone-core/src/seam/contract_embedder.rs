@@ -85,6 +85,6 @@ fn check(embedder: &dyn Embedder, embedding: &Embedding) {
     );
     if let Some(tokens) = &embedding.tokens {
         assert_eq!(tokens.ids.len(), tokens.spans.len());
-        assert_eq!(tokens.ids.len() * dimensions, tokens.rows.len());
+        assert_eq!(tokens.ids.len(), tokens.vectors.len());
     }
 }

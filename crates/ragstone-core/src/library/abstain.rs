@@ -1,0 +1,98 @@
+//! When the evidence is too thin to answer from.
+//!
+//! A threshold does not carry over between corpora (recipe, "Caveats"), so it is found on the corpus itself: questions
+//! that no library answers are asked of it, and what they reach is what chance reaches.
+
+use std::sync::PoisonError;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Evidence, Library, LibraryError, SearchRequest};
+use crate::access::Scope;
+use crate::id::TenantId;
+
+/// Below this many chunks chance cannot be told, and [`CAUTIOUS`] holds.
+const FEWEST_CHUNKS: u64 = 50;
+/// The threshold of small libraries.
+const CAUTIOUS: f64 = 0.8;
+/// The share of off-topic questions that a threshold must refuse.
+const REFUSED_SHARE: f64 = 0.93;
+/// No threshold is higher: a library about everything answers some of the off-topic questions.
+const HIGHEST: f64 = 1.4;
+/// Questions of many fields that few libraries answer, one a line.
+const OFF_TOPIC: &str = include_str!("off_topic.txt");
+
+/// A threshold and the library it was found on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Calibration {
+    threshold: f64,
+    chunks: u64,
+    dense: bool,
+}
+
+impl Evidence {
+    /// How strong the evidence is: S of the best passage, by its parts.
+    pub fn strength(&self) -> f64 {
+        self.fused + self.gate * self.maxsim.unwrap_or(0.0)
+    }
+}
+
+impl Library {
+    /// Whether a question that reached this much should be answered at all.
+    pub(super) fn is_thin(&self, tenant: &TenantId, evidence: &Evidence) -> bool {
+        let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
+        evidence.strength() < thresholds.get(tenant).copied().unwrap_or(CAUTIOUS)
+    }
+
+    /// Finds the threshold of the scope's tenant, if its library has doubled since it was found last, or became dense.
+    /// The scope must see the whole library. Says whether anything was done.
+    pub async fn calibrate(&self, scope: &Scope) -> Result<bool, LibraryError> {
+        let (tenant, key) = (scope.tenant(), format!("calibration:{}", scope.tenant()));
+        let known = self.catalogue.setting(&key).await?;
+        let known: Option<Calibration> = known.and_then(|json| serde_json::from_str(&json).ok());
+        let chunks = self.catalogue.term_statistics(tenant, &[]).await?.documents;
+        let dense = self.embedder().is_some();
+        let fits = |known: &Calibration| {
+            known.dense == dense && (known.chunks..known.chunks.max(1) * 2).contains(&chunks)
+        };
+        if let Some(known) = known.filter(fits) {
+            self.set_threshold(tenant, known.threshold);
+            return Ok(false);
+        }
+        let threshold = match chunks < FEWEST_CHUNKS {
+            true => CAUTIOUS,
+            false => self.chance(scope).await?.min(HIGHEST),
+        };
+        let found = Calibration {
+            threshold,
+            chunks,
+            dense,
+        };
+        let json = serde_json::to_string(&found).expect("a struct of numbers serialises");
+        self.catalogue.set_setting(&key, &json).await?;
+        self.set_threshold(tenant, threshold);
+        Ok(true)
+    }
+
+    /// The strength that only one in fifteen off-topic questions passes.
+    async fn chance(&self, scope: &Scope) -> Result<f64, LibraryError> {
+        let mut reached = Vec::new();
+        for question in OFF_TOPIC.lines().filter(|line| !line.trim().is_empty()) {
+            let found = self.search(scope, &SearchRequest::new(question, 1)).await?;
+            reached.push(found.evidence.strength());
+        }
+        reached.sort_by(f64::total_cmp);
+        let at = (reached.len() as f64 * REFUSED_SHARE) as usize;
+        Ok(reached
+            .get(at.min(reached.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(CAUTIOUS))
+    }
+
+    fn set_threshold(&self, tenant: &TenantId, threshold: f64) {
+        self.thresholds
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(tenant.clone(), threshold);
+    }
+}

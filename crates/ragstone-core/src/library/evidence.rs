@@ -1,0 +1,77 @@
+//! What an answer rests on, read through the library.
+
+use async_trait::async_trait;
+
+use super::{Library, LibraryError, Passage, SearchRequest};
+use crate::access::Scope;
+use crate::ask::{self, AskError, AskRequest, Found};
+use crate::document::TextRange;
+use crate::id::DocumentId;
+use crate::seam::{EmbedError, IndexError};
+
+impl From<LibraryError> for AskError {
+    fn from(error: LibraryError) -> Self {
+        let detail = error.to_string();
+        match error {
+            LibraryError::BadQuestion(_) => Self::Refused {
+                code: "bad_question",
+                detail,
+            },
+            LibraryError::Embed(EmbedError::Refused { .. }) => Self::Refused {
+                code: "no_embedder",
+                detail,
+            },
+            LibraryError::Embed(EmbedError::Busy { .. })
+            | LibraryError::Index(IndexError::Unavailable { .. }) => Self::Busy { detail },
+            _ => Self::Broken { detail },
+        }
+    }
+}
+
+#[async_trait]
+impl ask::Evidence for Library {
+    async fn passages(&self, scope: &Scope, request: &AskRequest) -> Result<Found, AskError> {
+        let search = SearchRequest {
+            query: request.question.clone(),
+            limit: request.limit,
+            collection: request.collection.clone(),
+            filter: request.filter.clone(),
+            mode: request.mode,
+            sentences: true,
+            collapse: true,
+        };
+        let found = self.search(scope, &search).await?;
+        let thin = self.is_thin(scope.tenant(), &found.evidence);
+        Ok(Found {
+            passages: found.passages,
+            thin,
+            notices: found.notices,
+        })
+    }
+
+    async fn verify(
+        &self,
+        scope: &Scope,
+        passage: &Passage,
+        range: &TextRange,
+    ) -> Result<Option<String>, AskError> {
+        let quote = self
+            .quote(scope, passage.chunk.document_id, passage.generation, range)
+            .await?;
+        Ok(quote.map(|quote| quote.into_inner()))
+    }
+
+    async fn still_admitted(&self, scope: &Scope, documents: &[DocumentId]) -> Result<bool, AskError> {
+        let standing = self
+            .catalogue
+            .standing(documents)
+            .await
+            .map_err(LibraryError::from)?;
+        let admitted = |id: &DocumentId| {
+            standing
+                .iter()
+                .any(|document| document.id == *id && scope.admits(&document.acl))
+        };
+        Ok(documents.iter().all(admitted))
+    }
+}
