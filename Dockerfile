@@ -45,7 +45,7 @@ VOLUME ["/data"]
 EXPOSE 8080
 # The command asks the process that has the data directory open, so the image needs no curl; one that hangs times out.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["/usr/local/bin/ragstone", "job", "list", "--limit", "1"]
+    CMD ["/usr/local/bin/ragstone", "job", "list"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/ragstone"]
 CMD ["serve"]
