@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use ragstone_core::prompt::tokens;
-use ragstone_core::seam::embedder::{EmbedderFingerprint, Embedding, Reading, TextKind};
+use ragstone_core::rank::gate::WordStatistics;
+use ragstone_core::seam::embedder::{EmbedderFingerprint, Embedding, TextKind};
 use ragstone_core::seam::{EmbedError, Embedder};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -220,7 +221,7 @@ impl Embedder for OpenAiEmbedder {
         Ok(embeddings.collect())
     }
 
-    fn reads(&self, _: &str) -> Option<Reading> {
+    fn reads(&self, _: &str) -> Option<WordStatistics> {
         None
     }
 }
