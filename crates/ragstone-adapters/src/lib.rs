@@ -1,4 +1,6 @@
-//! The outside world behind Ragstone's seams.
+//! The outside world behind Ragstone's seams: parsers, embedders, indexes, chat models, catalogues.
+//!
+//! Invariant: nothing here reads the environment or knows where the process lives; what a part needs is handed in.
 
 pub mod catalogue;
 pub mod chat;

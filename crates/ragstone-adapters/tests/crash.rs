@@ -200,11 +200,11 @@ async fn check(path: &Path) -> u64 {
         .unwrap();
     assert_eq!(statistics.documents, published * u64::from(CHUNKS));
     let sum: u64 = index
-        .generations()
+        .generations(None)
         .await
         .unwrap()
         .iter()
-        .map(|(_, _, points)| points)
+        .map(|(_, points)| points)
         .sum();
     assert_eq!(index.count().await.unwrap(), sum);
     published

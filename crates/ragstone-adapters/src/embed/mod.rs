@@ -1,4 +1,5 @@
-//! Text to vectors: the model that runs in this process, how its weights reach the machine, and services.
+//! Text to vectors: the model that runs in this process, how its weights reach the machine, and any
+//! OpenAI-compatible service.
 
 #[cfg(feature = "local-embedder")]
 pub mod local;

@@ -91,7 +91,10 @@ impl Tensors {
     }
 }
 
-fn widener(dtype: Dtype) -> Option<fn(&[u8]) -> Vec<f32>> {
+/// Bytes of one type of number to single precision.
+type Widen = fn(&[u8]) -> Vec<f32>;
+
+fn widener(dtype: Dtype) -> Option<Widen> {
     fn widen<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         bytes
             .as_chunks::<N>()

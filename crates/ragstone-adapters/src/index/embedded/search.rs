@@ -228,7 +228,7 @@ impl Search<'_> {
     }
 
     /// The best candidates by cosine: first all that the bounds of the coarse parts cannot rule out, then exactly. On
-    /// one thread: a second one waits for its turn where others work, and the answer waits for it.
+    /// one thread, which leaves the other cores to other searches.
     fn best_dense(&self, limit: usize) -> Vec<Scored> {
         let Some(vector) = self.vector.as_ref().filter(|_| limit > 0) else {
             return Vec::new();

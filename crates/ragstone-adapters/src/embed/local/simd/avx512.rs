@@ -201,7 +201,8 @@ impl<const EXTENSION: u8> Simd for Avx512<EXTENSION> {
     fn dot_pairs(self, a: __m512i, b: __m512i, acc: __m512) -> __m512 {
         if EXTENSION == BF16 {
             // `__m512bh` has no cast from integers; both are 64 bytes in which every bit pattern is a value.
-            return unsafe { _mm512_dpbf16_ps(acc, std::mem::transmute(a), std::mem::transmute(b)) };
+            let pairs = |a| unsafe { std::mem::transmute::<__m512i, __m512bh>(a) };
+            return unsafe { _mm512_dpbf16_ps(acc, pairs(a), pairs(b)) };
         }
         let low = |pairs| unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)) };
         let high = |pairs| unsafe {

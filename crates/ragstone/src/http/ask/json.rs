@@ -1,0 +1,103 @@
+//! `POST /api/v1/ask`: an answer as one JSON object, or as a stream where that is asked for.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use ragstone_core::ask::collect;
+use ragstone_core::id::TraceId;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{AskBody, count, sse};
+use crate::http::App;
+use crate::http::auth::Reader;
+use crate::http::body::NoticeBody;
+use crate::http::extract::{Json, header};
+use crate::http::problem::Problem;
+
+/// A whole answer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Answer)]
+pub(in crate::http) struct AnswerBody {
+    /// The text, citations as ` [n]` behind the sentences.
+    answer: String,
+    /// Whether the documents held an answer.
+    answered: bool,
+    sentences: Vec<SentenceBody>,
+    citations: Vec<CitationBody>,
+    /// URIs of the documents whose passages were found, best first.
+    sources: Vec<String>,
+    usage: UsageBody,
+    /// The model that spoke, `extractive` for none.
+    model: String,
+    trace_id: Uuid,
+    notices: Vec<NoticeBody>,
+}
+
+/// A sentence and the numbers of its citations.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Sentence)]
+pub(in crate::http) struct SentenceBody {
+    text: String,
+    citations: Vec<usize>,
+}
+
+/// A quoted span of a document that supports a sentence; read again from the store before it was sent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Citation)]
+pub(in crate::http) struct CitationBody {
+    /// The first sentence it supports, from 0.
+    sentence: usize,
+    /// Its number in the text, from 1.
+    n: usize,
+    document_id: Uuid,
+    chunk_id: Uuid,
+    title: String,
+    uri: String,
+    source_url: Option<String>,
+    page: Option<u32>,
+    section: Option<String>,
+    /// Start and end of the quote, as UTF-8 bytes of the document's text.
+    range: [usize; 2],
+    quote: String,
+    verified: bool,
+}
+
+/// Tokens spent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Usage)]
+pub(in crate::http) struct UsageBody {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+/// Answers a question from the documents that the caller may read. With `stream: true` or `Accept: text/event-stream`
+/// the answer is server-sent events: `sources`, `delta`, `citation`, and exactly one of `done` and `failed`.
+#[utoipa::path(post, path = "/api/v1/ask", tag = "ask", request_body = AskBody,
+    params(("Last-Event-ID" = Option<String>, Header, description = "resumes a stream after this event")),
+    responses((status = 200, description = "the answer, or `text/event-stream`", body = AnswerBody),
+        (status = 204, description = "the resumed stream was fully delivered")))]
+pub(in crate::http) async fn ask(
+    State(app): State<Arc<App>>,
+    Reader(principal): Reader,
+    Extension(trace_id): Extension<TraceId>,
+    headers: HeaderMap,
+    Json(body): Json<AskBody>,
+) -> Result<Response, Problem> {
+    if let Some(last) = sse::last_event_id(&headers) {
+        return sse::resume(&app, &principal, last);
+    }
+    let accepts = header(&headers, &ACCEPT).is_some_and(|accept| accept.contains("text/event-stream"));
+    if body.stream.unwrap_or(accepts) {
+        return sse::begin(app, principal, body, trace_id).await;
+    }
+    let events = (app.answerer)(principal.scope(), body.request(&app)?, trace_id);
+    let answer = collect(events.inspect(count)).await?;
+    Ok((StatusCode::OK, axum::Json(answer)).into_response())
+}

@@ -1,0 +1,146 @@
+//! Asking: one answer as JSON, or the same answer as a stream of events.
+
+pub(super) mod json;
+mod replay;
+mod sse;
+pub(super) mod stream;
+
+use ragstone_core::ask::{AnswerEvent, AskRequest, Mode};
+use ragstone_core::id::CollectionName;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::App;
+use super::problem::{Code, Problem};
+use super::search::{filter, limit};
+
+pub(super) use replay::Replays;
+
+/// Longest wishes for an answer, in bytes.
+const MAX_INSTRUCTIONS_BYTES: usize = 8 * 1024;
+
+pub(super) const PROBLEMS: &[Code] = &[
+    Code::BadJson,
+    Code::StreamUnknown,
+    Code::Withdrawn,
+    Code::TooLarge,
+    Code::MediaType,
+    Code::BadBody,
+    Code::BadField,
+    Code::BadFilter,
+    Code::BadQuestion,
+    Code::ModelNotAllowed,
+    Code::PromptTooLong,
+    Code::ModelRefused,
+    Code::ModelFailed,
+    Code::Busy,
+    Code::SearchFailed,
+    Code::ModelBusy,
+    Code::Broken,
+];
+
+/// As those of a body, for a question in the query.
+pub(super) const STREAM_PROBLEMS: &[Code] = &[
+    Code::BadJson,
+    Code::BadQuery,
+    Code::StreamUnknown,
+    Code::Withdrawn,
+    Code::BadField,
+    Code::BadFilter,
+    Code::BadQuestion,
+    Code::ModelNotAllowed,
+    Code::PromptTooLong,
+    Code::ModelRefused,
+    Code::ModelFailed,
+    Code::Busy,
+    Code::SearchFailed,
+    Code::ModelBusy,
+    Code::Broken,
+];
+
+/// A question and what its asker wants of the answer.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = Question)]
+pub(super) struct AskBody {
+    /// The question; `query` is understood too.
+    #[serde(alias = "query")]
+    question: String,
+    /// Passages shown to the model, 1 to 100.
+    limit: Option<usize>,
+    /// Only of this collection.
+    #[schema(value_type = Option<String>)]
+    collection: Option<CollectionName>,
+    /// As in a search.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Value>,
+    /// `hybrid`, `dense` or `lexical`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    mode: Mode,
+    /// Wishes for the answer, beside the rules.
+    instructions: Option<String>,
+    /// Another model than the configured one, from the allowed list.
+    model: Option<String>,
+    /// 0 to 2.
+    temperature: Option<f32>,
+    /// The language of the answer; the question's own if not said.
+    language: Option<String>,
+    /// Most tokens of the answer.
+    max_tokens: Option<u32>,
+    /// Server-sent events instead of one JSON object, as with `Accept: text/event-stream`.
+    stream: Option<bool>,
+    /// A stream goes on for 30 seconds without a reader, to be resumed with `Last-Event-ID`.
+    #[serde(default)]
+    resumable: bool,
+}
+
+impl AskBody {
+    fn request(self, app: &App) -> Result<AskRequest, Problem> {
+        let wrong = |field: &str, what: String| {
+            Err(Problem::new(Code::BadField, format!("{field} {what}")).at(format!("/{field}")))
+        };
+        if self
+            .instructions
+            .as_ref()
+            .is_some_and(|text| text.len() > MAX_INSTRUCTIONS_BYTES)
+        {
+            return wrong(
+                "instructions",
+                format!("have more than {MAX_INSTRUCTIONS_BYTES} bytes"),
+            );
+        }
+        if self
+            .temperature
+            .is_some_and(|temperature| !(0.0..=2.0).contains(&temperature))
+        {
+            return wrong("temperature", "is not 0 to 2".into());
+        }
+        Ok(AskRequest {
+            question: self.question,
+            limit: limit(app, self.limit),
+            collection: self.collection,
+            filter: filter(self.filter.as_ref())?,
+            mode: self.mode,
+            instructions: self.instructions,
+            model: self.model,
+            temperature: self.temperature,
+            language: self.language,
+            max_tokens: self.max_tokens,
+        })
+    }
+}
+
+/// Counts how questions end.
+fn count(event: &AnswerEvent) {
+    let outcome = match event {
+        AnswerEvent::Done(answer) if answer.answered => "answered",
+        AnswerEvent::Done(_) => "unanswered",
+        AnswerEvent::Failed { .. } => "failed",
+        _ => return,
+    };
+    super::metrics::asked(outcome);
+}
+
+#[cfg(test)]
+mod tests;

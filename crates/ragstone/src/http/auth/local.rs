@@ -1,0 +1,83 @@
+//! Who may call while there are no keys: this machine, by a name of this machine, from no foreign page.
+//!
+//! Invariant: a page of another site reaches nothing, neither by a name that it points at this machine (its Host is
+//! foreign) nor by a plain cross-site request (its Origin or `Sec-Fetch-Site` is).
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, Request};
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Method};
+
+use crate::http::problem::{Code, Problem};
+
+/// Refuses what does not come from this machine.
+pub(super) fn check(request: &Request, allowed_origins: &[String]) -> Result<(), Problem> {
+    check_peer(request)?;
+    let host = check_host(request)?;
+    check_origin(request, &host, allowed_origins)
+}
+
+fn check_peer(request: &Request) -> Result<(), Problem> {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    match peer.map(|ConnectInfo(peer)| peer.ip().to_canonical()) {
+        Some(ip) if ip.is_loopback() => Ok(()),
+        Some(ip) => Err(Problem::new(Code::NotLocal, format!("{ip} is not this machine"))),
+        None => Err(Problem::new(Code::NotLocal, "the caller's address is not known")),
+    }
+}
+
+fn check_host(request: &Request) -> Result<Authority, Problem> {
+    let foreign = |named: &str| Problem::new(Code::ForeignHost, format!("Host is {named:?}"));
+    let named = text(request.headers(), HOST.as_str());
+    let target = request.uri().authority().map(Authority::as_str);
+    let named = named.or(target).ok_or_else(|| foreign(""))?;
+    let host: Authority = named.parse().map_err(|_| foreign(named))?;
+    let local = is_loopback_name(host.host()) && request.uri().host().is_none_or(is_loopback_name);
+    match local {
+        true => Ok(host),
+        false => Err(foreign(named)),
+    }
+}
+
+fn check_origin(request: &Request, host: &Authority, allowed: &[String]) -> Result<(), Problem> {
+    let headers = request.headers();
+    let foreign =
+        |origin: &str| Problem::new(Code::ForeignOrigin, format!("the request comes from {origin}"));
+    match headers
+        .get(ORIGIN)
+        .map(|origin| origin.to_str().unwrap_or("null"))
+    {
+        Some(origin) if is_own(origin, host) || allowed.iter().any(|allowed| allowed == origin) => Ok(()),
+        Some(origin) => Err(foreign(origin)),
+        None => match text(headers, "sec-fetch-site") {
+            Some("cross-site") if !opens_a_page(request) => Err(foreign("another site")),
+            _ => Ok(()),
+        },
+    }
+}
+
+fn is_own(origin: &str, host: &Authority) -> bool {
+    let authority = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
+    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host.as_str()))
+}
+
+/// A link on another site may open the API page; it may call nothing.
+fn opens_a_page(request: &Request) -> bool {
+    let headers = request.headers();
+    request.method() == Method::GET
+        && !request.uri().path().starts_with("/api/")
+        && text(headers, "sec-fetch-mode") == Some("navigate")
+        && text(headers, "sec-fetch-dest") == Some("document")
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let address: Option<IpAddr> = bare.unwrap_or(host).parse().ok();
+    address.is_some_and(|ip| ip.to_canonical().is_loopback()) || host.eq_ignore_ascii_case("localhost")
+}

@@ -1,0 +1,91 @@
+//! `GET /api/v1/documents/{id}/chunks`: what the published version was cut into.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use ragstone_core::document::Chunk;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::http::App;
+use crate::http::auth::Reader;
+use crate::http::extract::{Query, id, page};
+use crate::http::problem::{Code, Problem};
+
+pub(in crate::http) const PROBLEMS: &[Code] = &[
+    Code::NotFound,
+    Code::BadQuery,
+    Code::BadCursor,
+    Code::CatalogueUnavailable,
+    Code::IndexUnavailable,
+];
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct Parameters {
+    /// What the last page said as `next_cursor`.
+    cursor: Option<String>,
+    /// Most chunks; 50 if not said, at most 1,000.
+    limit: Option<usize>,
+}
+
+/// A chunk of a document.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Chunk)]
+pub(in crate::http) struct ChunkBody {
+    id: Uuid,
+    /// Its place in the document, from 0.
+    ordinal: u32,
+    text: String,
+    /// From 1; null where the format has no pages.
+    page: Option<u32>,
+    section: Option<String>,
+    /// Start and end, as UTF-8 bytes of the document's text.
+    range: [usize; 2],
+}
+
+impl From<Chunk> for ChunkBody {
+    fn from(chunk: Chunk) -> Self {
+        Self {
+            id: chunk.id.0,
+            ordinal: chunk.ordinal,
+            text: chunk.text,
+            page: chunk.page,
+            section: chunk.section,
+            range: [chunk.range.start, chunk.range.end],
+        }
+    }
+}
+
+/// A page of chunks.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ChunkList {
+    chunks: Vec<ChunkBody>,
+    /// Null at the end.
+    next_cursor: Option<String>,
+}
+
+/// The chunks of a document's published version, in order.
+#[utoipa::path(get, path = "/api/v1/documents/{id}/chunks", tag = "documents",
+    params(("id" = Uuid, Path), Parameters), responses((status = 200, body = ChunkList)))]
+pub(in crate::http) async fn chunks(
+    State(app): State<Arc<App>>,
+    Reader(principal): Reader,
+    Path(document): Path<String>,
+    Query(parameters): Query<Parameters>,
+) -> Result<Json<ChunkList>, Problem> {
+    let (scope, document) = (principal.scope(), id("document", &document)?);
+    let request = page(parameters.cursor, parameters.limit);
+    let found = app.library.chunks(&scope, document, &request).await?;
+    let found = found.ok_or_else(|| Problem::not_found("document"))?;
+    Ok(Json(ChunkList {
+        chunks: found
+            .items
+            .into_iter()
+            .map(|chunk| chunk.into_inner().into())
+            .collect(),
+        next_cursor: found.next_cursor,
+    }))
+}

@@ -1,0 +1,159 @@
+//! `GET /api/v1/documents/{id}/content`: the original bytes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ragstone_core::document::Document;
+use ragstone_core::library::LibraryError;
+use serde_json::json;
+
+use super::form::{encoded, last_component};
+use crate::http::App;
+use crate::http::auth::Reader;
+use crate::http::extract::{header as text, id};
+use crate::http::problem::{Code, Problem};
+
+pub(in crate::http) const PROBLEMS: &[Code] = &[
+    Code::NotFound,
+    Code::RangeNotSatisfiable,
+    Code::CatalogueUnavailable,
+];
+
+/// The original of the published version, always as an attachment. One range of bytes may be asked for.
+#[utoipa::path(get, path = "/api/v1/documents/{id}/content", tag = "documents",
+    params(("id" = Uuid, Path), ("Range" = Option<String>, Header, description = "such as `bytes=0-99`")),
+    responses((status = 200, description = "all bytes"), (status = 206, description = "the range")))]
+pub(in crate::http) async fn content(
+    State(app): State<Arc<App>>,
+    Reader(principal): Reader,
+    Path(document): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (scope, document) = (principal.scope(), id("document", &document)?);
+    let missing = || Problem::not_found("document");
+    let whole = app
+        .library
+        .original(&scope, document, None)
+        .await?
+        .ok_or_else(missing)?;
+    let tag = entity_tag(&whole.document);
+    let unchanged = text(&headers, &header::IF_RANGE).is_none_or(|wanted| wanted == tag);
+    let wanted = text(&headers, &header::RANGE).filter(|_| unchanged);
+    let (size, wanted) = (
+        whole.size,
+        wanted.map_or(Ok(None), |range| byte_range(range, whole.size)),
+    );
+    let Some(range) = wanted.map_err(|()| outside(size))? else {
+        let head = [(header::CONTENT_LENGTH, HeaderValue::from(size))];
+        return Ok(answer(
+            StatusCode::OK,
+            &tag,
+            &whole.document,
+            (head, Body::from_stream(whole.bytes)),
+        ));
+    };
+    let part = app
+        .library
+        .original(&scope, document, Some(range.clone()))
+        .await?
+        .ok_or_else(missing)?;
+    if part.document.published != whole.document.published {
+        return Err(LibraryError::from(ragstone_core::seam::CatalogueError::Stale).into());
+    }
+    let shown = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+    let head = [
+        (header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start)),
+        (
+            header::CONTENT_RANGE,
+            HeaderValue::from_str(&shown).expect("digits make a header"),
+        ),
+    ];
+    let body = (head, Body::from_stream(part.bytes));
+    Ok(answer(StatusCode::PARTIAL_CONTENT, &tag, &part.document, body))
+}
+
+fn answer(status: StatusCode, tag: &str, document: &Document, body: impl IntoResponse) -> Response {
+    let name = document.uri.split(['?', '#']).next().unwrap_or_default();
+    let name = last_component(&percent_encoding::percent_decode_str(name).decode_utf8_lossy())
+        .unwrap_or_else(|| "document".into());
+    let disposition = format!("attachment; filename*=UTF-8''{}", encoded(&name));
+    let head = [
+        (header::CONTENT_TYPE, media_type(&document.media_type)),
+        (header::CONTENT_DISPOSITION, disposition),
+        (header::ETAG, tag.to_owned()),
+        (header::ACCEPT_RANGES, "bytes".into()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".into()),
+    ];
+    (status, head, body).into_response()
+}
+
+/// The stored type, where it can stand in a header.
+fn media_type(stored: &str) -> String {
+    let fits = !stored.is_empty() && HeaderValue::from_str(stored).is_ok();
+    if fits {
+        stored.to_owned()
+    } else {
+        "application/octet-stream".into()
+    }
+}
+
+fn entity_tag(document: &Document) -> String {
+    format!("\"{}\"", document.published.map_or(0, |generation| generation.0))
+}
+
+fn outside(size: u64) -> Problem {
+    Problem::new(
+        Code::RangeNotSatisfiable,
+        format!("the document has {size} bytes"),
+    )
+    .with("size", json!(size))
+}
+
+/// The one range of a `Range` header; none for units, forms and numbers of ranges that are answered whole.
+fn byte_range(header: &str, size: u64) -> Result<Option<Range<u64>>, ()> {
+    let Some((first, last)) = header
+        .strip_prefix("bytes=")
+        .and_then(|range| range.split_once('-'))
+    else {
+        return Ok(None);
+    };
+    let range = match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
+        (Ok(first), Ok(last)) if first <= last => first..size.min(last.saturating_add(1)),
+        (Ok(first), Err(_)) if last.trim().is_empty() => first..size,
+        (Err(_), Ok(last)) if first.trim().is_empty() => size.saturating_sub(last)..size,
+        _ => return Ok(None),
+    };
+    if range.start < range.end {
+        Ok(Some(range))
+    } else {
+        Err(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        let check = |header: &str, expected: Result<Option<Range<u64>>, ()>| {
+            assert_eq!(byte_range(header, 10), expected, "{header}");
+        };
+        check("bytes=0-3", Ok(Some(0..4)));
+        check("bytes=4-", Ok(Some(4..10)));
+        check("bytes=-3", Ok(Some(7..10)));
+        check("bytes=-30", Ok(Some(0..10)));
+        check("bytes=8-100", Ok(Some(8..10)));
+        check("bytes=0-18446744073709551615", Ok(Some(0..10)));
+        check("bytes=10-", Err(()));
+        check("bytes=-0", Err(()));
+        check("bytes=0-1,3-4", Ok(None));
+        check("bytes=3-1", Ok(None));
+        check("lines=0-3", Ok(None));
+        check("bytes=a-b", Ok(None));
+    }
+}

@@ -1,0 +1,41 @@
+//! `DELETE /api/v1/documents/{id}`: from the answer on nothing returns it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::App;
+use crate::http::auth::Writer;
+use crate::http::body::JobBody;
+use crate::http::extract::id;
+use crate::http::problem::{Code, Problem};
+
+pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable];
+
+/// What a deletion began.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Deleted {
+    /// The job that removes everything that is left.
+    job: JobBody,
+}
+
+/// Deletes a document: it is invisible from the moment of the answer, and a job removes what is left of it.
+#[utoipa::path(delete, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
+    responses((status = 202, body = Deleted)))]
+pub(in crate::http) async fn delete(
+    State(app): State<Arc<App>>,
+    Writer(principal): Writer,
+    Path(document): Path<String>,
+) -> Result<(StatusCode, Json<Deleted>), Problem> {
+    let job = app
+        .ingestor
+        .delete(&principal, id("document", &document)?)
+        .await?;
+    let job = job.ok_or_else(|| Problem::not_found("document"))?;
+    (app.doorbell)();
+    Ok((StatusCode::ACCEPTED, Json(Deleted { job: job.into() })))
+}

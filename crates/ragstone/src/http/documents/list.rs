@@ -1,0 +1,72 @@
+//! `GET /api/v1/documents`: the documents that the caller may read.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use ragstone_core::document::DocumentStatus;
+use ragstone_core::id::{CollectionName, SourceName};
+use ragstone_core::seam::catalogue::DocumentFilter;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::http::App;
+use crate::http::auth::Reader;
+use crate::http::body::DocumentBody;
+use crate::http::extract::{Query, page};
+use crate::http::problem::{Code, Problem};
+
+pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct Parameters {
+    /// What the last page said as `next_cursor`.
+    cursor: Option<String>,
+    /// Most documents; 50 if not said, at most 1,000.
+    limit: Option<usize>,
+    /// Exactly this URI.
+    uri: Option<String>,
+    /// Of this source.
+    #[param(value_type = Option<String>)]
+    source: Option<SourceName>,
+    /// Of this collection.
+    #[param(value_type = Option<String>)]
+    collection: Option<CollectionName>,
+    /// `pending`, `published` or `failed`.
+    #[param(value_type = Option<String>)]
+    status: Option<DocumentStatus>,
+}
+
+/// A page of documents.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct DocumentList {
+    documents: Vec<DocumentBody>,
+    /// Null at the end.
+    next_cursor: Option<String>,
+}
+
+/// The documents that the caller may read, oldest first.
+#[utoipa::path(get, path = "/api/v1/documents", tag = "documents", params(Parameters),
+    responses((status = 200, body = DocumentList)))]
+pub(in crate::http) async fn list(
+    State(app): State<Arc<App>>,
+    Reader(principal): Reader,
+    Query(parameters): Query<Parameters>,
+) -> Result<Json<DocumentList>, Problem> {
+    let filter = DocumentFilter {
+        uri: parameters.uri,
+        source: parameters.source,
+        collection: parameters.collection,
+        status: parameters.status,
+    };
+    let request = page(parameters.cursor, parameters.limit);
+    let found = app
+        .library
+        .documents(&principal.scope(), &filter, &request)
+        .await?;
+    Ok(Json(DocumentList {
+        documents: found.items.into_iter().map(DocumentBody::from).collect(),
+        next_cursor: found.next_cursor,
+    }))
+}

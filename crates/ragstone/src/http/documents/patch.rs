@@ -1,0 +1,137 @@
+//! `PATCH /api/v1/documents/{id}`: what touches no bytes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use ragstone_core::access::{Acl, Principal, ReaderSet};
+use ragstone_core::document::{Document, Metadata};
+use ragstone_core::ingest::{Grants, MAX_TITLE_BYTES};
+use ragstone_core::seam::catalogue::DocumentPatch;
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+
+use crate::http::App;
+use crate::http::auth::Writer;
+use crate::http::body::DocumentBody;
+use crate::http::extract::{self, id};
+use crate::http::problem::{Code, Problem};
+
+pub(in crate::http) const PROBLEMS: &[Code] = &[
+    Code::BadJson,
+    Code::NotFound,
+    Code::GrantRefused,
+    Code::MediaType,
+    Code::TooLarge,
+    Code::BadBody,
+    Code::BadField,
+    Code::BadReader,
+    Code::ReadersRequired,
+    Code::CatalogueUnavailable,
+];
+
+/// Changes; what is left out stays, null removes where something may be missing.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(in crate::http) struct Changes {
+    title: Option<String>,
+    /// All key-value pairs.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Metadata>,
+    readers: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    department_id: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    source_url: Option<Option<String>>,
+}
+
+/// Tells null from nothing.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Changes title, metadata, readers, department or source URL; nothing is embedded, readers hold at once.
+#[utoipa::path(patch, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
+    request_body = Changes, responses((status = 200, body = DocumentBody)))]
+pub(in crate::http) async fn patch(
+    State(app): State<Arc<App>>,
+    Writer(principal): Writer,
+    Path(document): Path<String>,
+    extract::Json(changes): extract::Json<Changes>,
+) -> Result<Json<DocumentBody>, Problem> {
+    let document = id("document", &document)?;
+    let standing = app.library.document(&principal.scope(), document).await?;
+    let standing = standing.ok_or_else(|| Problem::not_found("document"))?;
+    let patch = DocumentPatch {
+        acl: acl(&principal, &standing, &changes)?,
+        title: title(changes.title)?,
+        metadata: changes.metadata,
+        department_id: changes.department_id,
+        source_url: changes.source_url,
+    };
+    let patched = app.ingestor.patch(&principal, document, patch).await?;
+    patched
+        .map(|document| Json(document.into()))
+        .ok_or_else(|| Problem::not_found("document"))
+}
+
+fn title(title: Option<String>) -> Result<Option<String>, Problem> {
+    let bad = |title: &String| title.len() > MAX_TITLE_BYTES || title.chars().any(char::is_control);
+    match title {
+        Some(title) if bad(&title) => {
+            let detail = format!("a title has at most {MAX_TITLE_BYTES} bytes and no control characters");
+            Err(Problem::new(Code::BadField, detail).at("/title"))
+        }
+        title => Ok(title),
+    }
+}
+
+/// The ACL after the change, if it touches readers. A department that changes takes its reader along; inherited
+/// restrictions stay.
+fn acl(principal: &Principal, standing: &Document, changes: &Changes) -> Result<Option<Acl>, Problem> {
+    if changes.readers.is_none() && changes.department_id.is_none() {
+        return Ok(None);
+    }
+    let department = match &changes.department_id {
+        Some(department) => department.clone(),
+        None => standing.department_id.clone(),
+    };
+    let mut acl = match &changes.readers {
+        Some(readers) => Grants {
+            readers: readers.clone(),
+            department_id: department,
+        }
+        .acl(principal, &ReaderSet::new())?,
+        None => moved(principal, standing, department)?,
+    };
+    acl.sets.extend(standing.acl.sets.iter().skip(1).cloned());
+    Ok(Some(acl))
+}
+
+/// The first set with the reader of one department in place of another's.
+fn moved(principal: &Principal, standing: &Document, to: Option<String>) -> Result<Acl, Problem> {
+    let mut kept = standing.acl.sets.first().cloned().unwrap_or_default();
+    if let Some(from) = &standing.department_id {
+        kept.retain(|reader| reader.as_str() != format!("dept:{from}"));
+    }
+    let grants = Grants {
+        readers: Vec::new(),
+        department_id: to,
+    };
+    match grants.department_id {
+        Some(_) => {
+            let mut acl = grants.acl(principal, &ReaderSet::new())?;
+            acl.sets[0].append(&mut kept);
+            Ok(acl)
+        }
+        None if kept.is_empty() => Err(Problem::new(
+            Code::ReadersRequired,
+            "nobody would be left to read it",
+        )),
+        None => Ok(Acl {
+            tenant: standing.acl.tenant.clone(),
+            sets: vec![kept],
+        }),
+    }
+}

@@ -1,0 +1,107 @@
+//! Bodies, queries and ids, each read once at the door; what is wrong with one is a problem.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+use ragstone_core::seam::catalogue::PageRequest;
+use serde::de::DeserializeOwned;
+
+use super::App;
+use super::problem::{Code, Problem};
+
+/// Items of a list that does not say.
+const DEFAULT_LIMIT: usize = 50;
+/// Most items of a list.
+const MAX_LIMIT: usize = 1_000;
+
+/// A JSON body.
+pub(super) struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            let sent = header(request.headers(), &CONTENT_TYPE).unwrap_or("missing");
+            let detail = format!("Content-Type is {sent}, not application/json");
+            return Err(Problem::new(Code::MediaType, detail));
+        }
+        let limit = app.settings.json_bytes;
+        let reading = to_bytes(request.into_body(), limit);
+        let body = match tokio::time::timeout(app.settings.request_timeout, reading).await {
+            Err(_) => return Err(Problem::new(Code::Interrupted, "the body did not arrive in time")),
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => return Err(body_problem(&error, limit)),
+        };
+        serde_json::from_slice(&body)
+            .map(Self)
+            .map_err(|error| json_problem(&error))
+    }
+}
+
+/// Whether a body is JSON by its declared type.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let declared = header(headers, &CONTENT_TYPE).unwrap_or_default();
+    let essence = declared
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json")
+}
+
+/// A header's text.
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn body_problem(error: &axum::Error, limit: usize) -> Problem {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = source {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return Problem::new(Code::TooLarge, format!("the body has more than {limit} bytes"));
+        }
+        source = error.source();
+    }
+    Problem::new(Code::Interrupted, "the body broke off")
+}
+
+/// Malformed JSON is one problem, JSON of another form is another.
+pub(super) fn json_problem(error: &serde_json::Error) -> Problem {
+    let code = if error.is_data() {
+        Code::BadBody
+    } else {
+        Code::BadJson
+    };
+    Problem::new(code, error.to_string())
+}
+
+/// Query parameters.
+pub(super) struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        axum::extract::Query::try_from_uri(&parts.uri)
+            .map(|axum::extract::Query(query)| Self(query))
+            .map_err(|error| Problem::new(Code::BadQuery, error.body_text()))
+    }
+}
+
+/// An id in the path. Text that is no id names nothing.
+pub(super) fn id<T: FromStr>(what: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| Problem::not_found(what))
+}
+
+/// Where a list goes on; 50 items if not said, at most 1,000.
+pub(super) fn page(cursor: Option<String>, limit: Option<usize>) -> PageRequest {
+    PageRequest {
+        cursor,
+        limit: limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
+    }
+}

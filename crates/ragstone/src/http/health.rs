@@ -1,0 +1,74 @@
+//! `GET /healthz` and `GET /readyz`: alive, and ready.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::App;
+use super::problem::{Code, Problem};
+
+pub(super) const READY_PROBLEMS: &[Code] = &[Code::NotReady];
+
+/// How each dependency stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Readiness {
+    /// Whether questions can be answered.
+    pub ready: bool,
+    /// A word or two for each dependency, such as `embedder: fetching`.
+    pub dependencies: BTreeMap<String, String>,
+}
+
+/// 200 while the process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "operation",
+    responses((status = 200, description = "`{\"status\": \"ok\"}`")))]
+pub(super) async fn healthz() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// 200 when questions can be answered, else 503; each dependency is named.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = Readiness)))]
+pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Readiness>, Problem> {
+    let readiness = (app.readiness)();
+    match readiness.ready {
+        true => Ok(Json(readiness)),
+        false => Err(Problem::new(Code::NotReady, not_ready(&readiness))
+            .with("ready", json!(false))
+            .with("dependencies", json!(readiness.dependencies))),
+    }
+}
+
+fn not_ready(readiness: &Readiness) -> String {
+    let states = readiness
+        .dependencies
+        .iter()
+        .map(|(name, state)| format!("{name}: {state}"));
+    states.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::test_app::TestApp;
+
+    #[tokio::test]
+    async fn health_answers_anybody_and_names_what_is_not_ready() {
+        let app = TestApp::new();
+        let foreign = app.get("/healthz").header("host", "evil.example").send().await;
+        assert_eq!(
+            (foreign.status, foreign.json()["status"].clone()),
+            (200, json!("ok"))
+        );
+        let ready = app.get("/readyz").send().await;
+        assert_eq!((ready.status, ready.json()["ready"].clone()), (200, json!(true)));
+        app.readiness.lock().unwrap().ready = false;
+        let not_ready = app.get("/readyz").send().await.problem(503, "not_ready");
+        assert_eq!(not_ready["dependencies"]["embedder"], "none");
+    }
+}

@@ -1,0 +1,110 @@
+//! `GET /api/v1/jobs/{id}/events`: a job's progress until it ends.
+
+use std::sync::Arc;
+
+use async_stream::stream;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::Stream;
+use ragstone_core::access::Scope;
+use ragstone_core::document::{Job, timestamp};
+use ragstone_core::id::JobId;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::http::App;
+use crate::http::auth::Reader;
+use crate::http::body::JobBody;
+use crate::http::extract::{header, id};
+use crate::http::problem::{Code, Problem};
+use crate::http::sse;
+
+pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable];
+
+/// A job's progress as server-sent events: `progress` with the job at each change, `done` with the job at its end.
+/// A reconnect after the end is answered 204, so that an `EventSource` stops.
+#[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs",
+    params(("id" = Uuid, Path), ("Last-Event-ID" = Option<String>, Header), ("ticket" = Option<String>, Query)),
+    responses((status = 200, description = "`text/event-stream`"), (status = 204, description = "all was sent")))]
+pub(in crate::http) async fn events(
+    State(app): State<Arc<App>>,
+    Reader(principal): Reader,
+    Path(job): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (scope, job) = (principal.scope(), id("job", &job)?);
+    let listener = app.job_events.subscribe();
+    let first = app
+        .catalogue
+        .job(&scope, job)
+        .await?
+        .ok_or_else(|| Problem::not_found("job"))?;
+    let last = header(&headers, &HeaderName::from_static("last-event-id")).map(str::to_owned);
+    if first.state.is_final() && last.as_deref() == Some(&event_id(&first, true)) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let heartbeat = app.settings.heartbeat;
+    Ok(sse::response(
+        progress(app, scope, first, last, listener),
+        heartbeat,
+    ))
+}
+
+/// Names what is told, so that a reconnect is not told it again.
+fn event_id(job: &Job, end: bool) -> String {
+    let end = if end { "/end" } else { "" };
+    format!(
+        "{}:{}/{}/{}{end}",
+        job.id,
+        timestamp(job.updated_at),
+        job.attempts,
+        job.done
+    )
+}
+
+fn progress(
+    app: Arc<App>,
+    scope: Scope,
+    first: Job,
+    mut told: Option<String>,
+    mut listener: tokio::sync::broadcast::Receiver<JobId>,
+) -> impl Stream<Item = Bytes> + Send + 'static {
+    stream! {
+        let mut job = first;
+        loop {
+            let id = event_id(&job, false);
+            if told.as_ref() != Some(&id) {
+                yield sse::frame("progress", &id, &JobBody::from(job.clone()));
+                told = Some(id);
+            }
+            if job.state.is_final() {
+                yield sse::frame("done", &event_id(&job, true), &JobBody::from(job));
+                break;
+            }
+            moved(&app, &mut listener, job.id).await;
+            match app.catalogue.job(&scope, job.id).await {
+                Ok(Some(next)) => job = next,
+                // A purged document takes its jobs along; the reader finds 404 when it asks again.
+                Ok(None) => break,
+                Err(error) => tracing::warn!(job = %job.id, %error, "progress not known"),
+            }
+        }
+    }
+}
+
+/// Waits until the job is said to have moved, or it is time to look.
+async fn moved(app: &App, listener: &mut tokio::sync::broadcast::Receiver<JobId>, job: JobId) {
+    let told = async {
+        loop {
+            match listener.recv().await {
+                Ok(moved) if moved == job => break,
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => break,
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    };
+    // Either way the job is looked up.
+    let _ = tokio::time::timeout(app.settings.job_poll, told).await;
+}

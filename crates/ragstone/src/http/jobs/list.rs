@@ -1,0 +1,61 @@
+//! `GET /api/v1/jobs`: the jobs of the documents that the caller may read.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use ragstone_core::document::{JobKind, JobState};
+use ragstone_core::seam::catalogue::JobFilter;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::http::App;
+use crate::http::auth::Reader;
+use crate::http::body::JobBody;
+use crate::http::extract::{Query, page};
+use crate::http::problem::{Code, Problem};
+
+pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct Parameters {
+    /// What the last page said as `next_cursor`.
+    cursor: Option<String>,
+    /// Most jobs; 50 if not said, at most 1,000.
+    limit: Option<usize>,
+    /// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+    #[param(value_type = Option<String>)]
+    state: Option<JobState>,
+    /// `ingest` or `purge`.
+    #[param(value_type = Option<String>)]
+    kind: Option<JobKind>,
+}
+
+/// A page of jobs.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct JobList {
+    jobs: Vec<JobBody>,
+    /// Null at the end.
+    next_cursor: Option<String>,
+}
+
+/// The jobs of the documents that the caller may read, newest first.
+#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", params(Parameters),
+    responses((status = 200, body = JobList)))]
+pub(in crate::http) async fn list(
+    State(app): State<Arc<App>>,
+    Reader(principal): Reader,
+    Query(parameters): Query<Parameters>,
+) -> Result<Json<JobList>, Problem> {
+    let filter = JobFilter {
+        state: parameters.state,
+        kind: parameters.kind,
+    };
+    let request = page(parameters.cursor, parameters.limit);
+    let found = app.catalogue.jobs(&principal.scope(), &filter, &request).await?;
+    Ok(Json(JobList {
+        jobs: found.items.into_iter().map(JobBody::from).collect(),
+        next_cursor: found.next_cursor,
+    }))
+}

@@ -1,0 +1,6 @@
+//! Jobs: background work and how far it is.
+
+pub(super) mod cancel;
+pub(super) mod events;
+pub(super) mod get;
+pub(super) mod list;

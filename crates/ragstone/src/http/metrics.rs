@@ -1,0 +1,116 @@
+//! `GET /metrics`: what was counted, for Prometheus.
+//!
+//! Invariant: no label holds text of a tenant: routes are templates, states and outcomes are words of ours.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use ragstone_core::document::JobState;
+use ragstone_core::seam::catalogue::{JobFilter, PageRequest};
+
+use super::App;
+use super::auth::Admin;
+use super::problem::{Code, Problem};
+
+pub(super) const PROBLEMS: &[Code] = &[Code::CatalogueUnavailable];
+
+const REQUESTS: &str = "ragstone_http_requests_total";
+const SECONDS: &str = "ragstone_http_request_seconds";
+const ASKS: &str = "ragstone_asks_total";
+const JOBS: &str = "ragstone_jobs";
+const CHUNKS: &str = "ragstone_chunks";
+const LEAKS: &str = "ragstone_leaked_hits_total";
+const STALE: &str = "ragstone_stale_hits_total";
+
+/// Bounds of the histogram of durations, in seconds.
+const BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+/// Jobs of one state are counted up to here.
+const MAX_COUNTED_JOBS: usize = 1_000;
+
+/// The process's recorder, installed on the first call; every later one gives the same.
+pub fn recorder() -> PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    RECORDER
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Full(SECONDS.into()), &BUCKETS)
+                .expect("there are buckets")
+                .build_recorder();
+            let handle = recorder.handle();
+            if metrics::set_global_recorder(recorder).is_err() {
+                tracing::warn!("another recorder is installed: /metrics will be empty");
+            }
+            describe();
+            handle
+        })
+        .clone()
+}
+
+fn describe() {
+    describe_counter!(REQUESTS, "Requests answered, by method, route and status");
+    describe_histogram!(SECONDS, "Seconds to the head of an answer, by method and route");
+    describe_counter!(
+        ASKS,
+        "Questions, by how they ended: answered, unanswered, failed, abandoned"
+    );
+    describe_gauge!(JOBS, "Jobs of the operator's tenant by state, counted up to 1000");
+    describe_gauge!(CHUNKS, "Published chunks of the operator's tenant");
+    describe_counter!(
+        LEAKS,
+        "Hits an index returned although the ACL it knew refuses the caller: must be 0"
+    );
+    describe_counter!(STALE, "Hits of replaced or deleted versions, or of an older ACL");
+}
+
+/// Counts an answered request; `route` is its template.
+pub(super) fn answered(method: &str, route: &str, status: u16, elapsed: Duration) {
+    let (method, route) = (method.to_owned(), route.to_owned());
+    histogram!(SECONDS, "method" => method.clone(), "route" => route.clone()).record(elapsed.as_secs_f64());
+    counter!(REQUESTS, "method" => method, "route" => route, "status" => status.to_string()).increment(1);
+}
+
+/// Counts how a question ended.
+pub(super) fn asked(outcome: &'static str) {
+    counter!(ASKS, "outcome" => outcome).increment(1);
+}
+
+/// What was counted, as Prometheus reads it.
+#[utoipa::path(get, path = "/metrics", tag = "operation",
+    responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain")))]
+pub(super) async fn metrics(State(app): State<Arc<App>>, _: Admin) -> Result<impl IntoResponse, Problem> {
+    counter!(LEAKS).absolute(app.library.alarms().leaks());
+    counter!(STALE).absolute(app.library.alarms().stale());
+    look_up(&app).await?;
+    let head = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Ok((head, app.metrics.render()))
+}
+
+async fn look_up(app: &App) -> Result<(), Problem> {
+    let scope = (app.operator)().scope();
+    let statistics = app.catalogue.term_statistics(scope.tenant(), &[]).await?;
+    gauge!(CHUNKS).set(statistics.documents as f64);
+    for (state, word) in [
+        (JobState::Queued, "queued"),
+        (JobState::Running, "running"),
+        (JobState::Failed, "failed"),
+    ] {
+        let filter = JobFilter {
+            state: Some(state),
+            kind: None,
+        };
+        let page = PageRequest {
+            cursor: None,
+            limit: MAX_COUNTED_JOBS,
+        };
+        let jobs = app.catalogue.jobs(&scope, &filter, &page).await?;
+        gauge!(JOBS, "state" => word).set(jobs.items.len() as f64);
+    }
+    Ok(())
+}

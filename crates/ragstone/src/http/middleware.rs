@@ -1,0 +1,108 @@
+//! What every request passes: an id, a limit of time, headers, counters, and a problem for whatever goes wrong.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use ragstone_core::id::TraceId;
+use tracing::Instrument;
+
+use super::problem::{Code, PROBLEM_JSON, Problem};
+use super::{App, metrics};
+
+/// Names a request in answers and in the log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What pages of this server may load, unless they say otherwise: nothing.
+const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// Gives the request its id, and counts and logs its answer.
+pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let trace_id = TraceId((app.new_id)());
+    request.extensions_mut().insert(trace_id);
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str)
+        .to_owned();
+    let started = tokio::time::Instant::now();
+    let span = tracing::info_span!("request", %trace_id, %method, route);
+    let mut response = next.run(request).instrument(span).await;
+    let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+    metrics::answered(known(&method), &route, status, elapsed);
+    tracing::debug!(%trace_id, %method, route, status, ?elapsed, "answered");
+    let id = HeaderValue::from_str(&trace_id.to_string()).expect("an id is letters and digits");
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// Callers may invent methods; metrics have a label for those that exist.
+fn known(method: &axum::http::Method) -> &'static str {
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+        .into_iter()
+        .find(|known| *known == method.as_str())
+        .unwrap_or("other")
+}
+
+/// A handler that panics answers 500 and takes nothing else along.
+pub(super) async fn catch_panic(request: Request, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => Problem::new(Code::Internal, "the handler of this request broke").into_response(),
+    }
+}
+
+/// Makes a problem of every answer that is not 2xx and none yet, keeping its headers.
+pub(super) async fn complete(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if status.is_success() || status.is_informational() || kind.is_some_and(|kind| kind == PROBLEM_JSON) {
+        return response;
+    }
+    let code = Code::of_status(status);
+    let mut problem = Problem::new(code, code.title().to_lowercase()).into_response();
+    *problem.status_mut() = if status.is_redirection() {
+        StatusCode::INTERNAL_SERVER_ERROR
+    } else {
+        status
+    };
+    for kept in [header::ALLOW, header::RETRY_AFTER] {
+        if let Some(value) = response.headers().get(&kept) {
+            problem.headers_mut().insert(kept, value.clone());
+        }
+    }
+    problem
+}
+
+/// Headers that keep browsers from guessing, framing and remembering.
+pub(super) async fn secure(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Bounds the time to the head of an answer; for routes that stream nothing.
+pub(super) async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let limit = app.settings.request_timeout;
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = format!("there was no answer within {} s", limit.as_secs_f64());
+            Problem::new(Code::Timeout, detail).into_response()
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The HTTP interface: handlers over the library, the ingestor and the answerer.
+//!
+//! Invariant: a handler that reads or writes documents takes a principal, which only `auth` makes; every answer that
+//! is not 2xx is a [`problem::Problem`].
+
+mod ask;
+pub mod auth;
+mod body;
+mod documents;
+mod extract;
+mod health;
+mod jobs;
+pub mod metrics;
+mod middleware;
+mod openapi;
+pub mod problem;
+mod routes;
+mod search;
+mod settings;
+mod sse;
+mod stream_tickets;
+#[cfg(test)]
+mod test_app;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use ragstone_core::access::{Principal, Scope};
+use ragstone_core::ask::{AnswerEvent, AskRequest};
+use ragstone_core::id::{JobId, TraceId};
+use ragstone_core::ingest::{Clock, Ingestor, NewId};
+use ragstone_core::library::Library;
+use ragstone_core::seam::Catalogue;
+use tokio::sync::broadcast;
+
+pub use auth::{AdminKey, OperatorDoor};
+pub use health::Readiness;
+pub use routes::router;
+pub use settings::HttpSettings;
+
+/// Answers a question: the events end with exactly one `Done` or `Failed`, and dropping them ends the model's call.
+pub type Answerer = Arc<dyn Fn(Scope, AskRequest, TraceId) -> BoxStream<'static, AnswerEvent> + Send + Sync>;
+
+/// What the handlers stand on.
+pub struct Api {
+    /// The only road to stored text.
+    pub library: Arc<Library>,
+    /// Takes documents in.
+    pub ingestor: Arc<Ingestor>,
+    /// The ledger of jobs.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// Answers questions.
+    pub answerer: Answerer,
+    /// Names the local operator.
+    pub operator: fn() -> Principal,
+    /// Rung when a job was queued.
+    pub doorbell: Arc<dyn Fn() + Send + Sync>,
+    /// Tells that a job moved; progress is also looked up every `settings.job_poll`.
+    pub job_events: broadcast::Sender<JobId>,
+    /// How each dependency stands.
+    pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Gives a fresh random id.
+    pub new_id: NewId,
+    /// Renders what was counted ([`metrics::recorder`]).
+    pub metrics: metrics_exporter_prometheus::PrometheusHandle,
+    /// Limits and defaults.
+    pub settings: HttpSettings,
+}
+
+/// What a running router holds: the API and the memory of its streams.
+struct App {
+    api: Arc<Api>,
+    tickets: auth::Tickets,
+    replays: ask::Replays,
+}
+
+impl Deref for App {
+    type Target = Api;
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}

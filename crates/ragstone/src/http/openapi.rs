@@ -1,0 +1,144 @@
+//! `GET /openapi.json` and `GET /docs`: the description of the API, and a page that shows it.
+//!
+//! Invariant: the page loads nothing from another host.
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi as Description, Ref, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::UtoipaMethodRouter;
+
+use super::problem::{Code, PROBLEM_JSON, ProblemBody, table};
+
+const PAGE: &str = include_str!("../ui/docs.html");
+const STYLE: &str = include_str!("../ui/docs.css");
+const SCRIPT: &str = include_str!("../ui/docs.js");
+/// The page runs its own script and style and calls its own server.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Problems that every call but health may end with.
+const COMMON: [Code; 7] = [
+    Code::Unauthorized,
+    Code::NotLocal,
+    Code::ForeignHost,
+    Code::ForeignOrigin,
+    Code::Forbidden,
+    Code::Internal,
+    Code::Timeout,
+];
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Ragstone", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    components(schemas(ProblemBody)),
+    modifiers(&Frame),
+    security(("key" = [])),
+    tags(
+        (name = "documents", description = "Taking documents in, showing, changing and deleting them."),
+        (name = "jobs", description = "Background work and how far it is."),
+        (name = "ask", description = "Searching, and answers with verified citations."),
+        (name = "operation", description = "Health, metrics and this description.")
+    )
+)]
+pub(super) struct Api;
+
+/// What the macro cannot say: text made from tables, and the scheme of keys.
+struct Frame;
+
+impl Modify for Frame {
+    fn modify(&self, api: &mut Description) {
+        api.info.version = env!("CARGO_PKG_VERSION").into();
+        api.info.description = Some(format!(
+            "Every answer that is not 2xx is `{PROBLEM_JSON}` (RFC 9457) with a stable `code`, a `detail` and a `hint`.\n\n{}",
+            table()
+        ));
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("key", SecurityScheme::Http(bearer));
+    }
+}
+
+/// A route with the problems it may end with, beside those of every call.
+pub(super) fn endpoint<S>(mut routes: UtoipaMethodRouter<S>, problems: &[Code]) -> UtoipaMethodRouter<S> {
+    let mut codes: Vec<Code> = problems.iter().copied().chain(COMMON).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    describe(&mut routes, &codes);
+    routes
+}
+
+/// A route that answers anybody.
+pub(super) fn open_endpoint<S>(
+    mut routes: UtoipaMethodRouter<S>,
+    problems: &[Code],
+) -> UtoipaMethodRouter<S> {
+    describe(&mut routes, problems);
+    routes
+}
+
+fn describe<S>((_, paths, _): &mut UtoipaMethodRouter<S>, codes: &[Code]) {
+    for item in paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            codes.iter().for_each(|code| add_problem(operation, *code));
+        }
+    }
+}
+
+/// Codes that share a status share a response.
+fn add_problem(operation: &mut Operation, code: Code) {
+    let status = code.status().as_str().to_owned();
+    let line = format!("`{}`: {}", code.as_str(), code.title());
+    let described = operation.responses.responses.remove(&status);
+    let before = match described {
+        Some(utoipa::openapi::RefOr::T(response)) => format!("{}; ", response.description),
+        _ => String::new(),
+    };
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    let response = ResponseBuilder::new()
+        .description(before + &line)
+        .content(PROBLEM_JSON, content)
+        .build();
+    operation.responses.responses.insert(status, response.into());
+}
+
+/// The description as it is sent.
+pub(super) fn rendered(api: &Description) -> Bytes {
+    Bytes::from(serde_json::to_vec(api).expect("a description serialises"))
+}
+
+/// Sends the description.
+pub(super) fn json(description: &Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], description.clone()).into_response()
+}
+
+/// The page.
+pub(super) async fn page() -> Response {
+    asset("text/html; charset=utf-8", PAGE)
+}
+
+/// Its style.
+pub(super) async fn style() -> Response {
+    asset("text/css; charset=utf-8", STYLE)
+}
+
+/// Its script.
+pub(super) async fn script() -> Response {
+    asset("text/javascript; charset=utf-8", SCRIPT)
+}
+
+fn asset(media_type: &'static str, text: &'static str) -> Response {
+    let head = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+    ];
+    (head, text).into_response()
+}
+
+#[cfg(test)]
+mod tests;

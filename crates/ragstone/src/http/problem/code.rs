@@ -1,0 +1,144 @@
+//! All codes of problems, in one table: status, word, title, hint.
+
+use std::fmt::Write;
+
+use axum::http::StatusCode;
+
+macro_rules! codes {
+    ($($variant:ident $status:ident $word:literal $title:literal $hint:literal;)+) => {
+        /// What kind of problem; the word is stable.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Code {
+            $(#[doc = $title] $variant,)+
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Code] = &[$(Code::$variant,)+];
+
+            /// The HTTP status.
+            pub fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)+ }
+            }
+
+            /// The stable word.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// The code in words.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)+ }
+            }
+
+            /// What to do next.
+            pub fn hint(self) -> &'static str {
+                match self { $(Self::$variant => $hint,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    BadRequest BAD_REQUEST "bad_request" "The request is malformed" "compare it with /docs";
+    BadJson BAD_REQUEST "bad_json" "The body is not JSON" "correct the body at the line and column named";
+    BadQuery BAD_REQUEST "bad_query" "A query parameter is wrong" "compare the parameters with /docs";
+    BadCursor BAD_REQUEST "bad_cursor" "The cursor is not one that a list gave" "take next_cursor as it is, or begin without a cursor";
+    BadMultipart BAD_REQUEST "bad_multipart" "The multipart body is malformed" "send it with a boundary, each part with a name";
+    Interrupted BAD_REQUEST "upload_interrupted" "The upload broke off" "send it again; nothing was kept";
+    Unauthorized UNAUTHORIZED "unauthorized" "A key is needed" "send Authorization: Bearer <key>; for an EventSource get a ticket from /api/v1/stream-tickets";
+    NotLocal FORBIDDEN "not_local" "Without keys only this machine may call" "call from this machine, or set RAGSTONE_ADMIN_KEY to at least 32 characters";
+    ForeignHost FORBIDDEN "foreign_host" "The Host header names another machine" "call 127.0.0.1 or localhost, or set RAGSTONE_ADMIN_KEY";
+    ForeignOrigin FORBIDDEN "foreign_origin" "A page of another origin may not call" "add its origin to RAGSTONE_CORS_ORIGINS";
+    Forbidden FORBIDDEN "forbidden" "The caller's role does not allow this" "use a key with the role that is named";
+    GrantRefused FORBIDDEN "grant_refused" "A reader may not be granted by this caller" "name only readers that you hold yourself";
+    NotFound NOT_FOUND "not_found" "There is nothing here for this caller" "check the id and the key";
+    NoRoute NOT_FOUND "no_route" "There is no such path" "see /docs for all paths";
+    StreamUnknown NOT_FOUND "stream_unknown" "This stream cannot be resumed" "ask again without Last-Event-ID";
+    MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "The path does not take this method" "see the Allow header";
+    UriTaken CONFLICT "uri_taken" "The URI belongs to a document that this caller may not change" "choose another uri, or ask its owner";
+    JobFinal CONFLICT "job_final" "The job has ended already" "nothing is left to cancel";
+    Withdrawn CONFLICT "withdrawn" "A document of the answer was withdrawn" "ask again";
+    Conflict CONFLICT "conflict" "Somebody else changed this at the same moment" "try again";
+    TooLarge PAYLOAD_TOO_LARGE "too_large" "The body or a file is larger than allowed" "split it, or raise the limit that is named";
+    MediaType UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body's Content-Type is not one that is read here" "send application/json, or multipart/form-data where files are taken";
+    RangeNotSatisfiable RANGE_NOT_SATISFIABLE "range_not_satisfiable" "The range lies outside of the document" "see the Content-Range header for its size";
+    BadBody UNPROCESSABLE_ENTITY "bad_body" "The body does not have the form that is wanted" "compare it with /docs";
+    BadField UNPROCESSABLE_ENTITY "bad_field" "A field is wrong" "correct the field that is named";
+    BadFilter UNPROCESSABLE_ENTITY "bad_filter" "The filter is wrong" "correct it at the pointer";
+    BadQuestion UNPROCESSABLE_ENTITY "bad_question" "The question cannot be asked like this" "correct what the detail names";
+    ReadersRequired UNPROCESSABLE_ENTITY "readers_required" "The upload does not say who may read it" "name readers or a department_id";
+    BadReader UNPROCESSABLE_ENTITY "bad_reader" "A reader is not one" "use everyone, dept:<id>, group:<id> or user:<id>";
+    ModelNotAllowed UNPROCESSABLE_ENTITY "model_not_allowed" "The model is not one of those allowed" "leave model out, or name an allowed one";
+    PromptTooLong UNPROCESSABLE_ENTITY "prompt_too_long" "Not one passage fits the prompt" "shorten question or instructions, or take a model that reads more";
+    TooManyTickets TOO_MANY_REQUESTS "too_many_tickets" "Too many stream tickets are waiting" "use those you have, or wait a minute";
+    Busy SERVICE_UNAVAILABLE "busy" "Too much is going on" "try again after the time in Retry-After";
+    Internal INTERNAL_SERVER_ERROR "internal" "Something went wrong inside" "look for the request's id in the server's log";
+    ModelRefused BAD_GATEWAY "model_refused" "The chat model refused" "check the model, its key and its limits with ragstone doctor";
+    ModelFailed BAD_GATEWAY "model_failed" "The chat model failed" "try again; ragstone doctor checks the model";
+    NotReady SERVICE_UNAVAILABLE "not_ready" "A dependency is not ready" "see dependencies";
+    CatalogueUnavailable SERVICE_UNAVAILABLE "catalogue_unavailable" "The catalogue is unavailable" "try again; ragstone doctor checks it";
+    IndexUnavailable SERVICE_UNAVAILABLE "index_unavailable" "The index is unavailable" "try again; ragstone doctor checks it";
+    EmbedderUnavailable SERVICE_UNAVAILABLE "embedder_unavailable" "The embedding model is unavailable" "try again, or search with mode lexical; ragstone doctor checks it";
+    SearchFailed SERVICE_UNAVAILABLE "search_failed" "The search failed" "try again; ragstone doctor checks what it stands on";
+    ModelBusy SERVICE_UNAVAILABLE "model_busy" "The chat model is busy" "try again after a while";
+    Broken SERVICE_UNAVAILABLE "interrupted" "The answer broke off" "ask again";
+    Timeout GATEWAY_TIMEOUT "timeout" "The answer took too long" "try again, or ask for less";
+}
+
+impl Code {
+    /// The code of this word.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == word)
+    }
+
+    /// The code that stands for a bare status.
+    pub fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::Unauthorized,
+            StatusCode::FORBIDDEN => Self::Forbidden,
+            StatusCode::NOT_FOUND => Self::NoRoute,
+            StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
+            StatusCode::CONFLICT => Self::Conflict,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::MediaType,
+            StatusCode::RANGE_NOT_SATISFIABLE => Self::RangeNotSatisfiable,
+            StatusCode::UNPROCESSABLE_ENTITY => Self::BadBody,
+            StatusCode::SERVICE_UNAVAILABLE => Self::Busy,
+            StatusCode::GATEWAY_TIMEOUT => Self::Timeout,
+            status if status.is_client_error() => Self::BadRequest,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// The table of all codes, in Markdown.
+pub(in crate::http) fn table() -> String {
+    let mut table = String::from("| status | code | meaning | what to do |\n|---|---|---|---|\n");
+    for code in Code::ALL {
+        let (status, word) = (code.status().as_u16(), code.as_str());
+        writeln!(
+            table,
+            "| {status} | `{word}` | {} | {} |",
+            code.title(),
+            code.hint()
+        )
+        .expect("writing to a string does not fail");
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_unique_and_found_again() {
+        for code in Code::ALL {
+            assert_eq!(Code::of(code.as_str()), Some(*code));
+            assert!(!code.status().is_success());
+            assert!(table().contains(&format!("`{}`", code.as_str())));
+        }
+        assert_eq!(Code::of("no_such_code"), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! What goes wrong on the floors below, as problems: the one match from errors to HTTP.
+
+use ragstone_core::ask::Failed;
+use ragstone_core::filter::FilterError;
+use ragstone_core::ingest::{AcceptError, GrantError};
+use ragstone_core::library::LibraryError;
+use ragstone_core::seam::{CatalogueError, EmbedError, IndexError};
+
+use super::{Code, Problem};
+
+/// Logs what is not told.
+fn internal(error: &dyn std::fmt::Display) -> Problem {
+    tracing::error!(%error, "request failed");
+    Problem::new(Code::Internal, "this request could not be carried out")
+}
+
+fn unavailable(code: Code, error: &dyn std::fmt::Display) -> Problem {
+    tracing::warn!(%error, "request failed");
+    Problem::new(code, code.title().to_lowercase())
+}
+
+impl From<CatalogueError> for Problem {
+    fn from(error: CatalogueError) -> Self {
+        match &error {
+            CatalogueError::Unavailable { .. } => unavailable(Code::CatalogueUnavailable, &error),
+            CatalogueError::UriTaken => Self::new(Code::UriTaken, error.to_string()),
+            CatalogueError::BadCursor => Self::new(Code::BadCursor, error.to_string()),
+            CatalogueError::Stale => Self::new(Code::Conflict, "somebody else changed this meanwhile"),
+            CatalogueError::Damaged { .. } => internal(&error),
+        }
+    }
+}
+
+impl From<LibraryError> for Problem {
+    fn from(error: LibraryError) -> Self {
+        match error {
+            LibraryError::BadQuestion(detail) => Self::new(Code::BadQuestion, detail),
+            LibraryError::Catalogue(error) => error.into(),
+            LibraryError::Index(error @ IndexError::Unavailable { .. }) => {
+                unavailable(Code::IndexUnavailable, &error)
+            }
+            LibraryError::Index(error) => internal(&error),
+            LibraryError::Embed(error @ EmbedError::Busy { after, .. }) => {
+                unavailable(Code::EmbedderUnavailable, &error).after(after)
+            }
+            LibraryError::Embed(error) => unavailable(Code::EmbedderUnavailable, &error),
+            LibraryError::Text(detail) => internal(&detail),
+        }
+    }
+}
+
+impl From<AcceptError> for Problem {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::TooLarge { .. } => Self::new(Code::TooLarge, error.to_string()),
+            AcceptError::Invalid(detail) => Self::new(Code::BadField, detail),
+            AcceptError::Interrupted { .. } => Self::new(Code::Interrupted, error.to_string()),
+            AcceptError::Store(detail) => internal(&detail),
+            AcceptError::Catalogue(error) => error.into(),
+        }
+    }
+}
+
+impl From<GrantError> for Problem {
+    fn from(error: GrantError) -> Self {
+        let code = match &error {
+            GrantError::Reader(_) => Code::BadReader,
+            GrantError::Required => Code::ReadersRequired,
+            GrantError::NotYours(_) => Code::GrantRefused,
+            GrantError::ReadOnly => Code::Forbidden,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<FilterError> for Problem {
+    fn from(error: FilterError) -> Self {
+        Self::new(Code::BadFilter, error.to_string()).at(format!("/filter{}", error.pointer))
+    }
+}
+
+impl From<Failed> for Problem {
+    /// The words of an answer's failures are codes too; one that is not in the table is a refusal of the question.
+    fn from(failed: Failed) -> Self {
+        Self::new(Code::of(&failed.code).unwrap_or(Code::BadQuestion), failed.detail)
+    }
+}

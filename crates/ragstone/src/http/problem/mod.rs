@@ -1,0 +1,129 @@
+//! Every answer that is not 2xx: RFC 9457 `application/problem+json` with a stable code and a hint.
+//!
+//! Invariant: what went wrong inside is logged with the request's id and not told; a problem of a caller says what
+//! and which.
+
+mod code;
+mod from;
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+pub use code::Code;
+pub(super) use code::table;
+
+/// The media type of a problem.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Why a request was not answered as asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// What kind of problem.
+    pub code: Code,
+    /// What and which.
+    pub detail: String,
+    pointer: Option<String>,
+    retry_after: Option<Duration>,
+    extensions: Map<String, Value>,
+}
+
+/// A problem as it is sent.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// Where the code is explained; a reference relative to this server.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// The code in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// A stable word; all of them stand in the table above.
+    pub code: String,
+    /// What and which.
+    pub detail: String,
+    /// What to do next.
+    pub hint: String,
+    /// JSON pointer to the mistake in the body, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// Further members of some codes.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub extensions: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem of `code`.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            pointer: None,
+            retry_after: None,
+            extensions: Map::new(),
+        }
+    }
+
+    /// With the place of the mistake in the body.
+    pub fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.pointer = Some(pointer.into());
+        self
+    }
+
+    /// With the time after which it may work.
+    pub fn after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait.or(self.retry_after);
+        self
+    }
+
+    /// With a further member.
+    pub fn with(mut self, key: &str, value: Value) -> Self {
+        self.extensions.insert(key.to_owned(), value);
+        self
+    }
+
+    /// Unknown and forbidden alike.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(
+            Code::NotFound,
+            format!("there is no such {what}, or not for this caller"),
+        )
+    }
+
+    /// What is sent.
+    pub fn body(&self) -> ProblemBody {
+        ProblemBody {
+            type_: format!("/docs#{}", self.code.as_str()),
+            title: self.code.title().to_owned(),
+            status: self.code.status().as_u16(),
+            code: self.code.as_str().to_owned(),
+            detail: self.detail.clone(),
+            hint: self.code.hint().to_owned(),
+            pointer: self.pointer.clone(),
+            extensions: self.extensions.clone(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.code.status();
+        let body = serde_json::to_vec(&self.body()).expect("a struct of strings serialises");
+        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(wait) = self.retry_after {
+            let seconds = HeaderValue::from(wait.as_secs_f64().ceil() as u64);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
+    }
+}

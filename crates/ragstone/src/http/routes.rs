@@ -1,0 +1,134 @@
+//! Every route, on one page.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, Method, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::openapi::{endpoint, open_endpoint};
+use super::problem::{Code, Problem};
+use super::{
+    Api, App, HttpSettings, ask, auth, documents, health, jobs, metrics, middleware, openapi, search,
+    stream_tickets,
+};
+
+/// The whole HTTP interface. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: without the caller's
+/// address, and without a key or the operator's door, nobody is let in.
+pub fn router(api: Arc<Api>) -> Router {
+    let app = Arc::new(App {
+        api,
+        tickets: auth::Tickets::default(),
+        replays: ask::Replays::default(),
+    });
+    let quick = quick().route_layer(from_fn_with_state(app.clone(), middleware::in_time));
+    let described = OpenApiRouter::with_openapi(openapi::Api::openapi())
+        .merge(quick)
+        .merge(streaming());
+    let (router, description) = described.split_for_parts();
+    let description = openapi::rendered(&description);
+    let body_bytes = usize::try_from(app.settings.body_bytes).unwrap_or(usize::MAX);
+    let router = router
+        .route("/openapi.json", get(async move || openapi::json(&description)))
+        .route("/docs", get(openapi::page))
+        .route("/docs/page.css", get(openapi::style))
+        .route("/docs/page.js", get(openapi::script))
+        .fallback(async || Problem::new(Code::NoRoute, "there is no such path"))
+        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "not with this method"))
+        .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(from_fn_with_state(app.clone(), auth::identify))
+        .layer(from_fn(middleware::catch_panic))
+        .layer(from_fn(middleware::complete));
+    let router = match cors(&app.settings) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router
+        .layer(from_fn(middleware::secure))
+        .layer(from_fn_with_state(app.clone(), middleware::observe))
+        .with_state(app)
+}
+
+/// Routes whose answers come at once.
+fn quick() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(open_endpoint(routes!(health::healthz), &[]))
+        .routes(open_endpoint(routes!(health::readyz), health::READY_PROBLEMS))
+        .routes(endpoint(routes!(metrics::metrics), metrics::PROBLEMS))
+        .routes(endpoint(
+            routes!(documents::list::list),
+            documents::list::PROBLEMS,
+        ))
+        .routes(endpoint(routes!(documents::get::get), documents::get::PROBLEMS))
+        .routes(endpoint(
+            routes!(documents::patch::patch),
+            documents::patch::PROBLEMS,
+        ))
+        .routes(endpoint(
+            routes!(documents::delete::delete),
+            documents::delete::PROBLEMS,
+        ))
+        .routes(endpoint(
+            routes!(documents::chunks::chunks),
+            documents::chunks::PROBLEMS,
+        ))
+        .routes(endpoint(
+            routes!(documents::page::page),
+            documents::page::PROBLEMS,
+        ))
+        .routes(endpoint(
+            routes!(documents::content::content),
+            documents::content::PROBLEMS,
+        ))
+        .routes(endpoint(routes!(jobs::list::list), jobs::list::PROBLEMS))
+        .routes(endpoint(routes!(jobs::get::get), jobs::get::PROBLEMS))
+        .routes(endpoint(routes!(jobs::cancel::cancel), jobs::cancel::PROBLEMS))
+        .routes(endpoint(routes!(jobs::events::events), jobs::events::PROBLEMS))
+        .routes(endpoint(routes!(search::search), search::PROBLEMS))
+        .routes(endpoint(
+            routes!(stream_tickets::create),
+            stream_tickets::PROBLEMS,
+        ))
+}
+
+/// Routes that take as long as a body or a model does; each bounds its own pauses.
+fn streaming() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(endpoint(
+            routes!(documents::upload::upload),
+            documents::upload::PROBLEMS,
+        ))
+        .routes(endpoint(routes!(ask::json::ask), ask::PROBLEMS))
+        .routes(endpoint(routes!(ask::stream::stream), ask::STREAM_PROBLEMS))
+}
+
+/// Off until origins are set.
+fn cors(settings: &HttpSettings) -> Option<CorsLayer> {
+    let origins: Vec<_> = settings
+        .allowed_origins
+        .iter()
+        .filter_map(|origin| origin.parse().ok())
+        .collect();
+    let last_event_id = HeaderName::from_static("last-event-id");
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::ACCEPT,
+            header::RANGE,
+            last_event_id,
+        ])
+        .expose_headers([
+            HeaderName::from_static("x-request-id"),
+            header::RETRY_AFTER,
+            header::CONTENT_RANGE,
+        ]);
+    (!origins.is_empty()).then(|| layer.allow_origin(AllowOrigin::list(origins)))
+}

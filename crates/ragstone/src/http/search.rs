@@ -1,0 +1,102 @@
+//! `POST /api/v1/search`: the passages that fit a question best.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use ragstone_core::filter::Filter;
+use ragstone_core::id::CollectionName;
+use ragstone_core::library::{MAX_PASSAGES, SearchRequest};
+use ragstone_core::seam::index::SearchMode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::App;
+use super::auth::Reader;
+use super::body::{NoticeBody, PassageBody};
+use super::extract::Json;
+use super::problem::{Code, Problem};
+
+pub(super) const PROBLEMS: &[Code] = &[
+    Code::BadJson,
+    Code::TooLarge,
+    Code::MediaType,
+    Code::BadBody,
+    Code::BadFilter,
+    Code::BadQuestion,
+    Code::CatalogueUnavailable,
+    Code::IndexUnavailable,
+    Code::EmbedderUnavailable,
+];
+
+/// What is looked for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = Search)]
+pub(super) struct SearchBody {
+    /// A question, or some words; `question` is understood too.
+    #[serde(alias = "question")]
+    query: String,
+    /// Most passages, 1 to 100.
+    limit: Option<usize>,
+    /// Only of this collection.
+    #[schema(value_type = Option<String>)]
+    collection: Option<CollectionName>,
+    /// A comparison `{type: eq|ne|gt|gte|lt|lte|in|nin|prefix, key, value}` or a combination
+    /// `{type: and|or|not, filters: […]}` over metadata, `document_id`, `source`, `uri`, `department_id`, `created_at`.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Value>,
+    /// `hybrid`, `dense` or `lexical`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    mode: SearchMode,
+}
+
+/// What was found.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SearchAnswer {
+    /// Best first.
+    passages: Vec<PassageBody>,
+    notices: Vec<NoticeBody>,
+}
+
+/// The passages that the caller may read and that fit best.
+#[utoipa::path(post, path = "/api/v1/search", tag = "ask", request_body = SearchBody,
+    responses((status = 200, body = SearchAnswer)))]
+pub(super) async fn search(
+    State(app): State<Arc<App>>,
+    Reader(principal): Reader,
+    Json(body): Json<SearchBody>,
+) -> Result<axum::Json<SearchAnswer>, Problem> {
+    let request = SearchRequest {
+        collection: body.collection,
+        filter: filter(body.filter.as_ref())?,
+        mode: body.mode,
+        ..SearchRequest::new(body.query, limit(&app, body.limit))
+    };
+    let found = app.library.search(&principal.scope(), &request).await?;
+    let notice = |notice: ragstone_core::library::Notice| NoticeBody {
+        code: notice.code,
+        detail: notice.detail,
+    };
+    Ok(axum::Json(SearchAnswer {
+        passages: found
+            .passages
+            .iter()
+            .map(|passage| PassageBody::from(&**passage))
+            .collect(),
+        notices: found.notices.into_iter().map(notice).collect(),
+    }))
+}
+
+/// Passages asked for, within bounds.
+pub(super) fn limit(app: &App, asked: Option<usize>) -> usize {
+    asked.unwrap_or(app.settings.passages).clamp(1, MAX_PASSAGES)
+}
+
+/// The caller's filter; a mistake in it is named with its place.
+pub(super) fn filter(filter: Option<&Value>) -> Result<Option<Filter>, Problem> {
+    Ok(filter
+        .filter(|filter| !filter.is_null())
+        .map(Filter::parse)
+        .transpose()?)
+}

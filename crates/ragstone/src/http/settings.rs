@@ -1,0 +1,52 @@
+//! Limits and defaults of the HTTP interface.
+
+use std::time::Duration;
+
+use ragstone_core::access::{Reader, ReaderSet};
+
+use super::auth::AdminKey;
+
+/// Limits and defaults of the HTTP interface.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// The first key; without it the caller is the local operator, and only from this machine.
+    pub admin_key: Option<AdminKey>,
+    /// Other origins whose pages may call, such as `https://wiki.example.com`; CORS is off while there are none.
+    pub allowed_origins: Vec<String>,
+    /// Who may read an upload that names nobody; empty asks every upload to name somebody.
+    pub default_readers: ReaderSet,
+    /// Passages of a search or an answer that does not say.
+    pub passages: usize,
+    /// Largest multipart body, in bytes; a single file is also bound by the ingestor.
+    pub body_bytes: u64,
+    /// Largest JSON body, in bytes.
+    pub json_bytes: usize,
+    /// Longest time to the head of an answer, where nothing is streamed in or out.
+    pub request_timeout: Duration,
+    /// Longest pause of a sender within a body.
+    pub idle_timeout: Duration,
+    /// Pause of a stream after which a comment is sent.
+    pub heartbeat: Duration,
+    /// How often a job's progress is looked up for its listeners.
+    pub job_poll: Duration,
+    /// How long a resumable answer goes on without a reader.
+    pub resume_for: Duration,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            admin_key: None,
+            allowed_origins: Vec::new(),
+            default_readers: ReaderSet::from([Reader::everyone()]),
+            passages: 5,
+            body_bytes: 1024 * 1024 * 1024,
+            json_bytes: 16 * 1024 * 1024,
+            request_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(15),
+            job_poll: Duration::from_millis(500),
+            resume_for: Duration::from_secs(30),
+        }
+    }
+}

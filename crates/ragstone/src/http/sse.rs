@@ -1,0 +1,77 @@
+//! Server-sent events: frames of `event:`, `id:` and one JSON object in `data:`, comments while nothing happens.
+//!
+//! Invariant: JSON has no line break of its own, so a frame is never cut by its data.
+
+use std::time::Duration;
+
+use async_stream::stream;
+use axum::body::Body;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use serde::Serialize;
+
+/// Sent while nothing happens, so that proxies keep the connection.
+const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
+
+/// One event.
+pub(super) fn frame(event: &str, id: &str, data: &impl Serialize) -> Bytes {
+    let json = serde_json::to_string(data).expect("what is sent is made of text and numbers");
+    Bytes::from(format!("event: {event}\nid: {id}\ndata: {json}\n\n"))
+}
+
+/// The answer that carries `frames`; ends when they end, and drops them when the client leaves.
+pub(super) fn response(frames: impl Stream<Item = Bytes> + Send + 'static, heartbeat: Duration) -> Response {
+    let kept_alive = stream! {
+        let mut frames = std::pin::pin!(frames);
+        loop {
+            match tokio::time::timeout(heartbeat, frames.next()).await {
+                Ok(Some(frame)) => yield Ok::<_, std::convert::Infallible>(frame),
+                Ok(None) => break,
+                Err(_) => yield Ok(HEARTBEAT),
+            }
+        }
+    };
+    let head = [
+        (header::CONTENT_TYPE.as_str(), "text/event-stream"),
+        (header::CACHE_CONTROL.as_str(), "no-store"),
+        ("x-accel-buffering", "no"),
+    ];
+    (head, Body::from_stream(kept_alive)).into_response()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_is_three_lines_whatever_its_text() {
+        let frame = frame("delta", "t:1", &json!({"text": "a\nb\r\n\u{2028}ü 日本"}));
+        let text = std::str::from_utf8(&frame).unwrap();
+        assert_eq!(text.matches('\n').count(), 4);
+        assert!(text.starts_with("event: delta\nid: t:1\ndata: {") && text.ends_with("}\n\n"));
+        let data = text.lines().nth(2).unwrap().strip_prefix("data: ").unwrap();
+        let json: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert_eq!(json["text"], "a\nb\r\n\u{2028}ü 日本");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_filled_with_comments() {
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+        let frames = futures::stream::once(async move {
+            receiver.await.unwrap();
+            Bytes::from_static(b"end")
+        });
+        let answer = response(frames, Duration::from_secs(15));
+        let mut body = answer.into_body().into_data_stream();
+        assert_eq!(body.next().await.unwrap().unwrap(), HEARTBEAT);
+        assert_eq!(body.next().await.unwrap().unwrap(), HEARTBEAT);
+        sender.send(()).unwrap();
+        assert_eq!(body.next().await.unwrap().unwrap(), "end");
+        assert!(body.next().await.is_none());
+    }
+}
