@@ -1,0 +1,4 @@
+//! Indexes: where chunks are found.
+
+#[cfg(feature = "qdrant")]
+pub mod qdrant;
