@@ -138,6 +138,7 @@ async fn create(server: &Server, spec: &IndexSpec) -> Result<(), IndexError> {
     }
 }
 
+#[expect(deprecated, reason = "older servers know no other way to say it")]
 fn definition(server: &Server, spec: &IndexSpec) -> Result<CreateCollection, IndexError> {
     let options = &server.options;
     let json = serde_json::to_string(spec).map_err(|error| mismatch(error.to_string()))?;
@@ -157,6 +158,7 @@ fn definition(server: &Server, spec: &IndexSpec) -> Result<CreateCollection, Ind
 }
 
 /// Vectors of unit length, whose product is their cosine.
+#[expect(deprecated, reason = "older servers know no other way to say it")]
 fn dense_space(size: usize, on_disk: bool) -> VectorsConfig {
     let params = VectorParams {
         size: size as u64,
@@ -172,6 +174,7 @@ fn dense_space(size: usize, on_disk: bool) -> VectorsConfig {
 }
 
 /// Without Qdrant's own idf: the question brings it.
+#[expect(deprecated, reason = "older servers know no other way to say it")]
 fn lexical_space(on_disk: bool) -> SparseVectorConfig {
     let index = SparseIndexConfig {
         on_disk: Some(on_disk),
@@ -201,7 +204,7 @@ async fn create_indexes(server: &Server, info: &CollectionInfo) -> Result<(), In
             }),
             ..CreateFieldIndexCollection::default()
         };
-        let answer = server.write("making a payload index", |client| {
+        let answer = server.change("making a payload index", |client| {
             let request = request.clone();
             async move { client.create_field_index(request).await }
         });

@@ -85,11 +85,11 @@ impl QdrantIndex {
             update_mode: Some(UpdateMode::InsertOnly.into()),
             ..UpsertPoints::default()
         };
-        let answer = self.server.write("storing points", |client| {
+        let answer = self.server.change("storing points", |client| {
             let request = request.clone();
             async move { client.upsert_points(request).await }
         });
-        answer.await.map(drop)
+        answer.await
     }
 
     async fn set_payload(
@@ -105,11 +105,11 @@ impl QdrantIndex {
             points_selector: Some(select(scope::of_generation(document, generation))),
             ..SetPayloadPoints::default()
         };
-        let answer = self.server.write(what, |client| {
+        let answer = self.server.change(what, |client| {
             let request = request.clone();
             async move { client.set_payload(request).await }
         });
-        answer.await.map(drop)
+        answer.await
     }
 
     async fn get(&self, points: &[PointId], fields: Vec<&str>) -> Result<Vec<RetrievedPoint>, IndexError> {
@@ -248,11 +248,11 @@ impl VectorIndex for QdrantIndex {
             points: Some(select(scope::of_generation(document, generation))),
             ..DeletePoints::default()
         };
-        let answer = self.server.write("deleting points", |client| {
+        let answer = self.server.change("deleting points", |client| {
             let request = request.clone();
             async move { client.delete_points(request).await }
         });
-        answer.await.map(drop)
+        answer.await
     }
 
     async fn set_access(

@@ -4,8 +4,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use qdrant_client::qdrant::{PointsOperationResponse, UpdateStatus};
 use qdrant_client::{Qdrant, QdrantError};
 use ragstone_core::seam::index::IndexError;
+use tonic::Status;
 
 use super::error::{index_error, may_pass, retry_after};
 use super::options::QdrantOptions;
@@ -35,6 +37,18 @@ impl Server {
         F: Future<Output = Result<T, QdrantError>>,
     {
         self.call(self.options.read_retries, what, request).await
+    }
+
+    /// Changes points, and returns once every search sees it. Every change of ours may be made twice.
+    pub async fn change<F>(&self, what: &str, request: impl Fn(Qdrant) -> F) -> Result<(), IndexError>
+    where
+        F: Future<Output = Result<PointsOperationResponse, QdrantError>>,
+    {
+        let seen = |client| {
+            let answer = request(client);
+            async move { applied(&answer.await?) }
+        };
+        self.write(what, seen).await
     }
 
     /// Writes. Every write of ours may be done twice.
@@ -76,5 +90,14 @@ impl Server {
         };
         let attempt = || request(self.client.clone());
         attempt.retry(waits).when(may_pass).adjust(adjust).await
+    }
+}
+
+/// A server that is behind answers in time, and says that it has not done what it was asked.
+fn applied(answer: &PointsOperationResponse) -> Result<(), QdrantError> {
+    let status = answer.result.as_ref().map_or(UpdateStatus::UnknownUpdateStatus, |result| result.status());
+    match status {
+        UpdateStatus::Completed => Ok(()),
+        _ => Err(Status::unavailable(format!("the update is {}", status.as_str_name())).into()),
     }
 }
