@@ -1,5 +1,14 @@
-//! The outside world behind Ragstone's seams.
+//! The outside world behind Ragstone's seams: parsers, embedders, indexes, chat models, catalogues.
 //!
-//! Invariant: no module here reads the environment or asks which program it runs in; both are handed in.
+//! Invariant: nothing here reads the environment or knows where the process lives; what a part needs is handed in.
 
+pub mod catalogue;
+pub mod chat;
+pub mod data_dir;
+pub mod embed;
 pub mod index;
+#[cfg(feature = "openai")]
+pub mod openai;
+pub mod parse;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

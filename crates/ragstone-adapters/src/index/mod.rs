@@ -1,4 +1,6 @@
 //! Indexes: where chunks are found.
 
+#[cfg(feature = "sqlite")]
+pub mod embedded;
 #[cfg(feature = "qdrant")]
 pub mod qdrant;

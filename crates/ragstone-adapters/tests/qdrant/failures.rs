@@ -25,8 +25,8 @@ async fn what_passes_is_tried_again() {
     let server = TestServer::start().await;
     let index: Arc<dyn VectorIndex> = Arc::new(index(&server.url()));
     let points = points(20);
-    server.fail("health_check", [Fault::Unavailable; 3]);
-    server.fail("get_collection", [Fault::Unavailable; 3]);
+    server.fail("health_check", [Fault::Unavailable; 2]);
+    server.fail("get_collection", [Fault::Unavailable; 2]);
     server.fail("create_collection", [Fault::Lost]);
     server.fail("create_field_index", [Fault::Lost, Fault::Unavailable, Fault::Late]);
     server.fail("upsert", [Fault::Unavailable, Fault::Lost, Fault::Unavailable, Fault::Late]);

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use super::AnswerSentence;
 use super::marker::{self, Glue};
-use crate::cite;
+use crate::cite::{self, Source};
 use crate::document::TextRange;
 
 /// A span of a passage that seems to support a sentence, before the stored text was read again.
@@ -65,7 +65,7 @@ const ABBREVIATIONS: [&str; 30] = [
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Assembler {
-    passages: Vec<String>,
+    passages: Vec<Source>,
     input: VecDeque<Input>,
     output: VecDeque<Step>,
     /// Text that may go out and has not yet.
@@ -99,7 +99,7 @@ impl Assembler {
     /// For an answer over passages with these texts, which the model numbers from 1.
     pub fn new(passages: Vec<String>) -> Self {
         Self {
-            passages,
+            passages: passages.into_iter().map(Source::new).collect(),
             input: VecDeque::new(),
             output: VecDeque::new(),
             visible: String::new(),
@@ -390,13 +390,13 @@ impl Assembler {
             .filter_map(|passage| {
                 Some(Claim {
                     passage,
-                    range: cite::support(&self.text, &self.passages[passage])?,
+                    range: self.passages[passage].support(&self.text)?,
                 })
             })
             .collect();
         match claims.is_empty() {
             false => claims,
-            true => cite::support_among(&self.text, self.passages.iter().map(String::as_str))
+            true => cite::support_among(&self.text, &self.passages)
                 .map(|(passage, range)| Claim { passage, range })
                 .into_iter()
                 .collect(),
@@ -417,7 +417,8 @@ impl Assembler {
         }
         let passage = self.passages.get(claim.passage);
         let stands = passage.is_some_and(|text| {
-            text.get(claim.range.clone())
+            text.text()
+                .get(claim.range.clone())
                 .is_some_and(|quote| !quote.is_empty())
         });
         if !self.text.is_empty() {

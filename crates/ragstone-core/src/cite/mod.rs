@@ -1,21 +1,24 @@
 //! Which span of a passage supports a sentence of an answer. Pure: text in, byte ranges out.
 //!
 //! Invariant: a returned range lies in the passage's text on character boundaries, is not empty, and holds every
-//! number of the sentence. What is found is a claim about words, not about logic: a swapped subject and object pass.
+//! number of the sentence, as the passage holds every name. What is found is a claim about words, not about logic: a swapped subject and object pass.
 
 mod words;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 pub(crate) use words::unspaced;
 
-/// Share of a sentence's content terms that a span must hold where the model named the passage. A paraphrase keeps
-/// the nouns and numbers of what it tells, which are over half of its terms; neighbouring sentences on the same
-/// subject share its subject only, which is usually under half.
+/// Share of a sentence's content terms that a span must hold where the model named the passage. Measured on 304
+/// questions of squad2 as sentences (the question's words and an answer): 78 % of the true ones are found, with the
+/// right span; of those with another question's answer 12 % pass, and against a passage of the same article that
+/// lacks the answer 0.3 %. At 0.5 it is 86 %, 23 % and 0.8 %: a citation too few is better than a wrong one.
 pub const NAMED_THRESHOLD: f64 = 0.6;
 
-/// The same where nobody named the passage: the words are then the only evidence, so nearly all must be there.
+/// The same where nobody named the passage: the words are then the only evidence, so nearly all must be there
+/// (48 %, 2.4 % and 0.03 % of the same sentences).
 pub const UNNAMED_THRESHOLD: f64 = 0.8;
 
 /// Fewest content terms of a sentence that words alone may support; `Yes, it is.` says nothing a span could hold.
@@ -27,16 +30,12 @@ const FEWEST_UNNAMED_TERMS: usize = 3;
 /// Longest distance, in bytes, between two sentences that still count as neighbours: a paragraph break.
 const NEIGHBOUR_GAP: usize = 8;
 
-/// What a pair of sentences must hold more than its better half: a longer quote is worth it only for another term.
-const PAIR_GAIN: f64 = 1e-9;
-
 /// A span that supports a sentence.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Support {
+struct Support {
     /// Bytes of the passage's text.
-    pub range: Range<usize>,
+    range: Range<usize>,
     /// Share of the sentence's content terms that it holds, 0 to 1; 2 where it stands there word for word.
-    pub score: f64,
+    score: f64,
 }
 
 /// The score of a sentence that stands in the passage word for word.
@@ -45,23 +44,114 @@ const VERBATIM: f64 = 2.0;
 /// The span of `passage_text`, one or two neighbouring sentences, that supports `sentence`, where the model named
 /// the passage.
 pub fn support(sentence: &str, passage_text: &str) -> Option<Range<usize>> {
-    support_at(sentence, passage_text, NAMED_THRESHOLD, FEWEST_TERMS).map(|support| support.range)
+    Source::new(passage_text.to_owned()).support(sentence)
 }
 
 /// The best-supporting passage of several where the model named none, with the stricter threshold.
-pub fn support_among<'a>(
-    sentence: &str,
-    passages: impl IntoIterator<Item = &'a str>,
-) -> Option<(usize, Range<usize>)> {
-    let supports = passages.into_iter().enumerate().filter_map(|(at, passage)| {
+pub fn support_among(sentence: &str, passages: &[Source]) -> Option<(usize, Range<usize>)> {
+    let claim = Claim::of(sentence);
+    let supports = passages.iter().enumerate().filter_map(|(at, passage)| {
         Some((
             at,
-            support_at(sentence, passage, UNNAMED_THRESHOLD, FEWEST_UNNAMED_TERMS)?,
+            passage.support_of(&claim, UNNAMED_THRESHOLD, FEWEST_UNNAMED_TERMS)?,
         ))
     });
     supports
         .reduce(|best, other| if other.1.score > best.1.score { other } else { best })
         .map(|(at, support)| (at, support.range))
+}
+
+/// A passage's text, taken apart once for all the sentences that are held against it.
+#[derive(Debug)]
+pub struct Source {
+    text: String,
+    parts: OnceLock<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    spans: Vec<(Range<usize>, BTreeSet<String>)>,
+    terms: BTreeSet<String>,
+    names_count: bool,
+}
+
+impl Source {
+    /// Takes the text; the work is done with the first sentence.
+    pub fn new(text: String) -> Self {
+        Self {
+            text,
+            parts: OnceLock::new(),
+        }
+    }
+
+    /// The passage's text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The span that supports `sentence`, where the model named this passage.
+    pub fn support(&self, sentence: &str) -> Option<Range<usize>> {
+        self.support_of(&Claim::of(sentence), NAMED_THRESHOLD, FEWEST_TERMS)
+            .map(|support| support.range)
+    }
+
+    fn support_of(&self, claim: &Claim<'_>, threshold: f64, fewest: usize) -> Option<Support> {
+        if claim.terms.len() < fewest {
+            return None;
+        }
+        if let Some(range) = verbatim(claim.text, &claim.terms, &self.text) {
+            return Some(Support {
+                range,
+                score: VERBATIM,
+            });
+        }
+        let parts = self.parts.get_or_init(|| Parts::of(&self.text));
+        if parts.names_count && !claim.names.is_subset(&parts.terms) {
+            return None;
+        }
+        let mut best: Option<Support> = None;
+        for (range, score) in parts.candidates(&claim.terms) {
+            let better = best.as_ref().is_none_or(|best| score > best.score);
+            if score >= threshold && better && claim.agrees_with(&self.text[range.clone()]) {
+                best = Some(Support { range, score });
+            }
+        }
+        best
+    }
+}
+
+impl Parts {
+    fn of(text: &str) -> Self {
+        let spans: Vec<_> = words::sentences(text)
+            .into_iter()
+            .map(|range| (range.clone(), words::terms(&text[range])))
+            .collect();
+        Self {
+            terms: spans.iter().flat_map(|(_, terms)| terms).cloned().collect(),
+            names_count: words::capitals_mean_names(text),
+            spans,
+        }
+    }
+
+    /// Single sentences, then pairs of neighbours, with the share of `wanted` that each holds.
+    fn candidates(&self, wanted: &BTreeSet<String>) -> impl Iterator<Item = (Range<usize>, f64)> {
+        let share = |held: &dyn Fn(&String) -> bool| {
+            wanted.iter().filter(|term| held(term)).count() as f64 / wanted.len() as f64
+        };
+        let single = self
+            .spans
+            .iter()
+            .map(move |(range, terms)| (range.clone(), share(&|term| terms.contains(term))));
+        let neighbours = self
+            .spans
+            .windows(2)
+            .filter(|pair| pair[1].0.start - pair[0].0.end <= NEIGHBOUR_GAP);
+        let pairs = neighbours.map(move |pair| {
+            let held = |term: &String| pair.iter().any(|(_, terms)| terms.contains(term));
+            (pair[0].0.start..pair[1].0.end, share(&held))
+        });
+        single.chain(pairs)
+    }
 }
 
 /// How well `span` covers the content terms of `question`, 0 to 1: word overlap, where no better score is at hand.
@@ -74,43 +164,12 @@ pub fn sentences(text: &str) -> Vec<Range<usize>> {
     words::sentences(text)
 }
 
-fn support_at(sentence: &str, passage: &str, threshold: f64, fewest: usize) -> Option<Support> {
-    let claim = Claim::of(sentence);
-    if claim.terms.len() < fewest {
-        return None;
-    }
-    if let Some(range) = verbatim(claim.text, &claim.terms, passage) {
-        return Some(Support {
-            range,
-            score: VERBATIM,
-        });
-    }
-    let spans = words::sentences(passage);
-    let score = |range: &Range<usize>| claim.supported_by(&passage[range.clone()]);
-    let mut best: Option<Support> = None;
-    let mut offer = |range: Range<usize>, margin: f64| {
-        let Some(score) = score(&range).filter(|score| *score >= threshold) else {
-            return;
-        };
-        if best.as_ref().is_none_or(|best| score > best.score + margin) {
-            best = Some(Support { range, score });
-        }
-    };
-    spans.iter().for_each(|span| offer(span.clone(), 0.0));
-    for pair in spans
-        .windows(2)
-        .filter(|pair| pair[1].start - pair[0].end <= NEIGHBOUR_GAP)
-    {
-        offer(pair[0].start..pair[1].end, PAIR_GAIN);
-    }
-    best
-}
-
 /// A sentence as what has to be supported.
 struct Claim<'a> {
     text: &'a str,
     terms: BTreeSet<String>,
     numbers: BTreeSet<String>,
+    names: BTreeSet<String>,
     clauses: Vec<(BTreeSet<String>, bool)>,
 }
 
@@ -121,21 +180,20 @@ impl<'a> Claim<'a> {
             text,
             terms: words::claim_terms(text),
             numbers: words::numbers(text),
+            names: words::names(text),
             clauses: words::clauses(text).map(polarity).collect(),
         }
     }
 
-    /// The share of the terms that `span` holds; none if a number is missing or a clause says the opposite.
-    fn supported_by(&self, span: &str) -> Option<f64> {
+    /// Whether `span` holds every number and says nothing the other way round.
+    fn agrees_with(&self, span: &str) -> bool {
         if !self.numbers.is_subset(&words::numbers(span)) {
-            return None;
+            return false;
         }
         let spans: Vec<_> = words::clauses(span).map(polarity).collect();
-        let agrees = |(terms, negated): &(BTreeSet<String>, bool)| agrees(terms, *negated, &spans);
         self.clauses
             .iter()
-            .all(agrees)
-            .then(|| containment(&self.terms, &words::terms(span)))
+            .all(|(terms, negated)| agrees(terms, *negated, &spans))
     }
 }
 
@@ -217,7 +275,7 @@ fn begins_word(text: &str, at: usize) -> bool {
         && before
             .strip_suffix(['.', ','])
             .is_some_and(|rest| rest.ends_with(char::is_numeric));
-    !inside_number && !(before.ends_with(joined) && from.starts_with(joined))
+    !(inside_number || before.ends_with(joined) && from.starts_with(joined))
 }
 
 /// Whether a word or number of `text` may end at `at`: `is 3` does not stand in `is 3.5`.
@@ -227,7 +285,7 @@ fn ends_word(text: &str, at: usize) -> bool {
         && from
             .strip_prefix(['.', ','])
             .is_some_and(|rest| rest.starts_with(char::is_numeric));
-    !inside_number && !(before.ends_with(joined) && from.starts_with(joined))
+    !(inside_number || before.ends_with(joined) && from.starts_with(joined))
 }
 
 /// Letters and digits that would make a found word part of a longer one; not in scripts without spaces.

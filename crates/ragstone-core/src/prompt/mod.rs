@@ -207,7 +207,7 @@ fn opens_our_tag(after: &str) -> bool {
         name.get(..tag.len())
             .is_some_and(|name| name.eq_ignore_ascii_case(tag))
     };
-    TAGS.iter().any(|tag| starts(&tag))
+    TAGS.iter().any(starts)
 }
 
 #[cfg(test)]

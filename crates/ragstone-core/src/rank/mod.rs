@@ -16,3 +16,6 @@ pub mod token_bits;
 
 #[cfg(test)]
 mod oracle;
+
+pub use bm25::{LexicalQuery, SparseVector, TermId, TermStatistics};
+pub use fusion::{BIGRAM_WEIGHT, DEPTH};

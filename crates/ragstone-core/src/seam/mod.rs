@@ -13,6 +13,8 @@ pub mod contract_chat;
 pub mod contract_embedder;
 pub mod embedder;
 #[cfg(any(test, feature = "contract"))]
+pub mod fake;
+#[cfg(any(test, feature = "contract"))]
 pub mod fake_chat;
 pub mod index;
 pub mod parser;

@@ -1,6 +1,289 @@
-//! stub
-use super::*;
-/// stub
-pub fn split(_text: &str, _settings: &SplitSettings) -> Vec<Piece> {
-    Vec::new()
+//! The splitter for text with structure: Markdown, and HTML that a parser made Markdown of.
+//!
+//! Prose is cut by `text-splitter` at the highest level that fits: headings, then blocks, then sentences and words,
+//! overlapping inside a run of prose. Between runs stand *atoms*, the tables and code blocks that fit a chunk: each is
+//! in one chunk whole, together with its neighbours where there is room. A table or code block longer than a chunk is
+//! prose: cut between rows or lines.
+//!
+//! Invariant: a chunk's text is the text at its range, and a chunk is never longer than `chunk_size`.
+
+use std::ops::Range;
+
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+use text_splitter::{ChunkConfig, MarkdownSplitter};
+
+use super::{Piece, SplitSettings, code_points, recursive};
+use crate::document::SectionSpan;
+
+/// The longest run of prose for `text-splitter`, in bytes: its work grows with the square of the number of elements.
+const LONGEST_RUN: usize = 32 * 1024;
+
+/// Between the headings of a path.
+const PATH_SEPARATOR: &str = " > ";
+
+/// Splits Markdown `text` with `settings`, which must be valid. `separators` and `keep_separator` are not used:
+/// a single block longer than 32 KiB goes to the recursive splitter with its default ones.
+pub fn split(text: &str, settings: &SplitSettings) -> Vec<Piece> {
+    let mut chunks: Vec<Range<usize>> = Vec::new();
+    for run in runs(text, settings.chunk_size) {
+        let mut cut = match run.kind {
+            Kind::Atom => vec![trimmed(text, run.range, settings)],
+            Kind::Prose => split_prose(text, run.range, settings),
+            Kind::Huge => split_huge(text, run.range, settings),
+        };
+        cut.retain(|chunk| !chunk.is_empty());
+        if let (Some(last), Some(first)) = (chunks.last_mut(), cut.first())
+            && !run.begins_section
+            && code_points::count(text, last.start..first.end) <= settings.chunk_size
+        {
+            last.end = first.end;
+            cut.remove(0);
+        }
+        chunks.append(&mut cut);
+    }
+    keep_order(&mut chunks);
+    chunks
+        .into_iter()
+        .map(|range| Piece {
+            text: text[range.clone()].to_owned(),
+            range,
+        })
+        .collect()
 }
+
+/// The sections of Markdown `text`, each from its heading to the next one of any level. Text before the first
+/// heading is in no section; headings without text and those inside quotations begin none.
+pub fn markdown_sections(text: &str) -> Vec<SectionSpan> {
+    let mut sections: Vec<SectionSpan> = Vec::new();
+    let mut open: Vec<(u8, String)> = Vec::new();
+    for heading in headings(text) {
+        if let Some(last) = sections.last_mut() {
+            last.range.end = heading.start;
+        }
+        open.retain(|&(level, _)| level < heading.level);
+        open.push((heading.level, heading.title));
+        let titles: Vec<&str> = open.iter().map(|(_, title)| title.as_str()).collect();
+        sections.push(SectionSpan {
+            path: titles.join(PATH_SEPARATOR),
+            range: heading.start..text.len(),
+        });
+    }
+    sections
+}
+
+/// A chunk of several lines keeps its indentation, one of a single line does not: of two that overlap the later one
+/// may begin with white space that the earlier one lost.
+fn keep_order(chunks: &mut [Range<usize>]) {
+    let mut earliest = 0;
+    for chunk in chunks {
+        chunk.start = chunk.start.max(earliest);
+        earliest = chunk.start;
+    }
+}
+
+struct Heading {
+    /// From 1, the highest, to 6.
+    level: u8,
+    title: String,
+    start: usize,
+}
+
+fn headings(text: &str) -> Vec<Heading> {
+    let (mut found, mut open, mut quotes) = (Vec::new(), None, 0_usize);
+    for (event, range) in parse(text) {
+        match event {
+            Event::Start(Tag::BlockQuote(_)) => quotes += 1,
+            Event::End(TagEnd::BlockQuote(_)) => quotes -= 1,
+            Event::Start(Tag::Heading { level, .. }) if quotes == 0 => {
+                open = Some(Heading {
+                    level: level as u8,
+                    title: String::new(),
+                    start: range.start,
+                });
+            }
+            Event::End(TagEnd::Heading(_)) => found.extend(open.take()),
+            Event::Text(part) | Event::Code(part) | Event::InlineMath(part) => {
+                if let Some(heading) = &mut open {
+                    heading.title.push_str(&part);
+                }
+            }
+            Event::SoftBreak | Event::HardBreak => {
+                if let Some(heading) = &mut open {
+                    heading.title.push(' ');
+                }
+            }
+            _ => {}
+        }
+    }
+    for heading in &mut found {
+        heading.title = heading.title.split_whitespace().collect::<Vec<_>>().join(" ");
+    }
+    found.retain(|heading| !heading.title.is_empty());
+    found
+}
+
+/// Events with their bytes. Typographic replacements stay off: a heading keeps its words as written.
+fn parse(text: &str) -> impl Iterator<Item = (Event<'_>, Range<usize>)> {
+    let options = Options::ENABLE_TABLES
+        | Options::ENABLE_FOOTNOTES
+        | Options::ENABLE_STRIKETHROUGH
+        | Options::ENABLE_TASKLISTS
+        | Options::ENABLE_HEADING_ATTRIBUTES
+        | Options::ENABLE_YAML_STYLE_METADATA_BLOCKS
+        | Options::ENABLE_PLUSES_DELIMITED_METADATA_BLOCKS;
+    Parser::new_ext(text, options).into_offset_iter()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Stays whole.
+    Atom,
+    /// Cut by its structure.
+    Prose,
+    /// One block that is too long for that.
+    Huge,
+}
+
+/// A stretch of text that is cut on its own. All runs together are the text.
+struct Run {
+    range: Range<usize>,
+    kind: Kind,
+    begins_section: bool,
+}
+
+fn runs(text: &str, chunk_size: usize) -> Vec<Run> {
+    let mut runs = Runs {
+        text,
+        runs: Vec::new(),
+        start: 0,
+        begins_section: false,
+        last_block: 0,
+    };
+    let mut depth = 0_usize;
+    for (event, range) in parse(text) {
+        match event {
+            Event::Start(tag) => {
+                if depth == 0 {
+                    runs.block(
+                        line_start(text, 0, range.start),
+                        matches!(tag, Tag::Heading { .. }),
+                    );
+                }
+                depth += 1;
+                if matches!(tag, Tag::Table(_) | Tag::CodeBlock(_)) {
+                    runs.table_or_code(line_start(text, 0, range.start)..range.end, chunk_size);
+                }
+            }
+            Event::End(_) => depth -= 1,
+            _ => {}
+        }
+    }
+    runs.close(text.len());
+    runs.runs
+}
+
+/// Runs as they are collected, from left to right.
+struct Runs<'a> {
+    text: &'a str,
+    runs: Vec<Run>,
+    /// Of the open run of prose.
+    start: usize,
+    begins_section: bool,
+    /// Where the last block of the open run starts.
+    last_block: usize,
+}
+
+impl Runs<'_> {
+    /// A block that is not inside another one starts here. A run that would become too long ends at its last block.
+    fn block(&mut self, start: usize, is_heading: bool) {
+        if start < self.start {
+            return;
+        }
+        if start - self.start > LONGEST_RUN {
+            self.close(self.last_block);
+        }
+        if start - self.start > LONGEST_RUN {
+            self.close(start);
+        }
+        if self.text[self.start..start].trim_start().is_empty() {
+            self.begins_section = is_heading;
+        }
+        self.last_block = start;
+    }
+
+    fn table_or_code(&mut self, range: Range<usize>, chunk_size: usize) {
+        if range.start >= self.start && code_points::count(self.text, range.clone()) <= chunk_size {
+            self.close(range.start);
+            self.start = range.end;
+            self.last_block = range.end;
+            self.runs.push(Run {
+                range,
+                kind: Kind::Atom,
+                begins_section: false,
+            });
+        }
+    }
+
+    fn close(&mut self, end: usize) {
+        if self.start < end {
+            let kind = if end - self.start > LONGEST_RUN {
+                Kind::Huge
+            } else {
+                Kind::Prose
+            };
+            self.runs.push(Run {
+                range: self.start..end,
+                kind,
+                begins_section: self.begins_section,
+            });
+            self.start = end;
+        }
+        self.begins_section = false;
+    }
+}
+
+/// Indentation belongs to a block, and what stands before it on its line is not cut off.
+fn line_start(text: &str, from: usize, position: usize) -> usize {
+    text[from..position].rfind('\n').map_or(from, |at| from + at + 1)
+}
+
+fn trimmed(text: &str, range: Range<usize>, settings: &SplitSettings) -> Range<usize> {
+    if !settings.strip {
+        return range;
+    }
+    let stripped = code_points::strip(text, range.clone());
+    // Indentation has a meaning in Markdown: only blank lines are removed in front.
+    line_start(text, range.start, stripped.start)..stripped.end
+}
+
+fn split_prose(text: &str, range: Range<usize>, settings: &SplitSettings) -> Vec<Range<usize>> {
+    let config = ChunkConfig::new(settings.chunk_size)
+        .with_overlap(settings.chunk_overlap)
+        .expect("valid settings overlap by less than a chunk")
+        .with_trim(settings.strip);
+    let offset = range.start;
+    let splitter = MarkdownSplitter::new(config);
+    let chunks = splitter.chunk_indices(&text[range]);
+    chunks
+        .map(|(at, chunk)| offset + at..offset + at + chunk.len())
+        .collect()
+}
+
+fn split_huge(text: &str, range: Range<usize>, settings: &SplitSettings) -> Vec<Range<usize>> {
+    let offset = range.start;
+    let (chunk_size, chunk_overlap, strip) = (settings.chunk_size, settings.chunk_overlap, settings.strip);
+    let usual = SplitSettings {
+        chunk_size,
+        chunk_overlap,
+        strip,
+        ..SplitSettings::default()
+    };
+    let pieces = recursive::split(&text[range], &usual);
+    pieces
+        .into_iter()
+        .map(|piece| offset + piece.range.start..offset + piece.range.end)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

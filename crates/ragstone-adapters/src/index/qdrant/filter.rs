@@ -15,6 +15,7 @@ use ragstone_core::filter::{Comparison, Filter, Filters};
 use serde_json::{Value, json};
 
 use super::payload::{NUMBERS, TERMS};
+use super::scope::{is, is_any};
 
 /// From here on not every integer is a double of its own, so numbers are compared by us.
 const EXACT_NUMBERS: f64 = 9_007_199_254_740_992.0;
@@ -159,7 +160,7 @@ fn equal_to_any(c: &Comparison, values: &[Value], opposed: bool) -> Cover {
     let wanted: Vec<String> = values.iter().map(|value| term(&c.key, value)).collect();
     let found = match wanted.is_empty() {
         true => nothing(),
-        false => Condition::matches(TERMS, wanted),
+        false => is_any(TERMS, wanted),
     };
     let condition = match opposed {
         false => found,
@@ -196,12 +197,12 @@ fn exists_at_least(c: &Comparison) -> Cover {
 }
 
 fn exists(c: &Comparison) -> Condition {
-    Condition::matches(TERMS, existence(&c.key))
+    is(TERMS, existence(&c.key))
 }
 
 /// A list of wanted keywords that is empty matches nothing.
 fn nothing() -> Condition {
-    Condition::matches(TERMS, Vec::<String>::new())
+    is_any(TERMS, Vec::new())
 }
 
 fn is_exact(value: &Value) -> bool {

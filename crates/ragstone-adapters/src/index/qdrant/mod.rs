@@ -343,8 +343,7 @@ impl VectorIndex for QdrantIndex {
     ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
         let mut request = ScrollPoints {
             collection_name: self.server.collection(),
-            filter: document
-                .map(|document| Filter::must([Condition::matches(DOCUMENT, document.to_string())])),
+            filter: document.map(scope::of_document),
             limit: Some(PAGE),
             with_payload: Some(include(vec![DOCUMENT, GENERATION])),
             ..ScrollPoints::default()

@@ -4,25 +4,42 @@
 //! asked about; those are looked at again. An empty list of `must` or `should` would let everything through, so none is
 //! ever made.
 
-use qdrant_client::qdrant::{Condition, Filter};
+use qdrant_client::qdrant::r#match::MatchValue;
+use qdrant_client::qdrant::{Condition, Filter, RepeatedStrings};
 use ragstone_core::access::{ReaderSet, Scope, ScopedQuery};
 use ragstone_core::id::{DocumentId, Generation};
 use ragstone_core::seam::index::IndexQuery;
 
 use super::payload::{ACL_SETS, COLLECTION, DOCUMENT, GENERATION, LIVE, TENANT};
 
+/// The payload's `key` is `value`, or a list that has it. The client's own conversion would search for words where the
+/// value has a space.
+pub(super) fn is(key: &str, value: impl Into<String>) -> Condition {
+    Condition::matches(key, MatchValue::Keyword(value.into()))
+}
+
+/// The payload's `key` is one of `values`, or a list that has one. No value matches nothing.
+pub(super) fn is_any(key: &str, values: Vec<String>) -> Condition {
+    Condition::matches(key, MatchValue::Keywords(RepeatedStrings { strings: values }))
+}
+
+/// The points of one document.
+pub(super) fn of_document(document: DocumentId) -> Filter {
+    Filter::must([is(DOCUMENT, document.to_string())])
+}
+
 /// The points of one generation.
 pub(super) fn of_generation(document: DocumentId, generation: Generation) -> Filter {
     Filter::must([
-        Condition::matches(DOCUMENT, document.to_string()),
-        Condition::matches(GENERATION, generation.to_string()),
+        is(DOCUMENT, document.to_string()),
+        is(GENERATION, generation.to_string()),
     ])
 }
 
 /// The visible points that `scope` admits.
 pub(super) fn visible(scope: &Scope) -> Filter {
     let mut must = vec![
-        Condition::matches(TENANT, scope.tenant().as_str().to_owned()),
+        is(TENANT, scope.tenant().as_str()),
         Condition::matches(LIVE, true),
     ];
     let mut must_not = Vec::new();
@@ -44,7 +61,7 @@ pub(super) fn findable(query: &ScopedQuery<IndexQuery>) -> Filter {
     if let Some(collection) = query.collection() {
         filter
             .must
-            .push(Condition::matches(COLLECTION, collection.as_str().to_owned()));
+            .push(is(COLLECTION, collection.as_str()));
     }
     let without = query.query().without.iter();
     let hidden = without.map(|(document, generation)| of_generation(*document, *generation).into());
@@ -56,7 +73,7 @@ pub(super) fn findable(query: &ScopedQuery<IndexQuery>) -> Filter {
 fn granted(readers: &ReaderSet) -> impl Iterator<Item = Condition> {
     let names: Vec<String> = readers.iter().map(|reader| reader.as_str().to_owned()).collect();
     ACL_SETS.into_iter().enumerate().map(move |(n, key)| {
-        let holds = Condition::matches(key, names.clone());
+        let holds = is_any(key, names.clone());
         match n {
             0 => holds,
             _ => Filter::should([Condition::is_empty(key), holds]).into(),

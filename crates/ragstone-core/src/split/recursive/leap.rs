@@ -7,13 +7,14 @@ use super::{Splitter, separator::Separator};
 use crate::split::{KeepSeparator, code_points};
 
 impl Splitter<'_> {
-    /// Whether [`Self::leap`] may split `part` at `separator`: its occurrences must not overlap each other, and where
+    /// Whether [`Self::leap`] may split `part` at `separator`: it must be reversible, and where
     /// it is dropped none may follow another directly.
     pub(super) fn can_leap(&self, part: &str, separator: &Separator) -> bool {
         let dropped = self.settings.keep_separator == KeepSeparator::None && !separator.is_empty();
-        separator.borderless && !(dropped && separator.is_doubled_in(part))
+        separator.is_reversible() && !(dropped && separator.is_doubled_in(part))
     }
 
+    /// Splits `part` at `separator`, which [`Self::can_leap`] admitted.
     pub(super) fn leap(&mut self, part: Range<usize>, separator: &Separator, deeper: &[Separator]) {
         let (text, size, overlap) = (self.text, self.settings.chunk_size, self.settings.chunk_overlap);
         // What stands between two pieces: the separator if it is dropped, in bytes and in code points.

@@ -10,7 +10,7 @@
 //! with a single separator, so the chunk is not in the text. Its range is then the span from its first to its last
 //! character.
 //!
-//! Two routes lead to the same chunks: [`leap`] looks only at the text around the ends of a chunk, [`window`] at every
+//! Two routes lead to the same chunks: `leap` looks only at the text around the ends of a chunk, `window` at every
 //! piece. The first takes separators that cannot overlap themselves, unless they are dropped and follow each other
 //! directly: that is almost all of a usual text.
 

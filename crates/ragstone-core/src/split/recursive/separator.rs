@@ -6,15 +6,14 @@ use memchr::memmem::{self, Finder, FinderRev};
 
 use crate::split::KeepSeparator;
 
-/// Longer separators are not worth a look for a border.
-const LONGEST_WITHOUT_BORDER: usize = 16;
+/// Longer separators, in bytes, are not worth the look whether they can overlap themselves.
+const LONGEST_REVERSIBLE: usize = 16;
 
 pub(super) struct Separator<'a> {
     forward: Finder<'a>,
-    backward: FinderRev<'a>,
-    /// No beginning of the separator is also its end: two occurrences never overlap, so any occurrence, in
-    /// whichever direction it is found, is one that a search from the left finds too.
-    pub(super) borderless: bool,
+    /// Present if no beginning of the separator is also its end: then two occurrences never overlap, and any one that
+    /// is found from the right is one that a search from the left finds too.
+    backward: Option<FinderRev<'a>>,
 }
 
 impl<'s> Separator<'s> {
@@ -24,12 +23,17 @@ impl<'s> Separator<'s> {
 
     fn new(text: &'s str) -> Self {
         let bytes = text.as_bytes();
-        let has_border = (1..bytes.len()).any(|length| bytes.ends_with(&bytes[..length]));
+        let mut borders = (1..bytes.len()).filter(|&length| bytes.ends_with(&bytes[..length]));
+        let borderless = bytes.len() <= LONGEST_REVERSIBLE && borders.next().is_none();
         Self {
             forward: Finder::new(bytes),
-            backward: FinderRev::new(bytes),
-            borderless: bytes.len() <= LONGEST_WITHOUT_BORDER && !has_border,
+            backward: borderless.then(|| FinderRev::new(bytes)),
         }
+    }
+
+    /// Whether its occurrences can be found from both sides.
+    pub(super) fn is_reversible(&self) -> bool {
+        self.backward.is_some()
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -76,8 +80,9 @@ impl<'s> Separator<'s> {
         self.forward.find(bytes)
     }
 
+    /// For a reversible separator only.
     pub(super) fn last_in(&self, bytes: &[u8]) -> Option<usize> {
-        self.backward.rfind(bytes)
+        self.backward.as_ref().and_then(|finder| finder.rfind(bytes))
     }
 
     /// The pieces of `part` between occurrences of this (not empty) separator; empty ones are left out.

@@ -84,10 +84,9 @@ fn chunks_are_those_of_the_oracle() {
 }
 
 /// Compares starts with those that LangChain finds by searching the text for the chunk, from `overlap` before the end
-/// of the chunk before. That search may give an earlier or a later occurrence of the same words than the one that was
-/// cut out, because what is stripped or dropped between two chunks is not in its reckoning; after one miss (-1)
-/// it starts from the beginning again. So where the two differ, both must hold the chunk's very text, or LangChain's is
-/// a miss. Returns how many differ.
+/// of the chunk before it. In text that repeats itself this finds the first equal words, but the overlap that was cut
+/// may be shorter, as it is made of whole pieces: our start is where the chunk was cut, theirs an occurrence of the
+/// same text. A miss (-1) is a chunk that was joined over a gap and is nowhere in the text. Returns how many differ.
 fn check_starts(case: &Case, pieces: &[Piece], found: &[i64], settings: &SplitSettings) -> usize {
     let mut moved = 0;
     for (piece, &found) in pieces.iter().zip(found) {
@@ -116,7 +115,27 @@ fn joined_over_a_gap(text: &str, piece: &Piece, settings: &SplitSettings) -> boo
         && settings
             .separators
             .iter()
-            .any(|separator| !separator.is_empty() && span.contains(&separator.repeat(2)))
+            // Stripping may have taken white space off the end of a doubled separator.
+            .any(|separator| !separator.is_empty() && span.contains(separator.repeat(2).trim()))
+}
+
+#[test]
+fn a_doubled_separator_may_end_in_white_space_that_is_stripped() {
+    let settings = SplitSettings {
+        chunk_size: 10,
+        chunk_overlap: 0,
+        separators: vec!["aa".into(), ". ".into()],
+        keep_separator: KeepSeparator::None,
+        ..Default::default()
+    };
+    let text = "bcd\r\n,. . \r\naa";
+    let pieces = split(text, &settings);
+    assert_eq!(pieces.len(), 1);
+    assert_eq!(
+        (pieces[0].text.as_str(), pieces[0].range.clone()),
+        ("bcd\r\n,.", 0..9)
+    );
+    assert!(joined_over_a_gap(text, &pieces[0], &settings));
 }
 
 fn check(
@@ -296,7 +315,7 @@ fn settings() -> impl Strategy<Value = SplitSettings> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(800))]
 
     #[test]
     fn chunks_are_those_of_the_reference(text in texts(), settings in settings()) {

@@ -1,0 +1,85 @@
+//! Reading documents, each time through a scope.
+
+use ragstone_core::access::Scope;
+use ragstone_core::document::{Document, DocumentStatus};
+use ragstone_core::id::DocumentId;
+use ragstone_core::seam::catalogue::{DocumentFilter, Page, PageRequest};
+use rusqlite::{Connection, named_params};
+use uuid::Uuid;
+
+use super::Failure;
+use super::cursor::Key;
+use super::row::{StoredDocument, acl, nanoseconds, write_word};
+
+/// A document that `scope` admits and that is not tombstoned.
+pub fn document(connection: &Connection, scope: &Scope, id: DocumentId) -> Result<Option<Document>, Failure> {
+    let found = StoredDocument::load(connection, id)?.map(|stored| stored.document);
+    Ok(found.filter(|document| is_visible(document, scope)))
+}
+
+/// Whether `scope` sees `document` at all.
+pub fn is_visible(document: &Document, scope: &Scope) -> bool {
+    document.status != DocumentStatus::Deleting && scope.admits(&document.acl)
+}
+
+/// One page of the documents that `scope` admits, oldest first.
+pub fn documents(
+    connection: &Connection,
+    scope: &Scope,
+    filter: &DocumentFilter,
+    page: &PageRequest,
+) -> Result<Page<Document>, Failure> {
+    let after = page.cursor.as_deref().map(Key::read).transpose()?;
+    let after = after.unwrap_or(Key {
+        at: i64::MIN,
+        id: Uuid::nil(),
+    });
+    let mut statement = connection.prepare_cached(
+        "select * from documents
+         where tenant = :tenant and (created_at, id) > (:at, :id) and status <> 'deleting'
+           and (:uri is null or uri = :uri) and (:source is null or source = :source)
+           and (:collection is null or collection = :collection) and (:status is null or status = :status)
+         order by created_at, id",
+    )?;
+    let mut rows = statement.query(named_params! {
+        ":tenant": scope.tenant().as_str(),
+        ":at": after.at,
+        ":id": after.id,
+        ":uri": filter.uri,
+        ":source": filter.source.as_ref().map(|source| source.as_str()),
+        ":collection": filter.collection.as_ref().map(|collection| collection.as_str()),
+        ":status": filter.status.as_ref().map(write_word).transpose()?,
+    })?;
+    let mut items = Vec::new();
+    let mut next_cursor = None;
+    while let Some(row) = rows.next()? {
+        if !scope.admits(&acl(row)?) {
+            continue;
+        }
+        if items.len() == page.limit {
+            next_cursor = items.last().map(cursor_after).transpose()?;
+            break;
+        }
+        items.push(StoredDocument::read(row)?.document);
+    }
+    Ok(Page { items, next_cursor })
+}
+
+fn cursor_after(document: &Document) -> Result<String, Failure> {
+    let at = nanoseconds(document.created_at)?;
+    Ok(Key {
+        at,
+        id: document.id.0,
+    }
+    .write())
+}
+
+/// Of `ids`, the documents that are not tombstoned, whatever their tenant and ACL.
+pub fn standing(connection: &Connection, ids: &[DocumentId]) -> Result<Vec<Document>, Failure> {
+    let mut standing = Vec::with_capacity(ids.len());
+    for id in ids {
+        let found = StoredDocument::load(connection, *id)?.map(|stored| stored.document);
+        standing.extend(found.filter(|document| document.status != DocumentStatus::Deleting));
+    }
+    Ok(standing)
+}

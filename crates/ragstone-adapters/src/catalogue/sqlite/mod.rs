@@ -1,0 +1,314 @@
+//! The catalogue in SQLite.
+//!
+//! Invariant: each call is one transaction; what a call acknowledged survives power loss, but for progress, which is
+//! worth no disk write.
+
+mod begin;
+mod cursor;
+mod documents;
+mod jobs;
+mod row;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ragstone_core::access::Scope;
+use ragstone_core::document::{Document, Job, JobError};
+use ragstone_core::id::{DocumentId, JobId, TenantId};
+use ragstone_core::rank::{TermId, TermStatistics};
+use ragstone_core::seam::catalogue::{
+    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
+    JobFilter, Lease, NewVersion, Page, PageRequest, Progress, PublishedVersion,
+};
+use rusqlite::{Connection, OptionalExtension, Transaction};
+use time::OffsetDateTime;
+
+use crate::sqlite::{Database, DatabaseError, Durability};
+use statistics::{Change, Statistics};
+
+/// Documents and jobs in a SQLite database.
+pub struct SqliteCatalogue {
+    database: Database,
+    statistics: Arc<Statistics>,
+}
+
+impl SqliteCatalogue {
+    /// The catalogue of `database`; reads the term statistics into memory. Blocks.
+    pub fn open(database: Database) -> Result<Self, CatalogueError> {
+        let statistics = Arc::new(Statistics::load(&database)?);
+        Ok(Self { database, statistics })
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> CatalogueResult<T> {
+        Ok(self.database.write(durability, work).await?)
+    }
+
+    /// A write that also moves the statistics, which follow in memory once it is committed.
+    async fn write_counted<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>, &mut Vec<Change>) -> Result<T, Failure> + Send + 'static,
+    ) -> CatalogueResult<T> {
+        let (database, statistics) = (self.database.clone(), self.statistics.clone());
+        let work = move || {
+            let mut changes = Vec::new();
+            let value = database.write_blocking(Durability::Synced, |t| work(t, &mut changes))?;
+            statistics.follow(&database, changes);
+            Ok::<_, Failure>(value)
+        };
+        Ok(crate::sqlite::blocking(work).await?)
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> CatalogueResult<T> {
+        Ok(self.database.read(work).await?)
+    }
+}
+
+/// What stops a transaction: the database, or a rule of the catalogue.
+#[derive(Debug)]
+enum Failure {
+    Database(DatabaseError),
+    Rule(CatalogueError),
+}
+
+impl From<DatabaseError> for Failure {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl From<CatalogueError> for Failure {
+    fn from(error: CatalogueError) -> Self {
+        Self::Rule(error)
+    }
+}
+
+impl From<Failure> for CatalogueError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Database(error) => error.into(),
+            Failure::Rule(error) => error,
+        }
+    }
+}
+
+impl From<DatabaseError> for CatalogueError {
+    fn from(error: DatabaseError) -> Self {
+        let detail = error.to_string();
+        let damaged = match &error {
+            DatabaseError::Damaged(_) => true,
+            DatabaseError::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+            ),
+            _ => false,
+        };
+        match damaged {
+            true => Self::Damaged { detail },
+            false => Self::Unavailable { detail },
+        }
+    }
+}
+
+#[async_trait]
+impl Catalogue for SqliteCatalogue {
+    async fn begin(
+        &self,
+        scope: &Scope,
+        version: NewVersion,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Begun> {
+        let scope = scope.clone();
+        self.write(Durability::Synced, move |t| {
+            begin::begin(t, &scope, version, job, now)
+        })
+        .await
+    }
+
+    async fn reingest(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+        pipeline: &str,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<Job>> {
+        let (scope, pipeline) = (scope.clone(), pipeline.to_owned());
+        let work = move |t: &Transaction<'_>| begin::reingest(t, &scope, document, &pipeline, job, now);
+        self.write(Durability::Synced, work).await
+    }
+
+    async fn patch(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+        patch: DocumentPatch,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<Document>> {
+        let scope = scope.clone();
+        self.write(Durability::Synced, move |t| {
+            begin::patch(t, &scope, document, patch, now)
+        })
+        .await
+    }
+
+    async fn tombstone(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<Job>> {
+        let scope = scope.clone();
+        self.write_counted(move |t, changes| begin::tombstone(t, changes, &scope, document, job, now))
+            .await
+    }
+
+    async fn claim(&self, now: OffsetDateTime) -> CatalogueResult<Option<Claim>> {
+        self.write(Durability::Synced, move |t| jobs::claim(t, now)).await
+    }
+
+    async fn take_back(&self, now: OffsetDateTime) -> CatalogueResult<u64> {
+        self.write(Durability::Synced, move |t| jobs::take_back(t, now))
+            .await
+    }
+
+    async fn stored(&self, lease: &Lease) -> CatalogueResult<()> {
+        let lease = lease.clone();
+        self.write(Durability::Synced, move |t| jobs::stored(t, &lease))
+            .await
+    }
+
+    async fn progress(&self, lease: &Lease, progress: Progress, now: OffsetDateTime) -> CatalogueResult<()> {
+        let lease = lease.clone();
+        self.write(Durability::Ordered, move |t| {
+            jobs::progress(t, &lease, progress, now)
+        })
+        .await
+    }
+
+    async fn publish(
+        &self,
+        lease: &Lease,
+        version: PublishedVersion,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Flipped> {
+        let lease = lease.clone();
+        self.write_counted(move |t, changes| jobs::publish(t, changes, &lease, version, now))
+            .await
+    }
+
+    async fn fail(&self, lease: &Lease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()> {
+        let lease = lease.clone();
+        self.write(Durability::Synced, move |t| jobs::fail(t, &lease, error, now))
+            .await
+    }
+
+    async fn retry(
+        &self,
+        lease: &Lease,
+        error: JobError,
+        not_before: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<()> {
+        let lease = lease.clone();
+        self.write(Durability::Synced, move |t| {
+            jobs::retry(t, &lease, error, not_before, now)
+        })
+        .await
+    }
+
+    async fn purged(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
+        let lease = lease.clone();
+        self.write(Durability::Synced, move |t| jobs::purged(t, &lease, now))
+            .await
+    }
+
+    async fn cancel(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Job>> {
+        let scope = scope.clone();
+        self.write(Durability::Synced, move |t| jobs::cancel(t, &scope, job, now))
+            .await
+    }
+
+    async fn document(&self, scope: &Scope, document: DocumentId) -> CatalogueResult<Option<Document>> {
+        let scope = scope.clone();
+        self.read(move |c| documents::document(c, &scope, document)).await
+    }
+
+    async fn documents(
+        &self,
+        scope: &Scope,
+        filter: &DocumentFilter,
+        page: &PageRequest,
+    ) -> CatalogueResult<Page<Document>> {
+        let (scope, filter, page) = (scope.clone(), filter.clone(), page.clone());
+        self.read(move |c| documents::documents(c, &scope, &filter, &page))
+            .await
+    }
+
+    async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
+        let documents = documents.to_vec();
+        self.read(move |c| documents::standing(c, &documents)).await
+    }
+
+    async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>> {
+        let scope = scope.clone();
+        self.read(move |c| jobs::job(c, &scope, job)).await
+    }
+
+    async fn jobs(
+        &self,
+        scope: &Scope,
+        filter: &JobFilter,
+        page: &PageRequest,
+    ) -> CatalogueResult<Page<Job>> {
+        let (scope, filter, page) = (scope.clone(), *filter, page.clone());
+        self.read(move |c| jobs::jobs(c, &scope, &filter, &page)).await
+    }
+
+    async fn term_statistics(&self, tenant: &TenantId, terms: &[TermId]) -> CatalogueResult<TermStatistics> {
+        Ok(self.statistics.terms(tenant, terms))
+    }
+
+    async fn piece_frequencies(&self, tenant: &TenantId, pieces: &[u32]) -> CatalogueResult<Vec<u64>> {
+        Ok(self.statistics.pieces(tenant, pieces))
+    }
+
+    async fn setting(&self, key: &str) -> CatalogueResult<Option<String>> {
+        let key = key.to_owned();
+        self.read(move |c| {
+            let mut statement = c.prepare_cached("select value from settings where key = ?1")?;
+            Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
+    async fn set_setting(&self, key: &str, value: &str) -> CatalogueResult<()> {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.write(Durability::Synced, move |t| {
+            t.execute(
+                "insert into settings (key, value) values (?1, ?2)
+                 on conflict (key) do update set value = excluded.value",
+                [key, value],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,338 @@
+//! Rows of documents and jobs, and the values in them.
+
+use ragstone_core::access::Acl;
+use ragstone_core::document::{Document, DocumentStatus, Job, JobKind, JobState, Stage};
+use ragstone_core::id::{ContentHash, DocumentId, Generation, JobId};
+use rusqlite::types::{FromSql, FromSqlError};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+
+use super::Failure;
+use crate::sqlite::DatabaseError;
+
+/// What the newest `begin` of a document came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Newest {
+    /// Its job waits or runs.
+    Pending,
+    /// It is the published version.
+    Published,
+    /// It ended without one, or was cancelled.
+    Failed,
+}
+
+/// A document with what only the catalogue knows of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredDocument {
+    /// As others see it.
+    pub document: Document,
+    /// Which life of the URI this is.
+    pub life: u64,
+    /// Where its newest `begin` stands.
+    pub newest: Newest,
+    /// The title that the published version was given or found.
+    pub published_title: Option<String>,
+    /// The pipeline of the published version.
+    pub published_pipeline: Option<String>,
+    /// File name of the newest begin.
+    pub name: String,
+    /// Title of the newest begin.
+    pub given_title: Option<String>,
+    /// Media type of the newest begin.
+    pub declared_media_type: Option<String>,
+    /// Where its bytes wait.
+    pub incoming: String,
+    /// The generation whose final key holds the bytes; none while they wait.
+    pub stored: Option<Generation>,
+    /// Its pipeline.
+    pub pipeline: String,
+}
+
+impl StoredDocument {
+    /// The caller's title, else the published version's, else the file name.
+    pub fn name_it(&mut self) {
+        let title = self.given_title.as_ref().or(self.published_title.as_ref());
+        self.document.title = title.unwrap_or(&self.name).clone();
+    }
+
+    /// The row of `id`, tombstoned or not.
+    pub fn load(connection: &Connection, id: DocumentId) -> Result<Option<Self>, Failure> {
+        let mut statement = connection.prepare_cached("select * from documents where id = ?1")?;
+        let mut rows = statement.query([id.0])?;
+        rows.next()?.map(Self::read).transpose()
+    }
+
+    /// Reads a whole row of `documents`.
+    pub fn read(row: &Row<'_>) -> Result<Self, Failure> {
+        let given_title: Option<String> = row.get("given_title")?;
+        let published_title: Option<String> = row.get("published_title")?;
+        let mut stored = Self {
+            document: document(row)?,
+            life: integer(row, "life")?,
+            newest: word(row, "newest")?,
+            published_title,
+            published_pipeline: row.get("published_pipeline")?,
+            name: row.get("name")?,
+            given_title,
+            declared_media_type: row.get("declared_media_type")?,
+            incoming: row.get("incoming")?,
+            stored: row.get::<_, Option<u64>>("stored")?.map(Generation),
+            pipeline: row.get("pipeline")?,
+        };
+        stored.name_it();
+        Ok(stored)
+    }
+
+    /// Writes the whole row.
+    pub fn save(&self, connection: &Connection) -> Result<(), Failure> {
+        let d = &self.document;
+        connection.prepare_cached(SAVE_DOCUMENT)?.execute(named_params! {
+            ":id": d.id.0,
+            ":tenant": d.acl.tenant.as_str(),
+            ":collection": d.collection.as_str(),
+            ":source": d.source.as_str(),
+            ":uri": d.uri,
+            ":life": self.life,
+            ":status": write_word(&d.status)?,
+            ":newest": write_word(&self.newest)?,
+            ":version": d.version,
+            ":published": d.published.map(|generation| generation.0),
+            ":published_pipeline": self.published_pipeline,
+            ":published_title": self.published_title,
+            ":media_type": d.media_type,
+            ":pages": d.pages,
+            ":chunks": d.chunks,
+            ":warnings": write_json(&d.warnings)?,
+            ":name": self.name,
+            ":given_title": self.given_title,
+            ":declared_media_type": self.declared_media_type,
+            ":content_hash": d.content_hash.0,
+            ":bytes": d.bytes,
+            ":incoming": self.incoming,
+            ":stored": self.stored.map(|generation| generation.0),
+            ":pipeline": self.pipeline,
+            ":acl": write_json(&d.acl)?,
+            ":acl_revision": d.acl_revision,
+            ":metadata": write_json(&d.metadata)?,
+            ":department_id": d.department_id,
+            ":source_url": d.source_url,
+            ":last_error": d.last_error.as_ref().map(write_json).transpose()?,
+            ":created_at": nanoseconds(d.created_at)?,
+            ":updated_at": nanoseconds(d.updated_at)?,
+        })?;
+        Ok(())
+    }
+}
+
+const SAVE_DOCUMENT: &str = "insert or replace into documents
+    (id, tenant, collection, source, uri, life, status, newest, version, published, published_pipeline,
+     published_title, media_type, pages, chunks, warnings, name, given_title, declared_media_type, content_hash,
+     bytes, incoming, stored, pipeline, acl, acl_revision, metadata, department_id, source_url, last_error, created_at,
+     updated_at)
+    values (:id, :tenant, :collection, :source, :uri, :life, :status, :newest, :version, :published,
+     :published_pipeline, :published_title, :media_type, :pages, :chunks, :warnings, :name, :given_title,
+     :declared_media_type, :content_hash, :bytes, :incoming, :stored, :pipeline, :acl, :acl_revision, :metadata,
+     :department_id, :source_url, :last_error, :created_at, :updated_at)";
+
+fn document(row: &Row<'_>) -> Result<Document, Failure> {
+    Ok(Document {
+        id: DocumentId(row.get("id")?),
+        collection: name(row, "collection")?,
+        source: name(row, "source")?,
+        uri: row.get("uri")?,
+        title: String::new(),
+        media_type: row.get("media_type")?,
+        status: status(row)?,
+        version: integer(row, "version")?,
+        published: row.get::<_, Option<u64>>("published")?.map(Generation),
+        content_hash: ContentHash(row.get("content_hash")?),
+        bytes: integer(row, "bytes")?,
+        pages: row.get("pages")?,
+        chunks: row.get("chunks")?,
+        acl: acl(row)?,
+        acl_revision: integer(row, "acl_revision")?,
+        metadata: json(row, "metadata")?,
+        department_id: row.get("department_id")?,
+        source_url: row.get("source_url")?,
+        last_error: optional_json(row, "last_error")?,
+        warnings: json(row, "warnings")?,
+        created_at: instant(row, "created_at")?,
+        updated_at: instant(row, "updated_at")?,
+    })
+}
+
+/// A job with what only the catalogue knows of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredJob {
+    /// As others see it.
+    pub job: Job,
+    /// The life of the document it is about.
+    pub life: u64,
+    /// Its document's source.
+    pub source: String,
+    /// Who may see it.
+    pub acl: Acl,
+    /// Not claimed earlier.
+    pub not_before: OffsetDateTime,
+}
+
+impl StoredJob {
+    /// The row of `id`.
+    pub fn load(connection: &Connection, id: JobId) -> Result<Option<Self>, Failure> {
+        let mut statement = connection.prepare_cached("select * from jobs where id = ?1")?;
+        let mut rows = statement.query([id.0])?;
+        rows.next()?.map(Self::read).transpose()
+    }
+
+    /// Reads a whole row of `jobs`.
+    pub fn read(row: &Row<'_>) -> Result<Self, Failure> {
+        Ok(Self {
+            job: Job {
+                id: JobId(row.get("id")?),
+                kind: word::<JobKind>(row, "kind")?,
+                document_id: DocumentId(row.get("document")?),
+                generation: Generation(row.get("generation")?),
+                state: word::<JobState>(row, "state")?,
+                stage: word::<Stage>(row, "stage")?,
+                done: row.get("done")?,
+                total: row.get("total")?,
+                attempts: row.get("attempts")?,
+                error: optional_json(row, "error")?,
+                created_at: instant(row, "created_at")?,
+                updated_at: instant(row, "updated_at")?,
+            },
+            life: row.get("life")?,
+            source: row.get("source")?,
+            acl: acl(row)?,
+            not_before: instant(row, "not_before")?,
+        })
+    }
+
+    /// Writes a job that is not there yet, at the end of the queue.
+    pub fn insert(&self, connection: &Connection) -> Result<(), Failure> {
+        self.write(
+            connection,
+            "insert into jobs (id, kind, document, life, tenant, source, acl, generation, state, stage, done,
+             total, attempts, error, not_before, created_at, updated_at)
+             values (:id, :kind, :document, :life, :tenant, :source, :acl, :generation, :state, :stage, :done,
+             :total, :attempts, :error, :not_before, :created_at, :updated_at)",
+        )
+    }
+
+    /// Writes a job that is there, keeping its place in the queue.
+    pub fn update(&self, connection: &Connection) -> Result<(), Failure> {
+        self.write(
+            connection,
+            "update jobs set kind = :kind, document = :document, life = :life, tenant = :tenant,
+             source = :source, acl = :acl, generation = :generation, state = :state, stage = :stage,
+             done = :done, total = :total, attempts = :attempts, error = :error, not_before = :not_before,
+             created_at = :created_at, updated_at = :updated_at where id = :id",
+        )
+    }
+
+    fn write(&self, connection: &Connection, statement: &str) -> Result<(), Failure> {
+        let job = &self.job;
+        connection.prepare_cached(statement)?.execute(named_params! {
+            ":id": job.id.0,
+            ":kind": write_word(&job.kind)?,
+            ":document": job.document_id.0,
+            ":life": self.life,
+            ":tenant": self.acl.tenant.as_str(),
+            ":source": self.source,
+            ":acl": write_json(&self.acl)?,
+            ":generation": job.generation.0,
+            ":state": write_word(&job.state)?,
+            ":stage": write_word(&job.stage)?,
+            ":done": job.done,
+            ":total": job.total,
+            ":attempts": job.attempts,
+            ":error": job.error.as_ref().map(write_json).transpose()?,
+            ":not_before": nanoseconds(self.not_before)?,
+            ":created_at": nanoseconds(job.created_at)?,
+            ":updated_at": nanoseconds(job.updated_at)?,
+        })?;
+        Ok(())
+    }
+}
+
+/// The next number that no generation of any document, past or present, has.
+pub fn draw_generation(connection: &Connection) -> Result<Generation, Failure> {
+    let drawn = connection
+        .prepare_cached("update counters set value = value + 1 where name = 'generation' returning value")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    drawn
+        .map(Generation)
+        .ok_or_else(|| DatabaseError::Damaged("the counter of generations is missing".into()).into())
+}
+
+/// The ACL in a row.
+pub fn acl(row: &Row<'_>) -> Result<Acl, Failure> {
+    json(row, "acl")
+}
+
+fn status(row: &Row<'_>) -> Result<DocumentStatus, Failure> {
+    word(row, "status")
+}
+
+fn integer<T: FromSql>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
+    Ok(row.get(column)?)
+}
+
+fn name<T: TryFrom<String, Error: std::fmt::Display>>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
+    T::try_from(row.get(column)?).map_err(|error| damaged(column, error))
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
+    let text = row.get_ref(column)?.as_str().map_err(from_sql)?;
+    serde_json::from_str(text).map_err(|error| damaged(column, error))
+}
+
+fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<Option<T>, Failure> {
+    match row.get_ref(column)?.as_str_or_null().map_err(from_sql)? {
+        Some(text) => serde_json::from_str(text)
+            .map(Some)
+            .map_err(|error| damaged(column, error)),
+        None => Ok(None),
+    }
+}
+
+/// A value of an enum without fields, stored as its name in JSON without quotes.
+fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
+    let text: String = row.get(column)?;
+    serde_json::from_value(text.into()).map_err(|error| damaged(column, error))
+}
+
+/// The name of an enum's value, as it stands in a row.
+pub fn write_word<T: Serialize>(value: &T) -> Result<String, Failure> {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => Ok(word),
+        other => Err(damaged("word", format!("{other:?}"))),
+    }
+}
+
+/// A value as it stands in a JSON column.
+pub fn write_json<T: Serialize>(value: &T) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| damaged("json", error))
+}
+
+fn instant(row: &Row<'_>, column: &str) -> Result<OffsetDateTime, Failure> {
+    let nanoseconds: i64 = row.get(column)?;
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into()).map_err(|error| damaged(column, error))
+}
+
+/// A time as it stands in a row.
+pub fn nanoseconds(at: OffsetDateTime) -> Result<i64, Failure> {
+    i64::try_from(at.unix_timestamp_nanos()).map_err(|error| damaged("time", error))
+}
+
+fn damaged(what: &str, why: impl std::fmt::Display) -> Failure {
+    DatabaseError::Damaged(format!("{what}: {why}")).into()
+}
+
+fn from_sql(error: FromSqlError) -> Failure {
+    damaged("column", error)
+}

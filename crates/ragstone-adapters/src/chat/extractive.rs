@@ -1,0 +1,174 @@
+//! The chat model that is none: it quotes the best one or two sentences of the passages, and invents nothing.
+//!
+//! Invariant: every word it says stands in a passage, and the span it stands in comes with it.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use ragstone_core::access::Admitted;
+use ragstone_core::cite;
+use ragstone_core::library::Passage;
+use ragstone_core::prompt::NO_ANSWER;
+use ragstone_core::seam::chat::{ChatDescription, ChatEvent, ChatRequest, FinishReason, Usage};
+use ragstone_core::seam::{ChatError, ChatModel};
+
+/// A second sentence is quoted if its score is at least this share of the best one's: below it, it is more often
+/// beside the point than a part of the answer.
+const NEAR: f64 = 0.8;
+
+/// What a passage's place costs where sentences have no scores: of two that share as many words with the question, the
+/// one in the better passage is quoted.
+const PLACE_COST: f64 = 0.01;
+
+/// Quotes; no text leaves the process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extractive;
+
+#[async_trait]
+impl ChatModel for Extractive {
+    fn describe(&self) -> ChatDescription {
+        ChatDescription {
+            model: "extractive".into(),
+            endpoint: None,
+            context_tokens: usize::MAX,
+        }
+    }
+
+    async fn stream(
+        &self,
+        request: ChatRequest,
+    ) -> Result<BoxStream<'static, Result<ChatEvent, ChatError>>, ChatError> {
+        let chosen = choose(&request);
+        let mut events = Vec::new();
+        for (number, candidate) in chosen.iter().enumerate() {
+            let space = if number > 0 { " " } else { "" };
+            events.push(ChatEvent::Delta(format!("{space}{}", candidate.text)));
+            events.push(ChatEvent::Quote {
+                passage: candidate.passage + 1,
+                range: candidate.range.clone(),
+            });
+        }
+        events.push(ChatEvent::Usage(Usage::default()));
+        if chosen.is_empty() {
+            events.insert(0, ChatEvent::Delta(NO_ANSWER.to_owned()));
+            events.push(ChatEvent::End(FinishReason::NoAnswer));
+        } else {
+            events.push(ChatEvent::End(FinishReason::Stop));
+        }
+        Ok(stream::iter(events.into_iter().map(Ok)).boxed())
+    }
+}
+
+/// A sentence that could be quoted.
+#[derive(Debug, Clone, PartialEq)]
+struct Candidate {
+    passage: usize,
+    range: Range<usize>,
+    /// White space collapsed: lines of a page are no lines of an answer.
+    text: String,
+    score: f64,
+}
+
+/// The best sentence, and a second if it is near: a neighbour of the first before any other.
+fn choose(request: &ChatRequest) -> Vec<Candidate> {
+    let mut candidates = candidates(request);
+    candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+    // A question in the text repeats the question asked and answers nothing.
+    let tells = candidates.iter().any(|candidate| !asks(candidate));
+    candidates.retain(|candidate| !tells || !asks(candidate));
+    let Some(best) = candidates.first().cloned() else {
+        return Vec::new();
+    };
+    let near: Vec<&Candidate> = candidates[1..]
+        .iter()
+        .filter(|other| other.score >= NEAR * best.score && !same(other, &best))
+        .collect();
+    let second = near
+        .iter()
+        .find(|other| neighbours(other, &best, request))
+        .or(near.first());
+    let mut chosen: Vec<Candidate> = [Some(best), second.map(|second| (*second).clone())]
+        .into_iter()
+        .flatten()
+        .collect();
+    if chosen.len() == 2 && chosen[0].passage == chosen[1].passage {
+        chosen.sort_by_key(|candidate| candidate.range.start);
+    }
+    chosen
+}
+
+fn candidates(request: &ChatRequest) -> Vec<Candidate> {
+    let scored = request
+        .passages
+        .iter()
+        .any(|passage| !passage.sentences.is_empty());
+    let sentences = request.passages.iter().enumerate().flat_map(|(at, passage)| {
+        let sentences = if scored {
+            given(passage)
+        } else {
+            by_words(&request.question, at, passage)
+        };
+        sentences
+            .into_iter()
+            .filter_map(move |(range, score)| candidate(at, passage, range, score))
+    });
+    sentences.filter(|candidate| candidate.score > 0.0).collect()
+}
+
+fn given(passage: &Passage) -> Vec<(Range<usize>, f64)> {
+    passage
+        .sentences
+        .iter()
+        .map(|sentence| (sentence.range.clone(), sentence.score))
+        .collect()
+}
+
+fn by_words(question: &str, at: usize, passage: &Admitted<Passage>) -> Vec<(Range<usize>, f64)> {
+    let text = &passage.chunk.text;
+    let score = |range: &Range<usize>| match cite::overlap(question, &text[range.clone()]) {
+        share if share > 0.0 => (share - PLACE_COST * at as f64).max(f64::MIN_POSITIVE),
+        _ => 0.0,
+    };
+    cite::sentences(text)
+        .into_iter()
+        .map(|range| (range.clone(), score(&range)))
+        .collect()
+}
+
+/// The sentence without white space at its ends; none where nothing is left.
+fn candidate(passage: usize, from: &Passage, range: Range<usize>, score: f64) -> Option<Candidate> {
+    let sentence = from.chunk.text.get(range.clone())?;
+    let start = range.start + sentence.len() - sentence.trim_start().len();
+    let range = start..start + sentence.trim().len();
+    let text = sentence.split_whitespace().collect::<Vec<_>>().join(" ");
+    (!text.is_empty()).then_some(Candidate {
+        passage,
+        range,
+        text,
+        score,
+    })
+}
+
+fn asks(candidate: &Candidate) -> bool {
+    candidate.text.ends_with(['?', '？'])
+}
+
+/// The same words again, or a part of them.
+fn same(one: &Candidate, other: &Candidate) -> bool {
+    let overlap = one.passage == other.passage
+        && one.range.start < other.range.end
+        && other.range.start < one.range.end;
+    overlap || one.text == other.text
+}
+
+fn neighbours(one: &Candidate, other: &Candidate, request: &ChatRequest) -> bool {
+    let between = one.range.end.min(other.range.end)..one.range.start.max(other.range.start);
+    one.passage == other.passage
+        && request.passages[one.passage]
+            .chunk
+            .text
+            .get(between)
+            .is_some_and(|gap| gap.trim().is_empty())
+}

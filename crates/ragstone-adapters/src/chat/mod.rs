@@ -1,0 +1,9 @@
+//! Chat models: none (quotes of the passages themselves), and OpenAI-compatible services.
+
+mod extractive;
+#[cfg(feature = "openai")]
+mod openai;
+
+pub use extractive::Extractive;
+#[cfg(feature = "openai")]
+pub use openai::{OpenAiChat, OpenAiChatOptions, TokenLimitName};

@@ -1,0 +1,162 @@
+//! A data directory and the lock that makes one process its owner.
+//!
+//! Invariant: while a [`DataDirectory`] lives, no other process has one for the same folder. The system takes the
+//! lock back when the process ends in whatever way.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// Why a data directory could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Locked {
+    /// Another process has it.
+    #[error("{path} is in use by process {holder}; hint: stop it, or let it do the work")]
+    Held {
+        /// The data directory.
+        path: PathBuf,
+        /// The process id that the holder wrote down, or `unknown`.
+        holder: String,
+    },
+    /// It cannot be made or locked.
+    #[error("cannot use {path} as data directory: {source}")]
+    Unusable {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A locked data directory.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    /// Held for the lock on it.
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Makes the folder if need be, readable by its owner only, and locks it. Does not wait.
+    pub fn open(path: &Path) -> Result<Self, Locked> {
+        let unusable = |source| Locked::Unusable {
+            path: path.to_owned(),
+            source,
+        };
+        make_private(path).map_err(unusable)?;
+        let path = path.canonicalize().map_err(unusable)?;
+        let mut lock = open_lock(&path).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = holder(&mut lock);
+                return Err(Locked::Held { path, holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        sign(&mut lock).map_err(unusable)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The catalogue's and the embedded index's database.
+    pub fn database(&self) -> PathBuf {
+        self.path.join("ragstone.db")
+    }
+
+    /// Where blobs are kept.
+    pub fn blobs(&self) -> PathBuf {
+        self.path.join("blobs")
+    }
+
+    /// Where the owner listens to other processes of the same user.
+    pub fn socket(&self) -> PathBuf {
+        socket_of(&self.path)
+    }
+}
+
+/// Where the owner of the data directory `path` listens; for a process that found it locked.
+pub fn socket_of(path: &Path) -> PathBuf {
+    path.join("socket")
+}
+
+fn make_private(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path.join("lock"))
+}
+
+/// The holder writes its id after it has the lock, so for an instant the id may be missing or an older one.
+fn holder(lock: &mut File) -> String {
+    let mut text = String::new();
+    let read = lock.read_to_string(&mut text);
+    match read.ok().and_then(|_| text.trim().parse::<u32>().ok()) {
+        Some(process) => process.to_string(),
+        None => "unknown".into(),
+    }
+}
+
+fn sign(lock: &mut File) -> io::Result<()> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{}", std::process::id())?;
+    lock.flush()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_holds_it_and_gets_it_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        let first = DataDirectory::open(&path).unwrap();
+        let refused = DataDirectory::open(&path).unwrap_err();
+        let process = std::process::id().to_string();
+        assert!(
+            matches!(&refused, Locked::Held { holder, .. } if *holder == process),
+            "{refused}"
+        );
+        assert_eq!(first.database().parent(), Some(first.path()));
+        drop(first);
+        DataDirectory::open(&path).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn it_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let data = DataDirectory::open(&path).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(data.path()), 0o700);
+        assert_eq!(mode(&data.path().join("lock")), 0o600);
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let refused = DataDirectory::open(file.path()).unwrap_err();
+        assert!(matches!(refused, Locked::Unusable { .. }), "{refused}");
+    }
+}

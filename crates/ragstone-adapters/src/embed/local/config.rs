@@ -1,0 +1,239 @@
+//! What a sentence-transformers directory says about its model: sizes, modules, pooling, length.
+//!
+//! Invariant: a setting that this forward pass would not run faithfully is refused by its name, never ignored.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::attention::Heads;
+use super::error::{ModelError, read};
+
+/// How the token vectors of a text become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean, `[CLS]` and `[SEP]` included.
+    Mean,
+    /// The first one.
+    Cls,
+}
+
+/// The sizes and rules of a model.
+#[derive(Clone, Debug)]
+pub(super) struct Architecture {
+    /// Where config, tokenizer and weights of the transformer lie.
+    pub folder: PathBuf,
+    pub hidden: usize,
+    pub intermediate: usize,
+    pub layers: usize,
+    pub heads: Heads,
+    pub vocabulary: usize,
+    pub positions: usize,
+    pub token_types: usize,
+    pub epsilon: f32,
+    pub pooling: Pooling,
+    /// Most tokens of a text, `[CLS]` and `[SEP]` included.
+    pub max_length: usize,
+    /// Texts are lower-cased before they are tokenized.
+    pub lower_case: bool,
+}
+
+/// Reads and checks the description of the model in `directory`.
+pub(super) fn describe(directory: &Path) -> Result<Architecture, ModelError> {
+    let modules = Modules::read(directory)?;
+    let folder = directory.join(&modules.transformer);
+    let path = folder.join("config.json");
+    let config: Bert = parse(&path)?;
+    config.check(&path)?;
+    let pooling = read_pooling(
+        &directory.join(&modules.pooling).join("config.json"),
+        config.hidden_size,
+    )?;
+    let sentence: Sentence = match folder.join("sentence_bert_config.json") {
+        path if path.exists() => parse(&path)?,
+        _ => Sentence::default(),
+    };
+    let max_length = sentence.max_seq_length.unwrap_or(config.max_position_embeddings);
+    if max_length < 3 || max_length > config.max_position_embeddings {
+        return Err(ModelError::unsupported(
+            &folder.join("sentence_bert_config.json"),
+            "max_seq_length",
+            max_length,
+        ));
+    }
+    Ok(Architecture {
+        hidden: config.hidden_size,
+        intermediate: config.intermediate_size,
+        layers: config.num_hidden_layers,
+        heads: Heads {
+            count: config.num_attention_heads,
+            size: config.hidden_size / config.num_attention_heads,
+        },
+        vocabulary: config.vocab_size,
+        positions: config.max_position_embeddings,
+        token_types: config.type_vocab_size,
+        epsilon: config.layer_norm_eps,
+        pooling,
+        max_length,
+        lower_case: sentence.do_lower_case,
+        folder,
+    })
+}
+
+fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
+    serde_json::from_slice(&read(path)?).map_err(|error| ModelError::malformed(path, error))
+}
+
+/// `config.json`, as far as the forward pass depends on it; the rest are training settings.
+#[derive(Deserialize)]
+struct Bert {
+    model_type: String,
+    hidden_act: String,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    vocab_size: usize,
+    max_position_embeddings: usize,
+    type_vocab_size: usize,
+    layer_norm_eps: f32,
+    position_embedding_type: Option<String>,
+    #[serde(default)]
+    is_decoder: bool,
+    quantization_config: Option<Value>,
+}
+
+impl Bert {
+    fn check(&self, path: &Path) -> Result<(), ModelError> {
+        let refuse =
+            |setting, value: &dyn ToString| Err(ModelError::unsupported(path, setting, value.to_string()));
+        if self.model_type != "bert" {
+            return refuse("model_type", &self.model_type);
+        }
+        if self.hidden_act != "gelu" {
+            return refuse("hidden_act", &self.hidden_act);
+        }
+        if let Some(kind) = self
+            .position_embedding_type
+            .as_ref()
+            .filter(|kind| *kind != "absolute")
+        {
+            return refuse("position_embedding_type", kind);
+        }
+        if self.is_decoder {
+            return refuse("is_decoder", &true);
+        }
+        if let Some(config) = &self.quantization_config {
+            return refuse("quantization_config", config);
+        }
+        let sizes = [
+            self.hidden_size,
+            self.intermediate_size,
+            self.num_hidden_layers,
+            self.num_attention_heads,
+        ];
+        if sizes.contains(&0)
+            || self.type_vocab_size == 0
+            || !self.hidden_size.is_multiple_of(self.num_attention_heads)
+        {
+            return Err(ModelError::malformed(
+                path,
+                "the sizes of the layers do not fit together",
+            ));
+        }
+        match self.hidden_size / self.num_attention_heads {
+            32 | 64 => Ok(()),
+            other => refuse("hidden_size / num_attention_heads", &other),
+        }
+    }
+}
+
+/// `sentence_bert_config.json`.
+#[derive(Default, Deserialize)]
+struct Sentence {
+    max_seq_length: Option<usize>,
+    #[serde(default)]
+    do_lower_case: bool,
+}
+
+#[derive(Deserialize)]
+struct Module {
+    path: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// `modules.json`: a transformer, a pooling, and as a rule a normalisation.
+struct Modules {
+    transformer: String,
+    pooling: String,
+}
+
+impl Modules {
+    fn read(directory: &Path) -> Result<Self, ModelError> {
+        let path = directory.join("modules.json");
+        let modules: Vec<Module> = parse(&path)?;
+        let kinds: Vec<&str> = modules
+            .iter()
+            .map(|module| module.kind.rsplit('.').next().unwrap_or_default())
+            .collect();
+        match kinds[..] {
+            ["Transformer", "Pooling", "Normalize"] => {}
+            // Vectors are always brought to unit length here, which changes nothing under cosine similarity only.
+            ["Transformer", "Pooling"] => refuse_other_similarity(directory)?,
+            _ => return Err(ModelError::unsupported(&path, "modules", kinds.join(" + "))),
+        }
+        Ok(Self {
+            transformer: modules[0].path.clone(),
+            pooling: modules[1].path.clone(),
+        })
+    }
+}
+
+fn refuse_other_similarity(directory: &Path) -> Result<(), ModelError> {
+    #[derive(Deserialize)]
+    struct Similarity {
+        similarity_fn_name: Option<String>,
+    }
+    let path = directory.join("config_sentence_transformers.json");
+    if !path.exists() {
+        return Ok(());
+    }
+    match parse::<Similarity>(&path)?.similarity_fn_name {
+        Some(name) if name != "cosine" => Err(ModelError::unsupported(&path, "similarity_fn_name", name)),
+        _ => Ok(()),
+    }
+}
+
+/// Reads both forms: a flag for each mode, or `pooling_mode` with a name.
+fn read_pooling(path: &Path, hidden: usize) -> Result<Pooling, ModelError> {
+    let config: Map<String, Value> = parse(path)?;
+    if config.get("include_prompt") == Some(&Value::Bool(false)) {
+        return Err(ModelError::unsupported(path, "include_prompt", false));
+    }
+    let dimension = config
+        .get("word_embedding_dimension")
+        .or(config.get("embedding_dimension"));
+    if let Some(dimension) = dimension.filter(|dimension| dimension.as_u64() != Some(hidden as u64)) {
+        return Err(ModelError::malformed(
+            path,
+            format!("dimension {dimension}, but hidden_size {hidden}"),
+        ));
+    }
+    let mut modes: Vec<&str> = Vec::new();
+    for (name, value) in &config {
+        match (name.strip_prefix("pooling_mode"), value) {
+            (Some(""), Value::String(mode)) => modes.push(mode),
+            (Some(mode), Value::Bool(true)) => modes.push(mode.trim_start_matches('_')),
+            (None, _) | (_, Value::Bool(false)) => {}
+            (Some(_), other) => return Err(ModelError::unsupported(path, name, other)),
+        }
+    }
+    match modes[..] {
+        ["mean_tokens" | "mean"] => Ok(Pooling::Mean),
+        ["cls_token" | "cls"] => Ok(Pooling::Cls),
+        _ => Err(ModelError::unsupported(path, "pooling_mode", modes.join(" + "))),
+    }
+}

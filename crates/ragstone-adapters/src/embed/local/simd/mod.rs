@@ -1,0 +1,343 @@
+//! The vector instructions the forward pass is written in: one trait, four implementations, chosen at run time.
+//!
+//! Kernels are generic over [`Simd`] and are run by [`Level::run`], which enters a function compiled for the
+//! instruction set. Everything between that function and the instructions is `inline(always)`: a call that is not
+//! inlined would be compiled for the baseline CPU.
+//!
+//! Invariant: a value of a [`Simd`] type exists only on a CPU that has its instructions.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+use {
+    avx2::Avx2,
+    avx512::{Avx512, BF16, FP16, PLAIN},
+};
+
+use portable::Portable;
+
+/// Floats in the widest pair of vectors of any implementation; rows of all buffers are padded to a multiple of it.
+pub(super) const PADDING: usize = 32;
+
+/// Most rows of a tile held in registers, over all implementations.
+pub(super) const MOST_TILE_ROWS: usize = 12;
+
+/// A brain float: the upper half of an `f32`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(transparent)]
+pub(super) struct Bf16(pub u16);
+
+impl Bf16 {
+    /// The nearest brain float, ties to even. Not for NaN.
+    pub fn nearest(value: f32) -> Self {
+        let bits = value.to_bits();
+        Self((bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
+    }
+}
+
+/// An IEEE half-precision float.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(transparent)]
+pub(super) struct Half(pub u16);
+
+impl Half {
+    /// The nearest half float, ties to even; what is too large becomes the largest one. Not for NaN.
+    pub fn nearest(value: f32) -> Self {
+        const LARGEST: f32 = 65504.0;
+        let magnitude = value.abs().min(LARGEST);
+        // Adding this power of two leaves the mantissa of a half in the lowest bits, rounded by the addition itself.
+        let exponent = (magnitude.to_bits() >> 23).max(127 - 14);
+        let rounder = f32::from_bits((exponent + 13) << 23);
+        let rounded = (magnitude + rounder) - rounder;
+        let half = (rounded * f32::from_bits((127 - 112) << 23)).to_bits() >> 13;
+        Self(half as u16 | (value.to_bits() >> 16 & 0x8000) as u16)
+    }
+
+    /// The same number in single precision.
+    pub fn widen(self) -> f32 {
+        let magnitude = u32::from(self.0 & 0x7fff);
+        let widened = match magnitude {
+            // Infinity and NaN keep their mantissa.
+            0x7c00.. => f32::from_bits(0x7f80_0000 | (magnitude << 13)),
+            // Shifted into place, the exponent is 112 too small; the product also normalises subnormals.
+            _ => f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23),
+        };
+        f32::from_bits(widened.to_bits() | u32::from(self.0 & 0x8000) << 16)
+    }
+}
+
+/// The operations kernels are made of.
+pub(super) trait Simd: Copy {
+    /// `f32` values in a vector.
+    const LANES: usize;
+    /// Rows of the register tile, which is two vectors wide.
+    const TILE_ROWS: usize;
+    /// A vector of `LANES` floats.
+    type Floats: Copy;
+    /// A vector of `LANES` pairs of brain floats.
+    type Pairs: Copy;
+
+    /// The same value in every lane.
+    fn splat(self, value: f32) -> Self::Floats;
+    /// Lane-wise sum.
+    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// Lane-wise difference.
+    fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// Lane-wise product.
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b + c`, with one rounding where the CPU has it.
+    fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// Lane-wise maximum.
+    fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// Lane-wise minimum.
+    fn min(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// The nearest integer; magnitudes below 2^22 only.
+    fn round(self, a: Self::Floats) -> Self::Floats;
+    /// `a * 2^n` for integers `n` in -126..=127.
+    fn scale(self, a: Self::Floats, n: Self::Floats) -> Self::Floats;
+    /// Sum of all lanes.
+    fn sum(self, a: Self::Floats) -> f32;
+    /// Greatest lane.
+    fn greatest(self, a: Self::Floats) -> f32;
+
+    /// Reads a vector.
+    ///
+    /// # Safety
+    /// `from` is readable for `LANES` floats.
+    unsafe fn load(self, from: *const f32) -> Self::Floats;
+    /// Writes a vector.
+    ///
+    /// # Safety
+    /// `to` is writable for `LANES` floats.
+    unsafe fn store(self, to: *mut f32, a: Self::Floats);
+    /// Writes a vector rounded to brain floats.
+    ///
+    /// # Safety
+    /// `to` is writable for `LANES` brain floats.
+    unsafe fn store_bf16(self, to: *mut Bf16, a: Self::Floats);
+    /// Writes a vector rounded to half floats; what is too large becomes the largest one.
+    ///
+    /// # Safety
+    /// `to` is writable for `LANES` half floats.
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut Half, a: Self::Floats) {
+        let mut values = [0.0; PADDING];
+        // SAFETY: a vector is shorter than `PADDING`; the caller promises the rest.
+        unsafe {
+            self.store(values.as_mut_ptr(), a);
+            for (lane, value) in values[..Self::LANES].iter().enumerate() {
+                to.add(lane).write(Half::nearest(*value));
+            }
+        }
+    }
+    /// Adds to `sums` the product of `R` rows with two vectors of columns over `steps` pairs of inputs.
+    ///
+    /// # Safety
+    /// `a` has `R` rows of `2 * steps` half floats at `stride`, `panel` has `4 * LANES * steps` of them.
+    #[inline(always)]
+    unsafe fn add_half_products<const R: usize>(
+        self,
+        (a, stride): (*const Half, usize),
+        panel: *const Half,
+        steps: usize,
+        sums: &mut [[Self::Floats; 2]; R],
+    ) {
+        let mut column = [0.0; PADDING];
+        for input in 0..2 * steps {
+            for half in 0..2 {
+                // SAFETY: `input < 2 * steps`, and vectors are shorter than `PADDING`.
+                unsafe {
+                    let group = panel.add(input / 2 * 4 * Self::LANES + half * 2 * Self::LANES + input % 2);
+                    for (lane, value) in column[..Self::LANES].iter_mut().enumerate() {
+                        *value = (*group.add(2 * lane)).widen();
+                    }
+                    let column = self.load(column.as_ptr());
+                    for (row, sum) in sums.iter_mut().enumerate() {
+                        let value = self.splat((*a.add(row * stride + input)).widen());
+                        sum[half] = self.mul_add(value, column, sum[half]);
+                    }
+                }
+            }
+        }
+    }
+    /// Reads a vector of pairs.
+    ///
+    /// # Safety
+    /// `from` is readable for `2 * LANES` brain floats.
+    unsafe fn load_pairs(self, from: *const Bf16) -> Self::Pairs;
+    /// One pair in every lane.
+    ///
+    /// # Safety
+    /// `from` is readable for two brain floats.
+    unsafe fn splat_pair(self, from: *const Bf16) -> Self::Pairs;
+    /// `acc + a.0 * b.0 + a.1 * b.1`, lane by lane.
+    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, acc: Self::Floats) -> Self::Floats;
+}
+
+/// A piece of work written once for all instruction sets.
+pub(super) trait Kernel {
+    /// Does the work. Implementations are `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S);
+}
+
+/// An instruction set that this CPU has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Level {
+    /// What every CPU has.
+    Portable(Portable),
+    /// AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// AVX-512 F.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512<PLAIN>),
+    /// AVX-512 with dot products of brain floats.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16(Avx512<BF16>),
+    /// AVX-512 with half-precision arithmetic.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Fp16(Avx512<FP16>),
+}
+
+impl Level {
+    /// Every level this CPU has, slowest first.
+    pub fn available() -> Vec<Self> {
+        let mut levels = vec![Self::Portable(Portable)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            levels.extend(Avx2::detect().map(Self::Avx2));
+            levels.extend(Avx512::<PLAIN>::detect().map(Self::Avx512));
+            levels.extend(Avx512::<BF16>::detect().map(Self::Avx512Bf16));
+            levels.extend(Avx512::<FP16>::detect().map(Self::Avx512Fp16));
+        }
+        levels
+    }
+
+    /// The last level this CPU has of which something is true, else the fastest one.
+    pub fn best(wanted: impl Fn(Self) -> bool) -> Self {
+        let levels = Self::available();
+        let best = levels.iter().rfind(|level| wanted(**level)).or(levels.last());
+        *best.expect("portable is always there")
+    }
+
+    /// Whether the CPU multiplies brain floats itself.
+    pub fn has_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return matches!(self, Self::Avx512Bf16(_));
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
+    /// Whether the CPU multiplies half floats itself.
+    pub fn has_f16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return matches!(self, Self::Avx512Fp16(_));
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
+    /// Columns of a packed panel: two vectors.
+    pub fn panel_columns(self) -> usize {
+        2 * match self {
+            Self::Portable(_) => Portable::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => Avx2::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) | Self::Avx512Bf16(_) | Self::Avx512Fp16(_) => Avx512::<PLAIN>::LANES,
+        }
+    }
+
+    /// Runs a kernel with this level's instructions.
+    pub fn run(self, kernel: impl Kernel) {
+        match self {
+            Self::Portable(simd) => kernel.run(simd),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(simd) => simd.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(simd) => simd.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16(simd) => simd.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Fp16(simd) => simd.enter(kernel),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_widen_exactly() {
+        for (bits, expected) in [
+            (0x0000, 0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0001, 2.0_f32.powi(-24)),
+            (0x83ff, -1023.0 * 2.0_f32.powi(-24)),
+            (0x3555, 0.333_251_95),
+            (0x7c00, f32::INFINITY),
+        ] {
+            assert_eq!(Half(bits).widen(), expected, "{bits:#x}");
+        }
+        assert!(Half(0x7e00).widen().is_nan());
+    }
+
+    #[test]
+    fn every_finite_half_is_nearest_to_itself_and_ties_go_to_even() {
+        for bits in (0..0x7c00).chain(0x8000..0xfc00) {
+            assert_eq!(Half::nearest(Half(bits).widen()), Half(bits));
+        }
+        assert_eq!(Half::nearest(1.0 + 1.0 / 2048.0), Half(0x3c00));
+        assert_eq!(Half::nearest(1.0 + 3.0 / 2048.0), Half(0x3c02));
+        assert_eq!(Half::nearest(-1e9), Half(0xfbff));
+        assert_eq!(Bf16::nearest(1.0 + 1.0 / 256.0), Bf16(0x3f80));
+        assert_eq!(Bf16::nearest(1.0 + 3.0 / 256.0), Bf16(0x3f82));
+    }
+
+    #[test]
+    fn every_level_rounds_as_the_scalar_code_does() {
+        struct Round<'a>(&'a [f32], &'a mut [Bf16], &'a mut [Half]);
+        impl Kernel for Round<'_> {
+            #[inline(always)]
+            fn run<S: Simd>(self, simd: S) {
+                for at in (0..self.0.len()).step_by(S::LANES) {
+                    // SAFETY: all three have the same length, a multiple of every level's lanes.
+                    unsafe {
+                        let values = simd.load(self.0.as_ptr().add(at));
+                        simd.store_bf16(self.1.as_mut_ptr().add(at), values);
+                        simd.store_half(self.2.as_mut_ptr().add(at), values);
+                    }
+                }
+            }
+        }
+        let values: Vec<f32> = (0..3200)
+            .map(|n| (n as f32 - 1600.0).powi(3) / 31_000.0 + 0.000_1)
+            .collect();
+        for level in Level::available() {
+            let (mut brains, mut halves) = (vec![Bf16(0); 3200], vec![Half(0); 3200]);
+            level.run(Round(&values, &mut brains, &mut halves));
+            assert_eq!(
+                brains,
+                values
+                    .iter()
+                    .map(|value| Bf16::nearest(*value))
+                    .collect::<Vec<_>>(),
+                "{level:?}"
+            );
+            assert_eq!(
+                halves,
+                values
+                    .iter()
+                    .map(|value| Half::nearest(*value))
+                    .collect::<Vec<_>>(),
+                "{level:?}"
+            );
+        }
+    }
+}

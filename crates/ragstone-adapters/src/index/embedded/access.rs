@@ -1,0 +1,73 @@
+//! Which slots of a segment a scope admits: a bitmap for each ACL, found by tenant and reader.
+//!
+//! Invariant: every ACL is asked with [`Scope::admits`] before its slots are taken; the maps only say which ones are
+//! worth asking. So a conjunction of any number of sets is exact.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ragstone_core::access::{Acl, Reader, Scope};
+use ragstone_core::id::TenantId;
+use roaring::{MultiOps, RoaringBitmap};
+
+/// The ACLs of a segment's points.
+#[derive(Debug, Clone, Default)]
+pub struct AccessIndex {
+    tenants: HashMap<TenantId, TenantAccess>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct TenantAccess {
+    acls: Vec<(Acl, RoaringBitmap)>,
+    positions: HashMap<Acl, usize>,
+    /// ACLs whose first set names the reader.
+    by_reader: HashMap<Reader, Vec<usize>>,
+}
+
+impl AccessIndex {
+    /// Adds slots under `acl`.
+    pub fn insert(&mut self, acl: &Acl, slots: &RoaringBitmap) {
+        let tenant = self.tenants.entry(acl.tenant.clone()).or_default();
+        if let Some(position) = tenant.positions.get(acl) {
+            tenant.acls[*position].1 |= slots;
+            return;
+        }
+        let position = tenant.acls.len();
+        for reader in acl.sets.first().into_iter().flatten() {
+            tenant.by_reader.entry(reader.clone()).or_default().push(position);
+        }
+        tenant.positions.insert(acl.clone(), position);
+        tenant.acls.push((acl.clone(), slots.clone()));
+    }
+
+    /// Takes slots away from under `acl`.
+    pub fn remove(&mut self, acl: &Acl, slots: &RoaringBitmap) {
+        if let Some(tenant) = self.tenants.get_mut(&acl.tenant)
+            && let Some(position) = tenant.positions.get(acl)
+        {
+            tenant.acls[*position].1 -= slots;
+        }
+    }
+
+    /// The slots that `scope` admits.
+    pub fn admitted(&self, scope: &Scope) -> RoaringBitmap {
+        let Some(tenant) = self.tenants.get(scope.tenant()) else {
+            return RoaringBitmap::new();
+        };
+        let asked = tenant.worth_asking(scope);
+        let admitted = asked.filter(|(acl, _)| scope.admits(acl));
+        admitted.map(|(_, slots)| slots).union()
+    }
+}
+
+impl TenantAccess {
+    fn worth_asking(&self, scope: &Scope) -> Box<dyn Iterator<Item = &(Acl, RoaringBitmap)> + '_> {
+        match scope.readers() {
+            Some(readers) if readers.len() < self.acls.len() => {
+                let found = readers.iter().filter_map(|reader| self.by_reader.get(reader));
+                let positions: BTreeSet<usize> = found.flatten().copied().collect();
+                Box::new(positions.into_iter().map(|position| &self.acls[position]))
+            }
+            _ => Box::new(self.acls.iter()),
+        }
+    }
+}

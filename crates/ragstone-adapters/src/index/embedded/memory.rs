@@ -1,0 +1,110 @@
+//! What is searched: a list of segments, replaced as a whole.
+//!
+//! Invariant: writes come one at a time and only after their commit; a search holds one snapshot, which never
+//! changes under it. A write changes a segment in place if no search looks at it, and a copy of its small changing
+//! part otherwise.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ragstone_core::seam::index::DocumentGeneration;
+
+use super::segment::{MAX_POINTS, Segment};
+
+/// A segment is merged into the one before it if that is at most so many times as large.
+const MERGE_FACTOR: usize = 2;
+
+/// What one search sees.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Oldest points first.
+    pub segments: Vec<Arc<Segment>>,
+}
+
+impl Snapshot {
+    /// Components of the vectors; none where there is nothing or a lexical index.
+    pub fn dimensions(&self) -> Option<usize> {
+        let of = |segment: &Arc<Segment>| segment.stored.vectors.dimensions();
+        self.segments.first().map(of).filter(|dimensions| *dimensions > 0)
+    }
+}
+
+/// The snapshot of the moment.
+#[derive(Debug, Default)]
+pub struct Memory {
+    snapshot: RwLock<Arc<Snapshot>>,
+}
+
+impl Memory {
+    /// A memory that starts with `segments`.
+    pub fn new(segments: Vec<Segment>) -> Self {
+        let segments = segments.into_iter().map(Arc::new).collect();
+        Self {
+            snapshot: RwLock::new(Arc::new(Snapshot { segments })),
+        }
+    }
+
+    /// What a search that starts at this moment sees.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Segment>>)) {
+        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut Arc::make_mut(&mut snapshot).segments);
+    }
+
+    /// Changes every segment that holds points of `generation`, all at one moment.
+    pub fn change_generation(&self, generation: DocumentGeneration, change: impl Fn(&mut Segment)) {
+        self.change(|segments| {
+            for segment in segments.iter_mut().filter(|segment| segment.has(generation)) {
+                change(Arc::make_mut(segment));
+            }
+        });
+    }
+
+    /// Appends segments, then merges small ones. Called by one writer at a time.
+    pub fn append(&self, new: Vec<Segment>, dimensions: usize) {
+        self.change(|segments| segments.extend(new.into_iter().map(Arc::new)));
+        self.tidy(dimensions);
+    }
+
+    /// Merges the last segments while they are of like size, and rewrites those that are mostly removed points. The
+    /// work is done beside the searches, which see the old segments until the new one is there.
+    pub fn tidy(&self, dimensions: usize) {
+        self.change(|segments| segments.retain(|segment| segment.len() > 0));
+        let segments = self.snapshot().segments.clone();
+        let start = first_to_merge(&segments);
+        if segments.len() - start > 1 {
+            self.replace(&segments, start..segments.len(), dimensions);
+        }
+        let segments = self.snapshot().segments.clone();
+        let mostly_removed = |segment: &Arc<Segment>| segment.removed.len() as usize > segment.len();
+        if let Some(at) = segments.iter().position(mostly_removed) {
+            self.replace(&segments, at..at + 1, dimensions);
+        }
+    }
+
+    fn replace(&self, segments: &[Arc<Segment>], range: std::ops::Range<usize>, dimensions: usize) {
+        let parts: Vec<&Segment> = segments[range.clone()].iter().map(Arc::as_ref).collect();
+        let merged = Arc::new(Segment::merge(&parts, dimensions));
+        self.change(|segments| drop(segments.splice(range, [merged])));
+    }
+}
+
+/// Where the run of last segments starts that make one; each point is merged a logarithmic number of times.
+fn first_to_merge(segments: &[Arc<Segment>]) -> usize {
+    let mut sizes = segments.iter().map(|segment| segment.len()).enumerate().rev();
+    let Some((mut start, mut sum)) = sizes.next() else {
+        return 0;
+    };
+    for (at, size) in sizes {
+        if size > MERGE_FACTOR * sum || size + sum > MAX_POINTS {
+            break;
+        }
+        (start, sum) = (at, sum + size);
+    }
+    start
+}

@@ -1,0 +1,363 @@
+//! The embedded index: SQLite holds the points, memory searches them, every answer is exact.
+//!
+//! Invariant: memory is what the rows say. It changes only after the commit and in the order of commits, which a lock
+//! around both keeps; a search works on one snapshot and touches no row.
+
+mod access;
+mod best;
+mod memory;
+mod postings;
+mod rows;
+mod search;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod vectors;
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use ragstone_core::access::{Acl, Scope, ScopedQuery};
+use ragstone_core::document::Metadata;
+use ragstone_core::id::{DocumentId, Generation, PointId};
+use ragstone_core::seam::index::{
+    DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
+};
+use rusqlite::OptionalExtension;
+
+use crate::sqlite::{Database, DatabaseError, Durability, blocking, lock};
+use memory::Memory;
+use segment::{Group, MAX_POINTS, NewPoint, Segment, SegmentBuilder, sides};
+
+/// The setting that holds the spec.
+const SPEC: &str = "embedded_index_spec";
+/// Segments are read by this many threads when the index is opened.
+const LOADERS: usize = 2;
+
+/// Points in a SQLite database, searched in memory.
+#[derive(Clone)]
+pub struct EmbeddedIndex {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    database: Database,
+    memory: Memory,
+    /// What may be written, and the order of writes: held from before a transaction until memory has followed it.
+    writing: Mutex<Option<IndexSpec>>,
+}
+
+impl EmbeddedIndex {
+    /// Opens the index of `database` and reads its points into memory. Blocks.
+    pub fn open(database: Database) -> Result<Self, IndexError> {
+        let spec = database.read_blocking(stored_spec)?;
+        let segments = match &spec {
+            Some(spec) => load(&database, dimensions(spec))?,
+            None => Vec::new(),
+        };
+        let shared = Shared {
+            database,
+            memory: Memory::new(segments),
+            writing: Mutex::new(spec),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Runs one write at a time, off the caller's thread.
+    async fn write(
+        &self,
+        work: impl FnOnce(&Shared, &mut Option<IndexSpec>) -> Result<(), Failure> + Send + 'static,
+    ) -> Result<(), IndexError> {
+        let shared = self.shared.clone();
+        let work = move || work(&shared, &mut lock(&shared.writing));
+        Ok(blocking(work).await?)
+    }
+}
+
+/// What stops a call: the database, or a point that does not fit.
+enum Failure {
+    Database(DatabaseError),
+    Index(IndexError),
+}
+
+impl From<DatabaseError> for Failure {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl From<IndexError> for Failure {
+    fn from(error: IndexError) -> Self {
+        Self::Index(error)
+    }
+}
+
+impl From<Failure> for IndexError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Database(error) => error.into(),
+            Failure::Index(error) => error,
+        }
+    }
+}
+
+impl From<DatabaseError> for IndexError {
+    fn from(error: DatabaseError) -> Self {
+        let detail = error.to_string();
+        match error {
+            DatabaseError::Damaged(_) => Self::Damaged { detail },
+            _ => Self::Unavailable { detail },
+        }
+    }
+}
+
+fn dimensions(spec: &IndexSpec) -> usize {
+    spec.dimensions.unwrap_or(0)
+}
+
+fn stored_spec(c: &rusqlite::Connection) -> Result<Option<IndexSpec>, DatabaseError> {
+    let text: Option<String> = c
+        .query_row("select value from settings where key = ?1", [SPEC], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let read = |text: String| {
+        serde_json::from_str(&text).map_err(|error| DatabaseError::Damaged(format!("index spec: {error}")))
+    };
+    text.map(read).transpose()
+}
+
+/// Reads all points, in segments of equal size that are built side by side.
+fn load(database: &Database, dimensions: usize) -> Result<Vec<Segment>, DatabaseError> {
+    let (groups, ids) =
+        database.read_blocking(|c| Ok::<_, DatabaseError>((rows::groups(c)?, rows::ids(c)?)))?;
+    let segments = ids.len().div_ceil(MAX_POINTS).next_multiple_of(LOADERS);
+    let size = ids.len().div_ceil(segments.max(1)).max(1);
+    let load = |run: &[i64]| {
+        let (start, end) = (run[0], run[run.len() - 1]);
+        database.read_blocking(|c| rows::load(c, &groups, dimensions, start, end, size))
+    };
+    let load = &load;
+    let runs: Vec<&[i64]> = ids.chunks(size).collect();
+    let mut segments = Vec::new();
+    for runs in runs.chunks(LOADERS) {
+        let loaded: Result<Vec<_>, DatabaseError> = std::thread::scope(|scope| {
+            let loaders: Vec<_> = runs.iter().map(|run| scope.spawn(move || load(run))).collect();
+            let joined = loaders.into_iter().map(|loader| loader.join());
+            joined
+                .map(|loaded| loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        segments.extend(loaded?);
+    }
+    Ok(segments)
+}
+
+fn check_fit(spec: Option<&IndexSpec>, points: &[Point]) -> Result<(), IndexError> {
+    let Some(spec) = spec else {
+        return Err(mismatch("no spec was given yet"));
+    };
+    for vector in points.iter().filter_map(|point| point.dense.as_deref()) {
+        check_length(spec, vector)?;
+        if !vector.iter().all(|component| component.is_finite()) {
+            return Err(mismatch("a vector has a component that is not finite"));
+        }
+    }
+    Ok(())
+}
+
+fn check_length(spec: &IndexSpec, vector: &[f32]) -> Result<(), IndexError> {
+    match spec.dimensions {
+        Some(wanted) if wanted == vector.len() => Ok(()),
+        wanted => Err(mismatch(format!(
+            "it holds vectors of {} components, not of {}",
+            wanted.unwrap_or(0),
+            vector.len()
+        ))),
+    }
+}
+
+fn mismatch(detail: impl Into<String>) -> IndexError {
+    IndexError::Mismatch {
+        detail: detail.into(),
+    }
+}
+
+/// Segments of the points that were inserted.
+fn segments(dimensions: usize, points: &[Point], inserted: &[(usize, Arc<Group>)]) -> Vec<Segment> {
+    let build = |run: &[(usize, Arc<Group>)]| {
+        let mut builder = SegmentBuilder::new(dimensions, run.len());
+        for (at, group) in run {
+            let point = &points[*at];
+            let new = NewPoint {
+                point: point.id,
+                chunk: point.chunk.id,
+                group,
+                visible: false,
+                gate: point.gate,
+                dense: point.dense.as_deref(),
+            };
+            builder.push(&new, sides(&point.lexical));
+        }
+        builder.build()
+    };
+    inserted.chunks(MAX_POINTS).map(build).collect()
+}
+
+#[async_trait]
+impl VectorIndex for EmbeddedIndex {
+    async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
+        let spec = spec.clone();
+        self.write(move |shared, held| {
+            if held.as_ref() == Some(&spec) {
+                return Ok(());
+            }
+            let text = serde_json::to_string(&spec).map_err(|error| mismatch(error.to_string()))?;
+            shared.database.write_blocking(Durability::Synced, |t| {
+                if let Some(held) = held.as_ref().filter(|_| !matches!(rows::count(t), Ok(0))) {
+                    return Err(Failure::Index(mismatch(format!(
+                        "it holds points of {held:?}, not of {spec:?}"
+                    ))));
+                }
+                t.execute(
+                    "insert into settings (key, value) values (?1, ?2)
+                     on conflict (key) do update set value = excluded.value",
+                    [SPEC, &text],
+                )?;
+                Ok(())
+            })?;
+            *held = Some(spec);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
+        self.write(move |shared, spec| {
+            check_fit(spec.as_ref(), &points)?;
+            let inserted = shared
+                .database
+                .write_blocking(Durability::Ordered, |t| rows::insert(t, &points))?;
+            if !inserted.is_empty() {
+                let dimensions = spec.as_ref().map_or(0, dimensions);
+                let new = segments(dimensions, &points, &inserted);
+                shared.memory.append(new, dimensions);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn publish(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        let generation = (document, generation);
+        self.write(move |shared, _| {
+            shared
+                .database
+                .write_blocking(Durability::Ordered, |t| rows::publish(t, generation))?;
+            shared
+                .memory
+                .change_generation(generation, |segment| segment.publish(generation));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        let generation = (document, generation);
+        self.write(move |shared, spec| {
+            shared
+                .database
+                .write_blocking(Durability::Ordered, |t| rows::delete(t, generation))?;
+            shared
+                .memory
+                .change_generation(generation, |segment| segment.remove(generation));
+            shared.memory.tidy(spec.as_ref().map_or(0, dimensions));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn set_access(
+        &self,
+        document: DocumentId,
+        generation: Generation,
+        acl: &Acl,
+        acl_revision: u64,
+        fields: &Metadata,
+    ) -> Result<(), IndexError> {
+        let generation = (document, generation);
+        let (acl, fields) = (acl.clone(), fields.clone());
+        self.write(move |shared, _| {
+            shared.database.write_blocking(Durability::Ordered, |t| {
+                rows::set_access(t, generation, &acl, acl_revision, &fields)
+            })?;
+            shared.memory.change_generation(generation, |segment| {
+                segment.set_access(generation, &acl, acl_revision, &fields);
+            });
+            Ok(())
+        })
+        .await
+    }
+
+    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
+        let snapshot = self.shared.memory.snapshot();
+        let query = query.clone();
+        let dimensions = snapshot.dimensions();
+        if let (Some(held), Some(vector)) = (dimensions, &query.query().dense)
+            && held != vector.len()
+        {
+            return Err(mismatch(format!(
+                "it holds vectors of {held} components, not of {}",
+                vector.len()
+            )));
+        }
+        Ok(blocking(move || Ok::<_, Failure>(search::search(&snapshot, &query))).await?)
+    }
+
+    async fn chunks(
+        &self,
+        scope: &Scope,
+        points: &[PointId],
+        with_tokens: bool,
+    ) -> Result<Vec<StoredChunk>, IndexError> {
+        let (scope, points) = (scope.clone(), points.to_vec());
+        let read = move |c: &rusqlite::Connection| rows::chunks(c, &scope, &points, with_tokens);
+        Ok(self.shared.database.read(read).await?)
+    }
+
+    async fn scroll(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+        generation: Generation,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredChunk>, IndexError> {
+        let (scope, generation) = (scope.clone(), (document, generation));
+        let read = move |c: &rusqlite::Connection| rows::scroll(c, &scope, generation, from, limit);
+        Ok(self.shared.database.read(read).await?)
+    }
+
+    async fn count(&self) -> Result<u64, IndexError> {
+        Ok(self.shared.database.read(rows::count).await?)
+    }
+
+    async fn generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+        Ok(self
+            .shared
+            .database
+            .read(move |c| rows::generations(c, document))
+            .await?)
+    }
+}

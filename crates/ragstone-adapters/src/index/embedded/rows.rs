@@ -1,0 +1,423 @@
+//! Points as rows.
+//!
+//! Invariant: a point is inserted whole or not at all, never changed, and deleted with its generation; what may
+//! change stands in its group's row, so showing a generation or changing its access touches no point.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ragstone_core::access::{Acl, Scope};
+use ragstone_core::document::{Chunk, Metadata};
+use ragstone_core::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
+use ragstone_core::rank::{SparseVector, TermId};
+use ragstone_core::seam::index::{DocumentGeneration, Point, StoredChunk};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
+
+use super::segment::{Group, Segment, SegmentBuilder, Side};
+use crate::sqlite::DatabaseError;
+
+type Result<T> = std::result::Result<T, DatabaseError>;
+
+/// Inserts the points that are not there yet; says which ones they are, each with its group.
+pub fn insert(t: &Connection, points: &[Point]) -> Result<Vec<(usize, Arc<Group>)>> {
+    let mut groups = HashMap::new();
+    let mut inserted = Vec::new();
+    for (at, point) in points.iter().enumerate() {
+        if exists(t, point.id)? {
+            continue;
+        }
+        let group = group_for(t, &mut groups, point)?;
+        insert_point(t, point, group.row)?;
+        inserted.push((at, group));
+    }
+    Ok(inserted)
+}
+
+fn exists(t: &Connection, point: PointId) -> Result<bool> {
+    let mut statement = t.prepare_cached("select 1 from points where point = ?1")?;
+    Ok(statement.exists([point.0])?)
+}
+
+/// A hidden group like the point, which may be one of an earlier batch.
+fn group_for(
+    t: &Connection,
+    known: &mut HashMap<DocumentGeneration, Vec<Arc<Group>>>,
+    point: &Point,
+) -> Result<Arc<Group>> {
+    let generation = (point.chunk.document_id, point.generation);
+    let groups = match known.entry(generation) {
+        std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+        std::collections::hash_map::Entry::Vacant(entry) => entry.insert(hidden_groups(t, generation)?),
+    };
+    let fits = |group: &&Arc<Group>| {
+        group.collection == point.collection
+            && group.acl == point.acl
+            && group.acl_revision == point.acl_revision
+            && group.fields == point.fields
+    };
+    if let Some(group) = groups.iter().find(fits) {
+        return Ok(group.clone());
+    }
+    let group = Arc::new(insert_group(t, point)?);
+    groups.push(group.clone());
+    Ok(group)
+}
+
+fn hidden_groups(t: &Connection, (document, generation): DocumentGeneration) -> Result<Vec<Arc<Group>>> {
+    let mut statement = t.prepare_cached(
+        "select * from point_groups where document = ?1 and generation = ?2 and visible = 0",
+    )?;
+    let mut rows = statement.query(params![document.0, generation.0])?;
+    let mut groups = Vec::new();
+    while let Some(row) = rows.next()? {
+        groups.push(Arc::new(read_group(row)?));
+    }
+    Ok(groups)
+}
+
+fn insert_group(t: &Connection, point: &Point) -> Result<Group> {
+    t.prepare_cached(
+        "insert into point_groups (document, generation, collection, visible, acl, acl_revision, fields)
+         values (?1, ?2, ?3, 0, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        point.chunk.document_id.0,
+        point.generation.0,
+        point.collection.as_str(),
+        write_json(&point.acl)?,
+        point.acl_revision,
+        write_json(&point.fields)?,
+    ])?;
+    Ok(Group {
+        row: t.last_insert_rowid(),
+        document: point.chunk.document_id,
+        generation: point.generation,
+        collection: point.collection.clone(),
+        acl: point.acl.clone(),
+        acl_revision: point.acl_revision,
+        fields: point.fields.clone(),
+    })
+}
+
+fn insert_point(t: &Connection, point: &Point, group: i64) -> Result<()> {
+    let chunk = &point.chunk;
+    t.prepare_cached(
+        "insert into points (point, chunk, point_group, ordinal, gate, dense, sparse)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        point.id.0,
+        chunk.id.0,
+        group,
+        chunk.ordinal,
+        point.gate,
+        point.dense.as_deref().map(encode_dense),
+        encode_sparse(&point.lexical),
+    ])?;
+    let row = t.last_insert_rowid();
+    t.prepare_cached(
+        "insert into point_texts (id, range_start, range_end, page, section, text)
+         values (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        row,
+        chunk.range.start,
+        chunk.range.end,
+        chunk.page,
+        chunk.section,
+        chunk.text,
+    ])?;
+    if let Some(tokens) = &point.tokens {
+        t.prepare_cached("insert into point_tokens (id, tokens) values (?1, ?2)")?
+            .execute(params![row, tokens])?;
+    }
+    Ok(())
+}
+
+/// Shows the points of a generation.
+pub fn publish(t: &Connection, (document, generation): DocumentGeneration) -> Result<()> {
+    t.prepare_cached("update point_groups set visible = 1 where document = ?1 and generation = ?2")?
+        .execute(params![document.0, generation.0])?;
+    Ok(())
+}
+
+/// Removes the points of a generation.
+pub fn delete(t: &Connection, (document, generation): DocumentGeneration) -> Result<()> {
+    const GROUPS: &str = "select id from point_groups where document = ?1 and generation = ?2";
+    let points = format!("select id from points where point_group in ({GROUPS})");
+    for statement in [
+        format!("delete from point_tokens where id in ({points})"),
+        format!("delete from point_texts where id in ({points})"),
+        format!("delete from points where point_group in ({GROUPS})"),
+        "delete from point_groups where document = ?1 and generation = ?2".to_owned(),
+    ] {
+        t.prepare_cached(&statement)?
+            .execute(params![document.0, generation.0])?;
+    }
+    Ok(())
+}
+
+/// Gives the points of a generation another ACL and other fields.
+pub fn set_access(
+    t: &Connection,
+    (document, generation): DocumentGeneration,
+    acl: &Acl,
+    revision: u64,
+    fields: &Metadata,
+) -> Result<()> {
+    t.prepare_cached(
+        "update point_groups set acl = ?3, acl_revision = ?4, fields = ?5
+         where document = ?1 and generation = ?2",
+    )?
+    .execute(params![
+        document.0,
+        generation.0,
+        write_json(acl)?,
+        revision,
+        write_json(fields)?
+    ])?;
+    Ok(())
+}
+
+/// How many points there are.
+pub fn count(c: &Connection) -> Result<u64> {
+    Ok(c.query_row("select count(*) from points", [], |row| row.get(0))?)
+}
+
+/// Every generation with its number of points.
+pub fn generations(
+    c: &Connection,
+    document: Option<DocumentId>,
+) -> Result<Vec<((DocumentId, Generation), u64)>> {
+    let mut statement = c.prepare(
+        "select g.document, g.generation, count(*) from points p join point_groups g on g.id = p.point_group
+         where ?1 is null or g.document = ?1
+         group by g.document, g.generation order by g.document, g.generation",
+    )?;
+    let rows = statement.query_map([document.map(|document| document.0)], |row| {
+        Ok(((DocumentId(row.get(0)?), Generation(row.get(1)?)), row.get(2)?))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+const TEXT: &str = "select p.point, p.chunk, p.ordinal, g.document, g.generation, g.collection, g.acl,
+    x.range_start, x.range_end, x.page, x.section, x.text
+    from points p join point_groups g on g.id = p.point_group join point_texts x on x.id = p.id";
+
+/// Texts of visible points that `scope` admits.
+pub fn chunks(
+    c: &Connection,
+    scope: &Scope,
+    points: &[PointId],
+    with_tokens: bool,
+) -> Result<Vec<StoredChunk>> {
+    let mut texts = c.prepare_cached(&format!("{TEXT} where p.point = ?1 and g.visible = 1"))?;
+    let mut tokens = c.prepare_cached(
+        "select k.tokens from point_tokens k join points p on p.id = k.id where p.point = ?1",
+    )?;
+    let mut found = Vec::with_capacity(points.len());
+    for point in points {
+        let mut rows = texts.query([point.0])?;
+        let Some(mut chunk) = rows
+            .next()?
+            .map(|row| read_chunk(row, scope))
+            .transpose()?
+            .flatten()
+        else {
+            continue;
+        };
+        if with_tokens {
+            chunk.tokens = tokens.query_row([point.0], |row| row.get(0)).optional()?;
+        }
+        found.push(chunk);
+    }
+    Ok(found)
+}
+
+/// Texts of the visible points of one generation that `scope` admits, by ordinal.
+pub fn scroll(
+    c: &Connection,
+    scope: &Scope,
+    (document, generation): DocumentGeneration,
+    from: u32,
+    limit: usize,
+) -> Result<Vec<StoredChunk>> {
+    let mut statement = c.prepare_cached(&format!(
+        "{TEXT} where g.document = ?1 and g.generation = ?2 and g.visible = 1 and p.ordinal >= ?3
+         order by p.ordinal"
+    ))?;
+    let mut rows = statement.query(params![document.0, generation.0, from])?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        found.extend(read_chunk(row, scope)?);
+    }
+    Ok(found)
+}
+
+fn read_chunk(row: &Row<'_>, scope: &Scope) -> Result<Option<StoredChunk>> {
+    if !scope.admits(&json(row, "acl")?) {
+        return Ok(None);
+    }
+    Ok(Some(StoredChunk {
+        point: PointId(row.get("point")?),
+        generation: Generation(row.get("generation")?),
+        chunk: Chunk {
+            id: ChunkId(row.get("chunk")?),
+            document_id: DocumentId(row.get("document")?),
+            ordinal: row.get("ordinal")?,
+            text: row.get("text")?,
+            range: row.get("range_start")?..row.get("range_end")?,
+            page: row.get("page")?,
+            section: row.get("section")?,
+        },
+        collection: collection(row)?,
+        tokens: None,
+    }))
+}
+
+/// Every group by its row, with whether it is visible.
+pub fn groups(c: &Connection) -> Result<HashMap<i64, (Arc<Group>, bool)>> {
+    let mut statement = c.prepare("select * from point_groups")?;
+    let mut rows = statement.query([])?;
+    let mut groups = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let group = read_group(row)?;
+        groups.insert(group.row, (Arc::new(group), row.get("visible")?));
+    }
+    Ok(groups)
+}
+
+/// All rows of points, in order. Read from an index, which is far smaller than the table.
+pub fn ids(c: &Connection) -> Result<Vec<i64>> {
+    let mut statement = c.prepare("select id from points")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    let mut ids: Vec<i64> = rows.collect::<rusqlite::Result<_>>()?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// The segment of the points from row `start` to row `end`.
+pub fn load(
+    c: &Connection,
+    groups: &HashMap<i64, (Arc<Group>, bool)>,
+    dimensions: usize,
+    start: i64,
+    end: i64,
+    size: usize,
+) -> Result<Segment> {
+    let mut statement = c.prepare(
+        "select point, chunk, point_group, gate, dense, sparse from points where id between ?1 and ?2 order by id",
+    )?;
+    let mut rows = statement.query([start, end])?;
+    let mut builder = SegmentBuilder::new(dimensions, size);
+    let mut dense = Vec::with_capacity(dimensions);
+    while let Some(row) = rows.next()? {
+        let number: i64 = row.get(2)?;
+        let Some((group, visible)) = groups.get(&number) else {
+            return Err(damaged("point", format!("group {number} is missing")));
+        };
+        let has_dense = match row.get_ref(4)?.as_blob_or_null().map_err(unreadable)? {
+            Some(bytes) => decode_dense(bytes, dimensions, &mut dense)?,
+            None => false,
+        };
+        let sparse = row.get_ref(5)?.as_blob().map_err(unreadable)?;
+        let point = super::segment::NewPoint {
+            point: PointId(row.get(0)?),
+            chunk: ChunkId(row.get(1)?),
+            group,
+            visible: *visible,
+            gate: row.get(3)?,
+            dense: has_dense.then_some(&dense),
+        };
+        builder.push(&point, decode_sparse(sparse)?);
+    }
+    Ok(builder.build())
+}
+
+fn read_group(row: &Row<'_>) -> Result<Group> {
+    Ok(Group {
+        row: row.get("id")?,
+        document: DocumentId(row.get("document")?),
+        generation: Generation(row.get("generation")?),
+        collection: collection(row)?,
+        acl: json(row, "acl")?,
+        acl_revision: row.get("acl_revision")?,
+        fields: json(row, "fields")?,
+    })
+}
+
+fn collection(row: &Row<'_>) -> Result<CollectionName> {
+    let name: String = row.get("collection")?;
+    name.try_into().map_err(|error| damaged("collection", error))
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T> {
+    let text = row.get_ref(column)?.as_str().map_err(unreadable)?;
+    serde_json::from_str(text).map_err(|error| damaged(column, error))
+}
+
+fn write_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| damaged("json", error))
+}
+
+fn encode_dense(vector: &[f32]) -> Vec<u8> {
+    vector
+        .iter()
+        .flat_map(|component| component.to_le_bytes())
+        .collect()
+}
+
+fn decode_dense(bytes: &[u8], dimensions: usize, vector: &mut Vec<f32>) -> Result<bool> {
+    let (components, rest) = bytes.as_chunks::<4>();
+    if components.len() != dimensions || !rest.is_empty() {
+        return Err(damaged("vector", format!("{} bytes", bytes.len())));
+    }
+    vector.clear();
+    vector.extend(components.iter().map(|component| f32::from_le_bytes(*component)));
+    Ok(true)
+}
+
+/// How many single terms (u32), then term id (u32) and weight (f32) of each, then of each pair; little-endian.
+fn encode_sparse(lexical: &SparseVector) -> Vec<u8> {
+    let all = lexical.unigrams.iter().chain(&lexical.bigrams);
+    let mut bytes = Vec::with_capacity(4 + 8 * (lexical.unigrams.len() + lexical.bigrams.len()));
+    bytes.extend((lexical.unigrams.len() as u32).to_le_bytes());
+    for (term, weight) in all {
+        bytes.extend(term.0.to_le_bytes());
+        bytes.extend(weight.to_le_bytes());
+    }
+    bytes
+}
+
+fn decode_sparse(bytes: &[u8]) -> Result<impl Iterator<Item = (Side, TermId, f32)> + '_> {
+    let parts = bytes.split_first_chunk().map(|(unigrams, rest)| {
+        let (pairs, left) = rest.as_chunks::<8>();
+        (u32::from_le_bytes(*unigrams) as usize, pairs, left)
+    });
+    let Some((unigrams, pairs, [])) = parts else {
+        return Err(damaged("sparse vector", format!("{} bytes", bytes.len())));
+    };
+    Ok(pairs
+        .iter()
+        .enumerate()
+        .map(move |(at, [a, b, c, d, e, f, g, h])| {
+            let side = if at < unigrams {
+                Side::Unigram
+            } else {
+                Side::Bigram
+            };
+            let term = TermId(u32::from_le_bytes([*a, *b, *c, *d]));
+            (side, term, f32::from_le_bytes([*e, *f, *g, *h]))
+        }))
+}
+
+fn unreadable(error: rusqlite::types::FromSqlError) -> DatabaseError {
+    damaged("column", error)
+}
+
+fn damaged(what: &str, why: impl std::fmt::Display) -> DatabaseError {
+    DatabaseError::Damaged(format!("{what}: {why}"))
+}

@@ -1,0 +1,326 @@
+//! A segment: up to 65,536 points that were made searchable together.
+//!
+//! Invariant: what was stored never changes; what may change (visible, removed, access) lies apart and is copied only
+//! when a search is looking at it. Slots ascend in the order in which points were stored.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ragstone_core::access::Acl;
+use ragstone_core::document::Metadata;
+use ragstone_core::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
+use ragstone_core::rank::{SparseVector, TermId};
+use ragstone_core::seam::index::DocumentGeneration;
+use roaring::RoaringBitmap;
+
+use super::access::AccessIndex;
+use super::postings::{Posting, Postings};
+use super::vectors::Vectors;
+
+/// Most points of a segment: a slot is 16 bits.
+pub const MAX_POINTS: usize = 1 << 16;
+
+/// Points of one generation that share everything but their chunk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// Its row.
+    pub row: i64,
+    /// The document.
+    pub document: DocumentId,
+    /// The generation.
+    pub generation: Generation,
+    /// The document's collection.
+    pub collection: CollectionName,
+    /// Who may read it.
+    pub acl: Acl,
+    /// The ACL's revision.
+    pub acl_revision: u64,
+    /// What a caller's filter may compare.
+    pub fields: Metadata,
+}
+
+/// A point on its way into a segment.
+pub struct NewPoint<'a> {
+    /// The point.
+    pub point: PointId,
+    /// Its chunk.
+    pub chunk: ChunkId,
+    /// Its group.
+    pub group: &'a Arc<Group>,
+    /// Whether searches see it at once.
+    pub visible: bool,
+    /// Its gate.
+    pub gate: f32,
+    /// Its vector.
+    pub dense: Option<&'a [f32]>,
+}
+
+/// What never changes.
+#[derive(Debug)]
+pub struct Stored {
+    /// Slot to point.
+    pub points: Vec<PointId>,
+    /// Slot to chunk.
+    pub chunks: Vec<ChunkId>,
+    /// Slot to place in the segment's groups.
+    pub groups: Vec<u32>,
+    /// Slot to gate.
+    pub gates: Vec<f32>,
+    /// Slot to vector.
+    pub vectors: Vectors,
+    /// Terms.
+    pub unigrams: Postings,
+    /// Pairs.
+    pub bigrams: Postings,
+    by_generation: HashMap<DocumentGeneration, Vec<u32>>,
+    collections: HashMap<CollectionName, RoaringBitmap>,
+}
+
+/// A segment as it stands.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    /// What never changes.
+    pub stored: Arc<Stored>,
+    /// Slots that searches see.
+    pub visible: RoaringBitmap,
+    /// Slots whose points are gone.
+    pub removed: RoaringBitmap,
+    /// The groups.
+    pub groups: Arc<Vec<Arc<Group>>>,
+    /// Who may read which slots.
+    pub access: Arc<AccessIndex>,
+}
+
+impl Segment {
+    /// Points that are not removed.
+    pub fn len(&self) -> usize {
+        self.stored.points.len() - self.removed.len() as usize
+    }
+
+    /// Slots of the points of one generation, removed ones too.
+    pub fn slots_of(&self, generation: DocumentGeneration) -> RoaringBitmap {
+        let Some(groups) = self.stored.by_generation.get(&generation) else {
+            return RoaringBitmap::new();
+        };
+        let is_one = |(_, group): &(u32, &u32)| groups.contains(*group);
+        (0..)
+            .zip(&self.stored.groups)
+            .filter(is_one)
+            .map(|(slot, _)| slot)
+            .collect()
+    }
+
+    /// Slots of a collection, removed ones too.
+    pub fn slots_in(&self, collection: &CollectionName) -> Option<&RoaringBitmap> {
+        self.stored.collections.get(collection)
+    }
+
+    /// Shows the points of a generation.
+    pub fn publish(&mut self, generation: DocumentGeneration) {
+        self.visible |= self.slots_of(generation) - &self.removed;
+    }
+
+    /// Takes the points of a generation out.
+    pub fn remove(&mut self, generation: DocumentGeneration) {
+        let slots = self.slots_of(generation);
+        self.visible -= &slots;
+        self.removed |= slots;
+    }
+
+    /// Whether it holds points of a generation, removed ones too.
+    pub fn has(&self, generation: DocumentGeneration) -> bool {
+        self.stored.by_generation.contains_key(&generation)
+    }
+
+    /// Gives the points of a generation another ACL and other fields.
+    pub fn set_access(
+        &mut self,
+        generation: DocumentGeneration,
+        acl: &Acl,
+        revision: u64,
+        fields: &Metadata,
+    ) {
+        let slots = self.slots_of(generation);
+        let access = Arc::make_mut(&mut self.access);
+        let groups = Arc::make_mut(&mut self.groups);
+        for position in self.stored.by_generation.get(&generation).into_iter().flatten() {
+            let group = &mut groups[*position as usize];
+            access.remove(&group.acl, &slots);
+            *group = Arc::new(Group {
+                acl: acl.clone(),
+                acl_revision: revision,
+                fields: fields.clone(),
+                ..Group::clone(group)
+            });
+        }
+        access.insert(acl, &slots);
+    }
+
+    /// One segment of several, without their removed points. They hold at most [`MAX_POINTS`] others.
+    pub fn merge(parts: &[&Segment], dimensions: usize) -> Segment {
+        let mut builder = SegmentBuilder::new(dimensions, parts.iter().map(|part| part.len()).sum());
+        let places: Vec<Vec<Option<u16>>> = parts.iter().map(|part| builder.take(part)).collect();
+        let postings = |of: fn(&Stored) -> &Postings| {
+            let parts = parts.iter().zip(&places);
+            let parts: Vec<_> = parts
+                .map(|(part, places)| (of(&part.stored), places.as_slice()))
+                .collect();
+            Postings::merge(&parts)
+        };
+        let unigrams = postings(|stored| &stored.unigrams);
+        let bigrams = postings(|stored| &stored.bigrams);
+        builder.finish(unigrams, bigrams)
+    }
+}
+
+/// A segment in the making.
+pub struct SegmentBuilder {
+    points: Vec<PointId>,
+    chunks: Vec<ChunkId>,
+    places: Vec<u32>,
+    gates: Vec<f32>,
+    vectors: Vectors,
+    visible: RoaringBitmap,
+    groups: Vec<Arc<Group>>,
+    place_of: HashMap<i64, u32>,
+    unigrams: Vec<Posting>,
+    bigrams: Vec<Posting>,
+}
+
+impl SegmentBuilder {
+    /// Room for `points` points.
+    pub fn new(dimensions: usize, points: usize) -> Self {
+        Self {
+            points: Vec::with_capacity(points),
+            chunks: Vec::with_capacity(points),
+            places: Vec::with_capacity(points),
+            gates: Vec::with_capacity(points),
+            vectors: Vectors::with_capacity(dimensions, points),
+            visible: RoaringBitmap::new(),
+            groups: Vec::new(),
+            place_of: HashMap::new(),
+            unigrams: Vec::new(),
+            bigrams: Vec::new(),
+        }
+    }
+
+    /// Appends a point with its lexical side.
+    pub fn push(&mut self, point: &NewPoint<'_>, lexical: impl Iterator<Item = (Side, TermId, f32)>) {
+        let slot = self.points.len() as u16;
+        for (side, term, weight) in lexical {
+            let postings = match side {
+                Side::Unigram => &mut self.unigrams,
+                Side::Bigram => &mut self.bigrams,
+            };
+            postings.push(Posting {
+                term: term.0,
+                slot,
+                weight,
+            });
+        }
+        self.vectors.push(point.dense);
+        self.place(point);
+    }
+
+    fn place(&mut self, point: &NewPoint<'_>) -> u16 {
+        let slot = self.points.len() as u16;
+        let next = self.groups.len() as u32;
+        let place = *self.place_of.entry(point.group.row).or_insert(next);
+        if place == next {
+            self.groups.push(point.group.clone());
+        }
+        self.points.push(point.point);
+        self.chunks.push(point.chunk);
+        self.places.push(place);
+        self.gates.push(point.gate);
+        if point.visible {
+            self.visible.insert(slot.into());
+        }
+        slot
+    }
+
+    /// Takes the points of `part` over, but for their postings; says which slot each one got.
+    fn take(&mut self, part: &Segment) -> Vec<Option<u16>> {
+        let stored = &part.stored;
+        let take = |slot: usize| {
+            if part.removed.contains(slot as u32) {
+                return None;
+            }
+            self.vectors.push_from(&stored.vectors, slot);
+            Some(self.place(&NewPoint {
+                point: stored.points[slot],
+                chunk: stored.chunks[slot],
+                group: &part.groups[stored.groups[slot] as usize],
+                visible: part.visible.contains(slot as u32),
+                gate: stored.gates[slot],
+                dense: None,
+            }))
+        };
+        (0..stored.points.len()).map(take).collect()
+    }
+
+    /// The segment of the points pushed.
+    pub fn build(mut self) -> Segment {
+        let unigrams = Postings::build(&std::mem::take(&mut self.unigrams));
+        let bigrams = Postings::build(&std::mem::take(&mut self.bigrams));
+        self.finish(unigrams, bigrams)
+    }
+
+    fn finish(self, unigrams: Postings, bigrams: Postings) -> Segment {
+        let mut by_generation: HashMap<DocumentGeneration, Vec<u32>> = HashMap::new();
+        for (place, group) in (0..).zip(&self.groups) {
+            let generation = (group.document, group.generation);
+            by_generation.entry(generation).or_default().push(place);
+        }
+        let mut slots = vec![RoaringBitmap::new(); self.groups.len()];
+        for (slot, place) in (0..).zip(&self.places) {
+            slots[*place as usize].insert(slot);
+        }
+        let mut access = AccessIndex::default();
+        let mut collections: HashMap<CollectionName, RoaringBitmap> = HashMap::new();
+        for (group, slots) in self.groups.iter().zip(&slots) {
+            access.insert(&group.acl, slots);
+            *collections.entry(group.collection.clone()).or_default() |= slots;
+        }
+        let stored = Stored {
+            points: self.points,
+            chunks: self.chunks,
+            groups: self.places,
+            gates: self.gates,
+            vectors: self.vectors,
+            unigrams,
+            bigrams,
+            by_generation,
+            collections,
+        };
+        Segment {
+            stored: Arc::new(stored),
+            visible: self.visible,
+            removed: RoaringBitmap::new(),
+            groups: Arc::new(self.groups),
+            access: Arc::new(access),
+        }
+    }
+}
+
+/// Which half of a sparse vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Single terms.
+    Unigram,
+    /// Adjacent pairs.
+    Bigram,
+}
+
+/// Both halves of a sparse vector, one after the other.
+pub fn sides(lexical: &SparseVector) -> impl Iterator<Item = (Side, TermId, f32)> + '_ {
+    let unigrams = lexical
+        .unigrams
+        .iter()
+        .map(|(term, weight)| (Side::Unigram, *term, *weight));
+    let bigrams = lexical
+        .bigrams
+        .iter()
+        .map(|(term, weight)| (Side::Bigram, *term, *weight));
+    unigrams.chain(bigrams)
+}

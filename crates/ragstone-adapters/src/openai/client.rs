@@ -1,0 +1,178 @@
+//! Requests with limits and retries.
+//!
+//! Invariant: no redirect is followed, so a key goes nowhere but to its service; no error holds a key, a password or
+//! a URL.
+
+use std::error::Error as _;
+use std::sync::Once;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::redirect::Policy;
+use reqwest::{RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::connection::{Connection, ConnectionError};
+use super::fault::Fault;
+
+/// Idle connections kept for each host.
+const IDLE_CONNECTIONS: usize = 16;
+
+/// Most bytes of an error's body that are read.
+const ERROR_BYTES: usize = 64 << 10;
+
+/// A client of one service.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    connection: Connection,
+}
+
+impl Client {
+    pub fn new(connection: Connection) -> Result<Self, ConnectionError> {
+        static PROVIDER: Once = Once::new();
+        // An error means that the process has chosen one itself, which serves as well.
+        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        let builder = || {
+            reqwest::Client::builder()
+                .connect_timeout(connection.limits.connect)
+                .timeout(connection.limits.total)
+                .redirect(Policy::none())
+                .pool_max_idle_per_host(IDLE_CONNECTIONS)
+                .tcp_nodelay(true)
+                .user_agent(concat!("ragstone/", env!("CARGO_PKG_VERSION")))
+        };
+        let plain = connection.base.scheme() == "http";
+        // Small images have no certificates of authorities; a server without TLS needs none.
+        let http = match builder().build() {
+            Err(_) if plain => builder().tls_certs_only([]).build(),
+            built => built,
+        };
+        match http {
+            Ok(http) => Ok(Self { http, connection }),
+            Err(error) => Err(ConnectionError::Client(words(&error.without_url()))),
+        }
+    }
+
+    /// The whole reply as JSON, in at most `tries` tries.
+    pub async fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        tries: usize,
+    ) -> Result<T, Fault> {
+        let once = || async {
+            let reply = self.reply(path, body).await?;
+            let bytes = self.read(reply, self.connection.limits.reply_bytes).await?;
+            serde_json::from_slice(&bytes)
+                .map_err(|error| Fault::broken(format!("its reply is not as expected: {error}")))
+        };
+        self.patiently(tries, once).await
+    }
+
+    /// The reply once its head says 200; its body is the caller's to read, and read once only.
+    pub async fn open(&self, path: &str, body: &impl Serialize) -> Result<Response, Fault> {
+        self.patiently(self.connection.limits.tries, || self.reply(path, body))
+            .await
+    }
+
+    /// What a piece of a streamed body is; none at its end.
+    pub async fn piece(&self, reply: &mut Response) -> Result<Option<bytes::Bytes>, Fault> {
+        let idle = self.connection.limits.idle;
+        match timeout(idle, reply.chunk()).await {
+            Ok(piece) => piece.map_err(|error| self.transport(error)),
+            Err(_) => Err(Fault::broken(format!("it sent nothing for {idle:?}"))),
+        }
+    }
+
+    /// `detail` without secrets.
+    pub fn redact(&self, detail: &str) -> String {
+        self.connection.redact(detail)
+    }
+
+    async fn patiently<T, F: Future<Output = Result<T, Fault>>>(
+        &self,
+        tries: usize,
+        once: impl FnMut() -> F,
+    ) -> Result<T, Fault> {
+        let limits = &self.connection.limits;
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(limits.pause)
+            .with_max_delay(limits.longest_pause)
+            .with_max_times(tries.saturating_sub(1));
+        once.retry(pauses)
+            .when(Fault::passes)
+            .adjust(|fault, pause| match (pause, fault.after()) {
+                (None, _) => None,
+                (Some(pause), None) => Some(some_of(pause)),
+                // Others were told the same moment: come a little later than that.
+                (Some(pause), Some(after)) => {
+                    (after <= limits.longest_retry_after).then(|| after + some_of(pause))
+                }
+            })
+            .await
+    }
+
+    async fn reply(&self, path: &str, body: &impl Serialize) -> Result<Response, Fault> {
+        let first_byte = self.connection.limits.first_byte;
+        let request = self
+            .authorised(self.http.post(self.connection.url(path)))
+            .json(body);
+        let reply = match timeout(first_byte, request.send()).await {
+            Ok(reply) => reply.map_err(|error| self.transport(error))?,
+            Err(_) => return Err(Fault::broken(format!("it did not answer within {first_byte:?}"))),
+        };
+        let (status, headers) = (reply.status(), reply.headers().clone());
+        if status.is_success() {
+            return Ok(reply);
+        }
+        let body = self.read(reply, ERROR_BYTES).await.unwrap_or_default();
+        let body = self.redact(&String::from_utf8_lossy(&body));
+        Err(Fault::of_reply(status, &headers, &body))
+    }
+
+    fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
+        match (&self.connection.api_key, &self.connection.user) {
+            (Some(key), _) => request.bearer_auth(key.expose()),
+            (None, Some((user, password))) => request.basic_auth(user, Some(password.expose())),
+            (None, None) => request,
+        }
+    }
+
+    async fn read(&self, mut reply: Response, most: usize) -> Result<Vec<u8>, Fault> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = self.piece(&mut reply).await? {
+            if bytes.len() + piece.len() > most {
+                return Err(Fault::refused(format!("its reply is longer than {most} bytes")));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+
+    fn transport(&self, error: reqwest::Error) -> Fault {
+        let error = error.without_url();
+        match error.is_builder() {
+            true => Fault::refused("the request cannot be made: is the key one line of plain characters?"),
+            false => Fault::broken(self.redact(&words(&error))),
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn words(error: &reqwest::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        words = format!("{words}: {next}");
+        cause = next.source();
+    }
+    words
+}
+
+/// Any pause up to `longest`: clients that failed together do not come back together.
+fn some_of(longest: Duration) -> Duration {
+    longest.mul_f64(fastrand::f64())
+}

@@ -1,0 +1,12 @@
+//! What both OpenAI-compatible adapters share: one client with limits, retries and errors that hold no secrets.
+
+mod client;
+mod connection;
+mod fault;
+mod sse;
+
+pub use connection::{Connection, ConnectionError, Limits, Secret};
+
+pub(crate) use client::Client;
+pub(crate) use fault::Fault;
+pub(crate) use sse::SseReader;

@@ -1,0 +1,218 @@
+//! Web pages: the main content as Markdown, so that tables, lists and code stay readable.
+
+use dom_query::{Document, NodeRef};
+use dom_smoothie::{Config, Readability};
+use encoding_rs::Encoding;
+use htmd::HtmlToMarkdown;
+
+use super::error::ParseProblem;
+use super::normalise::normalised;
+use super::sink::{Outline, PageSink};
+use super::{markdown, text};
+
+/// Where an encoding declaration is looked for (HTML standard, "prescan a byte stream").
+const CHARSET_WITHIN: usize = 1024;
+/// Main content shorter than this share of the body is taken for a mistake, and the body is used.
+const MAIN_SHARE: f64 = 0.3;
+/// Elements that hold no content of the page.
+const NO_CONTENT: &[&str] = &[
+    "head", "script", "style", "noscript", "template", "svg", "iframe", "object", "canvas", "form", "button",
+    "input", "select", "dialog", "img", "picture", "video", "audio",
+];
+/// What belongs to the site rather than to the page, wherever the main content is found.
+const SITE_FURNITURE: &str = "nav, [role=navigation], body > header, body > footer";
+/// Elements around the content.
+const AROUND_CONTENT: &[&str] = &["nav", "header", "footer", "aside", "menu"];
+
+/// Hands out a web page as one page without a number.
+pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
+    let html = text::decode(bytes, declared_encoding(bytes))?;
+    let (title, markdown) = content(&html);
+    let text = normalised(&markdown);
+    text::emit(&text, sink)?;
+    let headings = markdown::headings(&text);
+    let title = title.or_else(|| markdown::first_title(&headings));
+    Ok(Outline {
+        title,
+        sections: markdown::sections(&headings, text.len()),
+        warnings: Vec::new(),
+    })
+}
+
+/// Title and Markdown of the page: its main content, or its body where that finds too little.
+fn content(html: &str) -> (Option<String>, String) {
+    let document = Document::from(html);
+    document.select(SITE_FURNITURE).remove();
+    mark_code(&document);
+    let body = to_markdown(&document.html(), AROUND_CONTENT);
+    let config = Config {
+        keep_classes: true,
+        ..Config::default()
+    };
+    let Ok(mut page) = Readability::with_document(document, None, Some(config)) else {
+        return (None, body);
+    };
+    let title = page
+        .get_article_title()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let title = (!title.is_empty()).then_some(title);
+    let main = page
+        .parse()
+        .map(|article| to_markdown(&article.content, &[]))
+        .unwrap_or_default();
+    let enough = letters(&main) as f64 >= MAIN_SHARE * letters(&body) as f64;
+    (
+        title,
+        if enough && !main.trim().is_empty() {
+            main
+        } else {
+            body
+        },
+    )
+}
+
+/// Gives each block of code the one form whose language survives the way to Markdown.
+fn mark_code(document: &Document) {
+    for block in document.select("pre").nodes() {
+        let code = block.find_descendants("code");
+        let language = code
+            .first()
+            .and_then(language)
+            .or_else(|| language(block))
+            .or_else(|| around(block));
+        let class = language
+            .map(|language| format!(" class=\"language-{language}\""))
+            .unwrap_or_default();
+        let text = html_escaped(&block.text());
+        block.set_html(format!("<code{class}>{text}</code>"));
+    }
+}
+
+/// The language that one of the two elements around a block of code names.
+fn around(block: &NodeRef) -> Option<String> {
+    let outer = block.parent()?;
+    language(&outer).or_else(|| language(&outer.parent()?))
+}
+
+/// The language that an element's class names, in the ways of the usual highlighters.
+fn language(element: &NodeRef) -> Option<String> {
+    const PREFIXES: [&str; 4] = ["language-", "lang-", "highlight-source-", "highlight-"];
+    let class = element.attr("class")?;
+    let name = class
+        .split_whitespace()
+        .find_map(|name| PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)))?;
+    let known = !matches!(name, "" | "default" | "none" | "text" | "plaintext");
+    let plain = name
+        .chars()
+        .all(|character| character.is_ascii_alphanumeric() || "+#-_.".contains(character));
+    (known && plain).then(|| name.to_owned())
+}
+
+fn html_escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+fn to_markdown(html: &str, also_skipped: &[&str]) -> String {
+    let skipped = NO_CONTENT.iter().chain(also_skipped).copied().collect();
+    HtmlToMarkdown::builder()
+        .skip_tags(skipped)
+        .build()
+        .convert(html)
+        .unwrap_or_default()
+}
+
+fn letters(text: &str) -> usize {
+    text.chars()
+        .filter(|character| character.is_alphanumeric())
+        .count()
+}
+
+fn declared_encoding(bytes: &[u8]) -> Option<&'static Encoding> {
+    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(CHARSET_WITHIN)]).to_ascii_lowercase();
+    let (_, after) = head.split_once("charset=")?;
+    let label: String = after
+        .trim_start_matches(['"', '\'', ' '])
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':'))
+        .collect();
+    Encoding::for_label(label.as_bytes())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use ragstone_core::document::ParsedDocument;
+
+    use super::super::sink::Gathered;
+    use super::*;
+
+    fn parsed(html: &[u8]) -> ParsedDocument {
+        let mut gathered = Gathered::new(100_000);
+        let outline = parse(html, &mut gathered).unwrap();
+        gathered.finish("text/html", outline)
+    }
+
+    const ARTICLE: &str = r#"<!doctype html><html><head><title>Install the tool</title><style>p{}</style></head><body>
+        <nav><a href="/">Navigation words</a></nav><div class="cookie-banner">We use cookies</div>
+        <main><article><p>This guide shows how to install the tool on every system that it supports, and how to check
+        that it runs well afterwards, in five minutes at most.</p>
+        <h2>Linux</h2><p>Download the archive, unpack it, and put the program on your path. It needs no other package,
+        and it reads its settings from one file, which it makes when it is first run.</p>
+        <pre><code class="language-bash">curl -O a.tar.gz
+tar xf a.tar.gz &amp;&amp; ls</code></pre>
+        <div class="highlight-python notranslate"><div class="highlight"><pre><span>import</span> tool
+tool.run()</pre></div></div>
+        <table><tr><th>System</th><th>Size</th></tr><tr><td>Linux</td><td>12&nbsp;MB</td></tr></table>
+        </article></main><aside>Related links</aside><footer>Copyright words</footer><script>var x;</script>
+        </body></html>"#;
+
+    #[test]
+    fn the_main_content_keeps_tables_and_code_and_loses_what_is_around_it() {
+        let document = parsed(ARTICLE.as_bytes());
+        assert_eq!(document.title.as_deref(), Some("Install the tool"));
+        for kept in [
+            "## Linux",
+            "```bash\ncurl -O a.tar.gz\ntar xf a.tar.gz && ls\n```",
+            "```python\nimport tool\ntool.run()\n```",
+            "| Linux  | 12 MB |",
+        ] {
+            assert!(document.text.contains(kept), "{kept} is not in {}", document.text);
+        }
+        for lost in ["Navigation", "cookies", "Related", "Copyright", "var x", "p{}"] {
+            assert!(!document.text.contains(lost), "{lost} is in {}", document.text);
+        }
+        let section = &document.sections[0];
+        assert_eq!(section.path, "Linux");
+        assert!(document.text[section.range.clone()].starts_with("## Linux"));
+    }
+
+    #[test]
+    fn where_there_is_no_main_content_the_body_is_taken() {
+        let document =
+            parsed(b"<title>T</title><nav>menu</nav><ul><li>one</li><li>two</li></ul><footer>end</footer>");
+        assert!(
+            document.text.contains("one") && document.text.contains("two"),
+            "{}",
+            document.text
+        );
+        assert!(
+            !document.text.contains("menu") && !document.text.contains("end"),
+            "{}",
+            document.text
+        );
+    }
+
+    #[test]
+    fn a_declared_encoding_is_used() {
+        let html = b"<meta http-equiv='Content-Type' content='text/html; charset=windows-1251'><p>\xcf\xf0\xe8\xe2\xe5\xf2";
+        assert!(
+            parsed(html)
+                .text
+                .contains("\u{41f}\u{440}\u{438}\u{432}\u{435}\u{442}")
+        );
+    }
+}

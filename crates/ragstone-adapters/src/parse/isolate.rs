@@ -1,0 +1,196 @@
+//! What a parser process gives up before it touches a document.
+//!
+//! Everything here works without privileges; what the kernel refuses is reported, not fatal.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+
+use serde::{Deserialize, Serialize};
+
+/// Open files a parser process may have: its pipes and one document.
+const MAX_OPEN_FILES: u64 = 16;
+
+/// How a parser process is kept from the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolation {
+    /// It has a network namespace of its own, without interfaces.
+    pub network_namespace: bool,
+    /// The kernel refuses it sockets and new programs.
+    pub system_call_filter: bool,
+}
+
+#[cfg(target_env = "gnu")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Resource = libc::c_int;
+
+/// Gives up what no parser needs. Must run before the process has a second thread.
+pub(super) fn enter() -> Isolation {
+    set_limit(libc::RLIMIT_CORE, 0, 0);
+    set_limit(libc::RLIMIT_FSIZE, 0, 0);
+    set_limit(libc::RLIMIT_NOFILE, MAX_OPEN_FILES, MAX_OPEN_FILES);
+    cut_off()
+}
+
+/// Bounds the next document: the address space of the process, and its processor time from here on.
+pub(super) fn bound_document(memory_bytes: u64, cpu_seconds: u64) {
+    set_limit(libc::RLIMIT_AS, memory_bytes, memory_bytes);
+    // The soft limit alone moves on; the signal it raises ends the process.
+    set_limit(
+        libc::RLIMIT_CPU,
+        used_cpu_seconds() + cpu_seconds.max(2),
+        libc::RLIM_INFINITY,
+    );
+}
+
+/// Takes standard output away from everyone else in this process, who find standard error in its place.
+pub(super) fn take_stdout() -> io::Result<File> {
+    // SAFETY: `dup` has no preconditions; a result that is not negative is a descriptor nobody else owns.
+    let own = unsafe { libc::dup(libc::STDOUT_FILENO) };
+    if own < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: both descriptors are open for the life of the process.
+    unsafe { libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO) };
+    // SAFETY: `own` was just made and is owned here alone.
+    Ok(unsafe { File::from_raw_fd(own) })
+}
+
+/// Returns when the other end of the standard input's pipe is closed: the server is gone.
+///
+/// A signal at the parent's death would not do: it comes when the *thread* ends that started the process.
+pub(super) fn wait_for_hangup() {
+    let mut watched = libc::pollfd {
+        fd: io::stdin().as_raw_fd(),
+        events: 0,
+        revents: 0,
+    };
+    loop {
+        // SAFETY: `watched` is one valid entry and outlives the call.
+        let ready = unsafe { libc::poll(&raw mut watched, 1, -1) };
+        let interrupted = ready < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
+        if !interrupted {
+            return;
+        }
+    }
+}
+
+fn set_limit(resource: Resource, soft: u64, hard: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: `limit` is initialised and outlives the call. A refusal leaves the old limit, which the parent's
+    // wall clock still backs.
+    unsafe { libc::setrlimit(resource, &raw const limit) };
+}
+
+/// Whole seconds of processor time so far.
+fn used_cpu_seconds() -> u64 {
+    // SAFETY: all zeros is a valid `rusage`, and the call writes only into it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec.unsigned_abs();
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cut_off() -> Isolation {
+    Isolation {
+        network_namespace: false,
+        system_call_filter: false,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn cut_off() -> Isolation {
+    // SAFETY: none of these calls reads or writes memory of this process.
+    let network_namespace = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        // With a user namespace root would lose its right to read other people's files: only where it is needed.
+        libc::unshare(libc::CLONE_NEWNET) == 0 || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) == 0
+    };
+    Isolation {
+        network_namespace,
+        system_call_filter: filter::install(),
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod filter {
+    //! A seccomp filter that refuses sockets, new programs and the ways around it.
+
+    use libc::{
+        BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JUMP, BPF_K, BPF_LD, BPF_RET, BPF_STMT, BPF_W, sock_filter,
+    };
+
+    /// `AUDIT_ARCH_*` of linux/audit.h.
+    #[cfg(target_arch = "x86_64")]
+    const ARCHITECTURE: Option<u32> = Some(0xc000_003e);
+    #[cfg(target_arch = "aarch64")]
+    const ARCHITECTURE: Option<u32> = Some(0xc000_00b7);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    const ARCHITECTURE: Option<u32> = None;
+
+    /// Offsets in `struct seccomp_data`.
+    const NUMBER_AT: u32 = 0;
+    const ARCHITECTURE_AT: u32 = 4;
+    /// System calls of the x32 interface begin here.
+    const X32: u32 = 0x4000_0000;
+
+    const REFUSED: [libc::c_long; 6] = [
+        libc::SYS_socket,
+        libc::SYS_socketpair,
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_ptrace,
+        libc::SYS_io_uring_setup,
+    ];
+
+    /// Whether the kernel took the filter.
+    pub(super) fn install() -> bool {
+        let Some(architecture) = ARCHITECTURE else {
+            return false;
+        };
+        let mut program = program(architecture);
+        let filter = libc::sock_fprog {
+            len: program.len() as libc::c_ushort,
+            filter: program.as_mut_ptr(),
+        };
+        // SAFETY: `filter` points to `len` instructions that outlive the call; the kernel copies them.
+        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0 }
+    }
+
+    fn program(architecture: u32) -> Vec<sock_filter> {
+        let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+        let load = |at: u32| statement(BPF_LD | BPF_W | BPF_ABS, at);
+        let jump = |test: u32, value: u32, then: u8, or: u8| {
+            // SAFETY: these build a value and touch no memory.
+            unsafe { BPF_JUMP((BPF_JMP | test | BPF_K) as u16, value, then, or) }
+        };
+        // Other interfaces of the same kernel number their calls differently: refuse them all.
+        let mut program = vec![
+            load(ARCHITECTURE_AT),
+            jump(BPF_JEQ, architecture, 1, 0),
+            statement(BPF_RET | BPF_K, refuse),
+            load(NUMBER_AT),
+            jump(BPF_JGE, X32, 0, 1),
+            statement(BPF_RET | BPF_K, refuse),
+        ];
+        for number in REFUSED {
+            program.push(jump(BPF_JEQ, number as u32, 0, 1));
+            program.push(statement(BPF_RET | BPF_K, refuse));
+        }
+        program.push(statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW));
+        program
+    }
+
+    fn statement(code: u32, value: u32) -> sock_filter {
+        // SAFETY: this builds a value and touches no memory.
+        unsafe { BPF_STMT(code as u16, value) }
+    }
+}

@@ -1,0 +1,187 @@
+//! Markdown: stays as it is, less its front matter; its headings become sections.
+
+use std::ops::Range;
+
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+use ragstone_core::document::SectionSpan;
+
+use super::error::ParseProblem;
+use super::normalise::normalised;
+use super::sink::{Outline, PageSink};
+use super::text;
+
+/// Hands out a Markdown file as one page without a number.
+pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
+    let whole = normalised(&text::decode(bytes, None)?);
+    let (front_matter, body) = split_front_matter(&whole);
+    text::emit(body, sink)?;
+    let headings = headings(body);
+    let title = front_matter
+        .and_then(front_matter_title)
+        .or_else(|| first_title(&headings));
+    Ok(Outline {
+        title,
+        sections: sections(&headings, body.len()),
+        warnings: Vec::new(),
+    })
+}
+
+/// A heading in Markdown.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Heading {
+    level: u8,
+    text: String,
+    range: Range<usize>,
+}
+
+/// All headings that are not inside of something else, such as a quotation.
+pub(super) fn headings(markdown: &str) -> Vec<Heading> {
+    let mut found = Vec::new();
+    let mut open: Option<Heading> = None;
+    let mut depth = 0_usize;
+    for (event, range) in Parser::new_ext(markdown, Options::ENABLE_TABLES).into_offset_iter() {
+        match event {
+            Event::Start(Tag::Heading { level, .. }) if depth == 0 => {
+                open = Some(Heading {
+                    level: level as u8,
+                    text: String::new(),
+                    range,
+                });
+            }
+            Event::End(TagEnd::Heading(_)) if depth == 0 => found.extend(open.take()),
+            Event::Start(Tag::BlockQuote(_) | Tag::List(_)) => depth += 1,
+            Event::End(TagEnd::BlockQuote(_) | TagEnd::List(_)) => depth = depth.saturating_sub(1),
+            Event::Text(text) | Event::Code(text) => {
+                if let Some(heading) = &mut open {
+                    heading.text.push_str(&text);
+                }
+            }
+            Event::SoftBreak | Event::HardBreak => {
+                if let Some(heading) = &mut open {
+                    heading.text.push(' ');
+                }
+            }
+            _ => {}
+        }
+    }
+    found.retain_mut(|heading| {
+        heading.text = heading.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        !heading.text.is_empty()
+    });
+    found
+}
+
+/// What stands under each heading, with the path to it, in a text of `length` bytes.
+pub(super) fn sections(headings: &[Heading], length: usize) -> Vec<SectionSpan> {
+    let mut path: Vec<(u8, &str)> = Vec::new();
+    let mut spans: Vec<SectionSpan> = Vec::new();
+    for heading in headings {
+        if let Some(last) = spans.last_mut() {
+            last.range.end = heading.range.start;
+        }
+        path.retain(|(level, _)| *level < heading.level);
+        path.push((heading.level, &heading.text));
+        let names: Vec<&str> = path.iter().map(|(_, name)| *name).collect();
+        spans.push(SectionSpan {
+            path: names.join(" > "),
+            range: heading.range.start..length,
+        });
+    }
+    spans
+}
+
+/// The first heading of the highest level that occurs before any lower one ends the search.
+pub(super) fn first_title(headings: &[Heading]) -> Option<String> {
+    let first = headings
+        .iter()
+        .find(|heading| heading.level == 1)
+        .or(headings.first());
+    first.map(|heading| heading.text.clone())
+}
+
+/// YAML between `---` or TOML between `+++` at the very start, and the rest.
+fn split_front_matter(text: &str) -> (Option<&str>, &str) {
+    for fence in ["---\n", "+++\n"] {
+        let Some(after) = text.strip_prefix(fence) else {
+            continue;
+        };
+        let mut at = 0;
+        for line in after.split_inclusive('\n') {
+            if line.trim_end() == fence.trim_end() {
+                return (
+                    Some(&after[..at]),
+                    after[at + line.len()..].trim_start_matches('\n'),
+                );
+            }
+            at += line.len();
+        }
+    }
+    (None, text)
+}
+
+fn front_matter_title(front_matter: &str) -> Option<String> {
+    let value = front_matter.lines().find_map(|line| {
+        let (key, value) = line.split_once([':', '='])?;
+        (key.trim_end() == "title").then_some(value.trim())
+    })?;
+    let value = ['"', '\'']
+        .iter()
+        .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote))
+        .unwrap_or(value)
+        .trim();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::super::sink::Gathered;
+    use super::*;
+
+    fn check(markdown: &str, title: Option<&str>, expected: &[(&str, &str)]) {
+        let mut gathered = Gathered::new(10_000);
+        let outline = parse(markdown.as_bytes(), &mut gathered).unwrap();
+        let document = gathered.finish("text/markdown", outline);
+        assert_eq!(document.title.as_deref(), title);
+        let found: Vec<_> = document
+            .sections
+            .iter()
+            .map(|section| (section.path.as_str(), &document.text[section.range.clone()]))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn headings_become_paths() {
+        check(
+            "intro\n\n# Setup\na\n## Linux `x`\nb\n### Deep\nc\n## Mac\nd\n",
+            Some("Setup"),
+            &[
+                ("Setup", "# Setup\na\n"),
+                ("Setup > Linux x", "## Linux `x`\nb\n"),
+                ("Setup > Linux x > Deep", "### Deep\nc\n"),
+                ("Setup > Mac", "## Mac\nd\n"),
+            ],
+        );
+    }
+
+    #[test]
+    fn front_matter_names_the_document_and_is_no_text() {
+        check(
+            "---\ntitle: \"A: b\"\ntags: [x]\n---\n\ntext\n",
+            Some("A: b"),
+            &[],
+        );
+        check("+++\ntitle = 'T'\n+++\n# H\n", Some("T"), &[("H", "# H\n")]);
+        check("---\nnot closed\n", None, &[]);
+    }
+
+    #[test]
+    fn what_looks_like_a_heading_in_code_or_a_quotation_is_none() {
+        check(
+            "```sh\n# comment\n```\n> # quoted\n\nTitle\n=====\nx\n",
+            Some("Title"),
+            &[("Title", "Title\n=====\nx\n")],
+        );
+    }
+}

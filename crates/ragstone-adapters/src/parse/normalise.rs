@@ -1,0 +1,68 @@
+//! The one form of text that leaves a parser, so that byte ranges mean the same everywhere.
+//!
+//! Line ends are `\n`; form feeds and vertical tabs are line ends; other control characters, byte order marks,
+//! zero-width spaces and soft hyphens are gone; hyphens that forbid a break are plain hyphens and spaces that
+//! forbid one are plain spaces; Latin ligatures are their letters. Composed and decomposed letters stay as they
+//! are: a quote must be found in the original too.
+
+/// Appends `raw` in normal form.
+pub(super) fn push_normalised(out: &mut String, raw: &str) {
+    out.reserve(raw.len());
+    let mut characters = raw.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\r' => {
+                if characters.peek() == Some(&'\n') {
+                    characters.next();
+                }
+                out.push('\n');
+            }
+            '\n' | '\t' => out.push(character),
+            '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => out.push('\n'),
+            '\u{ad}' | '\u{200b}' | '\u{2060}' | '\u{feff}' => {}
+            '\u{2010}' | '\u{2011}' => out.push('-'),
+            '\u{a0}' | '\u{2007}' | '\u{202f}' => out.push(' '),
+            '\u{fb00}'..='\u{fb06}' => out.push_str(ligature(character)),
+            control if control.is_control() => {}
+            other => out.push(other),
+        }
+    }
+}
+
+/// `raw` in normal form.
+pub(super) fn normalised(raw: &str) -> String {
+    let mut out = String::new();
+    push_normalised(&mut out, raw);
+    out
+}
+
+fn ligature(character: char) -> &'static str {
+    match character {
+        '\u{fb00}' => "ff",
+        '\u{fb01}' => "fi",
+        '\u{fb02}' => "fl",
+        '\u{fb03}' => "ffi",
+        '\u{fb04}' => "ffl",
+        _ => "st",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_takes_its_normal_form() {
+        for (raw, expected) in [
+            ("a\r\nb\rc\n", "a\nb\nc\n"),
+            ("page\u{c}next", "page\nnext"),
+            ("non\u{2011}breaking\u{a0}space", "non-breaking space"),
+            ("hy\u{ad}phen", "hyphen"),
+            ("\u{feff}\u{fb01}nd o\u{fb03}ce", "find office"),
+            ("bell\u{7}, tab\t", "bell, tab\t"),
+            ("e\u{301} and é stay", "e\u{301} and é stay"),
+        ] {
+            assert_eq!(normalised(raw), expected);
+        }
+    }
+}

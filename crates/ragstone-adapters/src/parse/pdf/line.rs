@@ -1,0 +1,179 @@
+//! Spans in reading order become lines, and lines the text of a page.
+
+use xberg_native_pdf::layout::TextSpan;
+
+use super::super::normalise::push_normalised;
+use super::upright::rotation;
+
+/// A new line begins where the baseline moves by more than this share of the height.
+const LINE_SHIFT: f32 = 0.5;
+/// A space stands where the gap is wider than this share of the height.
+const SPACE_GAP: f32 = 0.12;
+/// A run that goes back by more than this many heights begins a new line even on the same baseline.
+const STEP_BACK: f32 = 1.0;
+/// A paragraph ends where the way to the next line is longer than this many usual ways.
+const PARAGRAPH_ADVANCE: f32 = 1.35;
+
+/// One line of text with what its look says about it.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) text: String,
+    /// Baseline, in points from below.
+    pub(super) y: f32,
+    /// Largest font size, in points.
+    pub(super) size: f32,
+    /// Whether it runs in another direction than most of the page.
+    pub(super) aside: bool,
+    /// Whether most of it is bold.
+    pub(super) bold: bool,
+}
+
+/// Cuts white space off the ends of spans: some writers pad cells with it, over the cells that follow.
+pub(super) fn drop_padding(spans: &mut [TextSpan]) {
+    for span in spans {
+        let kept = span.text.trim_end().len();
+        let padding = span.text[kept..].chars().count();
+        // One space may be all that parts two words.
+        if kept == 0 || padding < 2 {
+            continue;
+        }
+        let characters = span.text[..kept].chars().count();
+        span.bbox.width = if span.char_widths.len() == characters + padding {
+            span.char_widths[..characters].iter().sum()
+        } else {
+            span.bbox.width * characters as f32 / (characters + padding) as f32
+        };
+        span.text.truncate(kept);
+    }
+}
+
+/// Joins spans that follow each other in reading order on a page whose text mostly runs in `direction`, in degrees.
+pub(super) fn join(spans: &[TextSpan], direction: i32) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut open: Option<OpenLine> = None;
+    for span in spans.iter().filter(|span| !span.text.is_empty()) {
+        match &mut open {
+            Some(line) if line.takes(span) => line.push(span),
+            _ => {
+                lines.extend(open.take().and_then(OpenLine::close));
+                open = Some(OpenLine::begin(span, direction));
+            }
+        }
+    }
+    lines.extend(open.and_then(OpenLine::close));
+    lines
+}
+
+/// Writes the lines of a page, with an empty line between paragraphs, and tells where each begins.
+pub(super) fn write(lines: &[Line], out: &mut String, mut begins: impl FnMut(&Line, usize)) {
+    let usual = usual_advance(lines);
+    for (index, line) in lines.iter().enumerate() {
+        if index > 0 {
+            out.push('\n');
+            let advance = lines[index - 1].y - line.y;
+            if advance > usual * PARAGRAPH_ADVANCE {
+                out.push('\n');
+            }
+        }
+        begins(line, out.len());
+        out.push_str(&line.text);
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+}
+
+/// Median distance of successive baselines; infinite where there are none to compare.
+fn usual_advance(lines: &[Line]) -> f32 {
+    let mut advances: Vec<f32> = lines
+        .windows(2)
+        .map(|pair| pair[0].y - pair[1].y)
+        .filter(|advance| *advance > 0.0)
+        .collect();
+    if advances.is_empty() {
+        return f32::INFINITY;
+    }
+    let middle = advances.len() / 2;
+    *advances.select_nth_unstable_by(middle, f32::total_cmp).1
+}
+
+struct OpenLine {
+    line: Line,
+    right: f32,
+    height: f32,
+    rotation: i32,
+    letters: usize,
+    bold_letters: usize,
+}
+
+impl OpenLine {
+    fn begin(span: &TextSpan, direction: i32) -> Self {
+        let mut line = Self {
+            line: Line {
+                text: String::new(),
+                y: span.bbox.y,
+                size: 0.0,
+                aside: rotation(span) != direction,
+                bold: false,
+            },
+            right: span.bbox.x,
+            height: height(span),
+            rotation: rotation(span),
+            letters: 0,
+            bold_letters: 0,
+        };
+        line.push(span);
+        line
+    }
+
+    fn takes(&self, span: &TextSpan) -> bool {
+        let height = self.height.max(height(span));
+        self.rotation == rotation(span)
+            && (span.bbox.y - self.line.y).abs() <= LINE_SHIFT * height
+            && span.bbox.x >= self.right - STEP_BACK * height
+    }
+
+    fn push(&mut self, span: &TextSpan) {
+        let gap = span.bbox.x - self.right;
+        let apart = gap > SPACE_GAP * self.height.min(height(span));
+        if apart
+            && !self.line.text.ends_with(char::is_whitespace)
+            && !span.text.starts_with(char::is_whitespace)
+        {
+            self.line.text.push(' ');
+        }
+        push_normalised(&mut self.line.text, &span.text);
+        let letters = span
+            .text
+            .chars()
+            .filter(|character| !character.is_whitespace())
+            .count();
+        self.letters += letters;
+        if span.font_weight.is_bold() {
+            self.bold_letters += letters;
+        }
+        if letters > 0 {
+            self.line.size = self.line.size.max(span.font_size);
+        }
+        self.right = self.right.max(span.bbox.x + span.bbox.width);
+        self.height = self.height.max(height(span));
+    }
+
+    /// The line, unless it is only white space.
+    fn close(mut self) -> Option<Line> {
+        let text = self.line.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.line.text = text;
+        self.line.bold = self.bold_letters * 2 > self.letters;
+        (!self.line.text.is_empty()).then_some(self.line)
+    }
+}
+
+/// Height of a span's letters, in points, never zero.
+fn height(span: &TextSpan) -> f32 {
+    let height = if span.bbox.height > 0.0 {
+        span.bbox.height
+    } else {
+        span.font_size
+    };
+    if height.is_finite() { height.max(1.0) } else { 1.0 }
+}

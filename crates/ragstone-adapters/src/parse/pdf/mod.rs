@@ -1,0 +1,179 @@
+//! PDF: spans from the engine, put in reading order page by page and joined into lines by us.
+//!
+//! Invariant: an encrypted file is refused before any of it is extracted, because the engine would answer with
+//! silently empty pages.
+
+mod heading;
+mod line;
+mod order;
+#[cfg(test)]
+mod tests;
+mod upright;
+
+use std::collections::HashSet;
+
+use ragstone_core::document::ParseWarning;
+use xberg_native_pdf::document::{PdfDocument, ReadingOrder};
+use xberg_native_pdf::error::Error as EngineError;
+
+use self::heading::Headings;
+use self::line::Line;
+pub use self::order::Order;
+use super::ParseLimits;
+use super::error::ParseProblem;
+use super::sink::{Outline, PageSink};
+
+/// How every document is read.
+///
+/// Over the WARN report, one long table, poppler's order of words is met to 0.91 by columns and to 0.23 by rows; but
+/// by columns none of its 632 rows stays on one line, by rows (`Order::ChosenRowsInTables`) all do.
+const ORDER: Order = Order::Chosen;
+
+/// Hands out the text of a PDF page by page; each page's order of reading is chosen for itself.
+pub fn parse(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
+    parse_in_order(bytes, limits, ORDER, sink)
+}
+
+/// [`parse`] with one order for every page, to measure the choice against.
+#[doc(hidden)]
+pub fn parse_in_order(
+    bytes: Vec<u8>,
+    limits: &ParseLimits,
+    order: Order,
+    sink: &mut dyn PageSink,
+) -> Result<Outline, ParseProblem> {
+    let document = open(bytes)?;
+    let pages = count_pages(&document, limits)?;
+    let hidden_layers = xberg_native_pdf::optional_content::compute_default_off_ocgs(&document);
+    let mut progress = Progress::default();
+    for index in 0..pages {
+        let number = index + 1;
+        let lines = match page_lines(&document, index as usize, order, &hidden_layers) {
+            Ok(lines) => lines,
+            Err(error) => {
+                progress.unreadable(number, &error);
+                Vec::new()
+            }
+        };
+        sink.page(Some(number), progress.page(number, &lines))?;
+    }
+    progress.finish(pages, info_title(&document))
+}
+
+fn open(bytes: Vec<u8>) -> Result<PdfDocument, ParseProblem> {
+    let document = PdfDocument::from_bytes(bytes).map_err(problem)?;
+    if document.is_encrypted() && !matches!(document.authenticate(b""), Ok(true)) {
+        return Err(ParseProblem::Encrypted);
+    }
+    Ok(document)
+}
+
+fn count_pages(document: &PdfDocument, limits: &ParseLimits) -> Result<u32, ParseProblem> {
+    let pages = document.page_count().map_err(problem)?;
+    if pages > limits.max_pages as usize {
+        return Err(ParseProblem::TooManyPages {
+            pages: pages as u64,
+            limit: limits.max_pages,
+        });
+    }
+    if pages == 0 {
+        return Err(ParseProblem::damaged("no page can be found"));
+    }
+    Ok(pages as u32)
+}
+
+fn page_lines(
+    document: &PdfDocument,
+    index: usize,
+    order: Order,
+    hidden_layers: &HashSet<String>,
+) -> Result<Vec<Line>, EngineError> {
+    let mut spans = document.extract_spans_filtered_with_reading_order(
+        index,
+        ReadingOrder::TopToBottom,
+        hidden_layers.clone(),
+        HashSet::new(),
+    )?;
+    line::drop_padding(&mut spans);
+    let direction = upright::turn(&mut spans);
+    Ok(line::join(&order::arrange(spans, order)?, direction))
+}
+
+fn problem(error: EngineError) -> ParseProblem {
+    match error {
+        EngineError::EncryptedPdf => ParseProblem::Encrypted,
+        other => ParseProblem::damaged(other),
+    }
+}
+
+fn info_title(document: &PdfDocument) -> Option<String> {
+    let info = document
+        .resolve_object(document.trailer().as_dict()?.get("Info")?)
+        .ok()?;
+    let title = document.resolve_object(info.as_dict()?.get("Title")?).ok()?;
+    let text = xberg_native_pdf::optional_content::decode_pdf_text_string(title.as_string()?);
+    let text = super::normalise::normalised(&text);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    (!text.is_empty()).then_some(text)
+}
+
+/// What is carried from page to page.
+#[derive(Default)]
+struct Progress {
+    page_text: String,
+    length: usize,
+    headings: Headings,
+    without_text: Vec<u32>,
+    unreadable: Vec<u32>,
+    first_error: Option<String>,
+}
+
+impl Progress {
+    fn unreadable(&mut self, number: u32, error: &EngineError) {
+        self.unreadable.push(number);
+        self.first_error.get_or_insert_with(|| error.to_string());
+    }
+
+    fn page(&mut self, number: u32, lines: &[Line]) -> &str {
+        self.page_text.clear();
+        line::write(lines, &mut self.page_text, |line, offset| {
+            self.headings.see(line, self.length + offset)
+        });
+        if self.page_text.is_empty() && self.unreadable.last() != Some(&number) {
+            self.without_text.push(number);
+        }
+        self.headings.end_page();
+        self.length += self.page_text.len();
+        &self.page_text
+    }
+
+    fn finish(self, pages: u32, title: Option<String>) -> Result<Outline, ParseProblem> {
+        if self.length == 0 {
+            return Err(match self.first_error {
+                Some(detail) if self.without_text.is_empty() => ParseProblem::Damaged { detail },
+                _ => ParseProblem::NoText { pages },
+            });
+        }
+        let sections = self.headings.sections(self.length);
+        let mut warnings = Vec::new();
+        if !self.without_text.is_empty() {
+            warnings.push(ParseWarning {
+                code: "pages_without_text".to_owned(),
+                detail: format!("{} of {pages} pages have no text", self.without_text.len()),
+                pages: self.without_text,
+            });
+        }
+        if let Some(detail) = self.first_error {
+            warnings.push(ParseWarning {
+                code: "pages_unreadable".to_owned(),
+                detail: format!("{} of {pages} pages are damaged: {detail}", self.unreadable.len()),
+                pages: self.unreadable,
+            });
+        }
+        Ok(Outline {
+            title,
+            sections,
+            warnings,
+        })
+    }
+}

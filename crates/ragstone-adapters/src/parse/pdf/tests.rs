@@ -1,0 +1,228 @@
+//! Small PDFs made here, so that each rule of reading has one page that needs it.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fmt::Write;
+
+use ragstone_core::document::ParsedDocument;
+
+use super::super::sink::Gathered;
+use super::*;
+
+/// A PDF of one page for each content stream; `objects` go in from number 4 on, `trailer` into the trailer.
+fn pdf(pages: &[String], objects: &str, trailer: &str) -> Vec<u8> {
+    let mut kids = String::new();
+    let mut bodies = String::new();
+    for (index, content) in pages.iter().enumerate() {
+        let (page, stream) = (100 + 2 * index, 101 + 2 * index);
+        write!(kids, "{page} 0 R ").unwrap();
+        write!(
+            bodies,
+            "{page} 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents {stream} 0 R\
+             /Resources<</Font<</F1 3 0 R>>>>>>endobj\n\
+             {stream} 0 obj<</Length {}>>stream\n{content}\nendstream endobj\n",
+            content.len() + 1
+        )
+        .unwrap();
+    }
+    format!(
+        "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n\
+         2 0 obj<</Type/Pages/Kids[{kids}]/Count {}>>endobj\n\
+         3 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>endobj\n{objects}\n{bodies}\
+         trailer<</Root 1 0 R{trailer}>>\n%%EOF\n",
+        pages.len()
+    )
+    .into_bytes()
+}
+
+/// Draws a text at a place in points from the lower left corner.
+fn draw(x: u32, y: u32, size: u32, text: &str) -> String {
+    format!("BT /F1 {size} Tf {x} {y} Td ({text}) Tj ET\n")
+}
+
+/// Draws `count` lines of a column downwards from `top`; the first word of each is its name and number.
+fn column(name: &str, x: u32, top: u32, count: u32) -> String {
+    (0..count)
+        .map(|line| {
+            draw(
+                x,
+                top - 12 * line,
+                10,
+                &format!("{name}{line} has words that fill its column"),
+            )
+        })
+        .collect()
+}
+
+fn parsed(bytes: Vec<u8>) -> Result<ParsedDocument, ParseProblem> {
+    let mut gathered = Gathered::new(1 << 20);
+    let outline = parse(bytes, &ParseLimits::default(), &mut gathered)?;
+    Ok(gathered.finish("application/pdf", outline))
+}
+
+/// The first words of the page's lines.
+fn line_names(text: &str) -> Vec<&str> {
+    text.lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect()
+}
+
+#[test]
+fn one_column_is_read_from_top_to_bottom_and_pages_cover_the_text() {
+    let document = parsed(pdf(&[column("a", 72, 700, 3), column("b", 72, 700, 2)], "", "")).unwrap();
+    assert_eq!(line_names(&document.text), ["a0", "a1", "a2", "b0", "b1"]);
+    let pages: Vec<_> = document
+        .pages
+        .iter()
+        .map(|page| (page.page, &document.text[page.range.clone()]))
+        .collect();
+    assert_eq!(pages.len(), 2);
+    assert_eq!(pages[1].0, Some(2));
+    assert!(pages[1].1.starts_with("b0 has words") && pages[0].1.ends_with("column\n"));
+}
+
+#[test]
+fn columns_are_read_one_after_the_other_between_the_lines_that_cross_them() {
+    let page = draw(
+        72,
+        740,
+        16,
+        "Heading with so many words that it goes over both of the columns",
+    ) + &column("left", 72, 700, 12)
+        + &column("right", 320, 694, 12)
+        + &draw(
+            72,
+            520,
+            10,
+            "Crossing line with so many words that it goes over both of the columns of this page",
+        )
+        + &column("under", 72, 500, 6)
+        + &column("beside", 320, 500, 6);
+    let document = parsed(pdf(&[page], "", "")).unwrap();
+    let named = |name: &str, count| {
+        (0..count)
+            .map(move |line| format!("{name}{line}"))
+            .collect::<Vec<_>>()
+    };
+    let expected = [
+        vec!["Heading".to_owned()],
+        named("left", 12),
+        named("right", 12),
+        vec!["Crossing".to_owned()],
+        named("under", 6),
+        named("beside", 6),
+    ]
+    .concat();
+    assert_eq!(line_names(&document.text), expected);
+}
+
+#[test]
+fn a_table_whose_rows_are_set_apart_is_read_by_rows() {
+    let mut page = String::new();
+    for row in 0..12 {
+        let top = 700 - 36 * row;
+        page += &draw(72, top, 10, &format!("row{row} has a cell of two"));
+        page += &draw(72, top - 12, 10, &format!("lines{row} on the left side"));
+        page += &draw(320, top, 10, "and a cell of one line");
+    }
+    let document = parsed(pdf(&[page], "", "")).unwrap();
+    let expected: Vec<_> = (0..12)
+        .flat_map(|row| [format!("row{row}"), format!("lines{row}")])
+        .collect();
+    assert_eq!(line_names(&document.text), expected);
+}
+
+#[test]
+fn gaps_make_spaces_and_wide_steps_make_paragraphs() {
+    let page = "BT /F1 10 Tf 72 700 Td [(one)-300(two)-50(three)] TJ ET\n".to_owned()
+        + &draw(72, 688, 10, "next line")
+        + &draw(72, 676, 10, "third line")
+        + &draw(72, 640, 10, "paragraph");
+    let document = parsed(pdf(&[page], "", "")).unwrap();
+    assert_eq!(
+        document.text,
+        "one twothree\nnext line\nthird line\n\nparagraph\n"
+    );
+}
+
+#[test]
+fn a_rotated_page_is_read_upright() {
+    let lines: String = (0..4)
+        .map(|line| {
+            format!(
+                "BT /F1 10 Tf 0 1 -1 0 {} 72 Tm (turned{line} text) Tj ET\n",
+                100 + 14 * line
+            )
+        })
+        .collect();
+    let document = parsed(pdf(&[lines], "", "")).unwrap();
+    assert_eq!(
+        line_names(&document.text),
+        ["turned0", "turned1", "turned2", "turned3"]
+    );
+}
+
+#[test]
+fn pages_without_text_are_named_and_a_document_of_them_is_refused() {
+    let document = parsed(pdf(
+        &[column("a", 72, 700, 2), "0 0 m 9 9 l S".to_owned()],
+        "",
+        "",
+    ))
+    .unwrap();
+    assert_eq!(document.warnings[0].code, "pages_without_text");
+    assert_eq!(document.warnings[0].pages, [2]);
+    assert_eq!(
+        parsed(pdf(&["0 0 m 9 9 l S".to_owned()], "", "")),
+        Err(ParseProblem::NoText { pages: 1 })
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_for_what_it_is() {
+    let encrypt = format!(
+        "4 0 obj<</Filter/Standard/V 1/R 2/P -4/O<{0}>/U<{0}>>>endobj",
+        "00".repeat(32)
+    );
+    let locked = pdf(
+        &[column("a", 72, 700, 2)],
+        &encrypt,
+        "/Encrypt 4 0 R/ID[<00><00>]",
+    );
+    assert_eq!(parsed(locked), Err(ParseProblem::Encrypted));
+    assert_eq!(
+        parsed(b"%PDF-1.4\nnothing else".to_vec()).map_err(|problem| problem.code()),
+        Err("damaged")
+    );
+    let whole = pdf(&[column("a", 72, 700, 2)], "", "");
+    let truncated = parsed(whole[..whole.len() * 2 / 3].to_vec());
+    assert!(
+        truncated.is_ok()
+            || matches!(
+                truncated,
+                Err(ParseProblem::Damaged { .. } | ParseProblem::NoText { .. })
+            )
+    );
+}
+
+#[test]
+fn a_title_and_headings_are_found() {
+    let page = draw(72, 740, 20, "Handbook")
+        + &column("a", 72, 700, 15)
+        + &draw(72, 500, 14, "Setup")
+        + &column("b", 72, 470, 15);
+    let document = parsed(pdf(
+        &[page],
+        "4 0 obj<</Title(The  handbook)>>endobj",
+        "/Info 4 0 R",
+    ))
+    .unwrap();
+    assert_eq!(document.title.as_deref(), Some("The handbook"));
+    let sections: Vec<_> = document
+        .sections
+        .iter()
+        .map(|section| section.path.as_str())
+        .collect();
+    assert_eq!(sections, ["Handbook", "Handbook > Setup"]);
+    assert!(document.text[document.sections[1].range.clone()].starts_with("Setup\n"));
+}

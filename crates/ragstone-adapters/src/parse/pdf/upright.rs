@@ -1,0 +1,46 @@
+//! Turns the frame of a page so that most of its text runs left to right.
+//!
+//! A landscape table on a portrait page is drawn rotated; ordering and joining assume horizontal lines.
+
+use xberg_native_pdf::layout::TextSpan;
+
+/// Rewrites the boxes into the frame of the commonest rotation, which is given back in degrees; text in other
+/// rotations goes to the end.
+pub(super) fn turn(spans: &mut [TextSpan]) -> i32 {
+    if spans.iter().all(|span| span.rotation_degrees == 0.0) {
+        return 0;
+    }
+    let main = main_rotation(spans);
+    let (sine, cosine) = (main as f32).to_radians().sin_cos();
+    for span in spans.iter_mut() {
+        let (x, y) = (span.bbox.x, span.bbox.y);
+        span.bbox.x = x * cosine + y * sine;
+        span.bbox.y = y * cosine - x * sine;
+    }
+    if main != 0 {
+        // Rows of the turned page; within one the order is that of the engine's sort.
+        spans.sort_by(|a, b| b.bbox.y.total_cmp(&a.bbox.y).then(a.bbox.x.total_cmp(&b.bbox.x)));
+    }
+    spans.sort_by_key(|span| rotation(span) != main);
+    main
+}
+
+/// Whole degrees; only their equality counts.
+pub(super) fn rotation(span: &TextSpan) -> i32 {
+    span.rotation_degrees.round() as i32
+}
+
+fn main_rotation(spans: &[TextSpan]) -> i32 {
+    let mut weights: Vec<(i32, usize)> = Vec::new();
+    for span in spans {
+        let degrees = rotation(span);
+        match weights.iter_mut().find(|(seen, _)| *seen == degrees) {
+            Some((_, weight)) => *weight += span.text.len(),
+            None => weights.push((degrees, span.text.len())),
+        }
+    }
+    weights
+        .iter()
+        .max_by_key(|(_, weight)| *weight)
+        .map_or(0, |(degrees, _)| *degrees)
+}

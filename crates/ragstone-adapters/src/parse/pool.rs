@@ -1,0 +1,230 @@
+//! Parser processes, kept between documents and replaced when one goes wrong.
+//!
+//! Invariant: whatever a document does to its parser, this process gets a [`ParseError`] within the limits, and
+//! never holds more than one page besides what the caller keeps.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use ragstone_core::document::ParsedDocument;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::ParseLimits;
+use super::child::Child;
+use super::error::{Clock, ParseError, ParseProblem};
+use super::frame::Request;
+use super::isolate::Isolation;
+use super::sink::{Gathered, Outline, PageSink};
+
+/// How parser processes are started and bounded.
+#[derive(Debug, Clone)]
+pub struct ParserOptions {
+    /// Program that calls [`super::worker_main`] when given `args`.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Processes at work at once, at least 1.
+    pub workers: usize,
+    /// Callers that may wait for a process; one more is refused as busy.
+    pub max_waiting: usize,
+    /// Documents after which a process is replaced, at least 1: memory that a format's reader keeps ends with it.
+    pub documents_per_worker: u32,
+    /// Bounds on bytes, pages and text.
+    pub limits: ParseLimits,
+    /// Processor seconds for one document, at least 2.
+    pub cpu_seconds: u64,
+    /// Elapsed seconds for one document.
+    pub wall_seconds: u64,
+    /// Address space of one process, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl ParserOptions {
+    /// The usual bounds: 2 processes, 15 s of processor time, 60 s elapsed, 1 GiB.
+    pub fn new(program: impl Into<PathBuf>, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self {
+            program: program.into(),
+            args: args.into_iter().map(Into::into).collect(),
+            workers: 2,
+            max_waiting: 10_000,
+            documents_per_worker: 200,
+            limits: ParseLimits::default(),
+            cpu_seconds: 15,
+            wall_seconds: 60,
+            memory_bytes: 1 << 30,
+        }
+    }
+}
+
+/// Parses files in child processes.
+#[derive(Debug)]
+pub struct ParserPool {
+    options: ParserOptions,
+    idle: Mutex<Vec<Child>>,
+    turns: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl ParserPool {
+    /// A pool that starts its processes when they are first needed.
+    pub fn new(options: ParserOptions) -> Self {
+        let turns = Semaphore::new(options.workers.max(1));
+        Self {
+            options,
+            idle: Mutex::default(),
+            turns,
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Parses the file at `path`, called `name`, into memory.
+    ///
+    /// `declared` is the media type its sender gave, a hint only. Dropping the future ends the process at work.
+    pub async fn parse(
+        &self,
+        path: &Path,
+        name: &str,
+        declared: Option<&str>,
+    ) -> Result<ParsedDocument, ParseError> {
+        let mut gathered = Gathered::new(self.options.limits.max_text_bytes);
+        let (media_type, outline) = self.parse_into(path, name, declared, &mut gathered).await?;
+        Ok(gathered.finish(&media_type, outline))
+    }
+
+    /// Parses the file at `path` and hands out its text page by page; gives its media type and outline.
+    ///
+    /// On an error the pages handed out so far are void.
+    pub async fn parse_into(
+        &self,
+        path: &Path,
+        name: &str,
+        declared: Option<&str>,
+        sink: &mut (dyn PageSink + Send),
+    ) -> Result<(String, Outline), ParseError> {
+        let parsed = async {
+            self.check_size(path).await?;
+            let request = self.request(path, name, declared)?;
+            let _turn = self.turn().await?;
+            self.run(&request, sink).await
+        };
+        parsed.await.map_err(|problem| problem.in_file(name))
+    }
+
+    /// Starts a process, if none is idle, and tells how it is kept from the network.
+    pub async fn isolation(&self) -> Result<Isolation, ParseProblem> {
+        let _turn = self.turn().await?;
+        let child = self.child().await?;
+        let isolation = child.isolation();
+        self.keep(child);
+        Ok(isolation)
+    }
+
+    async fn check_size(&self, path: &Path) -> Result<(), ParseProblem> {
+        let metadata = tokio::fs::metadata(path)
+            .await
+            .map_err(|error| ParseProblem::Unreadable {
+                detail: error.to_string(),
+            })?;
+        if !metadata.is_file() {
+            return Err(ParseProblem::Unreadable {
+                detail: "it is not a regular file".to_owned(),
+            });
+        }
+        let limit = self.options.limits.max_bytes;
+        match metadata.len() {
+            0 => Err(ParseProblem::Empty),
+            bytes if bytes > limit => Err(ParseProblem::TooLarge { bytes, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    fn request(&self, path: &Path, name: &str, declared: Option<&str>) -> Result<Request, ParseProblem> {
+        // The process has another working directory.
+        let path = std::path::absolute(path).map_err(|error| ParseProblem::Unreadable {
+            detail: error.to_string(),
+        })?;
+        Ok(Request {
+            path,
+            name: name.to_owned(),
+            declared: declared.map(str::to_owned),
+            limits: self.options.limits,
+            cpu_seconds: self.options.cpu_seconds,
+            memory_bytes: self.options.memory_bytes,
+        })
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, ParseProblem> {
+        if let Ok(turn) = self.turns.try_acquire() {
+            return Ok(turn);
+        }
+        let queued = Queued::enter(&self.waiting);
+        if queued.before >= self.options.max_waiting {
+            return Err(ParseProblem::Busy {
+                waiting: queued.before,
+            });
+        }
+        Ok(self.turns.acquire().await.expect("the semaphore is never closed"))
+    }
+
+    async fn run(
+        &self,
+        request: &Request,
+        sink: &mut (dyn PageSink + Send),
+    ) -> Result<(String, Outline), ParseProblem> {
+        let mut child = self.child().await?;
+        let limit_seconds = self.options.wall_seconds;
+        let parsed = tokio::time::timeout(Duration::from_secs(limit_seconds), child.parse(request, sink))
+            .await
+            .unwrap_or(Err(ParseProblem::TimedOut {
+                limit_seconds,
+                clock: Clock::Wall,
+            }));
+        if child.is_reusable() && child.served() < self.options.documents_per_worker {
+            self.keep(child);
+        }
+        parsed
+    }
+
+    async fn child(&self) -> Result<Child, ParseProblem> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(mut child) = idle else {
+                return Child::start(&self.options).await;
+            };
+            if child.is_alive() {
+                return Ok(child);
+            }
+        }
+    }
+
+    fn keep(&self, child: Child) {
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(child);
+    }
+}
+
+/// Counts a caller as waiting for as long as it lives.
+struct Queued<'a> {
+    waiting: &'a AtomicUsize,
+    before: usize,
+}
+
+impl<'a> Queued<'a> {
+    fn enter(waiting: &'a AtomicUsize) -> Self {
+        Self {
+            waiting,
+            before: waiting.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

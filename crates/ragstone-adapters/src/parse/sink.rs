@@ -1,0 +1,75 @@
+//! Where parsers put text: page by page, normalised, counted against the limit.
+//!
+//! Invariant: what a parser says about byte ranges holds for the text as it left here.
+
+use ragstone_core::document::{PageSpan, ParseWarning, ParsedDocument, SectionSpan};
+use serde::{Deserialize, Serialize};
+
+use super::error::ParseProblem;
+
+/// Receives a document's text, one page after the other.
+pub trait PageSink {
+    /// Takes the whole text of one page (`None` where the format has no pages).
+    fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem>;
+}
+
+/// What a parser knows only once all text is out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outline {
+    /// Title the file gives itself.
+    pub title: Option<String>,
+    /// Headings with what stands under them.
+    pub sections: Vec<SectionSpan>,
+    /// What went less than well.
+    pub warnings: Vec<ParseWarning>,
+}
+
+/// Gathers a document in memory, up to a limit on its text.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    text: String,
+    pages: Vec<PageSpan>,
+    limit: u64,
+}
+
+impl Gathered {
+    /// Refuses text beyond `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            ..Self::default()
+        }
+    }
+
+    /// The document, once its outline is known.
+    pub fn finish(self, media_type: &str, outline: Outline) -> ParsedDocument {
+        let Outline {
+            title,
+            sections,
+            warnings,
+        } = outline;
+        ParsedDocument {
+            title,
+            media_type: media_type.to_owned(),
+            text: self.text,
+            pages: self.pages,
+            sections,
+            warnings,
+        }
+    }
+}
+
+impl PageSink for Gathered {
+    fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem> {
+        let start = self.text.len();
+        if (start + text.len()) as u64 > self.limit {
+            return Err(ParseProblem::TooMuchText { limit: self.limit });
+        }
+        self.text.push_str(text);
+        self.pages.push(PageSpan {
+            page,
+            range: start..self.text.len(),
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! The parser process: documents in by name, text out by page, one after the other.
+//!
+//! Invariant: it reads no settings and no environment, opens nothing but the document, and ends with its parent.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::error::ParseProblem;
+use super::frame::{self, Message, Request};
+use super::isolate::{self, Isolation};
+use super::sink::PageSink;
+
+/// Stack of the parsing thread, in bytes: what recursion in a format's reader may use before the process dies.
+const STACK: usize = 64 << 20;
+
+/// Runs a parser process to its end.
+///
+/// `main` calls this before it has a runtime, settings or a second thread.
+pub fn worker_main() -> ! {
+    let isolation = isolate::enter();
+    let served = isolate::take_stdout().and_then(|out| {
+        std::thread::Builder::new().stack_size(STACK).spawn(move || {
+            let code = i32::from(serve(isolation, BufWriter::new(out)).is_err());
+            std::process::exit(code)
+        })
+    });
+    if served.is_ok() {
+        isolate::wait_for_hangup();
+    }
+    std::process::exit(1)
+}
+
+fn serve(isolation: Isolation, mut out: BufWriter<File>) -> io::Result<()> {
+    let mut requests = io::stdin().lock();
+    frame::write_message(&mut out, &Message::Ready { isolation })?;
+    out.flush()?;
+    while let Some(request) = frame::read_message::<Request>(&mut requests)? {
+        isolate::bound_document(request.memory_bytes, request.cpu_seconds);
+        let mut sink = FrameSink { out: &mut out };
+        let last = match catch_unwind(AssertUnwindSafe(|| parse(&request, &mut sink))) {
+            Ok(Ok(done)) => done,
+            Ok(Err(problem)) => Message::Failed { problem },
+            Err(panic) => Message::Failed {
+                problem: ParseProblem::Crashed {
+                    detail: panic_message(&*panic),
+                },
+            },
+        };
+        frame::write_message(&mut out, &last)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn parse(request: &Request, sink: &mut dyn PageSink) -> Result<Message, ParseProblem> {
+    let bytes = read(request)?;
+    let declared = request.declared.as_deref();
+    let (format, outline) = super::parse_into(bytes, &request.name, declared, &request.limits, sink)
+        .map_err(|error| error.problem)?;
+    Ok(Message::Done {
+        media_type: format.media_type().to_owned(),
+        outline,
+    })
+}
+
+/// The document's bytes, at most the limit of them.
+fn read(request: &Request) -> Result<Vec<u8>, ParseProblem> {
+    let unreadable = |error: io::Error| ParseProblem::Unreadable {
+        detail: error.to_string(),
+    };
+    let file = File::open(&request.path).map_err(unreadable)?;
+    let limit = request.limits.max_bytes;
+    let size = file.metadata().map_err(unreadable)?.len();
+    if size > limit {
+        return Err(ParseProblem::TooLarge { bytes: size, limit });
+    }
+    let mut bytes = Vec::new();
+    if bytes.try_reserve_exact(size as usize + 1).is_err() {
+        return Err(ParseProblem::OutOfMemory {
+            limit: request.memory_bytes,
+        });
+    }
+    // One byte more than allowed shows that the file has grown meanwhile.
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied());
+    format!("it panicked: {}", text.unwrap_or("without a word"))
+}
+
+/// Sends each page as soon as it is read.
+struct FrameSink<'a> {
+    out: &'a mut BufWriter<File>,
+}
+
+impl PageSink for FrameSink<'_> {
+    fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem> {
+        let sent = frame::write_text(self.out, text)
+            .and_then(|()| frame::write_message(self.out, &Message::Page { page }));
+        sent.map_err(|error| ParseProblem::Crashed {
+            detail: format!("the pipe to the server broke: {error}"),
+        })
+    }
+}

@@ -1,1 +1,0 @@
-//! Contract suites: what every implementation of a seam must do, written once.

@@ -1,0 +1,14 @@
+//! Contract suites: what every implementation of a seam must do, written once.
+//!
+//! A suite is an async function that takes a maker of fresh, empty implementations and panics at the first broken
+//! promise. Each one holds, for every allowed case, its refused twin.
+
+pub mod catalogue;
+pub mod index;
+mod model;
+mod sample;
+
+pub use catalogue::catalogue_contract;
+pub use index::index_contract;
+pub use model::{assert_same, expected};
+pub use sample::{Sample, acl, caller, readers, tenant};

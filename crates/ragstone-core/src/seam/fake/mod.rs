@@ -1,0 +1,14 @@
+//! Simple implementations of the seams in memory, for the tests of the stories. Each passes its contract suite.
+
+mod catalogue;
+mod index;
+
+pub use catalogue::MemoryCatalogue;
+pub use index::MemoryIndex;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A test that failed while it held the lock has said why already.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
