@@ -28,7 +28,11 @@ pub fn passes(point: &Stored, filter: &Filter) -> bool {
 }
 
 fn holds(point: &Stored, condition: &Condition) -> bool {
-    match condition.condition_one_of.as_ref().expect("a condition says something") {
+    match condition
+        .condition_one_of
+        .as_ref()
+        .expect("a condition says something")
+    {
         ConditionOneOf::Field(field) => field_holds(point, field),
         ConditionOneOf::IsEmpty(empty) => match at(point, &empty.key) {
             None | Some(Kind::NullValue(_)) => true,
@@ -45,10 +49,17 @@ fn holds(point: &Stored, condition: &Condition) -> bool {
 fn field_holds(point: &Stored, field: &FieldCondition) -> bool {
     let values: Vec<&Kind> = match at(point, &field.key) {
         None => Vec::new(),
-        Some(Kind::ListValue(list)) => list.values.iter().filter_map(|value| value.kind.as_ref()).collect(),
+        Some(Kind::ListValue(list)) => list
+            .values
+            .iter()
+            .filter_map(|value| value.kind.as_ref())
+            .collect(),
         Some(kind) => vec![kind],
     };
-    let wanted = field.r#match.as_ref().and_then(|wanted| wanted.match_value.as_ref());
+    let wanted = field
+        .r#match
+        .as_ref()
+        .and_then(|wanted| wanted.match_value.as_ref());
     match (wanted, &field.range) {
         (Some(wanted), None) => values.into_iter().any(|value| matches(value, wanted)),
         (None, Some(range)) => values.into_iter().any(|value| is_within(value, range)),
@@ -101,7 +112,9 @@ pub fn score(point: &Stored, query: &Variant) -> Option<f32> {
             let vector = point.sparse.as_ref()?;
             let weights: HashMap<_, _> = vector.indices.iter().zip(&vector.values).collect();
             let asked = query.indices.iter().zip(&query.values);
-            let shared: Vec<f32> = asked.filter_map(|(term, idf)| Some(idf * *weights.get(term)?)).collect();
+            let shared: Vec<f32> = asked
+                .filter_map(|(term, idf)| Some(idf * *weights.get(term)?))
+                .collect();
             (!shared.is_empty()).then(|| shared.into_iter().sum())
         }
         other => panic!("the adapter does not use {other:?}"),

@@ -17,7 +17,9 @@ const MANY: usize = 50;
 
 fn points(count: u32) -> Vec<Point> {
     let mut sample = Sample::new(41, DIMENSIONS);
-    (0..count).map(|n| sample.point(&acl("a", &[&["everyone"]]), "x", 1, n)).collect()
+    (0..count)
+        .map(|n| sample.point(&acl("a", &[&["everyone"]]), "x", 1, n))
+        .collect()
 }
 
 #[tokio::test]
@@ -28,8 +30,14 @@ async fn what_passes_is_tried_again() {
     server.fail("health_check", [Fault::Unavailable; 2]);
     server.fail("get_collection", [Fault::Unavailable; 2]);
     server.fail("create_collection", [Fault::Lost]);
-    server.fail("create_field_index", [Fault::Lost, Fault::Unavailable, Fault::Late]);
-    server.fail("upsert", [Fault::Unavailable, Fault::Lost, Fault::Unavailable, Fault::Late]);
+    server.fail(
+        "create_field_index",
+        [Fault::Lost, Fault::Unavailable, Fault::Late],
+    );
+    server.fail(
+        "upsert",
+        [Fault::Unavailable, Fault::Lost, Fault::Unavailable, Fault::Late],
+    );
     server.fail("set_payload", [Fault::Unavailable, Fault::Lost, Fault::Late]);
     store_visible(&index, &points).await;
     assert_eq!(index.count().await.unwrap(), 20);
@@ -37,9 +45,16 @@ async fn what_passes_is_tried_again() {
         server.fail(read, [Fault::Unavailable; 2]);
     }
     let query = ask(&caller("a", &[]), &question(&mut Sample::new(42, DIMENSIONS)));
-    assert_same(&index.search(&query).await.unwrap(), &expected(&points, &query), "after all");
+    assert_same(
+        &index.search(&query).await.unwrap(),
+        &expected(&points, &query),
+        "after all",
+    );
     server.fail("delete", [Fault::Lost, Fault::Unavailable, Fault::Late]);
-    index.delete(points[0].chunk.document_id, points[0].generation).await.unwrap();
+    index
+        .delete(points[0].chunk.document_id, points[0].generation)
+        .await
+        .unwrap();
     assert_eq!(index.count().await.unwrap(), 0);
 }
 
@@ -53,9 +68,15 @@ async fn what_does_not_pass_is_unavailable() {
     server.fail("query_batch", [Fault::Unavailable; MANY]);
     server.fail("upsert", [Fault::Late; MANY]);
     let searched = index.search(&query).await;
-    assert!(matches!(searched, Err(IndexError::Unavailable { .. })), "{searched:?}");
+    assert!(
+        matches!(searched, Err(IndexError::Unavailable { .. })),
+        "{searched:?}"
+    );
     let stored = index.upsert(points).await;
-    assert!(matches!(stored, Err(IndexError::Unavailable { .. })), "{stored:?}");
+    assert!(
+        matches!(stored, Err(IndexError::Unavailable { .. })),
+        "{stored:?}"
+    );
 }
 
 #[tokio::test]
@@ -79,15 +100,25 @@ async fn a_silent_server_is_not_waited_for() {
     let index: Arc<dyn VectorIndex> = Arc::new(QdrantIndex::new(hasty).unwrap());
     server.fail("health_check", [Fault::Silent; MANY]);
     let refused = index.ensure(&spec()).await;
-    assert!(matches!(refused, Err(IndexError::Unavailable { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(IndexError::Unavailable { .. })),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
 async fn no_server_is_unavailable() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let index = index(&format!("http://127.0.0.1:{port}"));
     let refused = index.ensure(&spec()).await;
-    assert!(matches!(refused, Err(IndexError::Unavailable { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(IndexError::Unavailable { .. })),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -98,9 +129,17 @@ async fn a_wrong_key_is_refused_and_not_told() {
         api_key: key.map(ApiKey::new),
         ..options(&server.url())
     };
-    QdrantIndex::new(with_key(Some("right"))).unwrap().ensure(&spec()).await.unwrap();
+    QdrantIndex::new(with_key(Some("right")))
+        .unwrap()
+        .ensure(&spec())
+        .await
+        .unwrap();
     for key in [None, Some("wrong")] {
-        let refused = QdrantIndex::new(with_key(key)).unwrap().ensure(&spec()).await.unwrap_err();
+        let refused = QdrantIndex::new(with_key(key))
+            .unwrap()
+            .ensure(&spec())
+            .await
+            .unwrap_err();
         assert!(matches!(refused, IndexError::Mismatch { .. }), "{refused:?}");
         assert!(!format!("{refused} {refused:?}").contains("wrong"));
     }
@@ -115,7 +154,10 @@ async fn an_old_server_and_another_ones_collection_are_refused() {
     let refused = index.ensure(&spec()).await.unwrap_err();
     assert!(refused.to_string().contains("1.16.3"), "{refused}");
     server.state().version = "1.17.0".into();
-    server.state().collections.insert(options.collection.clone(), Collection::default());
+    server
+        .state()
+        .collections
+        .insert(options.collection.clone(), Collection::default());
     let refused = index.ensure(&spec()).await.unwrap_err();
     assert!(matches!(refused, IndexError::Mismatch { .. }), "{refused:?}");
     assert!(refused.to_string().contains(&options.collection), "{refused}");

@@ -21,9 +21,21 @@ const FILTERS: usize = 400;
 /// Values as documents hold them: scalars, lists, lists in lists, objects, nothing.
 fn value(sample: &mut Sample) -> Value {
     let scalars = [
-        json!("en"), json!("de"), json!(""), json!(3), json!(3.0), json!(-0.0), json!(0), json!(2.5), json!(true),
-        json!(9_007_199_254_740_993_i64), json!(9_007_199_254_740_992_i64), json!(u64::MAX), json!("2024-05-01"),
-        json!("2024-11-30T10:00:00.000Z"), json!("3"),
+        json!("en"),
+        json!("de"),
+        json!(""),
+        json!(3),
+        json!(3.0),
+        json!(-0.0),
+        json!(0),
+        json!(2.5),
+        json!(true),
+        json!(9_007_199_254_740_993_i64),
+        json!(9_007_199_254_740_992_i64),
+        json!(u64::MAX),
+        json!("2024-05-01"),
+        json!("2024-11-30T10:00:00.000Z"),
+        json!("3"),
     ];
     let scalar = |sample: &mut Sample| scalars[sample.below(scalars.len() as u64) as usize].clone();
     match sample.below(12) {
@@ -49,7 +61,9 @@ fn fields(sample: &mut Sample) -> Metadata {
 fn filter(sample: &mut Sample, depth: u64) -> Value {
     let kinds = ["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "prefix"];
     if depth > 0 && sample.below(2) == 0 {
-        let parts: Vec<Value> = (0..1 + sample.below(3)).map(|_| filter(sample, depth - 1)).collect();
+        let parts: Vec<Value> = (0..1 + sample.below(3))
+            .map(|_| filter(sample, depth - 1))
+            .collect();
         let kind = ["and", "or", "not"][sample.below(3) as usize];
         return json!({"type": kind, "filters": parts});
     }

@@ -10,11 +10,11 @@ use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::with_payload_selector::SelectorOptions;
 use qdrant_client::qdrant::{
-    BatchResult, CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, DeletePoints, Filter, GetPoints,
-    GetResponse, PayloadSchemaInfo, PointId, PointStruct, PointsOperationResponse, PointsSelector, QueryBatchPoints,
-    QueryBatchResponse, QueryPoints, QueryResponse, RetrievedPoint, ScoredPoint, ScrollPoints, ScrollResponse,
-    SetPayloadPoints, UpdateMode, UpdateResult, UpdateStatus, UpsertPoints, Value, WithPayloadSelector, query, vector,
-    vector_input, vectors::VectorsOptions,
+    BatchResult, CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, DeletePoints, Filter,
+    GetPoints, GetResponse, PayloadSchemaInfo, PointId, PointStruct, PointsOperationResponse, PointsSelector,
+    QueryBatchPoints, QueryBatchResponse, QueryPoints, QueryResponse, RetrievedPoint, ScoredPoint,
+    ScrollPoints, ScrollResponse, SetPayloadPoints, UpdateMode, UpdateResult, UpdateStatus, UpsertPoints,
+    Value, WithPayloadSelector, query, vector, vector_input, vectors::VectorsOptions,
 };
 use tonic::{Request, Response, Status};
 
@@ -55,7 +55,8 @@ fn read(collection: &Collection, point: PointStruct) -> Result<Stored, Status> {
         payload: point.payload,
         ..Stored::default()
     };
-    let Some(VectorsOptions::Vectors(named)) = point.vectors.and_then(|vectors| vectors.vectors_options) else {
+    let Some(VectorsOptions::Vectors(named)) = point.vectors.and_then(|vectors| vectors.vectors_options)
+    else {
         return Err(wrong("vectors without names"));
     };
     for (name, vector) in named.vectors {
@@ -95,7 +96,10 @@ fn check_sparse(indices: &[u32]) -> Result<(), Status> {
     }
 }
 
-fn selected(payload: &HashMap<String, Value>, selector: Option<&WithPayloadSelector>) -> HashMap<String, Value> {
+fn selected(
+    payload: &HashMap<String, Value>,
+    selector: Option<&WithPayloadSelector>,
+) -> HashMap<String, Value> {
     match selector.and_then(|selector| selector.selector_options.as_ref()) {
         Some(SelectorOptions::Include(include)) => {
             let mut payload = payload.clone();
@@ -124,7 +128,8 @@ fn filter_of(selector: Option<PointsSelector>) -> Filter {
 
 /// Equal scores come in an order that is no one's.
 fn nearest(collection: &Collection, query: &QueryPoints) -> Result<Vec<ScoredPoint>, Status> {
-    let Some(query::Variant::Nearest(input)) = query.query.as_ref().and_then(|query| query.variant.as_ref()) else {
+    let Some(query::Variant::Nearest(input)) = query.query.as_ref().and_then(|query| query.variant.as_ref())
+    else {
         return Err(wrong("the adapter asks for the nearest"));
     };
     let input = input.variant.as_ref().ok_or_else(|| wrong("no vector"))?;
@@ -135,8 +140,13 @@ fn nearest(collection: &Collection, query: &QueryPoints) -> Result<Vec<ScoredPoi
     }
     let filter = query.filter.clone().unwrap_or_default();
     let points = collection.points.values().filter(|point| passes(point, &filter));
-    let mut scored: Vec<(f32, &Stored)> = points.filter_map(|point| Some((score(point, input)?, point))).collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| Reverse(&a.1.id).cmp(&Reverse(&b.1.id))));
+    let mut scored: Vec<(f32, &Stored)> = points
+        .filter_map(|point| Some((score(point, input)?, point)))
+        .collect();
+    scored.sort_by(|a, b| {
+        b.0.total_cmp(&a.0)
+            .then_with(|| Reverse(&a.1.id).cmp(&Reverse(&b.1.id)))
+    });
     scored.truncate(query.limit.unwrap_or(10) as usize);
     let answer = scored.into_iter().map(|(score, point)| ScoredPoint {
         id: Some(point.id.as_str().into()),
@@ -156,11 +166,17 @@ fn integer(point: &Stored, key: &str) -> Option<i64> {
 
 #[tonic::async_trait]
 impl Points for TestServer {
-    async fn upsert(&self, request: Request<UpsertPoints>) -> Result<Response<PointsOperationResponse>, Status> {
+    async fn upsert(
+        &self,
+        request: Request<UpsertPoints>,
+    ) -> Result<Response<PointsOperationResponse>, Status> {
         let (request, fault) = self.enter("upsert", request).await?;
         self.with(&request.collection_name, |collection| {
-            let read: Result<Vec<Stored>, Status> =
-                request.points.iter().map(|point| read(collection, point.clone())).collect();
+            let read: Result<Vec<Stored>, Status> = request
+                .points
+                .iter()
+                .map(|point| read(collection, point.clone()))
+                .collect();
             for point in read? {
                 let insert_only = request.update_mode() == UpdateMode::InsertOnly;
                 if !(insert_only && collection.points.contains_key(&point.id)) {
@@ -171,7 +187,10 @@ impl Points for TestServer {
         })
     }
 
-    async fn delete(&self, request: Request<DeletePoints>) -> Result<Response<PointsOperationResponse>, Status> {
+    async fn delete(
+        &self,
+        request: Request<DeletePoints>,
+    ) -> Result<Response<PointsOperationResponse>, Status> {
         let (request, fault) = self.enter("delete", request).await?;
         let filter = filter_of(request.points);
         self.with(&request.collection_name, |collection| {
@@ -184,8 +203,12 @@ impl Points for TestServer {
         let (request, _) = self.enter("get", request).await?;
         self.with(&request.collection_name, |collection| {
             let ids: Result<Vec<String>, Status> = request.ids.iter().map(|id| uuid(Some(id))).collect();
-            let found = ids?.into_iter().filter_map(|id| collection.points.get(&id).cloned());
-            let result = found.map(|point| retrieved(&point, request.with_payload.as_ref())).collect();
+            let found = ids?
+                .into_iter()
+                .filter_map(|id| collection.points.get(&id).cloned());
+            let result = found
+                .map(|point| retrieved(&point, request.with_payload.as_ref()))
+                .collect();
             Ok(Response::new(GetResponse {
                 result,
                 ..GetResponse::default()
@@ -200,9 +223,15 @@ impl Points for TestServer {
         let (request, fault) = self.enter("set_payload", request).await?;
         let filter = filter_of(request.points_selector);
         self.with(&request.collection_name, |collection| {
-            for point in collection.points.values_mut().filter(|point| passes(point, &filter)) {
+            for point in collection
+                .points
+                .values_mut()
+                .filter(|point| passes(point, &filter))
+            {
                 point.payload.extend(request.payload.clone());
-                point.payload.retain(|_, value| !matches!(value.kind, Some(Kind::NullValue(_))));
+                point
+                    .payload
+                    .retain(|_, value| !matches!(value.kind, Some(Kind::NullValue(_))));
             }
             updated(fault, request.wait)
         })
@@ -227,12 +256,23 @@ impl Points for TestServer {
         let (request, _) = self.enter("scroll", request).await?;
         self.with(&request.collection_name, |collection| {
             let filter = request.filter.clone().unwrap_or_default();
-            let from = request.offset.as_ref().map(|id| uuid(Some(id))).transpose()?.unwrap_or_default();
-            let points = collection.points.values().filter(|point| point.id >= from && passes(point, &filter));
+            let from = request
+                .offset
+                .as_ref()
+                .map(|id| uuid(Some(id)))
+                .transpose()?
+                .unwrap_or_default();
+            let points = collection
+                .points
+                .values()
+                .filter(|point| point.id >= from && passes(point, &filter));
             let mut found: Vec<&Stored> = points.collect();
             if let Some(order) = &request.order_by {
                 if !collection.indexes.contains_key(&order.key) {
-                    return Err(wrong(format!("No range index for `order_by` key: `{}`", order.key)));
+                    return Err(wrong(format!(
+                        "No range index for `order_by` key: `{}`",
+                        order.key
+                    )));
                 }
                 found.sort_by_key(|point| integer(point, &order.key));
             }
@@ -241,7 +281,9 @@ impl Points for TestServer {
             let page = found.iter().take(limit);
             Ok(Response::new(ScrollResponse {
                 next_page_offset: next.map(|point| point.id.as_str().into()),
-                result: page.map(|point| retrieved(point, request.with_payload.as_ref())).collect(),
+                result: page
+                    .map(|point| retrieved(point, request.with_payload.as_ref()))
+                    .collect(),
                 ..ScrollResponse::default()
             }))
         })
@@ -251,7 +293,11 @@ impl Points for TestServer {
         let (request, _) = self.enter("count", request).await?;
         self.with(&request.collection_name, |collection| {
             let filter = request.filter.clone().unwrap_or_default();
-            let count = collection.points.values().filter(|point| passes(point, &filter)).count() as u64;
+            let count = collection
+                .points
+                .values()
+                .filter(|point| passes(point, &filter))
+                .count() as u64;
             Ok(Response::new(CountResponse {
                 result: Some(CountResult { count }),
                 ..CountResponse::default()
@@ -261,7 +307,10 @@ impl Points for TestServer {
 
     async fn query(&self, request: Request<QueryPoints>) -> Result<Response<QueryResponse>, Status> {
         let (request, _) = self.enter("query", request).await?;
-        let exact = request.params.as_ref().is_some_and(|params| params.exact == Some(true));
+        let exact = request
+            .params
+            .as_ref()
+            .is_some_and(|params| params.exact == Some(true));
         self.state().walks += usize::from(request.using.as_deref() == Some("dense") && !exact);
         self.with(&request.collection_name, |collection| {
             Ok(Response::new(QueryResponse {
@@ -271,10 +320,17 @@ impl Points for TestServer {
         })
     }
 
-    async fn query_batch(&self, request: Request<QueryBatchPoints>) -> Result<Response<QueryBatchResponse>, Status> {
+    async fn query_batch(
+        &self,
+        request: Request<QueryBatchPoints>,
+    ) -> Result<Response<QueryBatchResponse>, Status> {
         let (request, _) = self.enter("query_batch", request).await?;
         self.with(&request.collection_name, |collection| {
-            let answer = |query| Ok(BatchResult { result: nearest(collection, query)? });
+            let answer = |query| {
+                Ok(BatchResult {
+                    result: nearest(collection, query)?,
+                })
+            };
             let result: Result<Vec<BatchResult>, Status> = request.query_points.iter().map(answer).collect();
             Ok(Response::new(QueryBatchResponse {
                 result: result?,

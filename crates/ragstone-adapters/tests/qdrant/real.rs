@@ -26,7 +26,9 @@ impl Drop for Qdrant {
 
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join("qdrant")).find(|program| program.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("qdrant"))
+        .find(|program| program.is_file())
 }
 
 fn free_port() -> u16 {
@@ -64,7 +66,9 @@ async fn qdrant_keeps_the_contract() {
         None => program().map(start),
     };
     let Some(url) = given.or_else(|| started.as_ref().map(|qdrant| qdrant.url.clone())) else {
-        eprintln!("skipped: the contract against Qdrant, set RAGSTONE_TEST_QDRANT_URL or put qdrant on the PATH");
+        eprintln!(
+            "skipped: the contract against Qdrant, set RAGSTONE_TEST_QDRANT_URL or put qdrant on the PATH"
+        );
         return;
     };
     wait_for(&url).await;

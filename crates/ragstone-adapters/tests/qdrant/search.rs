@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ragstone_core::filter::Filter;
 use ragstone_core::access::ScopedQuery;
+use ragstone_core::filter::Filter;
 use ragstone_core::seam::VectorIndex;
 use ragstone_core::seam::contract::index::{DIMENSIONS, ask, question, spec, store_visible};
 use ragstone_core::seam::contract::{Sample, acl, assert_same, caller, expected};
@@ -19,7 +19,9 @@ async fn a_search_takes_three_rounds() {
     let server = TestServer::start().await;
     let index: Arc<dyn VectorIndex> = Arc::new(index(&server.url()));
     let mut sample = Sample::new(31, DIMENSIONS);
-    let points: Vec<Point> = (0..50).map(|n| sample.point(&acl("a", &[&["everyone"]]), "x", 1, n)).collect();
+    let points: Vec<Point> = (0..50)
+        .map(|n| sample.point(&acl("a", &[&["everyone"]]), "x", 1, n))
+        .collect();
     store_visible(&index, &points).await;
     server.calls();
     let query = ask(&caller("a", &[]), &question(&mut sample));
@@ -27,7 +29,11 @@ async fn a_search_takes_three_rounds() {
     let mut calls = server.calls();
     assert_eq!(calls.pop(), Some("query_batch"), "the true scores of the union");
     calls[..2].sort_unstable();
-    assert_eq!(calls, ["count", "query", "query", "query"], "gates and scope, then both lists");
+    assert_eq!(
+        calls,
+        ["count", "query", "query", "query"],
+        "gates and scope, then both lists"
+    );
 }
 
 #[tokio::test]
@@ -44,9 +50,16 @@ async fn more_ties_than_were_fetched_are_fetched() {
     }
     store_visible(&index, &points[..1]).await;
     index.upsert(points.clone()).await.unwrap();
-    index.publish(points[0].chunk.document_id, points[0].generation).await.unwrap();
+    index
+        .publish(points[0].chunk.document_id, points[0].generation)
+        .await
+        .unwrap();
     let query = ask(&caller("a", &[]), &question(&mut sample));
-    assert_same(&index.search(&query).await.unwrap(), &expected(&points, &query), "600 ties");
+    assert_same(
+        &index.search(&query).await.unwrap(),
+        &expected(&points, &query),
+        "600 ties",
+    );
 }
 
 #[tokio::test]
@@ -62,17 +75,31 @@ async fn lists_are_filled_when_points_turn_out_not_to_be_the_callers() {
     };
     let mut points = Vec::new();
     for n in 0..400 {
-        let (held, uri) = if n % 20 == 0 { ("group:e", "mine") } else { ("group:f", "theirs") };
+        let (held, uri) = if n % 20 == 0 {
+            ("group:e", "mine")
+        } else {
+            ("group:f", "theirs")
+        };
         let mut point = sample.point(&sets(held), uri, 1, n);
-        point.fields.insert("day".into(), format!("2024-{:02}", n % 12).into());
+        point
+            .fields
+            .insert("day".into(), format!("2024-{:02}", n % 12).into());
         points.push(point);
     }
     store_visible(&index, &points).await;
     let query = ask(&caller("a", &names), &question(&mut sample));
-    assert_same(&index.search(&query).await.unwrap(), &expected(&points, &query), "five sets");
+    assert_same(
+        &index.search(&query).await.unwrap(),
+        &expected(&points, &query),
+        "five sets",
+    );
     let late = Filter::parse(&json!({"type": "gte", "key": "day", "value": "2024-08"})).unwrap();
     let query = ScopedQuery::for_contract(query.scope(), None, Some(late), query.query().clone());
-    assert_same(&index.search(&query).await.unwrap(), &expected(&points, &query), "and a range of days");
+    assert_same(
+        &index.search(&query).await.unwrap(),
+        &expected(&points, &query),
+        "and a range of days",
+    );
 }
 
 #[tokio::test]
@@ -81,7 +108,9 @@ async fn a_large_scope_is_walked_and_a_small_one_compared() {
     let options = options(&server.url());
     let index: Arc<dyn VectorIndex> = Arc::new(QdrantIndex::new(options.clone()).unwrap());
     let mut sample = Sample::new(34, DIMENSIONS);
-    let points: Vec<Point> = (0..30).map(|n| sample.point(&acl("a", &[&["everyone"]]), "x", 1, n)).collect();
+    let points: Vec<Point> = (0..30)
+        .map(|n| sample.point(&acl("a", &[&["everyone"]]), "x", 1, n))
+        .collect();
     store_visible(&index, &points).await;
     let walking = ragstone_adapters::index::qdrant::QdrantOptions {
         exact_below: 29,
@@ -92,14 +121,21 @@ async fn a_large_scope_is_walked_and_a_small_one_compared() {
     index.search(&query).await.unwrap();
     assert_eq!(server.state().walks, 0);
     walking.search(&query).await.unwrap();
-    assert_eq!(server.state().walks, 1, "the list; scores of candidates are always exact");
+    assert_eq!(
+        server.state().walks,
+        1,
+        "the list; scores of candidates are always exact"
+    );
 }
 
 #[tokio::test]
 async fn another_process_learns_the_spec_from_the_collection() {
     let server = TestServer::start().await;
     let options = options(&server.url());
-    let (first, second) = (QdrantIndex::new(options.clone()).unwrap(), QdrantIndex::new(options).unwrap());
+    let (first, second) = (
+        QdrantIndex::new(options.clone()).unwrap(),
+        QdrantIndex::new(options).unwrap(),
+    );
     let mut sample = Sample::new(35, DIMENSIONS);
     let spec = spec();
     let both = tokio::join!(first.ensure(&spec), second.ensure(&spec));
@@ -123,20 +159,32 @@ async fn many_points_are_stored_in_parts_and_listed_in_pages() {
     let index: Arc<dyn VectorIndex> = Arc::new(index(&server.url()));
     let mut sample = Sample::new(36, 2);
     let open = acl("a", &[&["everyone"]]);
-    let points: Vec<Point> = (0..5_300).map(|n| {
-        let mut point = sample.point(&open, if n < 5_200 { "x" } else { "y" }, 1, n);
-        point.dense = None;
-        point
-    }).collect();
-    let spec = ragstone_core::seam::index::IndexSpec { embedder: None, dimensions: None, lexical: "l".into() };
+    let points: Vec<Point> = (0..5_300)
+        .map(|n| {
+            let mut point = sample.point(&open, if n < 5_200 { "x" } else { "y" }, 1, n);
+            point.dense = None;
+            point
+        })
+        .collect();
+    let spec = ragstone_core::seam::index::IndexSpec {
+        embedder: None,
+        dimensions: None,
+        lexical: "l".into(),
+    };
     index.ensure(&spec).await.unwrap();
     server.calls();
     index.upsert(points.clone()).await.unwrap();
     assert_eq!(server.calls().len(), 5_300_usize.div_ceil(256));
     let (x, y) = (points[0].chunk.document_id, points[5_299].chunk.document_id);
-    let mut expected = vec![((x, points[0].generation), 5_200), ((y, points[0].generation), 100)];
+    let mut expected = vec![
+        ((x, points[0].generation), 5_200),
+        ((y, points[0].generation), 100),
+    ];
     expected.sort();
     assert_eq!(index.generations(None).await.unwrap(), expected);
-    assert_eq!(index.generations(Some(y)).await.unwrap(), [((y, points[0].generation), 100)]);
+    assert_eq!(
+        index.generations(Some(y)).await.unwrap(),
+        [((y, points[0].generation), 100)]
+    );
     assert_eq!(index.count().await.unwrap(), 5_300);
 }

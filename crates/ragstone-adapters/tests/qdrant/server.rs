@@ -99,11 +99,18 @@ impl TestServer {
     }
 
     /// Notes a call, checks its key, and fails it if that was asked for.
-    pub async fn enter<T>(&self, name: &'static str, request: Request<T>) -> Result<(T, Option<Fault>), Status> {
+    pub async fn enter<T>(
+        &self,
+        name: &'static str,
+        request: Request<T>,
+    ) -> Result<(T, Option<Fault>), Status> {
         let fault = {
             let mut state = self.state();
             state.calls.push(name);
-            let key = request.metadata().get("api-key").and_then(|key| key.to_str().ok());
+            let key = request
+                .metadata()
+                .get("api-key")
+                .and_then(|key| key.to_str().ok());
             if state.api_key.is_some() && state.api_key.as_deref() != key {
                 return Err(Status::unauthenticated("Must provide an API key"));
             }
@@ -125,7 +132,9 @@ impl TestServer {
     ) -> Result<T, Status> {
         match self.state().collections.get_mut(name) {
             Some(collection) => work(collection),
-            None => Err(Status::not_found(format!("Not found: Collection `{name}` doesn't exist!"))),
+            None => Err(Status::not_found(format!(
+                "Not found: Collection `{name}` doesn't exist!"
+            ))),
         }
     }
 }

@@ -59,9 +59,7 @@ pub(super) fn visible(scope: &Scope) -> Filter {
 pub(super) fn findable(query: &ScopedQuery<IndexQuery>) -> Filter {
     let mut filter = visible(query.scope());
     if let Some(collection) = query.collection() {
-        filter
-            .must
-            .push(is(COLLECTION, collection.as_str()));
+        filter.must.push(is(COLLECTION, collection.as_str()));
     }
     let without = query.query().without.iter();
     let hidden = without.map(|(document, generation)| of_generation(*document, *generation).into());

@@ -95,7 +95,10 @@ impl Server {
 
 /// A server that is behind answers in time, and says that it has not done what it was asked.
 fn applied(answer: &PointsOperationResponse) -> Result<(), QdrantError> {
-    let status = answer.result.as_ref().map_or(UpdateStatus::UnknownUpdateStatus, |result| result.status());
+    let status = answer
+        .result
+        .as_ref()
+        .map_or(UpdateStatus::UnknownUpdateStatus, |result| result.status());
     match status {
         UpdateStatus::Completed => Ok(()),
         _ => Err(Status::unavailable(format!("the update is {}", status.as_str_name())).into()),
