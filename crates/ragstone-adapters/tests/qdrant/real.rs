@@ -4,8 +4,11 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
+use ragstone_adapters::index::qdrant::{QdrantIndex, QdrantOptions};
 use ragstone_core::seam::VectorIndex;
+use ragstone_core::seam::contract::index::spec;
 use ragstone_core::seam::contract::index_contract;
 
 use crate::{index, options};
@@ -24,6 +27,10 @@ impl Drop for Qdrant {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test is told by its environment where a server is"
+)]
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
@@ -58,9 +65,18 @@ fn start(program: PathBuf) -> Qdrant {
     }
 }
 
+/// Where a server is, if one was named.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test is told by its environment where a server is"
+)]
+fn given() -> Option<String> {
+    std::env::var("RAGSTONE_TEST_QDRANT_URL").ok()
+}
+
 #[tokio::test]
 async fn qdrant_keeps_the_contract() {
-    let given = std::env::var("RAGSTONE_TEST_QDRANT_URL").ok();
+    let given = given();
     let started = match &given {
         Some(_) => None,
         None => program().map(start),
@@ -77,13 +93,13 @@ async fn qdrant_keeps_the_contract() {
 
 /// A server that was just started takes a moment until it listens; the retries bridge it.
 async fn wait_for(url: &str) {
-    let patient = ragstone_adapters::index::qdrant::QdrantOptions {
+    let patient = QdrantOptions {
         write_retries: 100,
         read_retries: 100,
-        longest_wait: std::time::Duration::from_millis(200),
+        longest_wait: Duration::from_millis(200),
         ..options(url)
     };
-    let index = ragstone_adapters::index::qdrant::QdrantIndex::new(patient).unwrap();
-    let ready = index.ensure(&ragstone_core::seam::contract::index::spec()).await;
+    let index = QdrantIndex::new(patient).unwrap();
+    let ready = index.ensure(&spec()).await;
     ready.unwrap();
 }

@@ -62,6 +62,9 @@ enum Leg {
     Lexical(SparseVector),
 }
 
+/// Puts a leg's score into a hit.
+type SetScore = fn(&mut Hit, f64);
+
 impl<'a> Search<'a> {
     pub fn new(server: &'a Server, query: &'a ScopedQuery<IndexQuery>, dense: Option<&'a [f32]>) -> Self {
         let mut conditions = findable(query);
@@ -293,9 +296,9 @@ impl<'a> Search<'a> {
     }
 
     /// The scores of a hit, and the legs that tell them.
-    fn legs(&self) -> Vec<(fn(&mut Hit, f64), Leg)> {
+    fn legs(&self) -> Vec<(SetScore, Leg)> {
         let lexical = &self.asked.lexical;
-        let mut legs: Vec<(fn(&mut Hit, f64), Leg)> = vec![
+        let mut legs: Vec<(SetScore, Leg)> = vec![
             (
                 |hit, score| hit.unigrams = score,
                 Leg::Lexical(summed(lexical.unigrams.iter().copied())),
