@@ -81,7 +81,7 @@ fn log(job: JobId, outcome: &Outcome) {
     match outcome {
         Outcome::Succeeded => tracing::info!(%job, "job succeeded"),
         Outcome::Failed(error) => {
-            tracing::warn!(%job, code = %error.code, detail = %error.detail, "job failed")
+            tracing::info!(%job, code = %error.code, detail = %error.detail, "job failed")
         }
         Outcome::Retried(error) => {
             tracing::warn!(%job, code = %error.code, detail = %error.detail, "job is tried again")

@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing of type `Secret` can be logged, because its `Debug` and `Display` do not show it.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::sections::{LogFormat, Telemetry};
@@ -15,6 +17,7 @@ pub fn start(settings: &Telemetry, wanted: bool) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(if chosen { settings.log.as_str() } else { QUIET })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match settings.format {
         LogFormat::Text => lines.with_target(false).try_init(),

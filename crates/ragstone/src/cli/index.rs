@@ -26,7 +26,7 @@ pub enum Index {
 impl Index {
     pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
         let fetch = match self {
-            Self::Status => ModelFetch::Never,
+            Self::Status => ModelFetch::Present,
             Self::Rebuild { .. } => fetching(),
         };
         let door = Door::open(&context.settings, fetch).await?;

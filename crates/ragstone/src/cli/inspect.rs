@@ -248,7 +248,7 @@ async fn embed(settings: &Settings, file: &Path, output: Output) -> anyhow::Resu
 
 /// JSON lines of a file or of stdin, as they come.
 fn lines(file: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<TextLine>> + use<>> {
-    let reader: Box<dyn BufRead> = match file == Path::new("-") {
+    let reader: Box<dyn BufRead + Send> = match file == Path::new("-") {
         true => Box::new(std::io::BufReader::new(std::io::stdin())),
         false => {
             let opened =

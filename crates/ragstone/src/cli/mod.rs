@@ -113,6 +113,11 @@ struct Usage(String);
 #[error("some of it failed")]
 struct Partly;
 
+/// Stopped by who started it.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
+
 /// What every command stands on.
 struct Context {
     settings: Settings,
@@ -123,7 +128,8 @@ struct Context {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments) {
-        Ok(code) => code,
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             if !error.is::<Partly>() {
@@ -135,12 +141,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Command::Completions { shell } = arguments.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Arguments::command(), "ragstone", &mut script);
         Output { json: false }.text(&String::from_utf8_lossy(&script))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     let settings = Settings::load(flags(&arguments))?;
     let serves = matches!(arguments.command, Command::Serve(_));
@@ -154,14 +160,16 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     done
 }
 
-/// Servers end by themselves when they are told to; everything else is left where it stands.
-async fn interruptible(command: Command, context: Context) -> anyhow::Result<ExitCode> {
+/// Servers end by themselves when they are told to; everything else is left where it stands. A command runs as a task
+/// of its own, so that one that waits for stdin can still be interrupted.
+async fn interruptible(command: Command, context: Context) -> anyhow::Result<()> {
     if matches!(command, Command::Serve(_) | Command::Quickstart(_)) {
-        return dispatch(command, context).await.map(|()| ExitCode::SUCCESS);
+        return dispatch(command, context).await;
     }
+    let interrupt = tokio::signal::ctrl_c();
     tokio::select! {
-        done = dispatch(command, context) => done.map(|()| ExitCode::SUCCESS),
-        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+        done = tokio::spawn(dispatch(command, context)) => done?,
+        _ = interrupt => Err(Interrupted.into()),
     }
 }
 

@@ -13,9 +13,10 @@ use super::client::Door;
 use super::ingest::{With, files_through};
 use super::output::{Output, say};
 use super::progress::fetching;
-use super::serve::{told_to_stop, until_told};
-use super::{Context, Usage};
-use crate::wiring::{self, Opened, VectorState};
+use super::serve::{serve_until, told_to_stop};
+use super::{Context, Interrupted, Partly, Usage};
+use crate::config::Settings;
+use crate::wiring::{self, App, Opened, VectorState};
 
 /// The data directory of the quickstart, where no other is named.
 pub const DATA: &str = ".ragstone/quickstart";
@@ -42,76 +43,70 @@ pub struct Quickstart {
 
 impl Quickstart {
     pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        tokio::select! {
-            done = self.show(context) => done,
-            told = told_to_stop() => { told?; say("stopped"); Ok(()) }
-        }
-    }
-
-    async fn show(self, context: Context) -> anyhow::Result<()> {
         let Context { settings, output } = context;
-        let app = match wiring::open(&settings, &fetching()).await? {
-            Opened::Here(app) => app,
-            Opened::Elsewhere { holder } => {
-                let folder = settings.data.directory.display();
-                return Err(Usage(format!(
-                    "a quickstart runs already: process {holder} has {folder}"
-                ))
-                .into());
-            }
-        };
-        say_vectors(&app.vectors());
-        let files = unpack(&settings.data.directory)?;
-        say(&format!("ingesting {} sample documents", files.len()));
-        let here = Door::Here(app);
-        let quiet = Output { json: false };
-        let summary = files_through(&here, files, &With::default(), true, quiet).await?;
-        summary.say();
-        let Door::Here(app) = here else {
-            bail!("a door does not change");
+        let (app, complete) = tokio::select! {
+            made = library(&settings) => made?,
+            told = told_to_stop() => { told?; return Err(Interrupted.into()); }
         };
         let listener = free_port(settings.server.listen).await?;
         let address = listener.local_addr()?;
         say(&format!("serving at http://{address}\n\n> {}\n", self.question));
-        let key = settings.access.admin_key.is_set();
-        let (question, exit) = (self.question.clone(), self.exit);
-        let server = async {
-            tokio::select! {
-                served = until_told(*app, listener, &settings) => served.map(|()| false),
-                asked = ask(address, &question, output, exit, key) => asked.map(|()| true),
+        let shown = async {
+            // With a key this program is a caller like any other, and asks for none.
+            if !settings.access.admin_key.is_set() {
+                let question = json!({ "question": self.question });
+                answer(&Door::Address(address), question, output).await?;
+            }
+            say(&next(address, &settings.data.directory));
+            match self.exit {
+                true => Ok(()),
+                false => std::future::pending().await,
             }
         };
-        server.await?;
-        if summary.has_failures() {
-            bail!("a sample document could not be ingested");
+        let until = async {
+            tokio::select! {
+                shown = shown => shown,
+                told = told_to_stop() => told,
+            }
+        };
+        serve_until(*app, listener, &settings, until).await?;
+        match complete {
+            true => Ok(()),
+            false => Err(Partly.into()),
         }
-        Ok(())
     }
 }
 
-/// Asks over HTTP, as any client would, then tells what to try; stays unless `exit`.
-async fn ask(
-    address: SocketAddr,
-    question: &str,
-    output: Output,
-    exit: bool,
-    key: bool,
-) -> anyhow::Result<()> {
-    if !key {
-        answer(&Door::Address(address), json!({ "question": question }), output).await?;
-    }
-    say(&next(address));
-    match exit {
-        true => Ok(()),
-        false => std::future::pending().await,
+/// The open library with the sample documents in it, and whether all of them are.
+async fn library(settings: &Settings) -> anyhow::Result<(Box<App>, bool)> {
+    let app = match wiring::open(settings, &fetching()).await? {
+        Opened::Here(app) => app,
+        Opened::Elsewhere { holder } => {
+            let folder = settings.data.directory.display();
+            return Err(Usage(format!(
+                "a quickstart runs already: process {holder} has {folder}"
+            ))
+            .into());
+        }
+    };
+    say_vectors(&app.vectors());
+    let files = unpack(&settings.data.directory)?;
+    say(&format!("ingesting {} sample documents", files.len()));
+    let here = Door::Here(app);
+    let summary = files_through(&here, files, &With::default(), true, Output { json: false }).await?;
+    summary.say();
+    match here {
+        Door::Here(app) => Ok((app, !summary.has_failures())),
+        _ => bail!("a door does not change"),
     }
 }
 
-fn next(address: SocketAddr) -> String {
+fn next(address: SocketAddr, data: &Path) -> String {
+    let data = data.display();
     format!(
-        "\nTry next (data in {DATA}):\n\
-         \x20 your own files   ragstone --data {DATA} ingest ~/Documents\n\
-         \x20 a question       ragstone --data {DATA} ask \"In which rooms must the logger not be used?\"\n\
+        "\nTry next (data in {data}):\n\
+         \x20 your own files   ragstone --data {data} ingest ~/Documents\n\
+         \x20 a question       ragstone --data {data} ask \"In which rooms must the logger not be used?\"\n\
          \x20 over HTTP        curl -s http://{address}/api/v1/ask -H 'content-type: application/json' \\\n\
          \x20                    -d '{{\"question\":\"How many loggers can one hub take?\"}}'\n\
          \x20 the API          http://{address}/docs\n\

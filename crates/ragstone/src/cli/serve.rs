@@ -1,15 +1,14 @@
 //! `serve`: the API over TCP, with workers beside it, until it is told to stop.
 
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::output::say;
 use super::{Context, Usage};
 use crate::config::Settings;
 use crate::wiring::{self, App, ModelFetch, Opened, VectorState};
@@ -38,7 +37,7 @@ impl Serve {
         let listener = TcpListener::bind(settings.server.listen).await;
         let listener = listener.with_context(|| format!("cannot listen at {}", settings.server.listen))?;
         announce(&settings, listener.local_addr()?, &app.vectors());
-        until_told(*app, listener, &settings).await
+        serve_until(*app, listener, &settings, told_to_stop()).await
     }
 }
 
@@ -59,8 +58,13 @@ fn announce(settings: &Settings, address: SocketAddr, vectors: &VectorState) {
     }
 }
 
-/// Serves until a signal says stop, then lets what runs end within the bound.
-pub async fn until_told(app: App, listener: TcpListener, settings: &Settings) -> anyhow::Result<()> {
+/// Serves until `until` ends, then lets what runs end within the bound.
+pub async fn serve_until(
+    app: App,
+    listener: TcpListener,
+    settings: &Settings,
+    until: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     let (stop, mut stopped) = watch::channel(false);
     let router = app.router().into_make_service_with_connect_info::<SocketAddr>();
     let graceful = async move {
@@ -71,21 +75,17 @@ pub async fn until_told(app: App, listener: TcpListener, settings: &Settings) ->
             .with_graceful_shutdown(graceful)
             .into_future(),
     );
-    tokio::select! {
-        ended = &mut server => {
-            app.close().await;
-            bail!("the server ended by itself: {ended:?}");
-        }
-        told = told_to_stop() => told?,
-    }
-    say("stopping");
+    let ended = tokio::select! {
+        ended = &mut server => Err(anyhow::anyhow!("the server ended by itself: {ended:?}")),
+        ended = until => ended,
+    };
     stop.send_replace(true);
     let bound = Duration::from_secs(settings.server.shutdown_seconds);
-    if tokio::time::timeout(bound, &mut server).await.is_err() {
+    if !server.is_finished() && tokio::time::timeout(bound, &mut server).await.is_err() {
         server.abort();
     }
     app.close().await;
-    Ok(())
+    ended
 }
 
 /// Ctrl-C, or what a service manager sends.

@@ -14,6 +14,7 @@ use super::secret::Secret;
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// Where the API listens.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<String>,
@@ -23,6 +24,12 @@ pub struct Server {
     pub shutdown_seconds: u64,
     /// Requests at once.
     pub max_requests: usize,
+}
+
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = |_| format!("must be an address and a port such as 127.0.0.1:8080, got {text:?}");
+    text.parse().map_err(wrong).map_err(serde::de::Error::custom)
 }
 
 /// `[data]`

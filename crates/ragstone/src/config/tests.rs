@@ -118,6 +118,10 @@ fn wrong_values_are_named_with_where_they_came_from() {
         "setting server.listen (from RAGSTONE_LISTEN): 0.0.0.0:80 is not a loopback address: set RAGSTONE_ADMIN_KEY first",
     );
     check(
+        &environment(&[("RAGSTONE_LISTEN", "8080")]),
+        "setting server.listen (from RAGSTONE_LISTEN): must be an address and a port such as 127.0.0.1:8080, got \"8080\"",
+    );
+    check(
         &file("[split]\nchunk_size = 100\n"),
         "setting split.chunk_overlap (from the built-in defaults): chunk_overlap must be at most 99 for chunk_size 100, got 150",
     );

@@ -172,9 +172,11 @@ pub struct Summary {
 
 impl Summary {
     fn add(&mut self, document: Ingested) {
-        self.chunks += document.chunks;
         match document.status {
-            Fate::Published => self.published += 1,
+            Fate::Published => {
+                self.published += 1;
+                self.chunks += document.chunks;
+            }
             Fate::Unchanged => self.unchanged += 1,
             Fate::Pending => self.pending += 1,
             Fate::Failed => self.failed.push(document),

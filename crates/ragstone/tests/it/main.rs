@@ -1,0 +1,8 @@
+//! The real program, started as its users start it.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod cli;
+mod quickstart;
+mod settings;
+mod support;
