@@ -141,4 +141,5 @@ fn asset(media_type: &'static str, text: &'static str) -> Response {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests;

@@ -143,4 +143,5 @@ fn count(event: &AnswerEvent) {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests;

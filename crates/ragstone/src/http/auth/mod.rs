@@ -130,4 +130,5 @@ macro_rules! extractor {
 extractor!(Reader Writer Admin);
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests;

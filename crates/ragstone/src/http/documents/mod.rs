@@ -9,3 +9,7 @@ pub(super) mod list;
 pub(super) mod page;
 pub(super) mod patch;
 pub(super) mod upload;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests;

@@ -4,3 +4,7 @@ pub(super) mod cancel;
 pub(super) mod events;
 pub(super) mod get;
 pub(super) mod list;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests;
