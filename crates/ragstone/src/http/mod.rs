@@ -20,7 +20,6 @@ mod settings;
 mod sse;
 mod stream_tickets;
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod test_app;
 
 use std::ops::Deref;

@@ -141,5 +141,4 @@ fn asset(media_type: &'static str, text: &'static str) -> Response {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests;

@@ -102,7 +102,6 @@ pub(super) fn filter(filter: Option<&Value>) -> Result<Option<Filter>, Problem> 
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use serde_json::{Value, json};
 

@@ -143,5 +143,4 @@ fn count(event: &AnswerEvent) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests;

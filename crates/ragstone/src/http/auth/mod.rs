@@ -130,5 +130,4 @@ macro_rules! extractor {
 extractor!(Reader Writer Admin);
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests;

@@ -11,5 +11,4 @@ pub(super) mod patch;
 pub(super) mod upload;
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests;

@@ -10,6 +10,9 @@ use crate::http::test_app::{KEY, TestApp, caller};
 
 const DOCUMENTS: &str = "/api/v1/documents";
 
+/// A part of a form: name, file name, content.
+type Part<'a> = (&'a str, Option<&'a str>, &'a str);
+
 fn stranger() -> Principal {
     caller("other", &["everyone"], Role::Admin)
 }
@@ -192,7 +195,7 @@ async fn a_form_that_is_refused_leaves_nothing() {
     let app = TestApp::new();
     let file = ("file", Some("a.txt"), "text");
     let large = "x".repeat(100_001);
-    let cases: [(&[(&str, Option<&str>, &str)], u16, &str); 12] = [
+    let cases: [(&[Part<'_>], u16, &str); 12] = [
         (&[], 422, "bad_field"),
         (&[("title", None, "no file")], 422, "bad_field"),
         (&[file, ("reader", None, "[\"dept:x\"]")], 422, "bad_field"),

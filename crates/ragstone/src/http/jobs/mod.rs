@@ -6,5 +6,4 @@ pub(super) mod get;
 pub(super) mod list;
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests;
