@@ -2,3 +2,5 @@
 
 #[cfg(feature = "sqlite")]
 pub mod embedded;
+#[cfg(feature = "qdrant")]
+pub mod qdrant;

@@ -406,3 +406,6 @@ struct Numbered<'a> {
     ordinal: u32,
     segment: &'a Segment,
 }
+
+#[cfg(test)]
+mod tests;

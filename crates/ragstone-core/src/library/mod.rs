@@ -127,3 +127,6 @@ impl Library {
             .clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,16 @@
 //! Simple implementations of the seams in memory, for the tests of the stories. Each passes its contract suite.
 
 mod catalogue;
+mod embedder;
+mod house;
 mod index;
+mod parser;
 
 pub use catalogue::MemoryCatalogue;
+pub use embedder::WordEmbedder;
+pub use house::{House, upload, writer};
 pub use index::MemoryIndex;
+pub use parser::TextParser;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,0 +1,251 @@
+//! The collection: made when it is missing, refused when it is another's.
+//!
+//! Invariant: the spec stands in the collection's metadata, written by the request that makes the collection, so there
+//! is no collection of ours without its spec.
+
+use std::collections::HashMap;
+
+use qdrant_client::qdrant::payload_index_params::IndexParams;
+use qdrant_client::qdrant::value::Kind;
+use qdrant_client::qdrant::vectors_config::Config;
+use qdrant_client::qdrant::{
+    BoolIndexParams, CollectionInfo, CountPoints, CreateCollection, CreateFieldIndexCollection, Distance,
+    FieldType, IntegerIndexParams, KeywordIndexParams, PayloadIndexParams, SparseIndexConfig,
+    SparseVectorConfig, SparseVectorParams, VectorParams, VectorParamsMap, VectorsConfig,
+};
+use ragstone_core::seam::index::{IndexError, IndexSpec};
+use tonic::Code;
+
+use super::error::{code, damaged, index_error, mismatch};
+use super::payload::{
+    ACL_SETS, COLLECTION, DENSE, DOCUMENT, GENERATION, LEXICAL, LIVE, ORDINAL, TENANT, TERMS,
+};
+use super::server::Server;
+
+/// Oldest server that stores points without overwriting them (`insert_only`).
+const OLDEST_VERSION: (u64, u64) = (1, 17);
+/// The key of the collection's metadata that holds the spec as JSON.
+const SPEC: &str = "ragstone_spec";
+/// A collection that appears or goes while it is looked at is looked at again, so often.
+const ATTEMPTS: usize = 3;
+
+/// Makes the collection ready for `spec`.
+pub(super) async fn ensure(server: &Server, spec: &IndexSpec) -> Result<(), IndexError> {
+    check_version(server).await?;
+    for _ in 0..ATTEMPTS {
+        match info(server).await? {
+            None => create(server, spec).await?,
+            Some(info) => match stored_spec(server, &info)? {
+                held if held == *spec => return create_indexes(server, &info).await,
+                held => drop_if_empty(server, &held, spec).await?,
+            },
+        }
+    }
+    Err(IndexError::Unavailable {
+        detail: format!("collection {} is being made by others", server.options.collection),
+    })
+}
+
+/// The spec of the collection, if it is there.
+pub(super) async fn spec(server: &Server) -> Result<Option<IndexSpec>, IndexError> {
+    let info = info(server).await?;
+    info.map(|info| stored_spec(server, &info)).transpose()
+}
+
+/// How many points are stored.
+pub(super) async fn count(server: &Server) -> Result<u64, IndexError> {
+    let request = CountPoints {
+        collection_name: server.collection(),
+        exact: Some(true),
+        ..CountPoints::default()
+    };
+    let answer = server.read("counting points", |client| {
+        let request = request.clone();
+        async move { client.count(request).await }
+    });
+    Ok(answer.await?.result.map_or(0, |result| result.count))
+}
+
+async fn check_version(server: &Server) -> Result<(), IndexError> {
+    let health = server.read("asking for the version", |client| async move {
+        client.health_check().await
+    });
+    let version = health.await?.version;
+    let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());
+    let known = parts.next().flatten().zip(parts.next().flatten());
+    match known {
+        Some(known) if known < OLDEST_VERSION => {
+            let (major, minor) = OLDEST_VERSION;
+            Err(mismatch(format!(
+                "Qdrant is {version}; {major}.{minor} or later is needed"
+            )))
+        }
+        // A build without a number is its owner's affair.
+        _ => Ok(()),
+    }
+}
+
+async fn info(server: &Server) -> Result<Option<CollectionInfo>, IndexError> {
+    let answer = server.attempt(server.options.read_retries, |client| {
+        let name = server.collection();
+        async move { client.collection_info(name).await }
+    });
+    match answer.await {
+        Ok(answer) => Ok(answer.result),
+        Err(error) if code(&error) == Some(Code::NotFound) => Ok(None),
+        Err(error) => Err(index_error("reading the collection", &error)),
+    }
+}
+
+fn stored_spec(server: &Server, info: &CollectionInfo) -> Result<IndexSpec, IndexError> {
+    let name = &server.options.collection;
+    let metadata = info.config.as_ref().and_then(|config| config.metadata.get(SPEC));
+    match metadata.and_then(|value| value.kind.as_ref()) {
+        Some(Kind::StringValue(json)) => serde_json::from_str(json)
+            .map_err(|error| damaged(format!("the spec of collection {name}: {error}"))),
+        _ => Err(mismatch(format!("collection {name} was not made by Ragstone"))),
+    }
+}
+
+async fn drop_if_empty(server: &Server, held: &IndexSpec, wanted: &IndexSpec) -> Result<(), IndexError> {
+    let name = server.collection();
+    if count(server).await? > 0 {
+        return Err(mismatch(format!(
+            "collection {name} holds points of {held:?}, not of {wanted:?}"
+        )));
+    }
+    server
+        .write("dropping the empty collection", |client| {
+            let name = name.clone();
+            async move { client.delete_collection(name).await }
+        })
+        .await?;
+    Ok(())
+}
+
+async fn create(server: &Server, spec: &IndexSpec) -> Result<(), IndexError> {
+    let request = definition(server, spec)?;
+    let answer = server.attempt(server.options.write_retries, |client| {
+        let request = request.clone();
+        async move { client.create_collection(request).await }
+    });
+    match answer.await {
+        Ok(_) => Ok(()),
+        // Another process was faster, or an attempt that seemed lost was not; its spec is looked at next.
+        Err(error) if code(&error) == Some(Code::AlreadyExists) => Ok(()),
+        Err(error) if error.to_string().contains("already exists") => Ok(()),
+        Err(error) => Err(index_error("making the collection", &error)),
+    }
+}
+
+#[expect(deprecated, reason = "older servers know no other way to say it")]
+fn definition(server: &Server, spec: &IndexSpec) -> Result<CreateCollection, IndexError> {
+    let options = &server.options;
+    let json = serde_json::to_string(spec).map_err(|error| mismatch(error.to_string()))?;
+    Ok(CreateCollection {
+        collection_name: server.collection(),
+        shard_number: options.shards,
+        replication_factor: options.replicas,
+        write_consistency_factor: options.write_consistency,
+        on_disk_payload: Some(options.payload_on_disk),
+        vectors_config: spec
+            .dimensions
+            .map(|size| dense_space(size, options.vectors_on_disk)),
+        sparse_vectors_config: Some(lexical_space(options.vectors_on_disk)),
+        metadata: HashMap::from([(SPEC.to_owned(), json.into())]),
+        ..CreateCollection::default()
+    })
+}
+
+/// Vectors of unit length, whose product is their cosine.
+#[expect(deprecated, reason = "older servers know no other way to say it")]
+fn dense_space(size: usize, on_disk: bool) -> VectorsConfig {
+    let params = VectorParams {
+        size: size as u64,
+        distance: Distance::Dot.into(),
+        on_disk: Some(on_disk),
+        ..VectorParams::default()
+    };
+    VectorsConfig {
+        config: Some(Config::ParamsMap(VectorParamsMap {
+            map: HashMap::from([(DENSE.to_owned(), params)]),
+        })),
+    }
+}
+
+/// Without Qdrant's own idf: the question brings it.
+#[expect(deprecated, reason = "older servers know no other way to say it")]
+fn lexical_space(on_disk: bool) -> SparseVectorConfig {
+    let index = SparseIndexConfig {
+        on_disk: Some(on_disk),
+        ..SparseIndexConfig::default()
+    };
+    let params = SparseVectorParams {
+        index: Some(index),
+        modifier: None,
+    };
+    SparseVectorConfig {
+        map: HashMap::from([(LEXICAL.to_owned(), params)]),
+    }
+}
+
+async fn create_indexes(server: &Server, info: &CollectionInfo) -> Result<(), IndexError> {
+    for (field, field_type, params) in indexes() {
+        if info.payload_schema.contains_key(field) {
+            continue;
+        }
+        let request = CreateFieldIndexCollection {
+            collection_name: server.collection(),
+            wait: Some(true),
+            field_name: field.to_owned(),
+            field_type: Some(field_type.into()),
+            field_index_params: Some(PayloadIndexParams {
+                index_params: Some(params),
+            }),
+            ..CreateFieldIndexCollection::default()
+        };
+        let answer = server.change("making a payload index", |client| {
+            let request = request.clone();
+            async move { client.create_field_index(request).await }
+        });
+        answer.await?;
+    }
+    Ok(())
+}
+
+/// The payload's fields that conditions name. Of those that bound every search the graph learns too.
+fn indexes() -> Vec<(&'static str, FieldType, IndexParams)> {
+    let keyword = |field, is_tenant: bool, in_graph: bool| {
+        let params = KeywordIndexParams {
+            is_tenant: is_tenant.then_some(true),
+            enable_hnsw: Some(in_graph),
+            ..KeywordIndexParams::default()
+        };
+        (field, FieldType::Keyword, IndexParams::KeywordIndexParams(params))
+    };
+    let ordinal = IntegerIndexParams {
+        lookup: Some(false),
+        range: Some(true),
+        enable_hnsw: Some(false),
+        ..IntegerIndexParams::default()
+    };
+    let mut indexes = vec![
+        keyword(TENANT, true, true),
+        keyword(COLLECTION, false, true),
+        keyword(DOCUMENT, false, false),
+        keyword(GENERATION, false, false),
+        keyword(TERMS, false, false),
+        (
+            ORDINAL,
+            FieldType::Integer,
+            IndexParams::IntegerIndexParams(ordinal),
+        ),
+        (
+            LIVE,
+            FieldType::Bool,
+            IndexParams::BoolIndexParams(BoolIndexParams::default()),
+        ),
+    ];
+    indexes.extend(ACL_SETS.map(|field| keyword(field, false, true)));
+    indexes
+}

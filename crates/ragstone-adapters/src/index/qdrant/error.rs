@@ -1,0 +1,114 @@
+//! What a failed request means for the caller, and whether it is worth another try.
+
+use std::time::Duration;
+
+use qdrant_client::QdrantError;
+use ragstone_core::seam::index::IndexError;
+use tonic::{Code, Status};
+
+/// Longest part of a server's message that is passed on, in characters.
+const MAX_MESSAGE: usize = 300;
+
+pub(super) fn mismatch(detail: impl Into<String>) -> IndexError {
+    IndexError::Mismatch {
+        detail: detail.into(),
+    }
+}
+
+pub(super) fn damaged(detail: impl Into<String>) -> IndexError {
+    IndexError::Damaged {
+        detail: detail.into(),
+    }
+}
+
+/// The server's own answer, where there is one.
+fn status(error: &QdrantError) -> Option<&Status> {
+    match error {
+        QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => {
+            Some(status)
+        }
+        _ => None,
+    }
+}
+
+/// The code of the server's answer.
+pub(super) fn code(error: &QdrantError) -> Option<Code> {
+    status(error).map(Status::code)
+}
+
+/// Whether the same request may succeed later. A broken connection and a timeout are told as internal, unknown or
+/// cancelled, depending on when they happen.
+pub(super) fn may_pass(error: &QdrantError) -> bool {
+    match code(error) {
+        Some(code) => matches!(
+            code,
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::ResourceExhausted
+                | Code::Aborted
+                | Code::Cancelled
+                | Code::Internal
+                | Code::Unknown
+        ),
+        None => matches!(error, QdrantError::Io(_)),
+    }
+}
+
+/// How long the server asked to be left alone.
+pub(super) fn retry_after(error: &QdrantError) -> Option<Duration> {
+    match error {
+        QdrantError::ResourceExhaustedError {
+            retry_after_seconds, ..
+        } => Some(Duration::from_secs(*retry_after_seconds)),
+        _ => None,
+    }
+}
+
+/// What `error`, met while doing `what`, means for the caller.
+pub(super) fn index_error(what: &str, error: &QdrantError) -> IndexError {
+    let detail = match status(error) {
+        Some(status) => {
+            let message: String = status.message().chars().take(MAX_MESSAGE).collect();
+            format!("{what}: {}: {message}", status.code())
+        }
+        None => format!("{what}: {error}"),
+    };
+    match code(error) {
+        _ if may_pass(error) => IndexError::Unavailable { detail },
+        Some(Code::NotFound) => IndexError::Damaged { detail },
+        Some(Code::DataLoss) => IndexError::Damaged { detail },
+        Some(Code::Unauthenticated | Code::PermissionDenied) => mismatch(format!(
+            "{what}: the server refuses the API key, or there is none"
+        )),
+        _ => mismatch(detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(code: Code, passes: bool, kind: &str) {
+        let error = QdrantError::from(Status::new(code, "why"));
+        assert_eq!(may_pass(&error), passes, "{code:?}");
+        let told = format!("{:?}", index_error("searching", &error));
+        assert!(told.starts_with(kind), "{code:?}: {told}");
+    }
+
+    #[test]
+    fn an_error_says_what_the_caller_can_do() {
+        check(Code::Unavailable, true, "Unavailable");
+        check(Code::ResourceExhausted, true, "Unavailable");
+        check(Code::Cancelled, true, "Unavailable");
+        check(Code::InvalidArgument, false, "Mismatch");
+        check(Code::Unauthenticated, false, "Mismatch");
+        check(Code::Unimplemented, false, "Mismatch");
+        check(Code::NotFound, false, "Damaged");
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        let error = QdrantError::from(Status::internal("x".repeat(10_000)));
+        assert!(index_error("searching", &error).to_string().len() < 500);
+    }
+}

@@ -1,0 +1,278 @@
+//! A caller's filter as conditions of Qdrant.
+//!
+//! Invariant: the condition lets through everything that [`Filter::matches`] lets through; where it may let through
+//! more it says so, and the caller looks again. So the answer never depends on how much of a filter Qdrant understands.
+//!
+//! Fields are not compared where they are stored, because Qdrant's rules for lists, nested values and numbers are not
+//! ours. Each point carries two derived payloads: `terms`, a keyword for each field and each of its scalar values, and
+//! `numbers`, its fields that are plain numbers.
+
+use std::collections::BTreeSet;
+
+use qdrant_client::qdrant::{Condition, Filter as Conditions, Range};
+use ragstone_core::document::Metadata;
+use ragstone_core::filter::{Comparison, Filter, Filters};
+use serde_json::{Value, json};
+
+use super::payload::{NUMBERS, TERMS};
+use super::scope::{is, is_any};
+
+/// From here on not every integer is a double of its own, so numbers are compared by us.
+const EXACT_NUMBERS: f64 = 9_007_199_254_740_992.0;
+
+/// A condition that lets through everything the filter does.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Cover {
+    /// None lets everything through.
+    pub condition: Option<Condition>,
+    /// Whether it lets through nothing else.
+    pub exact: bool,
+}
+
+/// The condition of `filter`.
+pub(super) fn cover(filter: &Filter) -> Cover {
+    covered(filter, false)
+}
+
+/// The keywords of a point with these fields, by which equality is decided.
+pub(super) fn terms(fields: &Metadata) -> BTreeSet<String> {
+    let mut terms = BTreeSet::new();
+    for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+        terms.insert(existence(key));
+        add_leaves(key, value, &mut terms);
+    }
+    terms
+}
+
+/// The fields that are plain numbers, by which order is decided.
+pub(super) fn numbers(fields: &Metadata) -> impl Iterator<Item = (&String, f64)> {
+    let number = |(key, value): (_, &Value)| Some((key, value.as_f64()?));
+    fields
+        .iter()
+        .filter_map(number)
+        .filter(|(key, _)| path(key).is_some())
+}
+
+fn add_leaves(key: &str, value: &Value, terms: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| add_leaves(key, item, terms)),
+        Value::Null | Value::Object(_) => {}
+        _ => {
+            terms.insert(term(key, value));
+        }
+    }
+}
+
+fn existence(key: &str) -> String {
+    json!([key]).to_string()
+}
+
+fn term(key: &str, value: &Value) -> String {
+    match value.as_f64() {
+        // Adding zero makes -0 and 0 one term.
+        Some(number) => json!([key, number + 0.0]).to_string(),
+        None => json!([key, value]).to_string(),
+    }
+}
+
+/// Where a field's number stands in the payload. Qdrant's paths have no way to write a quotation mark.
+fn path(key: &str) -> Option<String> {
+    let plain = !key.is_empty() && !key.contains(['"', '\\']) && !key.contains(char::is_control);
+    plain.then(|| format!("{NUMBERS}.\"{key}\""))
+}
+
+/// Negations are carried down to the comparisons: the opposite of a condition that lets through too much would let
+/// through too little.
+fn covered(filter: &Filter, negated: bool) -> Cover {
+    match (filter, negated) {
+        (Filter::And(parts), false) | (Filter::Or(parts), true) => all_of(parts, negated),
+        (Filter::Or(parts), false) | (Filter::And(parts), true) => any_of(parts, negated),
+        (Filter::Not(parts), false) => all_of(parts, true),
+        (Filter::Not(parts), true) => any_of(parts, false),
+        (comparison, false) => compared(comparison),
+        (comparison, true) => opposite(compared(comparison)),
+    }
+}
+
+fn all_of(parts: &Filters, negated: bool) -> Cover {
+    let parts: Vec<Cover> = parts.filters.iter().map(|part| covered(part, negated)).collect();
+    let exact = parts.iter().all(|part| part.exact);
+    let conditions: Vec<Condition> = parts.into_iter().filter_map(|part| part.condition).collect();
+    Cover {
+        condition: (!conditions.is_empty()).then(|| Conditions::must(conditions).into()),
+        exact,
+    }
+}
+
+fn any_of(parts: &Filters, negated: bool) -> Cover {
+    let parts: Vec<Cover> = parts.filters.iter().map(|part| covered(part, negated)).collect();
+    let exact = parts.iter().all(|part| part.exact);
+    let conditions: Option<Vec<Condition>> = parts.into_iter().map(|part| part.condition).collect();
+    let condition = conditions.map(|conditions| match conditions.is_empty() {
+        true => nothing(),
+        false => Conditions::should(conditions).into(),
+    });
+    Cover { condition, exact }
+}
+
+fn opposite(cover: Cover) -> Cover {
+    let inside = cover.condition.filter(|_| cover.exact);
+    Cover {
+        condition: inside.map(|condition| Conditions::must_not([condition]).into()),
+        exact: cover.exact,
+    }
+}
+
+fn compared(filter: &Filter) -> Cover {
+    match filter {
+        Filter::Eq(c) => equal_to_any(c, std::slice::from_ref(&c.value), false),
+        Filter::Ne(c) => equal_to_any(c, std::slice::from_ref(&c.value), true),
+        Filter::In(c) | Filter::Nin(c) => {
+            let values = c.value.as_array().map_or(&[][..], Vec::as_slice);
+            equal_to_any(c, values, matches!(filter, Filter::Nin(_)))
+        }
+        Filter::Gt(c) => ordered(c, |value| Range {
+            gt: Some(value),
+            ..Range::default()
+        }),
+        Filter::Gte(c) => ordered(c, |value| Range {
+            gte: Some(value),
+            ..Range::default()
+        }),
+        Filter::Lt(c) => ordered(c, |value| Range {
+            lt: Some(value),
+            ..Range::default()
+        }),
+        Filter::Lte(c) => ordered(c, |value| Range {
+            lte: Some(value),
+            ..Range::default()
+        }),
+        Filter::Prefix(c) => exists_at_least(c),
+        Filter::And(_) | Filter::Or(_) | Filter::Not(_) => covered(filter, false),
+    }
+}
+
+/// The field is there, and it is (or is not) one of the values.
+fn equal_to_any(c: &Comparison, values: &[Value], opposed: bool) -> Cover {
+    if !values.iter().all(is_exact) {
+        return exists_at_least(c);
+    }
+    let wanted: Vec<String> = values.iter().map(|value| term(&c.key, value)).collect();
+    let found = match wanted.is_empty() {
+        true => nothing(),
+        false => is_any(TERMS, wanted),
+    };
+    let condition = match opposed {
+        false => found,
+        true => Conditions {
+            must: vec![exists(c)],
+            must_not: vec![found],
+            ..Conditions::default()
+        }
+        .into(),
+    };
+    Cover {
+        condition: Some(condition),
+        exact: true,
+    }
+}
+
+fn ordered(c: &Comparison, range: impl Fn(f64) -> Range) -> Cover {
+    let number = c.value.as_f64().filter(|_| is_exact(&c.value));
+    match number.zip(path(&c.key)) {
+        Some((number, path)) => Cover {
+            condition: Some(Condition::range(path, range(number))),
+            exact: true,
+        },
+        None => exists_at_least(c),
+    }
+}
+
+/// Qdrant knows no order and no prefixes of texts.
+fn exists_at_least(c: &Comparison) -> Cover {
+    Cover {
+        condition: Some(exists(c)),
+        exact: false,
+    }
+}
+
+fn exists(c: &Comparison) -> Condition {
+    is(TERMS, existence(&c.key))
+}
+
+/// A list of wanted keywords that is empty matches nothing.
+fn nothing() -> Condition {
+    is_any(TERMS, Vec::new())
+}
+
+fn is_exact(value: &Value) -> bool {
+    match value {
+        Value::String(_) | Value::Bool(_) => true,
+        Value::Number(_) => value.as_f64().is_some_and(|number| number.abs() < EXACT_NUMBERS),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    fn check(filter: Value, narrows: bool, exact: bool) {
+        let cover = cover(&Filter::parse(&filter).unwrap());
+        assert_eq!(
+            (cover.condition.is_some(), cover.exact),
+            (narrows, exact),
+            "{filter}"
+        );
+    }
+
+    #[test]
+    fn what_qdrant_can_decide_is_exact_and_the_rest_is_looked_at_again() {
+        let c = |kind: &str, value: Value| json!({"type": kind, "key": "k", "value": value});
+        let not = |part: Value| json!({"type": "not", "filters": [part]});
+        let both = |kind: &str, a: Value, b: Value| json!({"type": kind, "filters": [a, b]});
+        check(c("eq", json!("x")), true, true);
+        check(c("eq", json!(3)), true, true);
+        check(c("eq", json!(9_007_199_254_740_993_i64)), true, false);
+        check(c("nin", json!([])), true, true);
+        check(c("gt", json!(3)), true, true);
+        check(c("gt", json!("2024")), true, false);
+        check(c("prefix", json!("x")), true, false);
+        check(not(c("eq", json!("x"))), true, true);
+        check(not(c("prefix", json!("x"))), false, false);
+        check(
+            both("or", c("eq", json!(1)), not(c("prefix", json!("x")))),
+            false,
+            false,
+        );
+        check(
+            both("and", c("eq", json!(1)), not(c("prefix", json!("x")))),
+            true,
+            false,
+        );
+        check(not(both("and", c("eq", json!(1)), c("lt", json!(2)))), true, true);
+    }
+
+    #[test]
+    fn terms_hold_every_scalar_once() {
+        let fields = json!({"a": [1, [1.0, "x"], {"b": 2}], "n": null, "z": -0.0, "e": []});
+        let terms = terms(fields.as_object().unwrap());
+        let expected = [
+            r#"["a",1.0]"#,
+            r#"["a","x"]"#,
+            r#"["a"]"#,
+            r#"["e"]"#,
+            r#"["z",0.0]"#,
+            r#"["z"]"#,
+        ];
+        assert_eq!(terms, expected.map(String::from).into());
+    }
+
+    #[test]
+    fn numbers_are_plain_numbers_under_names_that_can_be_written() {
+        let fields = json!({"a b": 1, "l": [2], "t": "3", "q\"": 4});
+        let numbers: Vec<_> = numbers(fields.as_object().unwrap()).collect();
+        assert_eq!(numbers, [(&"a b".to_owned(), 1.0)]);
+    }
+}

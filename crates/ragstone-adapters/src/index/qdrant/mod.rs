@@ -1,0 +1,370 @@
+//! Qdrant, spoken to by gRPC: for libraries larger than one process should hold.
+//!
+//! Invariant: nothing statistical is Qdrant's. It multiplies the vectors it is given; weights, idf, gates and the order of
+//! ties are ours, so an answer is the embedded index's own.
+
+mod collection;
+mod error;
+mod filter;
+mod options;
+mod payload;
+mod scope;
+mod search;
+mod server;
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
+use async_trait::async_trait;
+use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
+use qdrant_client::qdrant::{
+    Condition, DeletePoints, Filter, GetPoints, OrderBy, PointStruct, PointsSelector, Range, RetrievedPoint,
+    ScrollPoints, SetPayloadPoints, UpdateMode, UpsertPoints,
+};
+use ragstone_core::access::{Acl, Scope, ScopedQuery};
+use ragstone_core::document::Metadata;
+use ragstone_core::id::{DocumentId, Generation, PointId};
+use ragstone_core::seam::index::{
+    DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
+};
+
+use error::mismatch;
+pub use options::{ApiKey, QdrantOptions};
+use payload::{ACL, DOCUMENT, GENERATION, LIVE, ORDINAL, Payload, Reading, STORED, STORED_MORE};
+use search::{Search, include};
+use server::Server;
+
+/// Most points of one request that stores.
+const MAX_POINTS: usize = 256;
+/// Most bytes of one request that stores, about; Qdrant takes 32 MiB.
+const MAX_BYTES: usize = 8 << 20;
+/// Most ids of one request that reads.
+const MAX_IDS: usize = 1_000;
+/// Points of one request that looks through all.
+const PAGE: u32 = 5_000;
+
+/// Points in a collection of a Qdrant server.
+pub struct QdrantIndex {
+    server: Server,
+    /// The collection's spec, once it is known.
+    spec: RwLock<Option<IndexSpec>>,
+}
+
+impl QdrantIndex {
+    /// The index that `options` describe. Connects when it is first used.
+    ///
+    /// # Errors
+    /// [`IndexError::Mismatch`] names the option that is wrong.
+    pub fn new(options: QdrantOptions) -> Result<Self, IndexError> {
+        Ok(Self {
+            server: Server::new(options)?,
+            spec: RwLock::new(None),
+        })
+    }
+
+    async fn spec(&self) -> Result<IndexSpec, IndexError> {
+        if let Some(spec) = self.spec.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(spec);
+        }
+        let spec = collection::spec(&self.server).await?;
+        let spec = spec.ok_or_else(|| mismatch("no spec was given yet"))?;
+        self.remember(spec.clone());
+        Ok(spec)
+    }
+
+    fn remember(&self, spec: IndexSpec) {
+        *self.spec.write().unwrap_or_else(PoisonError::into_inner) = Some(spec);
+    }
+
+    async fn store(&self, points: Vec<PointStruct>) -> Result<(), IndexError> {
+        let request = UpsertPoints {
+            collection_name: self.server.collection(),
+            wait: Some(true),
+            points,
+            // A point that is there may be visible already.
+            update_mode: Some(UpdateMode::InsertOnly.into()),
+            ..UpsertPoints::default()
+        };
+        let answer = self.server.change("storing points", |client| {
+            let request = request.clone();
+            async move { client.upsert_points(request).await }
+        });
+        answer.await
+    }
+
+    async fn set_payload(
+        &self,
+        what: &str,
+        (document, generation): DocumentGeneration,
+        payload: Payload,
+    ) -> Result<(), IndexError> {
+        let request = SetPayloadPoints {
+            collection_name: self.server.collection(),
+            wait: Some(true),
+            payload,
+            points_selector: Some(select(scope::of_generation(document, generation))),
+            ..SetPayloadPoints::default()
+        };
+        let answer = self.server.change(what, |client| {
+            let request = request.clone();
+            async move { client.set_payload(request).await }
+        });
+        answer.await
+    }
+
+    async fn get(&self, points: &[PointId], fields: Vec<&str>) -> Result<Vec<RetrievedPoint>, IndexError> {
+        let request = GetPoints {
+            collection_name: self.server.collection(),
+            ids: points.iter().copied().map(payload::id).collect(),
+            with_payload: Some(include(fields)),
+            ..GetPoints::default()
+        };
+        let answer = self.server.read("reading points", |client| {
+            let request = request.clone();
+            async move { client.get_points(request).await }
+        });
+        Ok(answer.await?.result)
+    }
+}
+
+fn select(filter: Filter) -> PointsSelector {
+    PointsSelector {
+        points_selector_one_of: Some(PointsSelectorOneOf::Filter(filter)),
+    }
+}
+
+fn check_length(spec: &IndexSpec, vector: &[f32]) -> Result<(), IndexError> {
+    match spec.dimensions {
+        Some(wanted) if wanted == vector.len() => Ok(()),
+        wanted => Err(mismatch(format!(
+            "it holds vectors of {} components, not of {}",
+            wanted.unwrap_or(0),
+            vector.len()
+        ))),
+    }
+}
+
+fn check_fit(spec: &IndexSpec, points: &[Point]) -> Result<(), IndexError> {
+    for vector in points.iter().filter_map(|point| point.dense.as_deref()) {
+        check_length(spec, vector)?;
+        if !vector.iter().all(|component| component.is_finite()) {
+            return Err(mismatch("a vector has a component that is not finite"));
+        }
+    }
+    Ok(())
+}
+
+/// About how many bytes the point takes on the wire.
+fn size(point: &Point) -> usize {
+    let terms = point.lexical.unigrams.len() + point.lexical.bigrams.len();
+    let vectors = 4 * point.dense.as_ref().map_or(0, Vec::len) + 8 * terms;
+    // Base64 makes four bytes of three; ACL and fields stand there twice.
+    let tokens = 4 * point.tokens.as_ref().map_or(0, Vec::len) / 3;
+    let readers: usize = point
+        .acl
+        .sets
+        .iter()
+        .flatten()
+        .map(|reader| reader.as_str().len())
+        .sum();
+    let fields: usize = point
+        .fields
+        .iter()
+        .map(|(key, value)| key.len() + value.to_string().len())
+        .sum();
+    vectors + tokens + point.chunk.text.len() + 2 * (readers + fields)
+}
+
+/// Runs of points that fit into one request each.
+fn batches(points: &[Point]) -> Vec<&[Point]> {
+    let (mut batches, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (n, point) in points.iter().enumerate() {
+        let more = size(point);
+        if n > start && (n - start == MAX_POINTS || bytes + more > MAX_BYTES) {
+            batches.push(&points[start..n]);
+            (start, bytes) = (n, 0);
+        }
+        bytes += more;
+    }
+    if start < points.len() {
+        batches.push(&points[start..]);
+    }
+    batches
+}
+
+fn stored(
+    scope: &Scope,
+    found: &[RetrievedPoint],
+    with_tokens: bool,
+) -> Result<Vec<StoredChunk>, IndexError> {
+    let mut chunks = Vec::with_capacity(found.len());
+    for found in found {
+        let reading = Reading::of(payload::point_id(found.id.as_ref())?, &found.payload);
+        if reading.is_live() && scope.admits(&reading.acl(ACL)?) {
+            chunks.push(reading.stored(with_tokens)?);
+        }
+    }
+    Ok(chunks)
+}
+
+fn stored_fields(with_tokens: bool) -> Vec<&'static str> {
+    let more = if with_tokens {
+        STORED_MORE.len()
+    } else {
+        STORED_MORE.len() - 1
+    };
+    STORED
+        .into_iter()
+        .chain(STORED_MORE.into_iter().take(more))
+        .collect()
+}
+
+#[async_trait]
+impl VectorIndex for QdrantIndex {
+    async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
+        collection::ensure(&self.server, spec).await?;
+        self.remember(spec.clone());
+        Ok(())
+    }
+
+    async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
+        check_fit(&self.spec().await?, &points)?;
+        for batch in batches(&points) {
+            let points: Result<Vec<PointStruct>, IndexError> = batch.iter().map(payload::point).collect();
+            self.store(points?).await?;
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        let live = Payload::from([(LIVE.to_owned(), true.into())]);
+        self.set_payload("publishing", (document, generation), live).await
+    }
+
+    async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        let request = DeletePoints {
+            collection_name: self.server.collection(),
+            wait: Some(true),
+            points: Some(select(scope::of_generation(document, generation))),
+            ..DeletePoints::default()
+        };
+        let answer = self.server.change("deleting points", |client| {
+            let request = request.clone();
+            async move { client.delete_points(request).await }
+        });
+        answer.await
+    }
+
+    async fn set_access(
+        &self,
+        document: DocumentId,
+        generation: Generation,
+        acl: &Acl,
+        acl_revision: u64,
+        fields: &Metadata,
+    ) -> Result<(), IndexError> {
+        let access = payload::access(acl, acl_revision, fields)?;
+        self.set_payload("setting access", (document, generation), access)
+            .await
+    }
+
+    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
+        let spec = self.spec().await?;
+        let dense = query
+            .query()
+            .dense
+            .as_deref()
+            .filter(|_| spec.dimensions.is_some());
+        if let Some(vector) = dense {
+            check_length(&spec, vector)?;
+        }
+        Search::new(&self.server, query, dense).run().await
+    }
+
+    async fn chunks(
+        &self,
+        scope: &Scope,
+        points: &[PointId],
+        with_tokens: bool,
+    ) -> Result<Vec<StoredChunk>, IndexError> {
+        let mut chunks = Vec::new();
+        for points in points.chunks(MAX_IDS) {
+            let found = self.get(points, stored_fields(with_tokens)).await?;
+            chunks.extend(stored(scope, &found, with_tokens)?);
+        }
+        Ok(chunks)
+    }
+
+    async fn scroll(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+        generation: Generation,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredChunk>, IndexError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut filter = scope::visible(scope);
+        filter
+            .must
+            .extend(scope::of_generation(document, generation).must);
+        let from = Range {
+            gte: Some(f64::from(from)),
+            ..Range::default()
+        };
+        filter.must.push(Condition::range(ORDINAL, from));
+        let request = ScrollPoints {
+            collection_name: self.server.collection(),
+            filter: Some(filter),
+            limit: Some(u32::try_from(limit).unwrap_or(u32::MAX)),
+            with_payload: Some(include(stored_fields(false))),
+            order_by: Some(OrderBy {
+                key: ORDINAL.to_owned(),
+                ..OrderBy::default()
+            }),
+            ..ScrollPoints::default()
+        };
+        let answer = self.server.read("reading chunks", |client| {
+            let request = request.clone();
+            async move { client.scroll(request).await }
+        });
+        stored(scope, &answer.await?.result, false)
+    }
+
+    async fn count(&self) -> Result<u64, IndexError> {
+        collection::count(&self.server).await
+    }
+
+    async fn generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+        let mut request = ScrollPoints {
+            collection_name: self.server.collection(),
+            filter: document.map(scope::of_document),
+            limit: Some(PAGE),
+            with_payload: Some(include(vec![DOCUMENT, GENERATION])),
+            ..ScrollPoints::default()
+        };
+        let mut counts: BTreeMap<DocumentGeneration, u64> = BTreeMap::new();
+        loop {
+            let answer = self.server.read("listing generations", |client| {
+                let request = request.clone();
+                async move { client.scroll(request).await }
+            });
+            let page = answer.await?;
+            for found in &page.result {
+                let reading = Reading::of(payload::point_id(found.id.as_ref())?, &found.payload);
+                *counts
+                    .entry((reading.document()?, reading.generation()?))
+                    .or_default() += 1;
+            }
+            match page.next_page_offset {
+                Some(next) => request.offset = Some(next),
+                None => return Ok(counts.into_iter().collect()),
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! How a Qdrant server is reached and how its collection is laid out.
+//!
+//! Invariant: the API key stands in no error and in no debug output.
+
+use std::fmt;
+use std::time::Duration;
+
+use qdrant_client::Qdrant;
+use qdrant_client::config::QdrantConfig;
+use ragstone_core::seam::index::IndexError;
+
+use super::error::mismatch;
+
+/// Qdrant's REST port: what people copy from a browser.
+const REST_PORT: &str = "6333";
+/// Qdrant's gRPC port, which stands beside it.
+const GRPC_PORT: &str = "6334";
+/// Longest collection name Qdrant takes, in bytes (it becomes a folder's name).
+const MAX_COLLECTION_BYTES: usize = 255;
+/// Connections of one process.
+const CONNECTIONS: usize = 4;
+
+/// A secret that does not show itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// Takes the key as it is.
+    pub fn new(key: impl Into<String>) -> Self {
+        Self(key.into())
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
+
+/// How a Qdrant server is reached and how its collection is laid out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QdrantOptions {
+    /// `http(s)://host[:port]`. The REST port 6333, or none, means the gRPC port 6334 beside it; any other port is
+    /// taken as it is.
+    pub url: String,
+    /// Sent with every request.
+    pub api_key: Option<ApiKey>,
+    /// The collection that holds the points.
+    pub collection: String,
+    /// For one request.
+    pub timeout: Duration,
+    /// For making a connection.
+    pub connect_timeout: Duration,
+    /// How often a read is tried again when its failure may pass.
+    pub read_retries: usize,
+    /// How often a write is tried again; more often, since a write that is given up has to be done again whole.
+    pub write_retries: usize,
+    /// Wait before the first retry; it doubles up to [`Self::longest_wait`].
+    pub first_wait: Duration,
+    /// Longest wait between two retries.
+    pub longest_wait: Duration,
+    /// Shards of a new collection; the server decides where none is given.
+    pub shards: Option<u32>,
+    /// Copies of each shard of a new collection; the server decides where none is given.
+    pub replicas: Option<u32>,
+    /// Copies that must confirm a write to a new collection; the server decides where none is given.
+    pub write_consistency: Option<u32>,
+    /// Whether vectors of a new collection stay on disk, for libraries larger than memory.
+    pub vectors_on_disk: bool,
+    /// Whether payloads of a new collection stay on disk. Text and tokens are most of it, and they are read for
+    /// a few points only.
+    pub payload_on_disk: bool,
+    /// Vectors are compared one by one as long as at most so many points are in scope; above, the graph is walked.
+    pub exact_below: u64,
+    /// Breadth of the walk, in points.
+    pub graph_breadth: u64,
+}
+
+impl QdrantOptions {
+    /// The server at `url`, everything else as shipped.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            api_key: None,
+            collection: "ragstone".into(),
+            timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            read_retries: 2,
+            write_retries: 6,
+            first_wait: Duration::from_millis(50),
+            longest_wait: Duration::from_secs(2),
+            shards: None,
+            replicas: None,
+            write_consistency: None,
+            vectors_on_disk: false,
+            payload_on_disk: true,
+            exact_below: 50_000,
+            graph_breadth: 512,
+        }
+    }
+
+    /// Checks the options and makes a client, which connects when it is first used.
+    pub(super) fn client(&self) -> Result<Qdrant, IndexError> {
+        let mut config = QdrantConfig::from_url(&grpc_url(&self.url)?);
+        if let Some(ApiKey(key)) = &self.api_key {
+            // The client would name a malformed key in its error.
+            if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(mismatch("the Qdrant API key is not plain ASCII without spaces"));
+            }
+            config.set_api_key(key);
+        }
+        check_collection(&self.collection)?;
+        config.set_timeout(self.timeout);
+        config.set_connect_timeout(self.connect_timeout);
+        config.set_keep_alive_while_idle(true);
+        config.set_pool_size(CONNECTIONS);
+        // It would block and print; `ensure` asks for the version itself.
+        config.check_compatibility = false;
+        Qdrant::new(config).map_err(|_| mismatch(format!("{:?} is not a URL", self.url)))
+    }
+}
+
+/// Where gRPC is spoken, for whichever of the two ports was given.
+fn grpc_url(url: &str) -> Result<String, IndexError> {
+    let wrong = |what: &str| Err(mismatch(format!("the Qdrant URL {what}")));
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return wrong("has no scheme: write http://host or https://host");
+    };
+    if !matches!(scheme, "http" | "https") {
+        return wrong("is neither http nor https");
+    }
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains('@') {
+        return wrong("holds credentials: give the API key by its own setting");
+    }
+    if authority.is_empty() || authority.contains(['/', '?', '#']) || authority.contains(char::is_whitespace)
+    {
+        return wrong("is not scheme, host and port alone");
+    }
+    // A colon inside the brackets of an IPv6 address is no port's.
+    let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    let (host, port) = match authority[host_end..].split_once(':') {
+        Some((name, port)) => (&authority[..host_end + name.len()], port),
+        None => (authority, REST_PORT),
+    };
+    if port.parse::<u16>().is_err() {
+        return wrong("has a port that is no number below 65536");
+    }
+    let port = if port == REST_PORT { GRPC_PORT } else { port };
+    Ok(format!("{scheme}://{host}:{port}"))
+}
+
+fn check_collection(name: &str) -> Result<(), IndexError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match !name.is_empty()
+        && name.len() <= MAX_COLLECTION_BYTES
+        && !name.starts_with('.')
+        && name.chars().all(fits)
+    {
+        true => Ok(()),
+        false => Err(mismatch(format!(
+            "{name:?} is not a Qdrant collection: use letters, digits, '-', '_', '.'"
+        ))),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grpc_port_is_found() {
+        let check = |url: &str, expected: &str| assert_eq!(grpc_url(url).unwrap(), expected, "{url}");
+        check("http://localhost:6333", "http://localhost:6334");
+        check("http://localhost:6333/", "http://localhost:6334");
+        check("http://localhost:6334", "http://localhost:6334");
+        check("http://localhost", "http://localhost:6334");
+        check("https://x.cloud.qdrant.io:443", "https://x.cloud.qdrant.io:443");
+        check("http://[::1]:6333", "http://[::1]:6334");
+        check("http://[::1]", "http://[::1]:6334");
+        for bad in [
+            "localhost:6334",
+            "ftp://localhost",
+            "http://",
+            "http://me:secret@host",
+            "http://host/path",
+            "http://host:port",
+            "http://host:66666",
+        ] {
+            let error = grpc_url(bad).unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_shown() {
+        let mut options = QdrantOptions::new("http://localhost");
+        options.api_key = Some(ApiKey::new("se\ncret"));
+        assert!(!format!("{options:?}").contains("cret"));
+        let Err(error) = options.client() else {
+            panic!("a key with a line break was taken");
+        };
+        assert!(!format!("{error} {error:?}").contains("cret"));
+    }
+
+    #[test]
+    fn a_collection_is_a_plain_name() {
+        assert!(check_collection("ragstone-2.b_c").is_ok());
+        for bad in ["", "a/b", "..", "a b", &"a".repeat(MAX_COLLECTION_BYTES + 1)] {
+            assert!(check_collection(bad).is_err(), "{bad:?}");
+        }
+    }
+}

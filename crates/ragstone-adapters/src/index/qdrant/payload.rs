@@ -1,0 +1,325 @@
+//! Points as Qdrant stores them: two named vectors and a payload, and the way back.
+//!
+//! Invariant: everything that changes with an ACL is written whole each time ([`access`]), an empty list where there
+//! is nothing, because Qdrant keeps what a new payload does not name.
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use qdrant_client::qdrant::value::Kind;
+use qdrant_client::qdrant::{
+    DenseVector, ListValue, NamedVectors, PointId as QdrantId, PointStruct, SparseVector, Struct, Value,
+    Vector, Vectors, point_id::PointIdOptions, vector, vectors::VectorsOptions,
+};
+use ragstone_core::access::{Acl, Reader, ReaderSet};
+use ragstone_core::document::{Chunk, Metadata};
+use ragstone_core::id::{ChunkId, DocumentId, Generation, PointId};
+use ragstone_core::rank::bm25::{SparseVector as Weights, TermId};
+use ragstone_core::seam::index::{IndexError, Point, StoredChunk};
+
+use super::error::damaged;
+use super::filter;
+
+/// The named vector of the encoder.
+pub(super) const DENSE: &str = "dense";
+/// The named sparse vector of words and of pairs of words, which have term ids of their own.
+pub(super) const LEXICAL: &str = "lexical";
+
+pub(super) const TENANT: &str = "tenant";
+pub(super) const COLLECTION: &str = "collection";
+pub(super) const DOCUMENT: &str = "document";
+pub(super) const GENERATION: &str = "generation";
+pub(super) const LIVE: &str = "live";
+pub(super) const CHUNK: &str = "chunk";
+pub(super) const ORDINAL: &str = "ordinal";
+pub(super) const GATE: &str = "gate";
+pub(super) const ACL_REVISION: &str = "acl_revision";
+/// The first sets of the conjunction, a keyword for each reader.
+pub(super) const ACL_SETS: [&str; 4] = ["acl_0", "acl_1", "acl_2", "acl_3"];
+/// The whole ACL as JSON, where it has more sets than Qdrant is asked about.
+pub(super) const ACL_LONG: &str = "acl_long";
+/// The whole ACL as JSON.
+pub(super) const ACL: &str = "acl";
+/// The filter fields as JSON.
+pub(super) const FIELDS: &str = "fields";
+pub(super) const TERMS: &str = "terms";
+pub(super) const NUMBERS: &str = "numbers";
+const TEXT: &str = "text";
+const RANGE: &str = "range";
+const PAGE: &str = "page";
+const SECTION: &str = "section";
+/// Base64, since a payload is JSON.
+const TOKENS: &str = "tokens";
+
+/// What is read to give a chunk back.
+pub(super) const STORED: [&str; 10] = [
+    DOCUMENT, GENERATION, CHUNK, COLLECTION, LIVE, ACL, ORDINAL, TEXT, RANGE, PAGE,
+];
+/// What is read besides.
+pub(super) const STORED_MORE: [&str; 2] = [SECTION, TOKENS];
+
+/// A payload.
+pub(super) type Payload = HashMap<String, Value>;
+
+/// The point as Qdrant stores it, not live.
+pub(super) fn point(point: &Point) -> Result<PointStruct, IndexError> {
+    let mut payload = access(&point.acl, point.acl_revision, &point.fields)?;
+    let chunk = &point.chunk;
+    let mut put = |key: &str, value: Value| payload.insert(key.to_owned(), value);
+    put(LIVE, false.into());
+    put(COLLECTION, point.collection.as_str().into());
+    put(DOCUMENT, chunk.document_id.to_string().into());
+    put(GENERATION, point.generation.to_string().into());
+    put(CHUNK, chunk.id.to_string().into());
+    put(ORDINAL, i64::from(chunk.ordinal).into());
+    put(GATE, f64::from(point.gate).into());
+    put(TEXT, chunk.text.as_str().into());
+    put(
+        RANGE,
+        list([chunk.range.start, chunk.range.end].map(|at| (at as i64).into())),
+    );
+    if let Some(page) = chunk.page {
+        put(PAGE, i64::from(page).into());
+    }
+    if let Some(section) = &chunk.section {
+        put(SECTION, section.as_str().into());
+    }
+    if let Some(tokens) = &point.tokens {
+        put(TOKENS, STANDARD.encode(tokens).into());
+    }
+    Ok(PointStruct {
+        id: Some(id(point.id)),
+        payload,
+        vectors: Some(vectors(point)),
+    })
+}
+
+/// The part of the payload that changes with the document's ACL and metadata.
+pub(super) fn access(acl: &Acl, revision: u64, fields: &Metadata) -> Result<Payload, IndexError> {
+    let json = |value: serde_json::Result<String>| value.map_err(|error| damaged(error.to_string()));
+    let whole = json(serde_json::to_string(acl))?;
+    let long = if acl.sets.len() > ACL_SETS.len() {
+        whole.as_str()
+    } else {
+        ""
+    };
+    let mut payload = Payload::from([
+        (TENANT.to_owned(), acl.tenant.as_str().into()),
+        (ACL_REVISION.to_owned(), (revision as i64).into()),
+        (ACL_LONG.to_owned(), long.into()),
+        (ACL.to_owned(), whole.clone().into()),
+        (FIELDS.to_owned(), json(serde_json::to_string(fields))?.into()),
+        (
+            TERMS.to_owned(),
+            list(filter::terms(fields).into_iter().map(Value::from)),
+        ),
+        (NUMBERS.to_owned(), object(filter::numbers(fields))),
+    ]);
+    for (n, key) in ACL_SETS.into_iter().enumerate() {
+        payload.insert(key.to_owned(), acl.sets.get(n).map_or_else(|| list([]), readers));
+    }
+    Ok(payload)
+}
+
+/// An empty list would read like a set that is not there, which restricts nobody.
+fn readers(set: &ReaderSet) -> Value {
+    match set.is_empty() {
+        true => list([Reader::nobody().as_str().into()]),
+        false => list(set.iter().map(|reader| reader.as_str().into())),
+    }
+}
+
+fn vectors(point: &Point) -> Vectors {
+    let mut named = HashMap::from([(LEXICAL.to_owned(), sparse(weights(&point.lexical)))]);
+    if let Some(dense) = &point.dense {
+        let dense = DenseVector { data: dense.clone() };
+        named.insert(DENSE.to_owned(), vector_of(vector::Vector::Dense(dense)));
+    }
+    named.retain(|name, vector| name != LEXICAL || !is_empty(vector));
+    Vectors {
+        vectors_options: Some(VectorsOptions::Vectors(NamedVectors { vectors: named })),
+    }
+}
+
+fn is_empty(vector: &Vector) -> bool {
+    matches!(&vector.vector, Some(vector::Vector::Sparse(sparse)) if sparse.indices.is_empty())
+}
+
+fn sparse(weights: SparseVector) -> Vector {
+    vector_of(vector::Vector::Sparse(weights))
+}
+
+fn vector_of(vector: vector::Vector) -> Vector {
+    Vector {
+        vector: Some(vector),
+        ..Vector::default()
+    }
+}
+
+fn weights(lexical: &Weights) -> SparseVector {
+    let widen = |(term, weight): &(TermId, f32)| (*term, f64::from(*weight));
+    summed(lexical.unigrams.iter().chain(&lexical.bigrams).map(widen))
+}
+
+/// Qdrant wants each index once.
+pub(super) fn summed(terms: impl IntoIterator<Item = (TermId, f64)>) -> SparseVector {
+    let mut terms: Vec<(TermId, f64)> = terms.into_iter().filter(|(_, weight)| *weight != 0.0).collect();
+    terms.sort_by_key(|(term, _)| *term);
+    terms.dedup_by(|later, kept| {
+        later.0 == kept.0 && {
+            kept.1 += later.1;
+            true
+        }
+    });
+    SparseVector {
+        indices: terms.iter().map(|(term, _)| term.0).collect(),
+        values: terms.iter().map(|(_, weight)| *weight as f32).collect(),
+    }
+}
+
+/// The id under which Qdrant knows a point.
+pub(super) fn id(point: PointId) -> QdrantId {
+    point.to_string().into()
+}
+
+/// Which point Qdrant names.
+pub(super) fn point_id(id: Option<&QdrantId>) -> Result<PointId, IndexError> {
+    match id.and_then(|id| id.point_id_options.as_ref()) {
+        Some(PointIdOptions::Uuid(uuid)) => uuid
+            .parse()
+            .map_err(|_| damaged(format!("point {uuid} is no id of ours"))),
+        _ => Err(damaged("a point has no id of ours")),
+    }
+}
+
+fn list(values: impl IntoIterator<Item = Value>) -> Value {
+    let values = values.into_iter().collect();
+    Kind::ListValue(ListValue { values }).into()
+}
+
+fn object<'a>(numbers: impl Iterator<Item = (&'a String, f64)>) -> Value {
+    let fields = numbers
+        .map(|(key, number)| (key.clone(), number.into()))
+        .collect();
+    Kind::StructValue(Struct { fields }).into()
+}
+
+/// Reads a payload, and says which part of it is missing.
+pub(super) struct Reading<'a> {
+    point: PointId,
+    payload: &'a Payload,
+}
+
+impl<'a> Reading<'a> {
+    pub fn of(point: PointId, payload: &'a Payload) -> Self {
+        Self { point, payload }
+    }
+
+    fn kind(&self, key: &str) -> Option<&'a Kind> {
+        self.payload.get(key)?.kind.as_ref()
+    }
+
+    fn missing(&self, key: &str) -> IndexError {
+        damaged(format!("point {} has no {key}", self.point))
+    }
+
+    pub fn text(&self, key: &str) -> Result<&'a str, IndexError> {
+        self.optional_text(key).ok_or_else(|| self.missing(key))
+    }
+
+    fn optional_text(&self, key: &str) -> Option<&'a str> {
+        match self.kind(key) {
+            Some(Kind::StringValue(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A text that reads as something else.
+    pub fn parsed<T: std::str::FromStr>(&self, key: &str) -> Result<T, IndexError> {
+        self.text(key)?.parse().map_err(|_| self.missing(key))
+    }
+
+    pub fn number(&self, key: &str) -> Result<f64, IndexError> {
+        match self.kind(key) {
+            Some(Kind::DoubleValue(number)) => Ok(*number),
+            // A double without a fraction comes back as an integer.
+            Some(Kind::IntegerValue(number)) => Ok(*number as f64),
+            _ => Err(self.missing(key)),
+        }
+    }
+
+    pub fn integer<T: TryFrom<i64>>(&self, key: &str) -> Result<T, IndexError> {
+        self.optional_integer(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    fn optional_integer<T: TryFrom<i64>>(&self, key: &str) -> Result<Option<T>, IndexError> {
+        match self.kind(key) {
+            Some(Kind::IntegerValue(number)) => T::try_from(*number).map(Some).map_err(|_| self.missing(key)),
+            _ => Ok(None),
+        }
+    }
+
+    pub fn is_live(&self) -> bool {
+        matches!(self.kind(LIVE), Some(Kind::BoolValue(true)))
+    }
+
+    pub fn document(&self) -> Result<DocumentId, IndexError> {
+        self.parsed(DOCUMENT)
+    }
+
+    pub fn chunk(&self) -> Result<ChunkId, IndexError> {
+        self.parsed(CHUNK)
+    }
+
+    pub fn generation(&self) -> Result<Generation, IndexError> {
+        self.parsed(GENERATION).map(Generation)
+    }
+
+    /// The whole ACL under `key`.
+    pub fn acl(&self, key: &str) -> Result<Acl, IndexError> {
+        serde_json::from_str(self.text(key)?).map_err(|_| self.missing(key))
+    }
+
+    pub fn fields(&self) -> Result<Metadata, IndexError> {
+        serde_json::from_str(self.text(FIELDS)?).map_err(|_| self.missing(FIELDS))
+    }
+
+    fn range(&self) -> Result<std::ops::Range<usize>, IndexError> {
+        let Some(Kind::ListValue(list)) = self.kind(RANGE) else {
+            return Err(self.missing(RANGE));
+        };
+        match list.values.as_slice() {
+            [
+                Value {
+                    kind: Some(Kind::IntegerValue(start)),
+                },
+                Value {
+                    kind: Some(Kind::IntegerValue(end)),
+                },
+            ] => Ok(*start as usize..*end as usize),
+            _ => Err(self.missing(RANGE)),
+        }
+    }
+
+    /// The chunk as it was stored.
+    pub fn stored(&self, with_tokens: bool) -> Result<StoredChunk, IndexError> {
+        let tokens = self.optional_text(TOKENS).filter(|_| with_tokens);
+        let tokens = tokens.map(|tokens| STANDARD.decode(tokens)).transpose();
+        Ok(StoredChunk {
+            point: self.point,
+            generation: self.generation()?,
+            collection: self.parsed(COLLECTION)?,
+            tokens: tokens.map_err(|_| self.missing(TOKENS))?,
+            chunk: Chunk {
+                id: self.chunk()?,
+                document_id: self.document()?,
+                ordinal: self.integer(ORDINAL)?,
+                text: self.text(TEXT)?.to_owned(),
+                range: self.range()?,
+                page: self.optional_integer(PAGE)?,
+                section: self.optional_text(SECTION).map(str::to_owned),
+            },
+        })
+    }
+}

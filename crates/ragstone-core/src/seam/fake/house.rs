@@ -1,0 +1,184 @@
+//! A whole library in memory: stores, ingestor and library over the fakes, with a clock that the test turns.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use object_store::memory::InMemory;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::{MemoryCatalogue, MemoryIndex, TextParser, WordEmbedder};
+use crate::access::{Acl, Principal, ReaderSet, Role};
+use crate::document::Metadata;
+use crate::id::{CollectionName, DocumentId, SourceName};
+use crate::ingest::{IngestSettings, Ingestor, Outcome, Pipeline, Stores, Upload};
+use crate::library::Library;
+use crate::seam::catalogue::Begun;
+use crate::seam::{Catalogue, Embedder, Parser, VectorIndex};
+use crate::split::{SplitSettings, SplitStrategy};
+
+/// A library in memory with its parts in reach.
+pub struct House {
+    /// The truth.
+    pub catalogue: Arc<MemoryCatalogue>,
+    /// The index as the ingestor and the library see it.
+    pub index: Arc<dyn VectorIndex>,
+    /// Originals and texts.
+    pub blobs: Arc<InMemory>,
+    /// The embedder.
+    pub embedder: Arc<WordEmbedder>,
+    /// Takes documents in.
+    pub ingestor: Ingestor,
+    /// Answers.
+    pub library: Library,
+    seconds: Arc<AtomicI64>,
+}
+
+impl House {
+    /// An empty library.
+    pub fn new() -> Self {
+        Self::over(Arc::new(MemoryIndex::default()))
+    }
+
+    /// An empty library over another index.
+    pub fn over(index: Arc<dyn VectorIndex>) -> Self {
+        let (catalogue, blobs) = (Arc::new(MemoryCatalogue::default()), Arc::new(InMemory::new()));
+        let embedder = Arc::new(WordEmbedder::default());
+        let (seconds, ids) = (Arc::new(AtomicI64::new(0)), AtomicU64::new(1));
+        let stores = Stores {
+            catalogue: catalogue.clone(),
+            index: index.clone(),
+            blobs: blobs.clone(),
+            parser: Arc::new(TextParser),
+        };
+        let now = seconds.clone();
+        let clock =
+            Arc::new(move || OffsetDateTime::UNIX_EPOCH + Duration::seconds(now.load(Ordering::Relaxed)));
+        let new_id = Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed))));
+        let settings = IngestSettings {
+            batch_chunks: 2,
+            ..IngestSettings::default()
+        };
+        let ingestor = Ingestor::new(stores, settings, Self::pipeline(embedder.clone()), clock, new_id);
+        let slot: Arc<dyn Embedder> = embedder.clone();
+        let library = Library::new(
+            catalogue.clone(),
+            index.clone(),
+            blobs.clone(),
+            Arc::new(RwLock::new(Some(slot))),
+        );
+        Self {
+            catalogue,
+            index,
+            blobs,
+            embedder,
+            ingestor,
+            library,
+            seconds,
+        }
+    }
+
+    /// The pipeline of a library whose embedder is `embedder`.
+    pub fn pipeline(embedder: Arc<dyn Embedder>) -> Pipeline {
+        let split = SplitSettings {
+            chunk_size: 80,
+            chunk_overlap: 10,
+            ..SplitSettings::default()
+        };
+        Pipeline::new(
+            TextParser.fingerprint(),
+            split,
+            SplitStrategy::Recursive,
+            Some(embedder),
+        )
+    }
+
+    /// Lets time pass.
+    pub fn wait(&self, seconds: i64) {
+        self.seconds.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// Accepts a text.
+    pub async fn accept(&self, caller: &Principal, uri: &str, readers: &[&str], text: &str) -> Begun {
+        let upload = upload(caller, uri, readers);
+        let bytes = futures::stream::iter([Ok::<_, String>(text.to_owned().into())]);
+        self.ingestor
+            .accept(caller, upload, bytes)
+            .await
+            .expect("accepted")
+    }
+
+    /// Carries out every job that waits; how each ended.
+    pub async fn work(&self) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        while let Some((_, outcome)) = self.ingestor.run_next().await.expect("the catalogue works") {
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    /// Accepts a text and carries out its job.
+    pub async fn ingest(&self, caller: &Principal, uri: &str, readers: &[&str], text: &str) -> DocumentId {
+        let begun = self.accept(caller, uri, readers, text).await;
+        self.work().await;
+        match begun {
+            Begun::Started(document, _) | Begun::Updated(document) | Begun::Unchanged(document) => {
+                document.id
+            }
+        }
+    }
+
+    /// How many objects the blob store holds.
+    pub async fn blob_count(&self) -> usize {
+        use futures::StreamExt;
+        use object_store::ObjectStore;
+        self.blobs.list(None).count().await
+    }
+
+    /// Whether the catalogue still has the document, tombstoned or not, as its jobs see it.
+    pub async fn stands(&self, document: DocumentId) -> bool {
+        !self
+            .catalogue
+            .standing(&[document])
+            .await
+            .expect("an answer")
+            .is_empty()
+    }
+}
+
+impl Default for House {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A writer of `tenant` that holds these readers.
+pub fn writer(tenant: &str, readers: &[&str]) -> Principal {
+    let readers: ReaderSet = readers
+        .iter()
+        .map(|reader| reader.parse().expect("a reader"))
+        .collect();
+    Principal::verified(
+        tenant.parse().expect("a tenant"),
+        "writer".into(),
+        readers,
+        Role::Writer,
+    )
+}
+
+/// An upload of `uri` for these readers.
+pub fn upload(caller: &Principal, uri: &str, readers: &[&str]) -> Upload {
+    let readers = readers.iter().map(|reader| reader.parse().expect("a reader"));
+    Upload {
+        collection: CollectionName::default(),
+        source: SourceName::default(),
+        uri: uri.into(),
+        name: uri.rsplit('/').next().unwrap_or(uri).into(),
+        title: None,
+        declared_media_type: None,
+        acl: Acl::any_of(caller.tenant().clone(), readers),
+        department_id: None,
+        metadata: Metadata::new(),
+        source_url: None,
+    }
+}
