@@ -51,7 +51,6 @@ fn not_ready(readiness: &Readiness) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use serde_json::json;
 

@@ -100,3 +100,56 @@ pub(super) fn filter(filter: Option<&Value>) -> Result<Option<Filter>, Problem> 
         .map(Filter::parse)
         .transpose()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::http::test_app::TestApp;
+
+    #[tokio::test]
+    async fn search_finds_what_the_filter_leaves_and_names_its_mistakes() {
+        let app = TestApp::new();
+        for (uri, year) in [("old", 2020), ("new", 2024)] {
+            let body = json!({"uri": uri, "text": "The turbine needs oil.", "metadata": {"year": year}});
+            app.post("/api/v1/documents", &body).send().await;
+        }
+        app.work().await;
+        let search = async |body: Value| app.post("/api/v1/search", &body).send().await;
+        let filter = json!({"type": "gt", "key": "year", "value": 2022});
+        for name in ["query", "question"] {
+            let found = search(json!({name: "turbine oil", "filter": filter}))
+                .await
+                .json();
+            let passage = &found["passages"][0];
+            assert_eq!(found["passages"].as_array().unwrap().len(), 1);
+            assert_eq!(
+                (&passage["uri"], &passage["range"], &passage["page"]),
+                (&json!("new"), &json!([0, 22]), &json!(1))
+            );
+            assert_eq!(passage["ranks"], json!({"dense": null, "lexical": 1}));
+            assert_eq!(found["notices"][0]["code"], "lexical_only");
+        }
+        let all = search(json!({"query": "turbine", "filter": null, "limit": 1_000, "mode": "lexical"}))
+            .await
+            .json();
+        assert_eq!(all["passages"].as_array().unwrap().len(), 2);
+        let wrong = json!({"type": "and", "filters": [filter, {"type": "near", "key": "year", "value": 1}]});
+        let wrong = search(json!({"query": "turbine", "filter": wrong}))
+            .await
+            .problem(422, "bad_filter");
+        assert_eq!(wrong["pointer"], "/filter/filters/1/type");
+        search(json!({"query": " "})).await.problem(422, "bad_question");
+        search(json!({})).await.problem(422, "bad_body");
+        search(json!({"query": "a", "mode": "fuzzy"}))
+            .await
+            .problem(422, "bad_body");
+        search(json!({"query": "a", "mode": "dense"}))
+            .await
+            .problem(503, "embedder_unavailable");
+        app.get("/api/v1/search")
+            .send()
+            .await
+            .problem(405, "method_not_allowed");
+    }
+}

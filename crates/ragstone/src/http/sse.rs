@@ -42,7 +42,6 @@ pub(super) fn response(frames: impl Stream<Item = Bytes> + Send + 'static, heart
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use serde_json::json;
 

@@ -1,1 +1,403 @@
+//! The real router over a database in memory, blobs in memory and a parser that takes bytes for text; callers are
+//! typed requests, and an answer's problem is checked in one call.
 
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Request};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
+use ragstone_adapters::index::embedded::EmbeddedIndex;
+use ragstone_adapters::sqlite::Database;
+use ragstone_core::access::{Principal, Role};
+use ragstone_core::ask::AnswerEvent;
+use ragstone_core::document::{JobError, PageSpan, ParsedDocument};
+use ragstone_core::ingest::{IngestSettings, Ingestor, Pipeline, Stores};
+use ragstone_core::library::Library;
+use ragstone_core::seam::parser::ParseRequest;
+use ragstone_core::seam::{ParseFailure, Parser};
+use ragstone_core::split::{SplitSettings, SplitStrategy};
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::sync::broadcast;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+use super::{AdminKey, Api, HttpSettings, OperatorDoor, Readiness};
+
+/// A key that is long enough.
+pub const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
+
+type Events = BoxStream<'static, AnswerEvent>;
+
+/// A verified caller.
+pub fn caller(tenant: &str, readers: &[&str], role: Role) -> Principal {
+    let readers = readers.iter().map(|reader| reader.parse().unwrap()).collect();
+    Principal::verified(tenant.parse().unwrap(), "u".into(), readers, role)
+}
+
+/// A running interface and what it stands on.
+pub struct TestApp {
+    pub router: Router,
+    pub api: Arc<Api>,
+    pub blobs: Arc<InMemory>,
+    pub readiness: Arc<Mutex<Readiness>>,
+    /// What the next questions are answered with.
+    pub answers: Arc<Mutex<VecDeque<Events>>>,
+    /// How often the doorbell rang.
+    pub rings: Arc<AtomicUsize>,
+}
+
+/// Bytes are text; a form feed begins a page.
+struct PlainParser;
+
+#[async_trait]
+impl Parser for PlainParser {
+    fn fingerprint(&self) -> &str {
+        "plain"
+    }
+
+    async fn parse(
+        &self,
+        blobs: &dyn ObjectStore,
+        request: &ParseRequest,
+    ) -> Result<ParsedDocument, ParseFailure> {
+        let failed = |code: &str| ParseFailure {
+            error: JobError {
+                code: code.into(),
+                detail: request.name.clone(),
+                hint: "none".into(),
+            },
+            may_pass: false,
+        };
+        let stored = blobs.get(&request.blob).await.map_err(|_| failed("missing"))?;
+        let bytes = stored.bytes().await.map_err(|_| failed("missing"))?;
+        let text = String::from_utf8(bytes.to_vec()).map_err(|_| failed("not_text"))?;
+        let (mut pages, mut start) = (Vec::new(), 0);
+        for (n, page) in (1..).zip(text.split_inclusive('\u{c}')) {
+            pages.push(PageSpan {
+                page: Some(n),
+                range: start..start + page.len(),
+            });
+            start += page.len();
+        }
+        Ok(ParsedDocument {
+            media_type: "text/plain".into(),
+            text,
+            pages,
+            ..Default::default()
+        })
+    }
+}
+
+impl TestApp {
+    /// Without keys.
+    pub fn new() -> Self {
+        Self::with(HttpSettings::default())
+    }
+
+    /// With the key [`KEY`].
+    pub fn keyed() -> Self {
+        let admin_key = Some(AdminKey::new(KEY).unwrap());
+        Self::with(HttpSettings {
+            admin_key,
+            ..HttpSettings::default()
+        })
+    }
+
+    pub fn with(settings: HttpSettings) -> Self {
+        let database = Database::in_memory().unwrap();
+        let catalogue = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
+        let index = Arc::new(EmbeddedIndex::open(database).unwrap());
+        let blobs = Arc::new(InMemory::new());
+        let seconds = AtomicU64::new(1_700_000_000);
+        let clock: ragstone_core::ingest::Clock = Arc::new(move || {
+            let now = seconds.fetch_add(1, Ordering::Relaxed);
+            OffsetDateTime::from_unix_timestamp(now as i64).unwrap()
+        });
+        let ids = AtomicU64::new(1);
+        let new_id: ragstone_core::ingest::NewId =
+            Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed))));
+        let stores = Stores {
+            catalogue: catalogue.clone(),
+            index: index.clone(),
+            blobs: blobs.clone(),
+            parser: Arc::new(PlainParser),
+        };
+        let ingest = IngestSettings {
+            max_bytes: 100_000,
+            ..IngestSettings::default()
+        };
+        let pipeline = Pipeline::new("plain", SplitSettings::default(), SplitStrategy::Recursive, None);
+        let ingestor = Arc::new(Ingestor::new(
+            stores,
+            ingest,
+            pipeline,
+            clock.clone(),
+            new_id.clone(),
+        ));
+        let library = Library::new(catalogue.clone(), index, blobs.clone(), Arc::default());
+        let ready = Readiness {
+            ready: true,
+            dependencies: BTreeMap::from([("embedder".to_owned(), "none".to_owned())]),
+        };
+        let (readiness, answers) = (
+            Arc::new(Mutex::new(ready)),
+            Arc::<Mutex<VecDeque<Events>>>::default(),
+        );
+        let (told, scripted, rings) = (readiness.clone(), answers.clone(), Arc::new(AtomicUsize::new(0)));
+        let rung = rings.clone();
+        let api = Api {
+            library: Arc::new(library),
+            ingestor,
+            catalogue,
+            answerer: Arc::new(move |_, _, _| {
+                let next = scripted.lock().unwrap().pop_front();
+                next.expect("an answer is scripted")
+            }),
+            operator: Principal::local_operator,
+            doorbell: Arc::new(move || {
+                rung.fetch_add(1, Ordering::Relaxed);
+            }),
+            job_events: broadcast::Sender::new(16),
+            readiness: Arc::new(move || told.lock().unwrap().clone()),
+            clock,
+            new_id,
+            metrics: super::metrics::recorder(),
+            settings,
+        };
+        let api = Arc::new(api);
+        Self {
+            router: super::router(api.clone()),
+            api,
+            blobs,
+            readiness,
+            answers,
+            rings,
+        }
+    }
+
+    /// The same stores, seen by another caller.
+    pub fn seen_by(&self, caller: fn() -> Principal) -> Self {
+        let api = &self.api;
+        let api = Arc::new(Api {
+            library: api.library.clone(),
+            ingestor: api.ingestor.clone(),
+            catalogue: api.catalogue.clone(),
+            answerer: api.answerer.clone(),
+            operator: caller,
+            doorbell: api.doorbell.clone(),
+            job_events: api.job_events.clone(),
+            readiness: api.readiness.clone(),
+            clock: api.clock.clone(),
+            new_id: api.new_id.clone(),
+            metrics: api.metrics.clone(),
+            settings: api.settings.clone(),
+        });
+        Self {
+            router: super::router(api.clone()),
+            api,
+            blobs: self.blobs.clone(),
+            readiness: self.readiness.clone(),
+            answers: self.answers.clone(),
+            rings: self.rings.clone(),
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Call<'_> {
+        self.call("GET", path)
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Call<'_> {
+        self.call("POST", path).json(body)
+    }
+
+    /// From this machine, by its name.
+    pub fn call(&self, method: &str, path: &str) -> Call<'_> {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = method.parse().unwrap();
+        *request.uri_mut() = path.parse().unwrap();
+        request
+            .headers_mut()
+            .insert("host", "127.0.0.1:8080".parse().unwrap());
+        request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4_000))));
+        Call { app: self, request }
+    }
+
+    /// Carries out every job that waits.
+    pub async fn work(&self) {
+        while self.api.ingestor.run_next().await.unwrap().is_some() {}
+    }
+
+    /// A published document; its id.
+    pub async fn document(&self, uri: &str, text: &str) -> String {
+        let body = serde_json::json!({"uri": uri, "text": text});
+        let answer = self.post("/api/v1/documents", &body).send().await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        self.work().await;
+        answer.json()["document"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The next question is answered with these events.
+    pub fn script(&self, events: impl futures::Stream<Item = AnswerEvent> + Send + 'static) {
+        self.answers.lock().unwrap().push_back(events.boxed());
+    }
+
+    /// Keys of all blobs.
+    pub async fn blob_keys(&self) -> HashSet<String> {
+        self.blobs
+            .list(None)
+            .map(|blob| blob.unwrap().location.to_string())
+            .collect()
+            .await
+    }
+}
+
+/// A request before it is sent.
+pub struct Call<'a> {
+    app: &'a TestApp,
+    pub request: Request<Body>,
+}
+
+impl Call<'_> {
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.request.headers_mut().insert(name, value.parse().unwrap());
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.request.headers_mut().remove(name);
+        self
+    }
+
+    pub fn key(self, key: &str) -> Self {
+        self.header("authorization", &format!("Bearer {key}"))
+    }
+
+    pub fn from(mut self, peer: [u8; 4]) -> Self {
+        self.request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::from((peer, 4_000))));
+        self
+    }
+
+    pub fn through_operator_door(mut self) -> Self {
+        self.request.extensions_mut().remove::<ConnectInfo<SocketAddr>>();
+        self.request.extensions_mut().insert(OperatorDoor);
+        self
+    }
+
+    pub fn json(self, body: &Value) -> Self {
+        self.body(body.to_string())
+            .header("content-type", "application/json")
+    }
+
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        *self.request.body_mut() = body.into();
+        self
+    }
+
+    /// A form of parts: name, file name, content.
+    pub fn form(self, parts: &[(&str, Option<&str>, &str)]) -> Self {
+        let mut body = String::new();
+        for (name, file, content) in parts {
+            let file = file
+                .map(|file| format!("; filename=\"{file}\""))
+                .unwrap_or_default();
+            body +=
+                &format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{content}\r\n");
+        }
+        body += "--B--\r\n";
+        self.body(body)
+            .header("content-type", "multipart/form-data; boundary=B")
+    }
+
+    /// The head of the answer; the body is still to be read.
+    pub async fn open(self) -> axum::response::Response {
+        self.app.router.clone().oneshot(self.request).await.unwrap()
+    }
+
+    pub async fn send(self) -> Answer {
+        let response = self.open().await;
+        let (head, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        }
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+
+    /// The frames of a stream: event, id, data.
+    pub fn frames(&self) -> Vec<(String, String, Value)> {
+        assert_eq!(self.header("content-type"), "text/event-stream");
+        let frames = self
+            .text()
+            .split("\n\n")
+            .filter(|frame| !frame.is_empty() && !frame.starts_with(':'));
+        frames.map(frame).collect()
+    }
+
+    /// Asserts a whole problem of this code.
+    #[track_caller]
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status);
+        for member in ["type", "title", "detail", "hint"] {
+            assert!(
+                problem[member].as_str().is_some_and(|text| !text.is_empty()),
+                "{member}: {problem}"
+            );
+        }
+        problem
+    }
+}
+
+fn frame(text: &str) -> (String, String, Value) {
+    let lines: Vec<_> = text.lines().collect();
+    let [event, id, data] = lines[..] else {
+        panic!("not three lines: {text:?}")
+    };
+    let (event, id) = (
+        event.strip_prefix("event: ").unwrap(),
+        id.strip_prefix("id: ").unwrap(),
+    );
+    let data = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+    (event.to_owned(), id.to_owned(), data)
+}

@@ -9,3 +9,6 @@ pub(super) mod list;
 pub(super) mod page;
 pub(super) mod patch;
 pub(super) mod upload;
+
+#[cfg(test)]
+mod tests;

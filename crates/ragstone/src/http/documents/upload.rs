@@ -307,6 +307,3 @@ fn multipart_problem(app: &App, error: &MultipartError) -> Problem {
         _ => Problem::new(Code::BadMultipart, error.body_text()),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,3 +4,6 @@ pub(super) mod cancel;
 pub(super) mod events;
 pub(super) mod get;
 pub(super) mod list;
+
+#[cfg(test)]
+mod tests;
