@@ -30,7 +30,13 @@ fn samples(folder: &Path) -> String {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
         .unwrap_or_default();
-    files.retain(|path| path.is_file() && path.extension().is_some_and(|kind| kind == "pdf" || kind == "md"));
+    files.retain(|path| path.file_name().is_some_and(|name| name != "README.md"));
+    files.retain(|path| {
+        path.is_file()
+            && path
+                .extension()
+                .is_some_and(|kind| kind == "pdf" || kind == "md" || kind == "html")
+    });
     files.sort();
     let line = |path: &PathBuf| {
         let name = path.file_name()?.to_str()?.to_owned();

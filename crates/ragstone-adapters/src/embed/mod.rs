@@ -3,14 +3,10 @@
 
 #[cfg(feature = "local-embedder")]
 pub mod local;
-#[cfg(feature = "local-embedder")]
-mod local_embedder;
 #[cfg(feature = "openai")]
 mod openai;
 #[cfg(feature = "local-embedder")]
 pub mod weights;
 
-#[cfg(feature = "local-embedder")]
-pub use local_embedder::LocalEmbedder;
 #[cfg(feature = "openai")]
 pub use openai::{OpenAiEmbedder, OpenAiEmbedderOptions};

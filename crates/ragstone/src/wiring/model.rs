@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use ragstone_adapters::embed::local::{LocalModel, LocalOptions, Precision};
+use ragstone_adapters::embed::local::{LocalEmbedder, LocalModel, LocalOptions, Precision};
 use ragstone_adapters::embed::weights::{
     FetchOptions, FetchProgress, Hub, Manifest, ManifestFile, Package, ensure_model, model_folder,
 };
-use ragstone_adapters::embed::{LocalEmbedder, OpenAiEmbedder, OpenAiEmbedderOptions};
+use ragstone_adapters::embed::{OpenAiEmbedder, OpenAiEmbedderOptions};
 use ragstone_adapters::openai::{Connection, Limits, Secret};
 use ragstone_core::seam::Embedder;
 
@@ -48,8 +48,7 @@ pub async fn fetch(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Path
 
 /// Where the local model lies or will lie, and whether it is there.
 pub fn place(settings: &Settings) -> (PathBuf, bool) {
-    if !settings.model.path.as_os_str().is_empty() {
-        let path = settings.model.path.clone();
+    if let Some(path) = given(settings) {
         let present = path.join("modules.json").is_file();
         return (path, present);
     }
@@ -62,6 +61,18 @@ pub fn place(settings: &Settings) -> (PathBuf, bool) {
     };
     let present = settings.model.manifest.files.iter().all(is_whole);
     (folder, present)
+}
+
+/// A folder that holds a model already: the one named, or the folder of models where it is one itself.
+fn given(settings: &Settings) -> Option<PathBuf> {
+    let (path, directory) = (&settings.model.path, &settings.model.directory);
+    if !path.as_os_str().is_empty() {
+        return Some(path.clone());
+    }
+    directory
+        .join("modules.json")
+        .is_file()
+        .then(|| directory.clone())
 }
 
 /// How a service is reached.
@@ -115,11 +126,10 @@ async fn local(settings: &Settings, folder: PathBuf) -> anyhow::Result<LocalEmbe
 
 fn fetch_options(settings: &Settings) -> FetchOptions {
     let model = &settings.model;
-    let given = Some(&model.path).filter(|path| !path.as_os_str().is_empty());
     FetchOptions {
         manifest: manifest(&model.manifest),
         models: model.directory.clone(),
-        given: given.cloned(),
+        given: given(settings),
         hub: (!model.hub_offline && !model.hub_endpoint.is_empty()).then(|| Hub {
             endpoint: model.hub_endpoint.trim_end_matches('/').to_owned(),
             token: model.hub_token.expose().map(String::from),

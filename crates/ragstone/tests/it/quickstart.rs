@@ -16,11 +16,7 @@ fn it_answers_with_the_page_and_can_be_repeated() {
         first.err
     );
     let second = sandbox.run(&["quickstart", "--exit"]).ended(0);
-    assert!(
-        second.err.contains("0 published (0 chunks), 3 unchanged"),
-        "{}",
-        second.err
-    );
+    assert!(second.err.contains("0 published (0 chunks)"), "{}", second.err);
     assert!(second.out.contains("page 4"), "{}", second.out);
     assert!(sandbox.path().join(".ragstone/quickstart").is_dir());
 }

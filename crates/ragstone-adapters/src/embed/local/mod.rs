@@ -6,6 +6,7 @@ mod activation;
 mod aligned;
 mod attention;
 mod config;
+mod embedder;
 mod encoder;
 mod error;
 mod matrix;
@@ -24,6 +25,7 @@ use std::ops::Range;
 use std::path::Path;
 
 pub use config::Pooling;
+pub use embedder::LocalEmbedder;
 pub use error::ModelError;
 
 use activation::make_unit;

@@ -14,7 +14,7 @@ use ragstone_core::seam::embedder::{
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::local::{LocalEmbedding, LocalModel, ModelError, Pooling, Side};
+use super::{LocalEmbedding, LocalModel, ModelError, Pooling, Side};
 
 /// Batches of passages that wait.
 const WAITING_PASSAGES: usize = 16;
@@ -186,5 +186,56 @@ impl WordPieces for LocalEmbedder {
 
     fn unknown(&self) -> u32 {
         self.unknown
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use std::path::Path;
+
+    use ragstone_core::seam::contract_embedder;
+
+    use super::super::testing::model_directory;
+    use super::super::tiny::{Dtype, Tiny};
+    use super::super::{LocalOptions, Precision};
+    use super::*;
+
+    fn start(folder: &Path) -> LocalEmbedder {
+        let options = LocalOptions {
+            precision: Precision::F32,
+            threads: 2,
+            ..LocalOptions::default()
+        };
+        LocalEmbedder::start(LocalModel::load(folder, options).unwrap(), 1).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_keeps_the_contract() {
+        let tiny = Tiny::new(2, 32, Pooling::Mean, Dtype::F32, "").write();
+        contract_embedder::holds(&start(tiny.path())).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_real_model_keeps_the_contract() {
+        if let Some(folder) = model_directory() {
+            contract_embedder::holds(&start(folder)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tokens_stand_where_they_are_in_the_text() {
+        let tiny = Tiny::new(2, 32, Pooling::Mean, Dtype::F32, "").write();
+        let embedder = start(tiny.path());
+        let embeddings = embedder
+            .embed(&["a b cc".into()], TextKind::Passage)
+            .await
+            .unwrap();
+        let tokens = embeddings[0].tokens.as_ref().unwrap();
+        assert_eq!(tokens.pieces, ["a", "b", "c", "##c"]);
+        assert_eq!(tokens.spans, [0..1, 2..3, 4..5, 5..6]);
+        assert_eq!(tokens.vectors.len(), 4);
+        let reading = embedder.reads("a b zzz").unwrap();
+        assert!((reading.unknown_share - 1.0 / 3.0).abs() < 1e-9, "{reading:?}");
     }
 }
