@@ -30,13 +30,11 @@ fn samples(folder: &Path) -> String {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
         .unwrap_or_default();
-    files.retain(|path| path.file_name().is_some_and(|name| name != "README.md"));
-    files.retain(|path| {
-        path.is_file()
-            && path
-                .extension()
-                .is_some_and(|kind| kind == "pdf" || kind == "md" || kind == "html")
-    });
+    let is_sample = |path: &PathBuf| {
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        path.is_file() && matches!(kind, Some("pdf" | "md" | "html")) && !path.ends_with("README.md")
+    };
+    files.retain(is_sample);
     files.sort();
     let line = |path: &PathBuf| {
         let name = path.file_name()?.to_str()?.to_owned();

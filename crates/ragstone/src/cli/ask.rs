@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::Door;
 use super::output::{Output, say};
-use super::progress::fetching;
+use super::progress::asking;
 use super::search::Narrowing;
 use super::sse::Event;
 use super::{Context, Usage};
@@ -50,7 +50,7 @@ impl Ask {
                 body[key] = value;
             }
         }
-        let door = Door::open(&context.settings, fetching()).await?;
+        let door = Door::open(&context.settings, asking()).await?;
         let done = answer(&door, body, context.output).await;
         door.close().await;
         done

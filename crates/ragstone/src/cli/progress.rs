@@ -49,6 +49,11 @@ pub async fn wait_for_job(
     }
 }
 
+/// Fetches the model before the question, with a bar.
+pub fn asking() -> ModelFetch {
+    ModelFetch::Question(fetch_bar())
+}
+
 /// Fetches the model before the work, with a bar.
 pub fn fetching() -> ModelFetch {
     ModelFetch::Foreground(fetch_bar())

