@@ -17,7 +17,7 @@ pub fn new_id() -> NewId {
 }
 
 /// The time, in UTC.
-#[allow(clippy::disallowed_methods, reason = "the one clock")]
+#[expect(clippy::disallowed_methods, reason = "the one clock")]
 pub fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }

@@ -78,11 +78,7 @@ async fn show(events: impl Stream<Item = anyhow::Result<Event>>, output: Output)
         let Event { name, data } = event?;
         match name.as_str() {
             "delta" => output.text(data["text"].as_str().unwrap_or_default())?,
-            "citation" => {
-                if !citations.iter().any(|known| known["n"] == data["n"]) {
-                    citations.push(data);
-                }
-            }
+            "citation" if !citations.iter().any(|known| known["n"] == data["n"]) => citations.push(data),
             "failed" => {
                 output.line("")?;
                 bail!("{}", data["detail"].as_str().unwrap_or("the answer failed"));

@@ -136,6 +136,10 @@ pub struct Flags {
 
 impl Settings {
     /// Reads everything there is: the settings file, `.env`, the environment, and `flags`.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
     pub fn load(flags: Flags) -> Result<Self, SettingsError> {
         let environment: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -136,7 +136,6 @@ pub async fn open(settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<Ope
 }
 
 /// The parser of the settings, in processes of this program.
-#[allow(clippy::disallowed_methods, reason = "wiring hands the program's path over")]
 pub fn parser_pool(settings: &Settings) -> anyhow::Result<ParserPool> {
     let program = std::env::current_exe().context("this program cannot find itself")?;
     let parse = &settings.parse;

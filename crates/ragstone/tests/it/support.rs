@@ -50,6 +50,10 @@ impl Sandbox {
         path
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the program finds Python and the model as the tests do"
+    )]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ragstone"));
         command.args(arguments).current_dir(self.path()).env_clear();
