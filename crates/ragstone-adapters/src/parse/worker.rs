@@ -17,6 +17,10 @@ const STACK: usize = 64 << 20;
 /// Runs a parser process to its end.
 ///
 /// `main` calls this before it has a runtime, settings or a second thread.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the child's `main`: it owns nothing that outlives it"
+)]
 pub fn worker_main() -> ! {
     let isolation = isolate::enter();
     let served = isolate::take_stdout().and_then(|out| {
