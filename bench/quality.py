@@ -10,7 +10,7 @@ import argparse, concurrent.futures, glob, json, math, os, re, socket, subproces
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WORKERS = 2
-WHOLE = 1_000_000  # a chunk size that keeps every text of a set in one chunk
+WHOLE = 100_000  # a chunk size that keeps every text of a set in one chunk
 
 
 class Product:
@@ -159,7 +159,7 @@ def squad2_answers(binary, data):
     """Extractive answers over whole articles: does a quoted sentence hold a gold answer?"""
     folder = os.path.join(data, "squad2")
     sample = [q for q in lines(folder, "sample_400.jsonl") if q["answerable"]]
-    with Product(binary, {"RAGSTONE_ASK__THRESHOLD": "-10"}) as product:
+    with Product(binary) as product:
         product.ingest(os.path.join(folder, "docs"))
         answers = product.each(lambda q: product.ask(q["question"]), sample)
     quotes = [[c["quote"] for c in a["citations"]] for a in answers]

@@ -3,8 +3,7 @@
 //! `cargo run --release -p ragstone-adapters --no-default-features --features sqlite --example index_speed -- [CHUNKS
 //! [DIMENSIONS]]`; by default 100,000 chunks of 384 and of 1,536 dimensions. Each index is written by one process and
 //! searched by another, so that the memory shown is that of an index that was opened.
-
-#![expect(clippy::unwrap_used, reason = "a measurement may fail loudly")]
+#![allow(clippy::unwrap_used, reason = "a measurement may fail loudly")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -187,20 +186,22 @@ fn question(sample: &mut Sample, centers: &[Vec<f32>], mode: SearchMode) -> Inde
     let center = &centers[sample.below(CLUSTERS) as usize];
     let dense = sample.vector_near(center, 3.0 / (center.len() as f32).sqrt());
     let SparseVector { unigrams, bigrams } = words(sample);
-    let some = |terms: Vec<(TermId, f32)>| terms.into_iter().step_by(BIGRAMS / QUESTION_TERMS).collect();
+    let some = |terms: Vec<(TermId, f32)>| {
+        let asked = terms
+            .into_iter()
+            .filter(|_| mode != SearchMode::Dense)
+            .step_by(BIGRAMS / QUESTION_TERMS);
+        asked.map(|(term, weight)| (term, f64::from(weight))).collect()
+    };
     let lexical = LexicalQuery {
         unigrams: some(unigrams),
         bigrams: some(bigrams),
-        upper: 1.0,
+        upper_bound: 1.0,
     };
     IndexQuery {
         mode,
         dense: (mode != SearchMode::Lexical).then_some(dense),
-        lexical: if mode == SearchMode::Dense {
-            LexicalQuery::default()
-        } else {
-            lexical
-        },
+        lexical,
         query_gate: 1.0,
         depth: DEPTH,
         without: Vec::new(),

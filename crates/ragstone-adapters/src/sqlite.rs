@@ -232,7 +232,6 @@ fn configure(connection: &Connection) -> Result<(), DatabaseError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
 

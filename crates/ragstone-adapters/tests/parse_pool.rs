@@ -1,6 +1,5 @@
 //! The pool of parser processes over every PDF of the shared set, hostile and corrupted ones included.
-
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 #![cfg(feature = "pdf")]
 
 use std::path::{Path, PathBuf};
@@ -274,6 +273,10 @@ async fn corrupted_files_end_within_the_limits() {
     let (Some(files), Some(edge)) = (shared("files"), shared("edge")) else {
         return;
     };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a person asks for the long run by the environment"
+    )]
     let all = std::env::var_os("RAGSTONE_TEST_ALL_CORRUPTED").is_some();
     let pool = ParserPool::new(ParserOptions {
         cpu_seconds: if all { 15 } else { 5 },

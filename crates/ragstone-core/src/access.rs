@@ -307,7 +307,6 @@ impl<T> Deref for Admitted<T> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
 

@@ -71,7 +71,7 @@ struct Candidate {
     score: f64,
 }
 
-/// The best sentence, and a second if it is near: a neighbour of the first before any other.
+/// The best sentence, and the next best if it is near.
 fn choose(request: &ChatRequest) -> Vec<Candidate> {
     let mut candidates = candidates(request);
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -81,22 +81,11 @@ fn choose(request: &ChatRequest) -> Vec<Candidate> {
     let Some(best) = candidates.first().cloned() else {
         return Vec::new();
     };
-    let near: Vec<&Candidate> = candidates[1..]
+    let second = candidates[1..]
         .iter()
-        .filter(|other| other.score >= NEAR * best.score && !same(other, &best))
-        .collect();
-    let second = near
-        .iter()
-        .find(|other| neighbours(other, &best, request))
-        .or(near.first());
-    let mut chosen: Vec<Candidate> = [Some(best), second.map(|second| (*second).clone())]
-        .into_iter()
-        .flatten()
-        .collect();
-    if chosen.len() == 2 && chosen[0].passage == chosen[1].passage {
-        chosen.sort_by_key(|candidate| candidate.range.start);
-    }
-    chosen
+        .find(|other| other.score >= NEAR * best.score && !same(other, &best))
+        .cloned();
+    [Some(best), second].into_iter().flatten().collect()
 }
 
 fn candidates(request: &ChatRequest) -> Vec<Candidate> {
@@ -161,14 +150,4 @@ fn same(one: &Candidate, other: &Candidate) -> bool {
         && one.range.start < other.range.end
         && other.range.start < one.range.end;
     overlap || one.text == other.text
-}
-
-fn neighbours(one: &Candidate, other: &Candidate, request: &ChatRequest) -> bool {
-    let between = one.range.end.min(other.range.end)..one.range.start.max(other.range.start);
-    one.passage == other.passage
-        && request.passages[one.passage]
-            .chunk
-            .text
-            .get(between)
-            .is_some_and(|gap| gap.trim().is_empty())
 }

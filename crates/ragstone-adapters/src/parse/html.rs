@@ -143,7 +143,6 @@ fn declared_encoding(bytes: &[u8]) -> Option<&'static Encoding> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use ragstone_core::document::ParsedDocument;
 

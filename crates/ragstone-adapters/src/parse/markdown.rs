@@ -133,7 +133,6 @@ fn front_matter_title(front_matter: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::super::sink::Gathered;
     use super::*;

@@ -1,7 +1,7 @@
 //! The OpenAI-compatible adapters over real sockets: against a small server of our own, and against the stub of the
 //! shared tools where that is at hand.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 #![cfg(feature = "openai")]
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod chat;
 mod embed;

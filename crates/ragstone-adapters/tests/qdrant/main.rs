@@ -1,8 +1,7 @@
 //! The Qdrant adapter, over a real socket: against a server of our own that follows Qdrant's rules, and against Qdrant
 //! itself where there is one.
-
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 #![cfg(feature = "qdrant")]
-#![allow(clippy::unwrap_used)]
 
 mod collections;
 mod evaluate;

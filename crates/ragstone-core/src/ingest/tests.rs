@@ -1,4 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 //! The story of ingestion over the fakes, with every step that may fail.
 
 use std::time::Duration;

@@ -1,4 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 //! The road to stored text: every allowed case with its refused twin, an index that leaks, and one that lags.
 
 use std::sync::Arc;

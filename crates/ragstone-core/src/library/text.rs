@@ -234,7 +234,6 @@ impl<'a> StoredText<'a> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use object_store::memory::InMemory;
 

@@ -185,7 +185,6 @@ fn ratio(part: f64, whole: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn judgments(pairs: &[(&str, i64)]) -> Judgments {

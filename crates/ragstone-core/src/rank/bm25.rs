@@ -232,7 +232,6 @@ fn by_id(terms: &[String], weigh: impl Fn(TermId, u32) -> f64) -> Vec<(TermId, f
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn statistics(documents: u64, df: &[(&str, u64)]) -> TermStatistics {

@@ -1,7 +1,5 @@
 //! The recipe's oracle cases, read from beside the repository where they are present.
 
-#![allow(clippy::unwrap_used)]
-
 use std::ops::Range;
 
 use serde_json::Value;

@@ -248,7 +248,6 @@ fn ends_short(word: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::stem;
 
     fn check(word: &str, expected: &str) {

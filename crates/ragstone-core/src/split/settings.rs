@@ -118,7 +118,6 @@ impl SplitSettings {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn check(size: usize, overlap: usize, strategy: SplitStrategy, expected: Result<(), &str>) {

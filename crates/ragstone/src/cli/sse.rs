@@ -62,7 +62,6 @@ fn parse(block: &str) -> anyhow::Result<Option<Event>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     async fn check(pieces: &[&str], expected: &[(&str, Value)]) {

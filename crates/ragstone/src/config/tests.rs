@@ -1,7 +1,5 @@
 //! Settings as data: what is given, and what comes out or is refused.
 
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 
 fn environment(pairs: &[(&str, &str)]) -> Layers {

@@ -163,7 +163,6 @@ fn manifest(settings: &sections::ModelManifest) -> Manifest {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::Layers;
 

@@ -285,7 +285,6 @@ fn unreadable(error: rusqlite::types::FromSqlError) -> Failure {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
 

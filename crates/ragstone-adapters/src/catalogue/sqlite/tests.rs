@@ -1,7 +1,5 @@
 //! The contract over a database in memory and over a file, and what only SQLite could get wrong.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
-
 use std::sync::Arc;
 
 use ragstone_core::rank::TermId;

@@ -190,7 +190,6 @@ impl WordPieces for LocalEmbedder {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use std::path::Path;
 

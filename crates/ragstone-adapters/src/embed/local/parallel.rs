@@ -63,6 +63,8 @@ pub(super) fn runs(lengths: impl Iterator<Item = usize>, tokens: usize) -> Vec<s
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     #[test]
@@ -84,9 +86,10 @@ mod tests {
 
     #[test]
     fn runs_close_when_they_have_enough() {
+        let one: Vec<Range<usize>> = std::iter::once(0..1).collect();
         for (lengths, expected) in [
             (vec![], vec![]),
-            (vec![5], vec![0..1]),
+            (vec![5], one),
             (vec![200, 10, 100, 10, 20], vec![0..1, 1..4, 4..5]),
         ] {
             assert_eq!(runs(lengths.into_iter(), 120), expected);

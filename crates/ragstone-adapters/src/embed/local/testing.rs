@@ -1,7 +1,5 @@
 //! What the tests of this folder share: reproducible numbers, comparison, the exact error function.
 
-#![allow(clippy::unwrap_used)]
-
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -69,6 +67,10 @@ pub(super) fn model_directory() -> Option<&'static Path> {
 }
 
 fn find_model() -> Option<PathBuf> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "where the machine keeps its models is the environment's to say"
+    )]
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let cache = || variable("XDG_CACHE_HOME").or(variable("HOME").map(|home| home.join(".cache")));
     let models = variable("RAGSTONE_MODEL_DIR").or_else(|| Some(cache()?.join("ragstone/models")))?;

@@ -1,8 +1,6 @@
 //! The whole model against two oracles: sentence-transformers' own vectors, and a textbook forward pass over small
 //! random models.
 
-#![allow(clippy::unwrap_used)]
-
 use super::testing::{assert_close, cosine, model_directory};
 use super::tiny::{Dtype, Tiny};
 use super::*;

@@ -1,7 +1,5 @@
 //! A small random model on disk, and the forward pass as the textbook writes it.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 
 use safetensors::tensor::{TensorView, serialize};
@@ -129,7 +127,7 @@ impl Tiny {
                 Dtype::BF16 => ((bits >> 16) as u16).to_le_bytes().to_vec(),
                 _ if *value == 0.0 => vec![0, 0],
                 // All values are normal halves: the exponent is rebased, the mantissa cut.
-                _ => (((bits >> 16) & 0x8000) as u16 | ((bits & 0x7fff_ffff) - (112 << 23) >> 13) as u16)
+                _ => (((bits >> 16) & 0x8000) as u16 | (((bits & 0x7fff_ffff) - (112 << 23)) >> 13) as u16)
                     .to_le_bytes()
                     .to_vec(),
             }

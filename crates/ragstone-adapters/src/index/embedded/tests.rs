@@ -1,7 +1,5 @@
 //! The contract over a database in memory and over a file, and random searches against brute force.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -165,7 +165,6 @@ fn check_collection(name: &str) -> Result<(), IndexError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
 

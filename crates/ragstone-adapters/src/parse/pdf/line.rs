@@ -13,6 +13,10 @@ const SPACE_GAP: f32 = 0.12;
 const STEP_BACK: f32 = 1.0;
 /// A paragraph ends where the way to the next line is longer than this many usual ways.
 const PARAGRAPH_ADVANCE: f32 = 1.35;
+/// Letters this many times the size of the next line's are a heading's.
+const HEADING_SIZE: f32 = 1.12;
+/// A line that stands alone has at most this many bytes.
+const HEADING_BYTES: usize = 160;
 
 /// One line of text with what its look says about it.
 #[derive(Debug)]
@@ -71,7 +75,7 @@ pub(super) fn write(lines: &[Line], out: &mut String, mut begins: impl FnMut(&Li
         if index > 0 {
             out.push('\n');
             let advance = lines[index - 1].y - line.y;
-            if advance > usual * PARAGRAPH_ADVANCE {
+            if advance > usual * PARAGRAPH_ADVANCE || stands_alone(&lines[index - 1], line) {
                 out.push('\n');
             }
         }
@@ -81,6 +85,12 @@ pub(super) fn write(lines: &[Line], out: &mut String, mut begins: impl FnMut(&Li
     if !out.is_empty() {
         out.push('\n');
     }
+}
+
+/// Whether `line` is set like a heading over `next`: then no sentence goes from one into the other.
+fn stands_alone(line: &Line, next: &Line) -> bool {
+    let set_off = line.size > next.size * HEADING_SIZE || (line.bold && !next.bold);
+    set_off && !line.aside && line.text.len() <= HEADING_BYTES && !line.text.ends_with([',', ';', '-'])
 }
 
 /// Median distance of successive baselines; infinite where there are none to compare.

@@ -26,8 +26,9 @@ use super::sink::{Outline, PageSink};
 /// How every document is read.
 ///
 /// Over the WARN report, one long table, poppler's order of words is met to 0.91 by columns and to 0.23 by rows; but
-/// by columns none of its 632 rows stays on one line, by rows (`Order::ChosenRowsInTables`) all do.
-const ORDER: Order = Order::Chosen;
+/// by columns none of its 632 rows stays on one line, by rows all do, and questions of a table ask for its rows
+/// (`docs/decisions/0003-tables-by-rows.md`).
+const ORDER: Order = Order::ChosenRowsInTables;
 
 /// Hands out the text of a PDF page by page; each page's order of reading is chosen for itself.
 pub fn parse(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {

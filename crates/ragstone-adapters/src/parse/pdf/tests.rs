@@ -1,7 +1,5 @@
 //! Small PDFs made here, so that each rule of reading has one page that needs it.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::fmt::Write;
 
 use ragstone_core::document::ParsedDocument;

@@ -98,7 +98,6 @@ fn body(mut document: Map<String, Value>, with: &With) -> Value {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

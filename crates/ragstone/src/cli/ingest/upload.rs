@@ -114,7 +114,6 @@ fn fields(uri: &str, with: &With) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
