@@ -310,3 +310,27 @@ async fn an_empty_library_answers_with_nothing() {
     let house = House::new();
     assert_eq!(found(&house, &writer("default", &[]), "anything").await, 0);
 }
+
+#[tokio::test]
+async fn a_library_learns_what_chance_reaches_and_keeps_it_until_it_has_doubled() {
+    let house = House::new();
+    let operator = Principal::local_operator();
+    let (scope, library) = (operator.scope(), &house.library);
+    assert!(
+        library.calibrate(&scope).await.unwrap(),
+        "an empty library gets the cautious default"
+    );
+    let text = "The wind gauge turns in the wind. The rain gauge fills in the rain. ".repeat(60);
+    house.ingest(&operator, "x.txt", &["everyone"], &text).await;
+    assert!(library.calibrate(&scope).await.unwrap(), "it has doubled");
+    assert!(!library.calibrate(&scope).await.unwrap(), "and not again");
+    let ask = async |question: &str| {
+        let found = library
+            .search(&scope, &SearchRequest::new(question, 1))
+            .await
+            .unwrap();
+        library.is_thin(scope.tenant(), &found.evidence)
+    };
+    assert!(!ask("what fills the rain gauge").await);
+    assert!(ask("which chess opening did the champion play").await);
+}
