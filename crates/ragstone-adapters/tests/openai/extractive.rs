@@ -72,10 +72,10 @@ async fn the_best_sentences_are_quoted() {
         "Bees hum.",
     );
     check(&[(0, window, 1.0), (0, bees, 0.3)], &[window]).await;
-    check(&[(0, begins, 1.0), (0, window, 0.9)], &[window, begins]).await;
+    check(&[(0, begins, 1.0), (0, window, 0.9)], &[begins, window]).await;
     check(
         &[(0, window, 1.0), (0, bees, 0.95), (0, begins, 0.9)],
-        &[window, begins],
+        &[window, bees],
     )
     .await;
     check(

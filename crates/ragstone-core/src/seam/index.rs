@@ -155,7 +155,8 @@ pub enum IndexError {
 #[async_trait]
 pub trait VectorIndex: Send + Sync {
     /// Makes the index ready for `spec`; refuses if it holds points of another embedder or lexical side. Points without
-    /// vectors fit any embedder: an index begun without one takes vectors from here on and keeps what it has.
+    /// vectors fit any embedder: an index begun without one takes vectors from here on and keeps what it has, or refuses
+    /// (`Mismatch`) where its store cannot; it is then rebuilt.
     async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError>;
 
     /// Stores points, not visible yet. The same point again changes nothing.

@@ -7,7 +7,9 @@ use ragstone_core::access::{Acl, ScopedQuery};
 use ragstone_core::filter::Filter;
 use ragstone_core::id::Generation;
 use ragstone_core::seam::contract::index::{DIMENSIONS, ask, question, spec, store_visible};
-use ragstone_core::seam::contract::{Sample, acl, assert_same, caller, expected, index_contract};
+use ragstone_core::seam::contract::{
+    Sample, acl, assert_same, caller, expected, growing_index_contract, index_contract,
+};
 use ragstone_core::seam::index::{IndexQuery, IndexSpec, Point, SearchMode, VectorIndex};
 use serde_json::json;
 
@@ -29,6 +31,7 @@ fn reopened(database: &Database) -> Arc<dyn VectorIndex> {
 #[tokio::test]
 async fn in_memory_keeps_the_contract() {
     index_contract(|| async { memory().1 }).await;
+    growing_index_contract(|| async { memory().1 }).await;
 }
 
 #[tokio::test]

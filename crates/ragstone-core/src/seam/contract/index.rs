@@ -35,6 +35,11 @@ pub async fn index_contract<F: Future<Output = Index>>(make: impl Fn() -> F) {
     a_lexical_index(make().await).await;
 }
 
+/// For an index that takes vectors after points without them; one that cannot refuses the wider spec by `Mismatch`.
+pub async fn growing_index_contract<F: Future<Output = Index>>(make: impl Fn() -> F) {
+    vectors_may_come_later(make().await).await;
+}
+
 /// The suite's spec.
 pub fn spec() -> IndexSpec {
     IndexSpec {
@@ -561,6 +566,25 @@ async fn a_lexical_index(index: Index) {
             &format!("{mode:?}"),
         );
     }
+}
+
+async fn vectors_may_come_later(index: Index) {
+    let mut sample = Sample::new(14, DIMENSIONS);
+    let lexical = IndexSpec {
+        embedder: None,
+        dimensions: None,
+        lexical: "suite".into(),
+    };
+    index.ensure(&lexical).await.expect("a lexical index");
+    let mut points: Vec<Point> = (0..9).map(|n| sample.point(&open(), "l", 1, n)).collect();
+    for point in &mut points {
+        point.dense = None;
+    }
+    index
+        .upsert(points.clone())
+        .await
+        .expect("points without vectors fit");
+    show(&index, &points).await;
     index.ensure(&spec()).await.expect("vectors may come later");
     let late = sample.point(&open(), "m", 1, 0);
     store_visible(&index, std::slice::from_ref(&late)).await;

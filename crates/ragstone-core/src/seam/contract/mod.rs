@@ -9,6 +9,6 @@ mod model;
 mod sample;
 
 pub use catalogue::catalogue_contract;
-pub use index::index_contract;
+pub use index::{growing_index_contract, index_contract};
 pub use model::{assert_same, expected};
 pub use sample::{Sample, acl, caller, readers, tenant};

@@ -200,10 +200,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::seam::contract::index_contract;
+    use crate::seam::contract::{growing_index_contract, index_contract};
 
     #[tokio::test]
     async fn keeps_the_contract() {
-        index_contract(|| async { Arc::new(MemoryIndex::default()) as Arc<dyn VectorIndex> }).await;
+        let make = || async { Arc::new(MemoryIndex::default()) as Arc<dyn VectorIndex> };
+        index_contract(make).await;
+        growing_index_contract(make).await;
     }
 }
