@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::lexical_index::{a_lexical_index, vectors_may_come_later};
 use super::model::{assert_same, expected};
 use super::sample::{Sample, acl, asking, caller, fields};
 use crate::access::{Acl, Scope, ScopedQuery};
@@ -15,9 +16,9 @@ use crate::seam::index::{Hits, IndexError, IndexQuery, IndexSpec, Point, SearchM
 
 /// Length of the suite's vectors.
 pub const DIMENSIONS: usize = 32;
-const MODES: [SearchMode; 3] = [SearchMode::Hybrid, SearchMode::Dense, SearchMode::Lexical];
+pub(super) const MODES: [SearchMode; 3] = [SearchMode::Hybrid, SearchMode::Dense, SearchMode::Lexical];
 
-type Index = Arc<dyn VectorIndex>;
+pub(super) type Index = Arc<dyn VectorIndex>;
 
 /// Runs the suite; `make` gives a fresh, empty index each time.
 pub async fn index_contract<F: Future<Output = Index>>(make: impl Fn() -> F) {
@@ -66,7 +67,7 @@ pub fn ask(scope: &Scope, query: &IndexQuery) -> ScopedQuery<IndexQuery> {
     ScopedQuery::for_contract(scope, None, None, query.clone())
 }
 
-async fn find(index: &Index, query: &ScopedQuery<IndexQuery>) -> Hits {
+pub(super) async fn find(index: &Index, query: &ScopedQuery<IndexQuery>) -> Hits {
     index.search(query).await.expect("the index answers")
 }
 
@@ -83,7 +84,7 @@ async fn store(index: &Index, points: &[Point]) {
     index.upsert(points.to_vec()).await.expect("the points fit");
 }
 
-async fn show(index: &Index, points: &[Point]) {
+pub(super) async fn show(index: &Index, points: &[Point]) {
     for point in points {
         let published = index.publish(point.chunk.document_id, point.generation).await;
         published.expect("publishing works");
@@ -96,7 +97,7 @@ pub async fn store_visible(index: &Index, points: &[Point]) {
     show(index, points).await;
 }
 
-fn open() -> Acl {
+pub(super) fn open() -> Acl {
     acl("a", &[&["everyone"]])
 }
 
@@ -532,74 +533,4 @@ async fn another_spec_is_refused(index: Index) {
     };
     let refused = index.search(&ask(&caller("a", &[]), &query)).await;
     assert!(matches!(refused, Err(IndexError::Mismatch { .. })), "{refused:?}");
-}
-
-async fn a_lexical_index(index: Index) {
-    let mut sample = Sample::new(13, DIMENSIONS);
-    let lexical = IndexSpec {
-        embedder: None,
-        dimensions: None,
-        lexical: "suite".into(),
-    };
-    index.ensure(&lexical).await.expect("a lexical index");
-    let mut points: Vec<Point> = (0..9).map(|n| sample.point(&open(), "l", 1, n)).collect();
-    let refused = index.upsert(points.clone()).await;
-    assert!(matches!(refused, Err(IndexError::Mismatch { .. })), "{refused:?}");
-    for point in &mut points {
-        point.dense = None;
-    }
-    index
-        .upsert(points.clone())
-        .await
-        .expect("points without vectors fit");
-    show(&index, &points).await;
-    for mode in MODES {
-        let query = IndexQuery {
-            mode,
-            dense: None,
-            ..question(&mut sample)
-        };
-        let query = ask(&caller("a", &[]), &query);
-        assert_same(
-            &find(&index, &query).await,
-            &expected(&points, &query),
-            &format!("{mode:?}"),
-        );
-    }
-}
-
-async fn vectors_may_come_later(index: Index) {
-    let mut sample = Sample::new(14, DIMENSIONS);
-    let lexical = IndexSpec {
-        embedder: None,
-        dimensions: None,
-        lexical: "suite".into(),
-    };
-    index.ensure(&lexical).await.expect("a lexical index");
-    let mut points: Vec<Point> = (0..9).map(|n| sample.point(&open(), "l", 1, n)).collect();
-    for point in &mut points {
-        point.dense = None;
-    }
-    index
-        .upsert(points.clone())
-        .await
-        .expect("points without vectors fit");
-    show(&index, &points).await;
-    index.ensure(&spec()).await.expect("vectors may come later");
-    let late = sample.point(&open(), "m", 1, 0);
-    store_visible(&index, std::slice::from_ref(&late)).await;
-    index.ensure(&lexical).await.expect("points without vectors fit");
-    points.push(late);
-    for mode in MODES {
-        let query = IndexQuery {
-            mode,
-            ..question(&mut sample)
-        };
-        let query = ask(&caller("a", &[]), &query);
-        assert_same(
-            &find(&index, &query).await,
-            &expected(&points, &query),
-            &format!("{mode:?}, some with vectors"),
-        );
-    }
 }

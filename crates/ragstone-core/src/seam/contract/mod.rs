@@ -5,6 +5,7 @@
 
 pub mod catalogue;
 pub mod index;
+mod lexical_index;
 mod model;
 mod sample;
 
