@@ -12,7 +12,7 @@ const SPACE_GAP: f32 = 0.12;
 /// A run that goes back by more than this many heights begins a new line even on the same baseline.
 const STEP_BACK: f32 = 1.0;
 /// A paragraph ends where the way to the next line is longer than this many usual ways.
-const PARAGRAPH_ADVANCE: f32 = 1.35;
+pub(super) const PARAGRAPH_ADVANCE: f32 = 1.35;
 /// Letters this many times the size of the next line's are a heading's.
 const HEADING_SIZE: f32 = 1.12;
 /// A line that stands alone has at most this many bytes.

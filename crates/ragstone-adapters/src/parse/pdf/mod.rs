@@ -1,11 +1,14 @@
 //! PDF: spans from the engine, put in reading order page by page and joined into lines by us.
 //!
+//! What pages repeat at their edges is left out ([`running`]).
+//!
 //! Invariant: an encrypted file is refused before any of it is extracted, because the engine would answer with
 //! silently empty pages.
 
 mod heading;
 mod line;
 mod order;
+mod running;
 #[cfg(test)]
 mod tests;
 mod upright;
@@ -19,6 +22,7 @@ use xberg_native_pdf::error::Error as EngineError;
 use self::heading::Headings;
 use self::line::Line;
 pub use self::order::Order;
+use self::running::Window;
 use super::ParseLimits;
 use super::error::ParseProblem;
 use super::sink::{Outline, PageSink};
@@ -47,6 +51,7 @@ pub fn parse_in_order(
     let pages = count_pages(&document, limits)?;
     let hidden_layers = xberg_native_pdf::optional_content::compute_default_off_ocgs(&document);
     let mut progress = Progress::default();
+    let mut window = Window::default();
     for index in 0..pages {
         let number = index + 1;
         let lines = match page_lines(&document, index as usize, order, &hidden_layers) {
@@ -56,6 +61,11 @@ pub fn parse_in_order(
                 Vec::new()
             }
         };
+        if let Some((number, lines)) = window.push(number, lines) {
+            sink.page(Some(number), progress.page(number, &lines))?;
+        }
+    }
+    while let Some((number, lines)) = window.pop() {
         sink.page(Some(number), progress.page(number, &lines))?;
     }
     progress.finish(pages, info_title(&document))
@@ -140,7 +150,7 @@ impl Progress {
         line::write(lines, &mut self.page_text, |line, offset| {
             self.headings.see(line, self.length + offset)
         });
-        if self.page_text.is_empty() && self.unreadable.last() != Some(&number) {
+        if self.page_text.is_empty() && !self.unreadable.contains(&number) {
             self.without_text.push(number);
         }
         self.headings.end_page();
