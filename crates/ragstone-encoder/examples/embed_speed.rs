@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use ragstone_adapters::embed::local::{LocalModel, LocalOptions, Precision, Side};
+use ragstone_encoder::{LocalModel, LocalOptions, Precision, Side};
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;

@@ -157,8 +157,8 @@ pub(super) fn make_unit(vector: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embed::local::matrix::padded;
-    use crate::embed::local::testing::{Noise, assert_close, erf};
+    use crate::matrix::padded;
+    use crate::testing::{Noise, assert_close, erf};
 
     struct Map<'a, F>(&'a mut [f32], F);
 

@@ -221,7 +221,7 @@ fn softmax<S: Simd>(simd: S, scores: &mut [f32], tokens: usize) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embed::local::testing::{Noise, assert_close};
+    use crate::testing::{Noise, assert_close};
 
     /// Softmax of scaled products, written as in the textbook.
     fn reference(heads: Heads, rows: &[f32], tokens: usize) -> Vec<f32> {

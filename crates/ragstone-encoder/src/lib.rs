@@ -1,4 +1,7 @@
-//! The embedding model of this process: any BERT-family sentence-transformers directory, run by our own forward pass.
+//! Any BERT-family sentence-transformers directory, run by our own forward pass.
+//!
+//! A crate of its own because its kernels are compiled once for each instruction set, with optimisation even where it
+//! is tested: as a module it made every build of its neighbours wait.
 //!
 //! Invariant: what cannot be run as sentence-transformers runs it is refused at load, by name.
 
@@ -6,26 +9,24 @@ mod activation;
 mod aligned;
 mod attention;
 mod config;
-mod embedder;
 mod encoder;
 mod error;
 mod matrix;
 mod parallel;
 mod simd;
 mod tensors;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod testing;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tiny;
+#[cfg(any(test, feature = "testing"))]
+pub mod tiny;
 mod tokens;
 
 use std::ops::Range;
 use std::path::Path;
 
 pub use config::Pooling;
-pub use embedder::LocalEmbedder;
 pub use error::ModelError;
 
 use activation::make_unit;

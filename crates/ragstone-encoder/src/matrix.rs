@@ -406,7 +406,7 @@ impl<E: Element> Multiply<'_, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embed::local::testing::{Noise, assert_close};
+    use crate::testing::{Noise, assert_close};
 
     fn reference(input: &[f32], weight: &[f32], bias: &[f32], inputs: usize) -> Vec<f32> {
         let row = |x: &[f32]| -> Vec<f32> {

@@ -10,7 +10,7 @@ use super::Pooling;
 use super::activation::make_unit;
 use super::testing::{Noise, erf};
 
-pub(super) use safetensors::Dtype;
+pub use safetensors::Dtype;
 
 const LAYERS: usize = 2;
 const WIDE: usize = 70;
@@ -22,7 +22,7 @@ const PIECES: [&str; 11] = [
 ];
 
 /// The model: names without prefix, each with its shape and values.
-pub(super) struct Tiny {
+pub struct Tiny {
     heads: usize,
     head_size: usize,
     pooling: Pooling,
@@ -32,6 +32,7 @@ pub(super) struct Tiny {
 }
 
 impl Tiny {
+    /// A model of two layers; `prefix` stands before the names of its tensors.
     pub fn new(heads: usize, head_size: usize, pooling: Pooling, dtype: Dtype, prefix: &'static str) -> Self {
         let hidden = heads * head_size;
         let mut noise = Noise::new(7);
@@ -83,11 +84,12 @@ impl Tiny {
 
     /// Writes the directory as sentence-transformers does.
     pub fn write(&self) -> TempDir {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder can be written");
         let write = |name: &str, content: serde_json::Value| {
-            std::fs::write(folder.path().join(name), content.to_string()).unwrap();
+            std::fs::write(folder.path().join(name), content.to_string())
+                .expect("a temporary folder can be written");
         };
-        std::fs::create_dir(folder.path().join("1_Pooling")).unwrap();
+        std::fs::create_dir(folder.path().join("1_Pooling")).expect("a temporary folder can be written");
         let module = |name: &str, path: &str| json!({"idx": 0, "name": name, "path": path, "type": format!("sentence_transformers.models.{name}")});
         write(
             "modules.json",
@@ -115,7 +117,8 @@ impl Tiny {
             }),
         );
         write("tokenizer.json", tokenizer());
-        std::fs::write(folder.path().join("model.safetensors"), self.weights()).unwrap();
+        std::fs::write(folder.path().join("model.safetensors"), self.weights())
+            .expect("a temporary folder can be written");
         folder
     }
 
@@ -146,10 +149,10 @@ impl Tiny {
         let views = data.iter().map(|(name, shape, bytes)| {
             (
                 name.as_str(),
-                TensorView::new(self.dtype, (*shape).clone(), bytes).unwrap(),
+                TensorView::new(self.dtype, (*shape).clone(), bytes).expect("values fit their shape"),
             )
         });
-        serialize(views, None).unwrap()
+        serialize(views, None).expect("the views do not overlap")
     }
 
     /// The unit vector of the text with these ids, and the unit rows of its own tokens.

@@ -102,6 +102,16 @@ fn adapters_depend_on_nothing_of_the_process() {
 }
 
 #[test]
+fn the_encoder_knows_nothing_of_ragstone() {
+    let names = dependencies("ragstone-encoder", "dependencies");
+    let ours = names.into_iter().filter(|name| name.starts_with("ragstone"));
+    none(
+        ours.collect(),
+        "ragstone-encoder turns texts into vectors and knows no seam",
+    );
+}
+
+#[test]
 fn the_process_depends_on_no_engine() {
     let names = dependencies("ragstone", "dependencies");
     let violations = names

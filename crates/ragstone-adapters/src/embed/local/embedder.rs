@@ -11,10 +11,9 @@ use ragstone_core::rank::late::TokenVectors;
 use ragstone_core::seam::embedder::{
     EmbedError, EmbeddedTokens, Embedder, EmbedderFingerprint, Embedding, TextKind,
 };
+use ragstone_encoder::{LocalEmbedding, LocalModel, ModelError, Pooling, Side};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-
-use super::{LocalEmbedding, LocalModel, ModelError, Pooling, Side};
 
 /// Batches of passages that wait.
 const WAITING_PASSAGES: usize = 16;
@@ -195,9 +194,10 @@ mod tests {
 
     use ragstone_core::seam::contract_embedder;
 
-    use super::super::testing::model_directory;
-    use super::super::tiny::{Dtype, Tiny};
-    use super::super::{LocalOptions, Precision};
+    use ragstone_encoder::tiny::{Dtype, Tiny};
+    use ragstone_encoder::{LocalOptions, Precision};
+
+    use super::super::tests::model_directory;
     use super::*;
 
     fn start(folder: &Path) -> LocalEmbedder {
