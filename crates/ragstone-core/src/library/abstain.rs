@@ -11,10 +11,12 @@ use super::{Evidence, Library, LibraryError, SearchRequest};
 use crate::access::Scope;
 use crate::id::TenantId;
 
-/// Below this many chunks chance cannot be told, and [`CAUTIOUS`] holds.
+/// Below this many chunks chance cannot be told, and a fixed threshold holds.
 const FEWEST_CHUNKS: u64 = 50;
-/// The threshold of small libraries.
+/// The threshold of small libraries with vectors.
 const CAUTIOUS: f64 = 0.8;
+/// The same without vectors.
+const CAUTIOUS_LEXICAL: f64 = 0.3;
 /// How far above chance an answerable question reaches, with both legs. Chosen on SQuAD2's articles, four at a time left
 /// out: 0.45 to 0.50 keeps 96 to 98 % of the answerable questions and refuses 91 to 94 % of those about left-out articles.
 const ABOVE_CHANCE: f64 = 0.48;
@@ -33,6 +35,27 @@ struct Calibration {
     dense: bool,
 }
 
+/// S reaches 2.6 with vectors and 1 without, so that each has its own constants.
+struct Scale {
+    cautious: f64,
+    above_chance: f64,
+}
+
+impl Scale {
+    fn of(library: &Library) -> Self {
+        match library.embedder() {
+            Some(_) => Self {
+                cautious: CAUTIOUS,
+                above_chance: ABOVE_CHANCE,
+            },
+            None => Self {
+                cautious: CAUTIOUS_LEXICAL,
+                above_chance: ABOVE_CHANCE_LEXICAL,
+            },
+        }
+    }
+}
+
 impl Evidence {
     /// How strong the evidence is: S of the best passage, by its parts.
     pub fn strength(&self) -> f64 {
@@ -44,7 +67,8 @@ impl Library {
     /// Whether a question that reached this much should be answered at all.
     pub(super) fn is_thin(&self, tenant: &TenantId, evidence: &Evidence) -> bool {
         let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
-        evidence.strength() < thresholds.get(tenant).copied().unwrap_or(CAUTIOUS)
+        let threshold = thresholds.get(tenant).copied();
+        evidence.strength() < threshold.unwrap_or_else(|| Scale::of(self).cautious)
     }
 
     /// Finds the threshold of the scope's tenant, if its library has doubled since it was found last, or became dense.
@@ -62,10 +86,10 @@ impl Library {
             self.set_threshold(tenant, known.threshold);
             return Ok(false);
         }
-        let above_chance = if dense { ABOVE_CHANCE } else { ABOVE_CHANCE_LEXICAL };
+        let scale = Scale::of(self);
         let threshold = match chunks < FEWEST_CHUNKS {
-            true => CAUTIOUS,
-            false => (self.chance(scope).await? + above_chance).min(HIGHEST),
+            true => scale.cautious,
+            false => (self.chance(scope).await? + scale.above_chance).min(HIGHEST),
         };
         let found = Calibration {
             threshold,

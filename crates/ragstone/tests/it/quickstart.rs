@@ -6,7 +6,15 @@ use crate::support::Sandbox;
 
 #[test]
 fn it_answers_with_the_page_and_can_be_repeated() {
-    let sandbox = Sandbox::new();
+    answers_and_repeats(&Sandbox::new());
+}
+
+#[test]
+fn it_answers_by_words_alone() {
+    answers_and_repeats(&Sandbox::lexical());
+}
+
+fn answers_and_repeats(sandbox: &Sandbox) {
     let first = sandbox.run(&["quickstart", "--exit"]).ended(0);
     assert!(first.out.contains("45 days"), "{}", first.out);
     assert!(first.out.contains("page 4"), "{}", first.out);
