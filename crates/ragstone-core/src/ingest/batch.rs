@@ -129,7 +129,7 @@ impl Version<'_> {
             section: segment.section.clone(),
         };
         let (page, within) = self.page_of(&segment.range);
-        let lexical = sparse_vector(self.title, page, within);
+        let lexical = sparse_vector(&self.named(), page, within);
         let embedder = self.pipeline.embedder().map(|embedder| embedder.as_ref());
         Point {
             id: PointId::of(id, lease.generation),
@@ -145,6 +145,17 @@ impl Version<'_> {
                 .and_then(|embedding| embedding.tokens.as_ref())
                 .map(|tokens| token_bits(tokens, self.prefix().len() as u32)),
             chunk,
+        }
+    }
+
+    /// What people call the document: its title and, unless a caller gave that, the file's name. A title of a file often
+    /// lacks what tells it from its other editions.
+    fn named(&self) -> String {
+        let name = &self.claim.name;
+        let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+        match self.claim.given_title.is_some() || self.title.contains(stem) {
+            true => self.title.to_owned(),
+            false => format!("{} {stem}", self.title),
         }
     }
 

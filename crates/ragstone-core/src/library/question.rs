@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use crate::access::Scope;
-use crate::rank::analyzer::analyze;
-use crate::rank::bm25::{LexicalQuery, TermId, TermStatistics};
+use crate::rank::bm25::{LexicalQuery, TermStatistics, question_terms};
 use crate::rank::gate::{WordStatistics, gate_query, latin_share};
 use crate::rank::late::piece_weights;
 use crate::rank::token_bits::BitQuery;
@@ -90,7 +89,7 @@ impl Library {
     }
 
     async fn term_statistics(&self, scope: &Scope, text: &str) -> Result<TermStatistics, LibraryError> {
-        let mut terms: Vec<TermId> = analyze(text).iter().map(|term| TermId::of(term)).collect();
+        let mut terms = question_terms(text);
         terms.sort_unstable();
         terms.dedup();
         Ok(self.catalogue.term_statistics(scope.tenant(), &terms).await?)

@@ -12,7 +12,7 @@ use super::porter;
 use super::stop_words::is_stop_word;
 
 /// Names the analyzer and its version. Part of the pipeline fingerprint: another name means another index.
-pub const LEXICAL_NAME: &str = "nfkc-porter-pairs/1";
+pub const LEXICAL_NAME: &str = "nfkc-porter-pairs/2";
 
 /// Joins the two terms of a bigram. No term contains it.
 const BIGRAM_JOINT: char = '_';

@@ -9,6 +9,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::analyzer::{analyze, bigrams};
+use super::identifier::identifiers;
 
 /// Saturation of term frequencies.
 pub const K1: f64 = 1.2;
@@ -76,15 +77,19 @@ pub struct LexicalQuery {
 impl LexicalQuery {
     /// Analyzes a question and weighs its terms.
     pub fn new(question: &str, statistics: &TermStatistics) -> LexicalQuery {
-        LexicalQuery::with_bigram_df(question, statistics, |_| BIGRAM_DF)
+        LexicalQuery::of_terms(analyze(question), identifiers(question), statistics, |_| {
+            BIGRAM_DF
+        })
     }
 
-    pub(super) fn with_bigram_df(
-        question: &str,
+    pub(super) fn of_terms(
+        mut terms: Vec<String>,
+        identifiers: Vec<String>,
         statistics: &TermStatistics,
         bigram_df: impl Fn(TermId) -> u64,
     ) -> LexicalQuery {
-        let terms = analyze(question);
+        let bigrams = query_weights(&bigrams(&terms), statistics.documents, bigram_df);
+        terms.extend(identifiers);
         let unigram_df = |term| statistics.df.get(&term).copied().unwrap_or(0);
         let unigrams = query_weights(&terms, statistics.documents, unigram_df);
         let upper_bound = unigrams
@@ -92,7 +97,6 @@ impl LexicalQuery {
             .map(|(_, weight)| weight)
             .sum::<f64>()
             .max(LEAST_UPPER_BOUND);
-        let bigrams = query_weights(&bigrams(&terms), statistics.documents, bigram_df);
         LexicalQuery {
             unigrams,
             bigrams,
@@ -102,7 +106,7 @@ impl LexicalQuery {
 
     /// The share of U that the words of a text hold, in [0, 1]: 1 if it has every term of the question.
     pub fn covered_share(&self, text: &str) -> f64 {
-        let terms: HashSet<TermId> = analyze(text).iter().map(|term| TermId::of(term)).collect();
+        let terms: HashSet<TermId> = question_terms(text).into_iter().collect();
         let covered = self.unigrams.iter().filter(|(term, _)| terms.contains(term));
         covered.map(|(_, weight)| weight).sum::<f64>() / self.upper_bound
     }
@@ -111,6 +115,12 @@ impl LexicalQuery {
     pub fn is_empty(&self) -> bool {
         self.unigrams.is_empty()
     }
+}
+
+/// The ids of all terms a question asks for, repeats kept: what [`LexicalQuery::new`] needs the df of.
+pub fn question_terms(text: &str) -> Vec<TermId> {
+    let terms = analyze(text).into_iter().chain(identifiers(text));
+    terms.map(|term| TermId::of(&term)).collect()
 }
 
 /// B of a document's unigrams, B2 of its bigrams: Σ over the query's terms of idf times document weight.
@@ -134,16 +144,22 @@ pub fn tf_weight(tf: f64, length: f64, average: f64) -> f64 {
 }
 
 /// The sparse vector of the chunk `page_text[range]` (bytes) of a document called `name` (its title or file name).
-/// The chunk and the name count with what surrounds them, pairs come from name and chunk alone.
+/// The chunk and the name count with what surrounds them, pairs come from name and chunk alone; identifiers count as
+/// further terms of both.
 ///
 /// # Panics
 /// If `range` is not on character boundaries inside the page.
 pub fn sparse_vector(name: &str, page_text: &str, range: Range<usize>) -> SparseVector {
-    let chunk = analyze(&named(name, &page_text[range.clone()]));
+    let named = named(name, &page_text[range.clone()]);
+    let chunk = analyze(&named);
     let pairs = bigrams(&chunk);
-    let tokens = windowed(chunk, page_text, range, WINDOW_MARGIN);
+    let around = widen(page_text, range.clone(), WINDOW_MARGIN);
+    let mut tokens = windowed(chunk, page_text, range, WINDOW_MARGIN);
+    let length = tokens.len() as f64;
+    let own = identifiers(&named);
+    tokens.extend([own.clone(), own, identifiers(&page_text[around])].concat());
     SparseVector {
-        unigrams: document_weights(&tokens, AVERAGE_WINDOWED),
+        unigrams: weights_at(&tokens, length, AVERAGE_WINDOWED),
         bigrams: document_weights(&pairs, AVERAGE_BIGRAMS),
     }
 }
@@ -153,9 +169,11 @@ pub fn sparse_vector(name: &str, page_text: &str, range: Range<usize>) -> Sparse
 pub fn plain_vector(title: &str, text: &str) -> SparseVector {
     let passage = analyze(&named(title, text));
     let pairs = bigrams(&passage);
-    let tokens = [analyze(title), passage].concat();
+    let mut tokens = [analyze(title), passage].concat();
+    let length = tokens.len() as f64;
+    tokens.extend([identifiers(title), identifiers(title), identifiers(text)].concat());
     SparseVector {
-        unigrams: document_weights(&tokens, AVERAGE_PLAIN),
+        unigrams: weights_at(&tokens, length, AVERAGE_PLAIN),
         bigrams: document_weights(&pairs, AVERAGE_BIGRAMS),
     }
 }
@@ -176,7 +194,11 @@ pub fn chunk_tokens(name: &str, page_text: &str, range: Range<usize>, margin: us
 
 /// Document weights of analyzed tokens, in order of id; weights of equal ids are added.
 pub fn document_weights(tokens: &[String], average: f64) -> TermWeights {
-    let length = tokens.len() as f64;
+    weights_at(tokens, tokens.len() as f64, average)
+}
+
+/// The same for a text of another `length`: identifiers repeat what its words say, and do not make it longer.
+fn weights_at(tokens: &[String], length: f64, average: f64) -> TermWeights {
     let weigh = |repeats: u32| tf_weight(f64::from(repeats), length, average);
     let weights = by_id(tokens, |_, repeats| weigh(repeats));
     weights

@@ -7,6 +7,7 @@ pub mod analyzer;
 pub mod bm25;
 pub mod fusion;
 pub mod gate;
+pub mod identifier;
 pub mod late;
 pub mod near_duplicate;
 mod porter;

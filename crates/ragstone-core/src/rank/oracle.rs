@@ -239,7 +239,7 @@ fn toy() {
     let fixed = (toy_weights(&unigrams, 80.0), toy_weights(&pairs, 80.0));
     for case in toy["queries"].as_array().unwrap() {
         let pair_df = |term| pair_statistics.df.get(&term).copied().unwrap_or(0);
-        let query = LexicalQuery::with_bigram_df(string(&case["query"]), &statistics, pair_df);
+        let query = LexicalQuery::of_terms(analyze(string(&case["query"])), Vec::new(), &statistics, pair_df);
         check_terms(&query.unigrams, &case["terms"], &statistics);
         check_terms(&query.bigrams, &case["bigrams"], &pair_statistics);
         close(query.upper_bound, number(&case["U"]), 1e-6);

@@ -160,6 +160,14 @@ pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<A
     embedder.context("setting embed.provider is none: nothing embeds")
 }
 
+/// Twice as many as cores: while the model runs for some, others parse and store.
+fn job_workers(workers: usize) -> usize {
+    match workers {
+        0 => 2 * or_cores(0),
+        workers => workers,
+    }
+}
+
 fn or_cores(workers: usize) -> usize {
     match workers {
         0 => std::thread::available_parallelism()
@@ -278,7 +286,7 @@ impl Built {
         let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
         let workers = works.then(|| {
             let options = WorkerOptions {
-                workers: or_cores(settings.jobs.workers),
+                workers: job_workers(settings.jobs.workers),
                 poll: Duration::from_secs(settings.jobs.poll_seconds),
                 doorbell: self.doorbell.clone(),
                 events: self.events.clone(),

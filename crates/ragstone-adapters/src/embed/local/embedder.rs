@@ -19,6 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 const WAITING_PASSAGES: usize = 16;
 /// Questions that wait.
 const WAITING_QUERIES: usize = 1024;
+/// Texts of several callers that are run through the model together: many small documents would each keep one core only.
+const GATHERED_TEXTS: usize = 64;
 /// When a question that found no place may come back.
 const QUERY_PAUSE: Duration = Duration::from_millis(250);
 /// What the vocabulary calls what it lacks.
@@ -55,12 +57,18 @@ impl LocalEmbedder {
         Ok(Self {
             fingerprint: fingerprint(&model),
             unknown: unknown.unwrap_or(u32::MAX),
-            passages: lane("embed-passages", &model, Side::Passage, 1, WAITING_PASSAGES)?,
+            passages: lane(
+                "embed-passages",
+                &model,
+                Side::Passage,
+                (1, GATHERED_TEXTS),
+                WAITING_PASSAGES,
+            )?,
             queries: lane(
                 "embed-questions",
                 &model,
                 Side::Query,
-                query_threads.max(1),
+                (query_threads.max(1), 1),
                 WAITING_QUERIES,
             )?,
             model,
@@ -89,12 +97,12 @@ impl LocalEmbedder {
     }
 }
 
-/// Threads that take turns at one queue.
+/// Threads that take turns at one queue; each takes what waits, up to `gathered` texts.
 fn lane(
     name: &str,
     model: &Arc<LocalModel>,
     side: Side,
-    threads: usize,
+    (threads, gathered): (usize, usize),
     waiting: usize,
 ) -> std::io::Result<mpsc::Sender<Work>> {
     let (sender, receiver) = mpsc::channel::<Work>(waiting);
@@ -102,23 +110,51 @@ fn lane(
     for _ in 0..threads {
         let (model, receiver) = (model.clone(), receiver.clone());
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let next = || {
-                receiver
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .blocking_recv()
-            };
-            while let Some(work) = next() {
-                if work.answer.is_closed() {
-                    continue;
-                }
-                let texts: Vec<&str> = work.texts.iter().map(String::as_str).collect();
-                // Whoever asked may have left meanwhile.
-                let _ = work.answer.send(model.embed(&texts, side, true));
+            while let Some(works) = take(&receiver, gathered) {
+                run(&model, side, works);
             }
         })?;
     }
     Ok(sender)
+}
+
+/// The next work and what waits behind it; none once nobody can send any more.
+fn take(receiver: &Mutex<mpsc::Receiver<Work>>, gathered: usize) -> Option<Vec<Work>> {
+    let mut receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut works = vec![receiver.blocking_recv()?];
+    let mut texts = works[0].texts.len();
+    while texts < gathered
+        && let Ok(work) = receiver.try_recv()
+    {
+        texts += work.texts.len();
+        works.push(work);
+    }
+    Some(works)
+}
+
+fn run(model: &LocalModel, side: Side, mut works: Vec<Work>) {
+    works.retain(|work| !work.answer.is_closed());
+    let texts: Vec<&str> = works
+        .iter()
+        .flat_map(|work| work.texts.iter().map(String::as_str))
+        .collect();
+    match model.embed(&texts, side, true) {
+        Ok(embeddings) => {
+            let mut embeddings = embeddings.into_iter();
+            for work in works {
+                let own = embeddings.by_ref().take(work.texts.len()).collect();
+                // Whoever asked may have left meanwhile.
+                let _ = work.answer.send(Ok(own));
+            }
+        }
+        // One text that is refused must not cost its neighbours theirs.
+        Err(_) if works.len() > 1 => works.into_iter().for_each(|work| run(model, side, vec![work])),
+        Err(error) => {
+            if let Some(work) = works.pop() {
+                let _ = work.answer.send(Err(error));
+            }
+        }
+    }
 }
 
 fn fingerprint(model: &LocalModel) -> EmbedderFingerprint {
@@ -220,6 +256,22 @@ mod tests {
         if let Some(folder) = model_directory() {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(contract_embedder::holds(&start(folder)));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn callers_at_the_same_time_get_their_own() {
+        let tiny = Tiny::new(2, 32, Pooling::Mean, Dtype::F32, "").write();
+        let embedder = start(tiny.path());
+        let texts: Vec<Vec<String>> = (0..40)
+            .map(|n| vec!["a ".repeat(n % 7), "b c".into()][..1 + n % 2].to_vec())
+            .collect();
+        let calls = texts.iter().map(|texts| embedder.embed(texts, TextKind::Passage));
+        let together = futures::future::join_all(calls).await;
+        for (texts, got) in texts.iter().zip(together) {
+            let alone = embedder.embed(texts, TextKind::Passage).await.unwrap();
+            let vectors = |from: &[Embedding]| from.iter().map(|e| e.vector.clone()).collect::<Vec<_>>();
+            assert_eq!(vectors(&got.unwrap()), vectors(&alone), "{texts:?}");
         }
     }
 
