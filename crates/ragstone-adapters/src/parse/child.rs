@@ -14,7 +14,6 @@ use super::frame::{self, Frame, Message, Request};
 use super::isolate::Isolation;
 use super::pool::ParserOptions;
 
-
 /// Time a process has to say that it is ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How much of a process's last words is kept, in bytes.

@@ -170,11 +170,7 @@ impl ParserPool {
         Ok(self.turns.acquire().await.expect("the semaphore is never closed"))
     }
 
-    async fn run(
-        &self,
-        request: &Request,
-        pages: &mut dyn PageReceiver,
-    ) -> Result<Parsed, ParseProblem> {
+    async fn run(&self, request: &Request, pages: &mut dyn PageReceiver) -> Result<Parsed, ParseProblem> {
         let mut child = self.child().await?;
         let limit_seconds = self.options.wall_seconds;
         let parsed = tokio::time::timeout(Duration::from_secs(limit_seconds), child.parse(request, pages))

@@ -107,6 +107,8 @@ fn hint(problem: &ParseProblem) -> &'static str {
         ParseProblem::OutOfMemory { .. } => "split the file, or raise parse.memory_bytes",
         ParseProblem::Crashed { .. } => "open it in its own program and save it again",
         ParseProblem::Unreadable { .. } => "check the disk of the data directory",
-        ParseProblem::NoWorker { .. } | ParseProblem::NotTaken | ParseProblem::Busy { .. } => "it is tried again by itself",
+        ParseProblem::NoWorker { .. } | ParseProblem::NotTaken | ParseProblem::Busy { .. } => {
+            "it is tried again by itself"
+        }
     }
 }

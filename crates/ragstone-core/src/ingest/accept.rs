@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, pin_mut};
-use object_store::path::Path;
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
 use super::Ingestor;
 use crate::access::{Acl, Principal};

@@ -26,9 +26,9 @@ use crate::seam::embedder::{EmbeddedTokens, Embedding, TextKind};
 use crate::seam::index::Point;
 
 /// Batches at the embedder's door: while it works on one, the next was read and split and waits there.
-const EMBEDDING_BATCHES: usize = 2;
+pub(super) const EMBEDDING_BATCHES: usize = 2;
 /// Embedded batches that wait while one is stored, besides the one that the sender holds.
-const WAITING_BATCHES: usize = 1;
+pub(super) const WAITING_BATCHES: usize = 1;
 
 impl Ingestor {
     /// Stores every chunk as a point of the lease's generation, not visible yet; gives what the version adds to the

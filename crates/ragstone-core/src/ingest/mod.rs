@@ -30,9 +30,7 @@ use crate::document::{JobError, JobKind, Outline, Stage};
 use crate::id::JobId;
 use crate::library::text::TextError;
 use crate::seam::catalogue::{Claim, Lease, Progress, PublishedVersion};
-use crate::seam::{
-    Catalogue, CatalogueError, EmbedError, IndexError, ParseFailure, Parser, VectorIndex,
-};
+use crate::seam::{Catalogue, CatalogueError, EmbedError, IndexError, ParseFailure, Parser, VectorIndex};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;

@@ -62,11 +62,7 @@ impl Ingestor {
         }
     }
 
-    async fn parse_into(
-        &self,
-        claim: &Claim,
-        pages: &mut Pages<'_, '_>,
-    ) -> Result<Parsed, Trouble> {
+    async fn parse_into(&self, claim: &Claim, pages: &mut Pages<'_, '_>) -> Result<Parsed, Trouble> {
         let request = ParseRequest {
             blob: original_key(
                 &claim.document.acl.tenant,

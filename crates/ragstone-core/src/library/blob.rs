@@ -7,8 +7,8 @@
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, Result};
 
-/// Bytes of every part but the last: S3 takes parts of at least 5 MiB, others want them all of one length.
-pub(crate) const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of every part but the last: the least that S3 takes, and others want them all of one length.
+pub(crate) const PART_BYTES: usize = 5 * 1024 * 1024;
 
 /// Writes one blob: in one call if it is small, in parts otherwise.
 pub(crate) struct BlobWriter<'a> {
@@ -32,6 +32,9 @@ impl<'a> BlobWriter<'a> {
     /// Appends. After an error the blob can only be aborted.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
+            if self.parts.is_some() {
+                self.part.reserve_exact(PART_BYTES - self.part.len());
+            }
             let (taken, rest) = bytes.split_at(bytes.len().min(PART_BYTES - self.part.len()));
             self.part.extend_from_slice(taken);
             if self.part.len() == PART_BYTES {
@@ -79,7 +82,7 @@ impl<'a> BlobWriter<'a> {
             Some(parts) => parts,
             none => none.insert(self.blobs.put_multipart(&self.key).await?),
         };
-        let part = std::mem::replace(&mut self.part, Vec::with_capacity(PART_BYTES));
+        let part = std::mem::take(&mut self.part);
         parts.put_part(PutPayload::from(part)).await
     }
 }
@@ -100,7 +103,10 @@ mod tests {
             expected.extend_from_slice(&piece);
             assert!(writer.part.len() < PART_BYTES, "a full part is sent");
         }
-        assert!(blobs.head(&key).await.is_err(), "nothing can be read before the end");
+        assert!(
+            blobs.head(&key).await.is_err(),
+            "nothing can be read before the end"
+        );
         match finished {
             true => writer.finish().await.unwrap(),
             false => writer.abort().await,

@@ -125,8 +125,8 @@ impl TextReader<'_> {
             let StoredText { blobs, key, head } = self.stored;
             let stored = head.frames[number].stored.clone();
             let packed = blobs.get_range(key, stored).await?;
-            let text = zstd::bulk::decompress(&packed, FRAME_BYTES)
-                .map_err(|_| TextError::Damaged(key.clone()))?;
+            let text =
+                zstd::bulk::decompress(&packed, FRAME_BYTES).map_err(|_| TextError::Damaged(key.clone()))?;
             self.open = Some((number, text));
         }
         Ok(self.open.as_ref().map_or(&[], |(_, text)| text))
