@@ -34,6 +34,17 @@ pub struct ParsedDocument {
     pub warnings: Vec<ParseWarning>,
 }
 
+/// What a parser knows of a document only once all of its text is out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outline {
+    /// Title the file gives itself.
+    pub title: Option<String>,
+    /// Headings in order of their start; a section reaches to the start of the next.
+    pub sections: Vec<SectionSpan>,
+    /// What the reader of a result should know.
+    pub warnings: Vec<ParseWarning>,
+}
+
 /// Where a page's text stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageSpan {

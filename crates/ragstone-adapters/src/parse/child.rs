@@ -4,6 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use ragstone_core::seam::parser::{PageReceiver, Parsed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
@@ -12,7 +13,6 @@ use super::error::{Clock, ParseProblem};
 use super::frame::{self, Frame, Message, Request};
 use super::isolate::Isolation;
 use super::pool::ParserOptions;
-use super::sink::{Outline, PageSink};
 
 /// Time a process has to say that it is ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -92,8 +92,8 @@ impl Child {
     pub(super) async fn parse(
         &mut self,
         request: &Request,
-        sink: &mut (dyn PageSink + Send),
-    ) -> Result<(String, Outline), ParseProblem> {
+        pages: &mut dyn PageReceiver,
+    ) -> Result<Parsed, ParseProblem> {
         self.served += 1;
         self.between_documents = false;
         let sent = match frame::message_frame(request) {
@@ -103,32 +103,36 @@ impl Child {
         if sent.is_err() {
             return Err(self.epitaph(request).await);
         }
-        self.receive(request, sink).await
+        self.receive(request, pages).await
     }
 
     async fn receive(
         &mut self,
         request: &Request,
-        sink: &mut (dyn PageSink + Send),
-    ) -> Result<(String, Outline), ParseProblem> {
+        pages: &mut dyn PageReceiver,
+    ) -> Result<Parsed, ParseProblem> {
         let limit = request.limits.max_text_bytes;
-        let mut text = Vec::new();
+        let (mut text, mut text_bytes) = (Vec::new(), 0);
         loop {
             match frame::read_frame(&mut self.replies).await {
                 Ok(Frame::Text(piece)) => {
-                    if (text.len() + piece.len()) as u64 > limit {
+                    text_bytes += piece.len() as u64;
+                    if text_bytes > limit {
                         return Err(ParseProblem::TooMuchText { limit });
                     }
                     text.extend_from_slice(&piece);
                 }
                 Ok(Frame::Message(Message::Page { page })) => {
                     let whole = std::str::from_utf8(&text).map_err(|_| garbled())?;
-                    sink.page(page, whole)?;
+                    pages
+                        .page(page, whole)
+                        .await
+                        .map_err(|_| ParseProblem::NotTaken)?;
                     text.clear();
                 }
                 Ok(Frame::Message(Message::Done { media_type, outline })) => {
                     self.between_documents = true;
-                    return Ok((media_type, outline));
+                    return Ok(Parsed { media_type, outline });
                 }
                 Ok(Frame::Message(Message::Failed { problem })) => {
                     self.between_documents = !matches!(problem, ParseProblem::Crashed { .. });

@@ -101,6 +101,9 @@ pub enum ParseProblem {
         /// What the operating system says.
         detail: String,
     },
+    /// Whoever was handed the text takes no more of it; the file is not to blame.
+    #[error("its text is not taken any further")]
+    NotTaken,
     /// More callers are waiting than the limit; the file is not to blame.
     #[error("the parser is busy: {waiting} files are waiting already")]
     Busy {
@@ -145,6 +148,7 @@ impl ParseProblem {
             Self::Crashed { .. } => "parse_crashed",
             Self::Unreadable { .. } => "unreadable",
             Self::NoWorker { .. } => "parser_unavailable",
+            Self::NotTaken => "text_not_taken",
             Self::Busy { .. } => "parser_busy",
         }
     }
@@ -154,6 +158,7 @@ impl ParseProblem {
         matches!(
             self,
             Self::NoWorker { .. }
+                | Self::NotTaken
                 | Self::Busy { .. }
                 | Self::TimedOut {
                     clock: Clock::Wall,

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ragstone_core::document::ParsedDocument;
+use ragstone_core::seam::parser::{PageReceiver, Parsed};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ParseLimits;
@@ -17,7 +18,7 @@ use super::child::Child;
 use super::error::{Clock, ParseError, ParseProblem};
 use super::frame::Request;
 use super::isolate::Isolation;
-use super::sink::{Gathered, Outline, PageSink};
+use super::sink::Gathered;
 
 /// How parser processes are started and bounded.
 #[derive(Debug, Clone)]
@@ -90,11 +91,11 @@ impl ParserPool {
         declared: Option<&str>,
     ) -> Result<ParsedDocument, ParseError> {
         let mut gathered = Gathered::new(self.options.limits.max_text_bytes);
-        let (media_type, outline) = self.parse_into(path, name, declared, &mut gathered).await?;
-        Ok(gathered.finish(&media_type, outline))
+        let parsed = self.parse_into(path, name, declared, &mut gathered).await?;
+        Ok(gathered.finish(&parsed.media_type, parsed.outline))
     }
 
-    /// Parses the file at `path` and hands out its text page by page; gives its media type and outline.
+    /// Parses the file at `path` and hands its text to `pages` as it comes: the process waits while a page is taken.
     ///
     /// On an error the pages handed out so far are void.
     pub async fn parse_into(
@@ -102,13 +103,13 @@ impl ParserPool {
         path: &Path,
         name: &str,
         declared: Option<&str>,
-        sink: &mut (dyn PageSink + Send),
-    ) -> Result<(String, Outline), ParseError> {
+        pages: &mut dyn PageReceiver,
+    ) -> Result<Parsed, ParseError> {
         let parsed = async {
             self.check_size(path).await?;
             let request = self.request(path, name, declared)?;
             let _turn = self.turn().await?;
-            self.run(&request, sink).await
+            self.run(&request, pages).await
         };
         parsed.await.map_err(|problem| problem.in_file(name))
     }
@@ -169,14 +170,10 @@ impl ParserPool {
         Ok(self.turns.acquire().await.expect("the semaphore is never closed"))
     }
 
-    async fn run(
-        &self,
-        request: &Request,
-        sink: &mut (dyn PageSink + Send),
-    ) -> Result<(String, Outline), ParseProblem> {
+    async fn run(&self, request: &Request, pages: &mut dyn PageReceiver) -> Result<Parsed, ParseProblem> {
         let mut child = self.child().await?;
         let limit_seconds = self.options.wall_seconds;
-        let parsed = tokio::time::timeout(Duration::from_secs(limit_seconds), child.parse(request, sink))
+        let parsed = tokio::time::timeout(Duration::from_secs(limit_seconds), child.parse(request, pages))
             .await
             .unwrap_or(Err(ParseProblem::TimedOut {
                 limit_seconds,

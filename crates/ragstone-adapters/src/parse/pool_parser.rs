@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use futures::StreamExt;
 use object_store::{GetResult, GetResultPayload, ObjectStore, ObjectStoreExt};
-use ragstone_core::document::{JobError, ParsedDocument};
-use ragstone_core::seam::parser::{ParseFailure, ParseRequest, Parser};
+use ragstone_core::document::JobError;
+use ragstone_core::seam::parser::{PageReceiver, ParseFailure, ParseRequest, Parsed, Parser};
 use tokio::io::AsyncWriteExt;
 
 use super::{ParseProblem, ParserPool};
@@ -41,14 +41,15 @@ impl Parser for PoolParser {
         &self,
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
-    ) -> Result<ParsedDocument, ParseFailure> {
+        pages: &mut dyn PageReceiver,
+    ) -> Result<Parsed, ParseFailure> {
         let found = blobs.get(&request.blob).await.map_err(unreadable)?;
-        let declared = request.declared_media_type.as_deref();
+        let (name, declared) = (&request.name, request.declared_media_type.as_deref());
         let parsed = match &found.payload {
-            GetResultPayload::File(_, path) => self.pool.parse(path, &request.name, declared).await,
+            GetResultPayload::File(_, path) => self.pool.parse_into(path, name, declared, pages).await,
             GetResultPayload::Stream(_) => {
                 let copy = copy(found).await?;
-                self.pool.parse(copy.path(), &request.name, declared).await
+                self.pool.parse_into(copy.path(), name, declared, pages).await
             }
         };
         parsed.map_err(|error| failure(&error.problem, error.to_string()))
@@ -106,6 +107,8 @@ fn hint(problem: &ParseProblem) -> &'static str {
         ParseProblem::OutOfMemory { .. } => "split the file, or raise parse.memory_bytes",
         ParseProblem::Crashed { .. } => "open it in its own program and save it again",
         ParseProblem::Unreadable { .. } => "check the disk of the data directory",
-        ParseProblem::NoWorker { .. } | ParseProblem::Busy { .. } => "it is tried again by itself",
+        ParseProblem::NoWorker { .. } | ParseProblem::NotTaken | ParseProblem::Busy { .. } => {
+            "it is tried again by itself"
+        }
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Invariant: what a parser says about byte ranges holds for the text as it left here.
 
-use ragstone_core::document::{PageSpan, ParseWarning, ParsedDocument, SectionSpan};
-use serde::{Deserialize, Serialize};
+use async_trait::async_trait;
+pub use ragstone_core::document::Outline;
+use ragstone_core::document::{PageSpan, ParsedDocument};
+use ragstone_core::seam::parser::{NotTaken, PageReceiver};
 
 use super::error::ParseProblem;
 
@@ -11,17 +13,6 @@ use super::error::ParseProblem;
 pub trait PageSink {
     /// Takes the whole text of one page (`None` where the format has no pages).
     fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem>;
-}
-
-/// What a parser knows only once all text is out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outline {
-    /// Title the file gives itself.
-    pub title: Option<String>,
-    /// Headings with what stands under them.
-    pub sections: Vec<SectionSpan>,
-    /// What went less than well.
-    pub warnings: Vec<ParseWarning>,
 }
 
 /// Gathers a document in memory, up to a limit on its text.
@@ -71,5 +62,12 @@ impl PageSink for Gathered {
             range: start..self.text.len(),
         });
         Ok(())
+    }
+}
+
+#[async_trait]
+impl PageReceiver for Gathered {
+    async fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), NotTaken> {
+        PageSink::page(self, page, text).map_err(|_| NotTaken)
     }
 }

@@ -4,18 +4,17 @@
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, pin_mut};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 
 use super::Ingestor;
 use crate::access::{Acl, Principal};
 use crate::document::{Document, Job, Metadata};
 use crate::id::{CollectionName, ContentHash, DocumentId, JobId, SourceName};
+use crate::library::blob::BlobWriter;
 use crate::seam::CatalogueError;
 use crate::seam::catalogue::{Begun, DocumentPatch, NewVersion};
 
-/// Bytes collected before they are written; S3 takes parts of at least 5 MiB.
-const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Longest URI, in bytes.
 pub const MAX_URI_BYTES: usize = 4 * 1024;
 /// Longest title, in bytes.
@@ -112,11 +111,10 @@ impl Ingestor {
         bytes: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Received, AcceptError> {
         let incoming = Path::from_iter(["incoming", &(self.new_id)().to_string()]);
-        let mut upload = self.stores.blobs.put_multipart(&incoming).await?;
-        let received = self.receive_parts(upload.as_mut(), name, bytes).await;
-        match received {
+        let mut blob = BlobWriter::new(self.stores.blobs.as_ref(), incoming.clone());
+        match self.receive_into(&mut blob, name, bytes).await {
             Ok((content_hash, bytes)) => {
-                upload.complete().await?;
+                blob.finish().await?;
                 Ok(Received {
                     incoming,
                     content_hash,
@@ -124,7 +122,7 @@ impl Ingestor {
                 })
             }
             Err(error) => {
-                upload.abort().await?;
+                blob.abort().await;
                 Err(error)
             }
         }
@@ -218,14 +216,14 @@ impl Ingestor {
             .await
     }
 
-    async fn receive_parts<E: std::fmt::Display>(
+    async fn receive_into<E: std::fmt::Display>(
         &self,
-        upload: &mut dyn MultipartUpload,
+        blob: &mut BlobWriter<'_>,
         name: &str,
         bytes: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<(ContentHash, u64), AcceptError> {
         pin_mut!(bytes);
-        let (mut hasher, mut size, mut part) = (blake3::Hasher::new(), 0_u64, Vec::new());
+        let (mut hasher, mut size) = (blake3::Hasher::new(), 0_u64);
         while let Some(next) = bytes.next().await {
             let next = next.map_err(|error| AcceptError::Interrupted {
                 name: name.into(),
@@ -239,14 +237,8 @@ impl Ingestor {
                 });
             }
             hasher.update(&next);
-            part.extend_from_slice(&next);
-            if part.len() >= PART_BYTES {
-                upload
-                    .put_part(PutPayload::from(std::mem::take(&mut part)))
-                    .await?;
-            }
+            blob.write(&next).await?;
         }
-        upload.put_part(PutPayload::from(part)).await?;
         Ok((ContentHash(*hasher.finalize().as_bytes()), size))
     }
 }

@@ -1,12 +1,21 @@
 //! Embedding and storing a version batch by batch.
+//!
+//! Invariant: a batch is stored only when all before it are, and nothing is being stored when an error is returned; what
+//! is held are a few batches, however long the text.
 
 use std::ops::Range;
 
+use futures::channel::mpsc;
+use futures::future::try_join;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+
+use super::read::Numbered;
 use super::statistics::Counter;
-use super::{Ingestor, Numbered, Pipeline, Trouble};
-use crate::document::{Chunk, ParsedDocument, Stage};
+use super::{Ingestor, Pipeline, Trouble};
+use crate::document::{Chunk, Stage};
 use crate::id::{ChunkId, PointId};
 use crate::library::spelled;
+use crate::library::text::StoredText;
 use crate::rank::bm25::sparse_vector;
 use crate::rank::gate::{GATE_CHARACTERS, gate_document};
 use crate::rank::late::keep_piece;
@@ -15,78 +24,92 @@ use crate::seam::Embedder;
 use crate::seam::catalogue::{Claim, StatisticsDelta};
 use crate::seam::embedder::{EmbeddedTokens, Embedding, TextKind};
 use crate::seam::index::Point;
-use crate::split::Segment;
+
+/// Batches at the embedder's door: while it works on one, the next was read and split and waits there.
+pub(super) const EMBEDDING_BATCHES: usize = 2;
+/// Embedded batches that wait while one is stored, besides the one that the sender holds.
+pub(super) const WAITING_BATCHES: usize = 1;
 
 impl Ingestor {
-    /// Stores every segment as a point of the lease's generation, not visible yet; gives what the version adds to the
-    /// statistics.
+    /// Stores every chunk as a point of the lease's generation, not visible yet; gives what the version adds to the
+    /// statistics. Reading, embedding and storing go on at the same time, a few batches apart.
     pub(super) async fn embed(
         &self,
         claim: &Claim,
         pipeline: &Pipeline,
-        parsed: &ParsedDocument,
+        text: &StoredText<'_>,
         title: &str,
-        segments: &[Segment],
+        chunks: u32,
     ) -> Result<StatisticsDelta, Trouble> {
-        let version = Version {
+        self.note(&claim.lease, Stage::Embed, 0, chunks.into()).await?;
+        self.stores.index.ensure(&pipeline.index_spec()).await?;
+        let version = &Version {
             claim,
             pipeline,
-            parsed,
             title,
         };
-        let (mut counter, mut done, total) = (Counter::default(), 0, segments.len() as u64);
-        self.note(&claim.lease, Stage::Embed, 0, total).await?;
-        self.stores.index.ensure(&pipeline.index_spec()).await?;
-        for batch in self.batches(segments) {
-            let embeddings = version.embeddings(&batch).await?;
+        let read = self.batches(pipeline.split_for(text.media_type()), text);
+        let embedded = read
+            .map_err(Trouble::from)
+            .map_ok(|batch| version.embed(batch))
+            .try_buffered(EMBEDDING_BATCHES);
+        let (sender, embedded_batches) = mpsc::channel(WAITING_BATCHES);
+        // A receiver that is gone has failed, and says why itself.
+        let embed = embedded.map(Ok).forward(sender).map(|_| Ok(()));
+        let store = self.store(claim, embedded_batches, chunks.into());
+        let ((), statistics) = try_join(embed, store).await?;
+        Ok(statistics)
+    }
+
+    /// Stores batches one by one, in their order.
+    async fn store(
+        &self,
+        claim: &Claim,
+        mut batches: mpsc::Receiver<Result<Vec<Embedded>, Trouble>>,
+        total: u64,
+    ) -> Result<StatisticsDelta, Trouble> {
+        let (mut counter, mut done) = (Counter::default(), 0);
+        while let Some(batch) = batches.next().await.transpose()? {
             let mut points = Vec::with_capacity(batch.len());
-            for (numbered, embedding) in batch.iter().zip(embeddings) {
-                let tokens = embedding.as_ref().and_then(|embedding| embedding.tokens.as_ref());
-                let ids = tokens.map_or(&[][..], |tokens| &tokens.ids);
-                let point = version.point(numbered, embedding.as_ref());
-                counter.add(&point.lexical, ids);
-                points.push(point);
+            for chunk in batch {
+                counter.add(&chunk.point.lexical, &chunk.pieces);
+                points.push(chunk.point);
             }
+            done += points.len() as u64;
             self.stores.index.upsert(points).await?;
-            done += batch.len() as u64;
             self.note(&claim.lease, Stage::Embed, done, total).await?;
         }
         Ok(counter.into_delta())
     }
+}
 
-    /// Batches end by number and by bytes.
-    fn batches<'a>(&self, segments: &'a [Segment]) -> Vec<Vec<Numbered<'a>>> {
-        let mut batches: Vec<Vec<Numbered<'a>>> = Vec::new();
-        let mut bytes = 0;
-        for (ordinal, segment) in (0..).zip(segments) {
-            bytes += segment.text.len();
-            let numbered = Numbered { ordinal, segment };
-            match batches.last_mut() {
-                Some(batch)
-                    if batch.len() < self.settings.batch_chunks && bytes <= self.settings.batch_bytes =>
-                {
-                    batch.push(numbered);
-                }
-                _ => {
-                    bytes = segment.text.len();
-                    batches.push(vec![numbered]);
-                }
-            }
-        }
-        batches
-    }
+/// A chunk with all that is stored and counted of it.
+struct Embedded {
+    point: Point,
+    /// Ids of its wordpieces.
+    pieces: Vec<u32>,
 }
 
 /// What all points of a version have in common.
 struct Version<'a> {
     claim: &'a Claim,
     pipeline: &'a Pipeline,
-    parsed: &'a ParsedDocument,
     title: &'a str,
 }
 
 impl Version<'_> {
-    async fn embeddings(&self, batch: &[Numbered<'_>]) -> Result<Vec<Option<Embedding>>, Trouble> {
+    async fn embed(&self, batch: Vec<Numbered>) -> Result<Vec<Embedded>, Trouble> {
+        let embeddings = self.embeddings(&batch).await?;
+        let embedded = batch.into_iter().zip(embeddings).map(|(numbered, embedding)| {
+            let point = self.point(numbered, embedding.as_ref());
+            let tokens = embedding.and_then(|embedding| embedding.tokens);
+            let pieces = tokens.map_or_else(Vec::new, |tokens| tokens.ids);
+            Embedded { point, pieces }
+        });
+        Ok(embedded.collect())
+    }
+
+    async fn embeddings(&self, batch: &[Numbered]) -> Result<Vec<Option<Embedding>>, Trouble> {
         let Some(embedder) = self.pipeline.embedder() else {
             return Ok(batch.iter().map(|_| None).collect());
         };
@@ -110,26 +133,25 @@ impl Version<'_> {
         }
     }
 
-    fn point(&self, numbered: &Numbered<'_>, embedding: Option<&Embedding>) -> Point {
+    fn point(&self, numbered: Numbered, embedding: Option<&Embedding>) -> Point {
         let (document, lease) = (&self.claim.document, &self.claim.lease);
-        let segment = numbered.segment;
+        let lexical = sparse_vector(&self.named(), &numbered.page.text, numbered.within());
+        let Numbered { ordinal, segment, .. } = numbered;
         let id = ChunkId::of(
             lease.document,
             &document.content_hash,
             self.pipeline.fingerprint(),
-            numbered.ordinal,
+            ordinal,
         );
         let chunk = Chunk {
             id,
             document_id: lease.document,
-            ordinal: numbered.ordinal,
-            text: segment.text.clone(),
-            range: segment.range.clone(),
+            ordinal,
+            text: segment.text,
+            range: segment.range,
             page: segment.page,
-            section: segment.section.clone(),
+            section: segment.section,
         };
-        let (page, within) = self.page_of(&segment.range);
-        let lexical = sparse_vector(&self.named(), page, within);
         let embedder = self.pipeline.embedder().map(|embedder| embedder.as_ref());
         Point {
             id: PointId::of(id, lease.generation),
@@ -157,22 +179,6 @@ impl Version<'_> {
             true => self.title.to_owned(),
             false => format!("{} {stem}", self.title),
         }
-    }
-
-    /// The text of the page that holds `range`, and `range` within it.
-    fn page_of(&self, range: &Range<usize>) -> (&str, Range<usize>) {
-        let holds = |page: &Range<usize>| page.start <= range.start && range.end <= page.end;
-        let page = self
-            .parsed
-            .pages
-            .iter()
-            .map(|span| &span.range)
-            .find(|page| holds(page));
-        let page = page.cloned().unwrap_or(0..self.parsed.text.len());
-        (
-            &self.parsed.text[page.clone()],
-            range.start - page.start..range.end - page.start,
-        )
     }
 }
 

@@ -1,19 +1,24 @@
 //! The story of ingestion: accept, then for each job load, parse, split, embed batch by batch, publish.
 //!
+//! Memory does not follow the file: text goes to the store page by page while it is parsed and comes back page by page
+//! to be split. A format without pages is one page, so there it follows the text, which `parse.max_text_bytes` bounds.
+//!
 //! Invariant: nothing is visible before `publish`, which is one row in the catalogue; every step may be repeated, and
 //! a worker whose lease went stale removes what it wrote and changes nothing else.
 
 mod accept;
 mod batch;
 mod grant;
+mod parse;
 mod pipeline;
 mod purge;
+mod read;
 mod statistics;
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStore;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -21,13 +26,11 @@ pub use accept::{AcceptError, MAX_TITLE_BYTES, MAX_URI_BYTES, Received, Upload};
 pub use grant::{GrantError, Grants};
 pub use pipeline::Pipeline;
 
-use crate::document::{JobError, JobKind, ParsedDocument, Stage};
+use crate::document::{JobError, JobKind, Outline, Stage};
 use crate::id::JobId;
-use crate::library::text::{self, StoredText, TextError, original_key, text_key};
-use crate::seam::catalogue::{Claim, Lease, Original, Progress, PublishedVersion};
-use crate::seam::parser::ParseRequest;
-use crate::seam::{Catalogue, CatalogueError, EmbedError, IndexError, Parser, VectorIndex};
-use crate::split::{Segment, split_document};
+use crate::library::text::TextError;
+use crate::seam::catalogue::{Claim, Lease, Progress, PublishedVersion};
+use crate::seam::{Catalogue, CatalogueError, EmbedError, IndexError, ParseFailure, Parser, VectorIndex};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
@@ -170,6 +173,16 @@ impl From<TextError> for Trouble {
     }
 }
 
+impl From<ParseFailure> for Trouble {
+    fn from(failure: ParseFailure) -> Self {
+        Self {
+            error: failure.error,
+            may_pass: failure.may_pass,
+            stale: false,
+        }
+    }
+}
+
 impl From<object_store::Error> for Trouble {
     fn from(error: object_store::Error) -> Self {
         Self::new(
@@ -249,90 +262,21 @@ impl Ingestor {
     async fn ingest(&self, claim: &Claim) -> Result<(), Trouble> {
         let pipeline = self.pipeline();
         self.load(claim).await?;
-        let parsed = self.parse(claim).await?;
-        self.note(&claim.lease, Stage::Split, 0, 1).await?;
-        let title = title(claim, &parsed);
-        let segments = split_document(&parsed, &pipeline.split_for(&parsed.media_type));
-        let statistics = self.embed(claim, &pipeline, &parsed, &title, &segments).await?;
+        let text = self.parse(claim).await?;
+        let title = title(claim, text.outline());
+        let chunks = self.count(claim, &pipeline, &text).await?;
+        let statistics = self.embed(claim, &pipeline, &text, &title, chunks).await?;
         self.note(&claim.lease, Stage::Publish, 0, 1).await?;
         let version = PublishedVersion {
             title,
-            media_type: parsed.media_type.clone(),
-            pages: parsed.pages.iter().filter_map(|span| span.page).max(),
-            chunks: u32::try_from(segments.len()).unwrap_or(u32::MAX),
-            warnings: parsed.warnings.clone(),
+            media_type: text.media_type().to_owned(),
+            pages: text.pages().iter().filter_map(|span| span.page).max(),
+            chunks,
+            warnings: text.outline().warnings.clone(),
             pipeline: pipeline.fingerprint().to_owned(),
             statistics,
         };
         self.publish(claim, version).await
-    }
-
-    /// Brings the original to the final key of this generation.
-    async fn load(&self, claim: &Claim) -> Result<(), Trouble> {
-        self.note(&claim.lease, Stage::Load, 0, 1).await?;
-        let (blobs, lease) = (&self.stores.blobs, &claim.lease);
-        let tenant = &claim.document.acl.tenant;
-        let to = original_key(tenant, lease.document, lease.generation);
-        let from = match &claim.original {
-            Original::Incoming(key) => object_store::path::Path::from(key.as_str()),
-            Original::Stored(generation) => original_key(tenant, lease.document, *generation),
-        };
-        blobs.copy(&from, &to).await?;
-        self.stores.catalogue.stored(lease).await?;
-        if let Original::Incoming(_) = &claim.original {
-            blobs.delete(&from).await?;
-        }
-        Ok(())
-    }
-
-    /// The text, from an earlier generation where the same parser made it of the same bytes.
-    async fn parse(&self, claim: &Claim) -> Result<ParsedDocument, Trouble> {
-        self.note(&claim.lease, Stage::Parse, 0, 1).await?;
-        let (blobs, lease) = (self.stores.blobs.as_ref(), &claim.lease);
-        let tenant = &claim.document.acl.tenant;
-        let parsed = match self.parsed_before(claim).await {
-            Some(parsed) => parsed,
-            None => {
-                let request = ParseRequest {
-                    blob: original_key(tenant, lease.document, lease.generation),
-                    name: claim.name.clone(),
-                    declared_media_type: claim.declared_media_type.clone(),
-                };
-                self.stores
-                    .parser
-                    .parse(blobs, &request)
-                    .await
-                    .map_err(|failure| Trouble {
-                        error: failure.error,
-                        may_pass: failure.may_pass,
-                        stale: false,
-                    })?
-            }
-        };
-        if parsed.text.trim().is_empty() {
-            let detail = format!("{} holds no text", claim.name);
-            return Err(Trouble::new(
-                "no_text",
-                detail,
-                "scanned pages need OCR before they are ingested",
-                false,
-            ));
-        }
-        let key = text_key(tenant, lease.document, lease.generation);
-        text::write(blobs, &key, self.stores.parser.fingerprint(), &parsed).await?;
-        Ok(parsed)
-    }
-
-    async fn parsed_before(&self, claim: &Claim) -> Option<ParsedDocument> {
-        let Original::Stored(generation) = claim.original else {
-            return None;
-        };
-        let key = text_key(&claim.document.acl.tenant, claim.lease.document, generation);
-        let stored = StoredText::open(self.stores.blobs.as_ref(), key).await.ok()?;
-        match stored.parser() == self.stores.parser.fingerprint() {
-            true => stored.document().await.ok(),
-            false => None,
-        }
     }
 
     /// Points visible, then one row flips, then everything older goes.
@@ -389,7 +333,7 @@ impl Ingestor {
 }
 
 /// The caller's title, else the file's own, else its name without the extension.
-fn title(claim: &Claim, parsed: &ParsedDocument) -> String {
+fn title(claim: &Claim, outline: &Outline) -> String {
     let stem = || {
         claim
             .name
@@ -397,14 +341,8 @@ fn title(claim: &Claim, parsed: &ParsedDocument) -> String {
             .map_or(claim.name.as_str(), |(stem, _)| stem)
             .to_owned()
     };
-    let own = parsed.title.clone().filter(|title| !title.trim().is_empty());
+    let own = outline.title.clone().filter(|title| !title.trim().is_empty());
     claim.given_title.clone().or(own).unwrap_or_else(stem)
-}
-
-/// A segment with its place in the document.
-struct Numbered<'a> {
-    ordinal: u32,
-    segment: &'a Segment,
 }
 
 #[cfg(test)]

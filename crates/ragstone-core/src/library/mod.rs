@@ -5,6 +5,7 @@
 
 mod abstain;
 mod admission;
+pub(crate) mod blob;
 mod evidence;
 mod passage;
 mod question;

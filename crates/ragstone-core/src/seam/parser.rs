@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use object_store::ObjectStore;
 
-use crate::document::{JobError, ParsedDocument};
+use crate::document::{JobError, Outline};
 
 /// A file could not be made into text; says why to the person who sent it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -26,16 +26,40 @@ pub struct ParseRequest {
     pub declared_media_type: Option<String>,
 }
 
+/// What is known of a file once all of its text was handed out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// The media type that name and bytes showed.
+    pub media_type: String,
+    /// Title, sections and warnings.
+    pub outline: Outline,
+}
+
+/// The receiver takes no more text; it knows why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the text is not taken any further")]
+pub struct NotTaken;
+
+/// Receives a document's text, one page after the other.
+#[async_trait]
+pub trait PageReceiver: Send {
+    /// Takes the whole text of one page (`None` where the format has no pages). The parser waits meanwhile.
+    async fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), NotTaken>;
+}
+
 /// Bytes to text.
 #[async_trait]
 pub trait Parser: Send + Sync {
     /// The parsers' version: part of the pipeline's fingerprint.
     fn fingerprint(&self) -> &str;
 
-    /// The text of a stored file. A file without text is a failure (`no_text`), never an empty document.
+    /// Hands the text of a stored file to `pages` and holds no more than one page of it. After a failure, one of
+    /// `pages` included, what was handed out is void. A file without text is a failure (`no_text`), never an empty
+    /// document.
     async fn parse(
         &self,
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
-    ) -> Result<ParsedDocument, ParseFailure>;
+        pages: &mut dyn PageReceiver,
+    ) -> Result<Parsed, ParseFailure>;
 }

@@ -46,15 +46,23 @@ pub fn split_document(document: &ParsedDocument, settings: &SplitSettings) -> Ve
     } else {
         &document.pages
     };
-    pages
-        .iter()
-        .flat_map(|page| {
-            let pieces = split_text(&document.text[page.range.clone()], settings);
-            pieces
-                .into_iter()
-                .map(move |piece| place(piece, page, &document.sections))
-        })
-        .collect()
+    let mut segments = Vec::new();
+    for page in pages {
+        let text = &document.text[page.range.clone()];
+        segments.extend(split_page(text, page, &document.sections, settings));
+    }
+    segments
+}
+
+/// Splits the `text` of one `page` of a document with these `sections`. All pages in order are the whole document.
+pub fn split_page<'a>(
+    text: &str,
+    page: &'a PageSpan,
+    sections: &'a [SectionSpan],
+    settings: &SplitSettings,
+) -> impl Iterator<Item = Segment> + use<'a> {
+    let pieces = split_text(text, settings);
+    pieces.into_iter().map(move |piece| place(piece, page, sections))
 }
 
 /// Splits one text with the strategy of `settings`.

@@ -20,10 +20,10 @@ use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
 use ragstone_core::access::{Principal, Role};
 use ragstone_core::ask::AnswerEvent;
-use ragstone_core::document::{JobError, PageSpan, ParsedDocument};
+use ragstone_core::document::JobError;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Pipeline, Stores};
 use ragstone_core::library::Library;
-use ragstone_core::seam::parser::ParseRequest;
+use ragstone_core::seam::parser::{PageReceiver, ParseRequest, Parsed};
 use ragstone_core::seam::{ParseFailure, Parser};
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 use serde_json::Value;
@@ -70,7 +70,8 @@ impl Parser for PlainParser {
         &self,
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
-    ) -> Result<ParsedDocument, ParseFailure> {
+        pages: &mut dyn PageReceiver,
+    ) -> Result<Parsed, ParseFailure> {
         let failed = |code: &str| ParseFailure {
             error: JobError {
                 code: code.into(),
@@ -81,20 +82,14 @@ impl Parser for PlainParser {
         };
         let stored = blobs.get(&request.blob).await.map_err(|_| failed("missing"))?;
         let bytes = stored.bytes().await.map_err(|_| failed("missing"))?;
-        let text = String::from_utf8(bytes.to_vec()).map_err(|_| failed("not_text"))?;
-        let (mut pages, mut start) = (Vec::new(), 0);
+        let text = std::str::from_utf8(&bytes).map_err(|_| failed("not_text"))?;
         for (n, page) in (1..).zip(text.split_inclusive('\u{c}')) {
-            pages.push(PageSpan {
-                page: Some(n),
-                range: start..start + page.len(),
-            });
-            start += page.len();
+            let taken = pages.page(Some(n), page).await;
+            taken.map_err(|_| failed("not_taken"))?;
         }
-        Ok(ParsedDocument {
+        Ok(Parsed {
             media_type: "text/plain".into(),
-            text,
-            pages,
-            ..Default::default()
+            ..Parsed::default()
         })
     }
 }

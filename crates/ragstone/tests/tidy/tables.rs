@@ -232,10 +232,6 @@ pub const LONG_FILES: &[(&str, &str)] = &[
         "crates/ragstone-core/src/ask/mod.rs",
         "the story of an answer, with the steps it names",
     ),
-    (
-        "crates/ragstone-core/src/ingest/mod.rs",
-        "the story of ingestion, with the steps it names",
-    ),
 ];
 
 /// Lines of a file from which it needs a reason.

@@ -33,6 +33,9 @@ use super::sink::{Outline, PageSink};
 /// by columns none of its 632 rows stays on one line, by rows all do, and questions of a table ask for its rows
 /// (`docs/decisions/0003-tables-by-rows.md`).
 const ORDER: Order = Order::ChosenRowsInTables;
+/// Pages after which the file is opened again: the engine keeps what it has read of a file, and all of it goes with
+/// the opened document, whose bytes are handed on.
+const PAGES_OPEN: u32 = 256;
 
 /// Hands out the text of a PDF page by page; each page's order of reading is chosen for itself.
 pub fn parse(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
@@ -47,12 +50,27 @@ pub fn parse_in_order(
     order: Order,
     sink: &mut dyn PageSink,
 ) -> Result<Outline, ParseProblem> {
-    let document = open(bytes)?;
+    parse_reopening(bytes, limits, order, PAGES_OPEN, sink)
+}
+
+fn parse_reopening(
+    bytes: Vec<u8>,
+    limits: &ParseLimits,
+    order: Order,
+    pages_open: u32,
+    sink: &mut dyn PageSink,
+) -> Result<Outline, ParseProblem> {
+    let mut document = open(bytes)?;
     let pages = count_pages(&document, limits)?;
     let hidden_layers = xberg_native_pdf::optional_content::compute_default_off_ocgs(&document);
     let mut progress = Progress::default();
     let mut window = Window::default();
     for index in 0..pages {
+        if index > 0 && index % pages_open == 0 {
+            let bytes = std::mem::take(&mut document.source_bytes);
+            drop(document);
+            document = open(bytes)?;
+        }
         let number = index + 1;
         let lines = match page_lines(&document, index as usize, order, &hidden_layers) {
             Ok(lines) => lines,

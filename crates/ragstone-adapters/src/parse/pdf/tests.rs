@@ -224,3 +224,27 @@ fn a_title_and_headings_are_found() {
     assert_eq!(sections, ["Handbook", "Handbook > Setup"]);
     assert!(document.text[document.sections[1].range.clone()].starts_with("Setup\n"));
 }
+
+#[test]
+fn opening_a_file_again_changes_nothing() {
+    let home = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let mut files = vec![std::path::PathBuf::from(format!("{home}/samples/handbook.pdf"))];
+    let shared = format!("{home}/../shared/data/pdf/files");
+    match std::fs::read_dir(&shared) {
+        Ok(entries) => files.extend(entries.map(|entry| entry.unwrap().path())),
+        Err(_) => eprintln!("skipped: the shared PDFs, put them at {shared}"),
+    }
+    for file in files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|extension| extension == "pdf"))
+    {
+        let bytes = std::fs::read(file).unwrap();
+        let [once, often] = [u32::MAX, 3].map(|pages_open| {
+            let (limits, mut gathered) = (ParseLimits::default(), Gathered::new(1 << 26));
+            let outline = parse_reopening(bytes.clone(), &limits, ORDER, pages_open, &mut gathered);
+            gathered.finish("application/pdf", outline.unwrap())
+        });
+        assert!(!once.text.is_empty());
+        assert!(once == often, "{}", file.display());
+    }
+}

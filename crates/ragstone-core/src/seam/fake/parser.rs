@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::document::{JobError, PageSpan, ParsedDocument};
-use crate::seam::parser::{ParseFailure, ParseRequest, Parser};
+use crate::document::{JobError, Outline};
+use crate::seam::parser::{PageReceiver, ParseFailure, ParseRequest, Parsed, Parser};
 
 /// Text as it is; bytes that are not UTF-8 fail for good, as a damaged file does.
 #[derive(Debug, Default)]
@@ -31,7 +31,8 @@ impl Parser for TextParser {
         &self,
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
-    ) -> Result<ParsedDocument, ParseFailure> {
+        pages: &mut dyn PageReceiver,
+    ) -> Result<Parsed, ParseFailure> {
         let lost = |error: object_store::Error| failure("blob_lost", error.to_string());
         let bytes = blobs
             .get(&request.blob)
@@ -41,21 +42,14 @@ impl Parser for TextParser {
             .await
             .map_err(lost)?;
         let damaged = |_| failure("damaged", format!("{} is not text", request.name));
-        let text = String::from_utf8(bytes.to_vec()).map_err(damaged)?;
-        let mut pages = Vec::new();
-        let mut start = 0;
+        let text = std::str::from_utf8(&bytes).map_err(damaged)?;
         for (number, page) in (1..).zip(text.split_inclusive('\x0c')) {
-            pages.push(PageSpan {
-                page: Some(number),
-                range: start..start + page.len(),
-            });
-            start += page.len();
+            let taken = pages.page(Some(number), page).await;
+            taken.map_err(|error| failure("not_taken", error.to_string()))?;
         }
-        Ok(ParsedDocument {
+        Ok(Parsed {
             media_type: "text/plain".into(),
-            text,
-            pages,
-            ..ParsedDocument::default()
+            outline: Outline::default(),
         })
     }
 }

@@ -1,6 +1,10 @@
 //! The story of ingestion over the fakes, with every step that may fail.
 
+mod flow;
+
 use std::time::Duration;
+
+use object_store::ObjectStoreExt;
 
 use super::*;
 use crate::access::Principal;

@@ -1,0 +1,144 @@
+//! Bringing a version's original and its text to their place in the blob store.
+//!
+//! Invariant: text is stored while it is parsed and never whole in memory; a text without words is not stored.
+
+use async_trait::async_trait;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use super::{Ingestor, Trouble};
+use crate::document::Stage;
+use crate::library::text::{StoredText, TextWriter, original_key, text_key};
+use crate::seam::catalogue::{Claim, Original};
+use crate::seam::parser::{NotTaken, PageReceiver, ParseRequest, Parsed};
+
+/// Pages after which the ledger is told how far the parser is.
+const PAGES_A_NOTE: u64 = 100;
+
+impl Ingestor {
+    /// Brings the original to the final key of this generation.
+    pub(super) async fn load(&self, claim: &Claim) -> Result<(), Trouble> {
+        self.note(&claim.lease, Stage::Load, 0, 1).await?;
+        let (blobs, lease) = (&self.stores.blobs, &claim.lease);
+        let tenant = &claim.document.acl.tenant;
+        let to = original_key(tenant, lease.document, lease.generation);
+        let from = match &claim.original {
+            Original::Incoming(key) => Path::from(key.as_str()),
+            Original::Stored(generation) => original_key(tenant, lease.document, *generation),
+        };
+        blobs.copy(&from, &to).await?;
+        self.stores.catalogue.stored(lease).await?;
+        if let Original::Incoming(_) = &claim.original {
+            blobs.delete(&from).await?;
+        }
+        Ok(())
+    }
+
+    /// The text, from an earlier generation where the same parser made it of the same bytes.
+    pub(super) async fn parse(&self, claim: &Claim) -> Result<StoredText<'_>, Trouble> {
+        self.note(&claim.lease, Stage::Parse, 0, 0).await?;
+        let (lease, tenant) = (&claim.lease, &claim.document.acl.tenant);
+        let to = text_key(tenant, lease.document, lease.generation);
+        if let Some(earlier) = self.parsed_before(claim).await {
+            return Ok(earlier.copy(to).await?);
+        }
+        let mut pages = Pages {
+            ingestor: self,
+            claim,
+            writer: TextWriter::new(self.stores.blobs.as_ref(), to)?,
+            taken: 0,
+            trouble: None,
+        };
+        match self.parse_into(claim, &mut pages).await {
+            Ok(parsed) => {
+                let parser = self.stores.parser.fingerprint();
+                let finished = pages.writer.finish(parser, parsed.media_type, parsed.outline);
+                Ok(finished.await?)
+            }
+            Err(trouble) => {
+                pages.writer.abort().await;
+                Err(trouble)
+            }
+        }
+    }
+
+    async fn parse_into(&self, claim: &Claim, pages: &mut Pages<'_, '_>) -> Result<Parsed, Trouble> {
+        let request = ParseRequest {
+            blob: original_key(
+                &claim.document.acl.tenant,
+                claim.lease.document,
+                claim.lease.generation,
+            ),
+            name: claim.name.clone(),
+            declared_media_type: claim.declared_media_type.clone(),
+        };
+        let parsed = self
+            .stores
+            .parser
+            .parse(self.stores.blobs.as_ref(), &request, pages)
+            .await;
+        // What stopped the text is the cause, whatever the parser makes of it.
+        if let Some(trouble) = pages.trouble.take() {
+            return Err(trouble);
+        }
+        let parsed = parsed?;
+        if pages.writer.is_blank() {
+            let detail = format!("{} holds no text", claim.name);
+            return Err(Trouble::new(
+                "no_text",
+                detail,
+                "scanned pages need OCR before they are ingested",
+                false,
+            ));
+        }
+        Ok(parsed)
+    }
+
+    async fn parsed_before(&self, claim: &Claim) -> Option<StoredText<'_>> {
+        let Original::Stored(generation) = claim.original else {
+            return None;
+        };
+        let key = text_key(&claim.document.acl.tenant, claim.lease.document, generation);
+        let stored = StoredText::open(self.stores.blobs.as_ref(), key).await.ok()?;
+        if stored.parser() != self.stores.parser.fingerprint() {
+            return None;
+        }
+        let mut reader = stored.reader();
+        for span in stored.pages() {
+            reader.read(&span.range).await.ok()??;
+        }
+        drop(reader);
+        Some(stored)
+    }
+}
+
+/// Stores pages as the parser hands them out, and keeps what went wrong with it.
+struct Pages<'a, 'claim> {
+    ingestor: &'a Ingestor,
+    claim: &'claim Claim,
+    writer: TextWriter<'a>,
+    taken: u64,
+    trouble: Option<Trouble>,
+}
+
+impl Pages<'_, '_> {
+    async fn take(&mut self, page: Option<u32>, text: &str) -> Result<(), Trouble> {
+        self.writer.page(page, text).await?;
+        self.taken += 1;
+        if self.taken.is_multiple_of(PAGES_A_NOTE) {
+            let lease = &self.claim.lease;
+            self.ingestor.note(lease, Stage::Parse, self.taken, 0).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PageReceiver for Pages<'_, '_> {
+    async fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), NotTaken> {
+        self.take(page, text).await.map_err(|trouble| {
+            self.trouble = Some(trouble);
+            NotTaken
+        })
+    }
+}

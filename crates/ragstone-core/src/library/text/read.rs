@@ -1,0 +1,134 @@
+//! Reading a version's text again, whole pages or the few bytes of a quote.
+
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+
+use super::{FRAME_BYTES, HEAD_GUESS, Head, MAGIC, MAX_HEAD_BYTES, TAIL_BYTES, TextError};
+use crate::document::{Outline, PageSpan, TextRange};
+
+/// A version's stored text, opened.
+#[derive(Debug)]
+pub struct StoredText<'a> {
+    pub(super) blobs: &'a dyn ObjectStore,
+    pub(super) key: Path,
+    pub(super) head: Head,
+}
+
+impl<'a> StoredText<'a> {
+    /// Reads the head.
+    pub async fn open(blobs: &'a dyn ObjectStore, key: Path) -> Result<StoredText<'a>, TextError> {
+        let head = read_head(blobs, &key).await?;
+        Ok(Self { blobs, key, head })
+    }
+
+    /// Copies it to another key.
+    pub async fn copy(self, to: Path) -> Result<StoredText<'a>, TextError> {
+        self.blobs.copy(&self.key, &to).await?;
+        Ok(Self { key: to, ..self })
+    }
+
+    /// The parser that made it.
+    pub fn parser(&self) -> &str {
+        &self.head.parser
+    }
+
+    /// What name and bytes of the file showed.
+    pub fn media_type(&self) -> &str {
+        &self.head.media_type
+    }
+
+    /// Title, sections and warnings.
+    pub fn outline(&self) -> &Outline {
+        &self.head.outline
+    }
+
+    /// Where each page stands.
+    pub fn pages(&self) -> &[PageSpan] {
+        &self.head.pages
+    }
+
+    /// The text of `range`; none if it is not a range of this text.
+    pub async fn read(&self, range: &TextRange) -> Result<Option<String>, TextError> {
+        self.reader().read(range).await
+    }
+
+    /// The error that says that what was read is not what was written.
+    pub(crate) fn damaged(&self) -> TextError {
+        TextError::Damaged(self.key.clone())
+    }
+
+    /// For ranges that follow one another.
+    pub fn reader(&self) -> TextReader<'_> {
+        TextReader {
+            stored: self,
+            open: None,
+        }
+    }
+}
+
+async fn read_head(blobs: &dyn ObjectStore, key: &Path) -> Result<Head, TextError> {
+    let damaged = || TextError::Damaged(key.clone());
+    let options = GetOptions {
+        range: Some(GetRange::Suffix(HEAD_GUESS)),
+        ..GetOptions::default()
+    };
+    let last = blobs.get_opts(key, options).await?;
+    let size = last.meta.size;
+    let last = last.bytes().await?;
+    let (rest, tail) = last.split_last_chunk::<TAIL_BYTES>().ok_or_else(damaged)?;
+    let (length, magic) = tail.split_first_chunk::<4>().ok_or_else(damaged)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    if magic != MAGIC || length > MAX_HEAD_BYTES || (length + TAIL_BYTES) as u64 > size {
+        return Err(damaged());
+    }
+    let parsed = match rest.len().checked_sub(length) {
+        Some(start) => serde_json::from_slice(&rest[start..]),
+        None => {
+            let end = size - TAIL_BYTES as u64;
+            let head = blobs.get_range(key, end - length as u64..end).await?;
+            serde_json::from_slice(&head)
+        }
+    };
+    parsed.map_err(|_| damaged())
+}
+
+/// Reads ranges of a text, and unpacks a frame once for all that follow one another in it.
+pub struct TextReader<'a> {
+    stored: &'a StoredText<'a>,
+    /// Number and text of the frame that was read last.
+    open: Option<(usize, Vec<u8>)>,
+}
+
+impl TextReader<'_> {
+    /// The text of `range`; none if it is not a range of this text.
+    pub async fn read(&mut self, range: &TextRange) -> Result<Option<String>, TextError> {
+        let stored = self.stored;
+        let frames = &stored.head.frames;
+        let first = frames.partition_point(|frame| frame.text.end <= range.start);
+        let last = frames.partition_point(|frame| frame.text.start < range.end);
+        let end = frames.last().map_or(0, |frame| frame.text.end);
+        if range.start > range.end || range.end > end {
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(range.len());
+        for number in first..last {
+            let frame = frames[number].text.clone();
+            let cut = range.start.max(frame.start) - frame.start..range.end.min(frame.end) - frame.start;
+            let piece = self.frame(number).await?.get(cut);
+            bytes.extend_from_slice(piece.ok_or_else(|| stored.damaged())?);
+        }
+        Ok(String::from_utf8(bytes).ok())
+    }
+
+    async fn frame(&mut self, number: usize) -> Result<&[u8], TextError> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
+            let StoredText { blobs, key, head } = self.stored;
+            let stored = head.frames[number].stored.clone();
+            let packed = blobs.get_range(key, stored).await?;
+            let text =
+                zstd::bulk::decompress(&packed, FRAME_BYTES).map_err(|_| TextError::Damaged(key.clone()))?;
+            self.open = Some((number, text));
+        }
+        Ok(self.open.as_ref().map_or(&[], |(_, text)| text))
+    }
+}

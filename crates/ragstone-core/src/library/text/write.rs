@@ -1,0 +1,125 @@
+//! Writing a version's text while it is parsed.
+//!
+//! Invariant: at most one frame of text and one part of the blob are held, besides where the pages stand.
+
+use object_store::ObjectStore;
+use object_store::path::Path;
+use zstd::bulk::Compressor;
+
+use super::{FRAME_BYTES, Frame, Head, LEVEL, MAGIC, StoredText, TextError};
+use crate::document::{Outline, PageSpan};
+use crate::library::blob::BlobWriter;
+
+/// A version's text on its way into the blob store.
+pub struct TextWriter<'a> {
+    blobs: &'a dyn ObjectStore,
+    key: Path,
+    blob: BlobWriter<'a>,
+    compressor: Compressor<'static>,
+    /// The text of the frame that is not full yet.
+    frame: Vec<u8>,
+    frames: Vec<Frame>,
+    pages: Vec<PageSpan>,
+    /// Bytes of text, the open frame included.
+    text_bytes: usize,
+    is_blank: bool,
+}
+
+impl<'a> TextWriter<'a> {
+    /// A text that will lie at `key`.
+    pub fn new(blobs: &'a dyn ObjectStore, key: Path) -> Result<Self, TextError> {
+        let compressor = || {
+            let mut compressor = Compressor::new(LEVEL)?;
+            compressor.include_checksum(true)?;
+            std::io::Result::Ok(compressor)
+        };
+        Ok(Self {
+            blobs,
+            blob: BlobWriter::new(blobs, key.clone()),
+            compressor: compressor().map_err(|_| TextError::Damaged(key.clone()))?,
+            key,
+            frame: Vec::new(),
+            frames: Vec::new(),
+            pages: Vec::new(),
+            text_bytes: 0,
+            is_blank: true,
+        })
+    }
+
+    /// Appends a page. Frames begin where pages begin; longer pages are cut every [`FRAME_BYTES`].
+    pub async fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), TextError> {
+        let start = self.text_bytes;
+        if self.frame.len() + text.len() > FRAME_BYTES {
+            self.end_frame().await?;
+        }
+        for piece in text.as_bytes().chunks(FRAME_BYTES) {
+            self.frame.extend_from_slice(piece);
+            self.text_bytes += piece.len();
+            if self.frame.len() == FRAME_BYTES {
+                self.end_frame().await?;
+            }
+        }
+        self.is_blank &= text.trim().is_empty();
+        self.pages.push(PageSpan {
+            page,
+            range: start..self.text_bytes,
+        });
+        Ok(())
+    }
+
+    /// Whether there is nothing but white space so far.
+    pub fn is_blank(&self) -> bool {
+        self.is_blank
+    }
+
+    /// Makes what `parser` made of a file readable.
+    pub async fn finish(
+        mut self,
+        parser: &str,
+        media_type: String,
+        outline: Outline,
+    ) -> Result<StoredText<'a>, TextError> {
+        self.end_frame().await?;
+        let head = Head {
+            parser: parser.to_owned(),
+            media_type,
+            outline,
+            pages: self.pages,
+            frames: self.frames,
+        };
+        let bytes = serde_json::to_vec(&head).expect("a struct of text and numbers serialises");
+        let length = u32::try_from(bytes.len()).map_err(|_| TextError::Damaged(self.key.clone()))?;
+        self.blob.write(&bytes).await?;
+        self.blob.write(&length.to_le_bytes()).await?;
+        self.blob.write(MAGIC).await?;
+        self.blob.finish().await?;
+        Ok(StoredText {
+            blobs: self.blobs,
+            key: self.key,
+            head,
+        })
+    }
+
+    /// Leaves nothing of it.
+    pub async fn abort(self) {
+        self.blob.abort().await;
+    }
+
+    async fn end_frame(&mut self) -> Result<(), TextError> {
+        if self.frame.is_empty() {
+            return Ok(());
+        }
+        let packed = self
+            .compressor
+            .compress(&self.frame)
+            .map_err(|_| TextError::Damaged(self.key.clone()))?;
+        let start = self.frames.last().map_or(0, |frame| frame.stored.end);
+        self.blob.write(&packed).await?;
+        self.frames.push(Frame {
+            text: self.text_bytes - self.frame.len()..self.text_bytes,
+            stored: start..start + packed.len() as u64,
+        });
+        self.frame.clear();
+        Ok(())
+    }
+}
