@@ -47,7 +47,7 @@ impl Ingestor {
                 counter.add(&point.lexical, ids);
                 points.push(point);
             }
-            self.stores.index.upsert(points).await?;
+            self.whole(&claim.lease, self.stores.index.upsert(points)).await?;
             done += batch.len() as u64;
             self.note(&claim.lease, Stage::Embed, done, total).await?;
         }

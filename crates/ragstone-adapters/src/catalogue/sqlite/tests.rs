@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ragstone_core::rank::TermId;
 use ragstone_core::seam::catalogue::{Begun, Catalogue, StatisticsDelta};
-use ragstone_core::seam::contract::catalogue::{at, job_id, made, version};
+use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{acl, caller, catalogue_contract, tenant};
 
 use super::SqliteCatalogue;
@@ -44,7 +44,11 @@ async fn statistics_are_the_same_after_folding_and_opening_again() {
         let new = version(&open, &format!("{}", n % 300), &n.to_string());
         let begun = catalogue.begin(&scope, new, job_id(n.into()), at(n.into())).await;
         assert!(matches!(begun.unwrap(), Begun::Started(..)));
-        let claim = catalogue.claim(at(n.into())).await.unwrap().unwrap();
+        let claim = catalogue
+            .claim(WORKER, LEASE, moment(n.into()))
+            .await
+            .unwrap()
+            .unwrap();
         let statistics = StatisticsDelta {
             chunks: 2,
             terms: vec![(TermId(1), 1), (TermId(n), 2)],
