@@ -141,3 +141,6 @@ impl Drop for UnderWay<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

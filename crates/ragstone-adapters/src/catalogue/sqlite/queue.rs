@@ -17,10 +17,20 @@ use super::row::{StoredDocument, draw_generation};
 /// Jobs whose wait is over that one claim puts back in line.
 const WOKEN_AT_ONCE: u32 = 64;
 
+const RAN_OUT: &str = "select * from jobs where lease_until <= ?1";
+const FIRST: &str = "select * from jobs where state = 'queued' and due = 0 order by place, sequence limit 1";
+const OVER: &str =
+    "select * from jobs where state = 'queued' and due > 0 and due <= ?1 order by due, sequence limit ?2";
+const LAST_OF_LANE: &str = "select place from jobs
+    where tenant = ?1 and source = ?2 and state = 'queued' and due = 0 order by place desc limit 1";
+
+/// Everything that a claim asks of the queue.
+#[cfg(test)]
+pub const QUESTIONS: [&str; 4] = [RAN_OUT, FIRST, OVER, LAST_OF_LANE];
+
 /// Takes the next job that may run.
 pub fn claim(t: &Connection, worker: Worker, lease: Duration, now: Moment) -> Result<Option<Claim>, Failure> {
-    let ran_out = "select * from jobs where lease_until <= ?1";
-    for stored in StoredJob::all(t, ran_out, [steady(now.steady)?])? {
+    for stored in StoredJob::all(t, RAN_OUT, [steady(now.steady)?])? {
         bury(t, stored, now.wall)?;
     }
     wake(t, now)?;
@@ -43,15 +53,12 @@ pub fn claim(t: &Connection, worker: Worker, lease: Duration, now: Moment) -> Re
 }
 
 fn next(t: &Connection) -> Result<Option<StoredJob>, Failure> {
-    let first = "select * from jobs where state = 'queued' and due = 0 order by place, sequence limit 1";
-    StoredJob::first(t, first, [])
+    StoredJob::first(t, FIRST, [])
 }
 
 /// Jobs whose wait is over take a turn like new ones.
 fn wake(t: &Connection, now: Moment) -> Result<(), Failure> {
-    let over =
-        "select * from jobs where state = 'queued' and due > 0 and due <= ?1 order by due, sequence limit ?2";
-    for mut stored in StoredJob::all(t, over, (steady(now.steady)?, WOKEN_AT_ONCE))? {
+    for mut stored in StoredJob::all(t, OVER, (steady(now.steady)?, WOKEN_AT_ONCE))? {
         (stored.course.due, stored.course.wait) = (Duration::ZERO, None);
         stored.place = last_place(t, stored.acl.tenant.as_str(), &stored.source)?;
         stored.update(t)?;
@@ -66,10 +73,7 @@ pub fn last_place(t: &Connection, tenant: &str, source: &str) -> Result<u64, Fai
         .prepare_cached("select value from counters where name = 'turn'")?
         .query_row([], |row| row.get(0))?;
     let lane: Option<u64> = t
-        .prepare_cached(
-            "select place from jobs where tenant = ?1 and source = ?2 and state = 'queued' and due = 0
-             order by place desc limit 1",
-        )?
+        .prepare_cached(LAST_OF_LANE)?
         .query_row((tenant, source), |row| row.get(0))
         .optional()?;
     Ok(turn.max(lane.unwrap_or(0)) + 1)

@@ -16,7 +16,7 @@ pub struct Course {
     pub claims: u32,
     /// Attempts that ended with an error.
     pub failures: u32,
-    /// Deaths of workers at `died`, one after the other.
+    /// Deaths of workers at `died`, with no attempt between them that got further.
     pub deaths: u32,
     /// Where the last worker died: the stage, and the units it had done.
     pub died: Option<(Stage, u64)>,
@@ -79,6 +79,9 @@ impl Course {
                 job.total = job.total.max(progress.total);
             }
             false => {}
+        }
+        if self.died.is_some_and(|died| (job.stage, self.reached) > died) {
+            (self.deaths, self.died) = (0, None);
         }
         job.updated_at = now.wall;
     }

@@ -12,7 +12,7 @@ pub use embedder::WordEmbedder;
 pub use hands::Hands;
 pub use house::{House, WORKER, upload, writer};
 pub use index::MemoryIndex;
-pub use parser::TextParser;
+pub use parser::{ENDLESS, TextParser};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

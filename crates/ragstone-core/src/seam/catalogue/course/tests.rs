@@ -122,6 +122,18 @@ fn three_deaths_at_one_place_poison_and_progress_between_them_does_not() {
 }
 
 #[test]
+fn an_attempt_that_got_further_forgives_the_deaths_before_it() {
+    let (mut course, mut job) = claimed();
+    for _ in 0..2 * MAX_DEATHS {
+        assert_eq!(course.die(&mut job, at(1.0).wall), None);
+        take(&mut course, &mut job);
+        note(&mut course, &mut job, Stage::Parse, 0, 1, 1.0);
+        course.hand_back(&mut job, at(1.0).wall);
+        take(&mut course, &mut job);
+    }
+}
+
+#[test]
 fn a_wait_is_never_longer_than_it_was_whatever_the_wall_says() {
     let check = |wall: i64, expected: u64| {
         let (mut course, mut job) = claimed();
