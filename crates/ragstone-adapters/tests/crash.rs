@@ -15,7 +15,7 @@ use ragstone_core::rank::TermId;
 use ragstone_core::seam::catalogue::{
     Catalogue, Claim, DocumentFilter, PageRequest, PublishedVersion, StatisticsDelta,
 };
-use ragstone_core::seam::contract::catalogue::{at, made, version};
+use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, made, moment, version};
 use ragstone_core::seam::contract::index::{DIMENSIONS, ask, question, spec};
 use ragstone_core::seam::contract::{Sample, acl, caller, tenant};
 use ragstone_core::seam::index::{IndexQuery, VectorIndex};
@@ -80,10 +80,10 @@ async fn write_until_killed(path: &Path) {
         sample: Sample::new(u64::from(std::process::id()), DIMENSIONS),
     };
     writer.index.ensure(&spec()).await.unwrap();
-    writer.catalogue.take_back(at(0)).await.unwrap();
+    writer.catalogue.take_back(moment(0)).await.unwrap();
     loop {
         writer.begin_or_delete().await;
-        while let Some(claim) = writer.catalogue.claim(at(1)).await.unwrap() {
+        while let Some(claim) = writer.catalogue.claim(WORKER, LEASE, moment(1)).await.unwrap() {
             writer.work(claim).await;
         }
     }

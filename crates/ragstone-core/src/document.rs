@@ -2,6 +2,7 @@
 //!
 //! Invariant: every byte range is UTF-8 bytes in the document's extracted text, on character boundaries.
 
+use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -186,6 +187,8 @@ pub enum JobKind {
     Ingest,
     /// Remove everything that is left of a tombstoned document.
     Purge,
+    /// No work of its own: it is as its children are.
+    Batch,
 }
 
 /// Where a job stands.
@@ -229,8 +232,79 @@ pub enum Stage {
     Publish,
     /// Removes what is left.
     Purge,
+    /// Its children are at work.
+    Children,
     /// Nothing more.
     Done,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queued => "queued",
+            Self::Load => "load",
+            Self::Parse => "parse",
+            Self::Split => "split",
+            Self::Embed => "embed",
+            Self::Publish => "publish",
+            Self::Purge => "purge",
+            Self::Children => "children",
+            Self::Done => "done",
+        })
+    }
+}
+
+/// Who works on a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Worker {
+    /// Its process.
+    pub process: u32,
+    /// Its number within the process.
+    pub number: u32,
+}
+
+impl fmt::Display for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.process, self.number)
+    }
+}
+
+/// How many jobs are in each state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JobCounts {
+    /// Waiting.
+    pub queued: u64,
+    /// At work.
+    pub running: u64,
+    /// Done.
+    pub succeeded: u64,
+    /// Failed for good.
+    pub failed: u64,
+    /// Stopped.
+    pub cancelled: u64,
+}
+
+impl JobCounts {
+    /// The count of one state.
+    pub fn of(&mut self, state: JobState) -> &mut u64 {
+        match state {
+            JobState::Queued => &mut self.queued,
+            JobState::Running => &mut self.running,
+            JobState::Succeeded => &mut self.succeeded,
+            JobState::Failed => &mut self.failed,
+            JobState::Cancelled => &mut self.cancelled,
+        }
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.queued + self.running + self.ended()
+    }
+
+    /// Those in a final state.
+    pub fn ended(&self) -> u64 {
+        self.succeeded + self.failed + self.cancelled
+    }
 }
 
 /// A unit of background work.
@@ -240,26 +314,44 @@ pub struct Job {
     pub id: JobId,
     /// What it is for.
     pub kind: JobKind,
-    /// The document it is about.
-    pub document_id: DocumentId,
+    /// The document it is about; none for a batch.
+    pub document_id: Option<DocumentId>,
+    /// The batch it is part of.
+    pub parent: Option<JobId>,
+    /// How the children of a batch stand.
+    pub children: Option<JobCounts>,
     /// The generation it writes or purges.
     pub generation: Generation,
     /// Where it stands.
     pub state: JobState,
     /// What it does.
     pub stage: Stage,
-    /// Units done in this stage.
+    /// Units done: chunks, and of a batch the children that ended. An attempt that comes to the same total as the one
+    /// before it goes on from there.
     pub done: u64,
-    /// Units of this stage, 0 while unknown.
+    /// Units in all, 0 while unknown.
     pub total: u64,
-    /// How often a worker took it.
+    /// Units a second of this attempt, once known.
+    pub rate: Option<f64>,
+    /// How often a worker took it and did not hand it back.
     pub attempts: u32,
+    /// Who works on it.
+    pub worker: Option<Worker>,
     /// Why it failed, or failed last.
     pub error: Option<JobError>,
     /// When it was queued.
     pub created_at: OffsetDateTime,
     /// Last change.
     pub updated_at: OffsetDateTime,
+}
+
+impl Job {
+    /// Seconds that are left at the job's rate; none unless it runs and its rate is known.
+    pub fn remaining(&self) -> Option<f64> {
+        let rate = self.rate.filter(|rate| *rate > 0.0)?;
+        let left = self.total.saturating_sub(self.done) as f64;
+        (self.state == JobState::Running).then_some(left / rate)
+    }
 }
 
 /// Why a job failed, for the person who has to act on it.

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use ragstone_core::document::Worker;
 use ragstone_core::id::JobId;
 use ragstone_core::ingest::{Ingestor, Outcome};
+use ragstone_core::seam::CatalogueError;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 
@@ -30,41 +32,74 @@ pub struct WorkerOptions {
     pub on_idle: OnIdle,
 }
 
+/// How long workers that were told to leave have to hand their jobs back.
+const HAND_BACK: Duration = Duration::from_secs(5);
+
+/// What workers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Take jobs.
+    Work,
+    /// Take no further job.
+    Finish,
+    /// Hand back what is at work.
+    Leave,
+}
+
 /// Running workers.
 pub struct Workers {
-    stop: watch::Sender<bool>,
+    told: watch::Sender<Told>,
     tasks: JoinSet<()>,
 }
 
 impl Workers {
     /// Starts them.
     pub fn start(ingestor: &Arc<Ingestor>, options: &WorkerOptions) -> Self {
-        let (stop, stopped) = watch::channel(false);
+        let (told, listener) = watch::channel(Told::Work);
         let mut tasks = JoinSet::new();
-        for _ in 0..options.workers.max(1) {
-            tasks.spawn(work(ingestor.clone(), options.clone(), stopped.clone()));
+        for number in (1..).take(options.workers.max(1)) {
+            let worker = Worker {
+                process: std::process::id(),
+                number,
+            };
+            tasks.spawn(work(ingestor.clone(), options.clone(), worker, listener.clone()));
         }
-        Self { stop, tasks }
+        Self { told, tasks }
     }
 
-    /// Lets the jobs at work come to their end for at most `bound`, then drops them where they stand. Says whether all
-    /// came to their end; the ledger still calls the others running, to be taken back.
+    /// Lets the jobs at work come to their end for at most `bound`; the others are handed back. Says whether all came
+    /// to their end.
     pub async fn stop(mut self, bound: Duration) -> bool {
-        self.stop.send_replace(true);
-        let ended =
-            tokio::time::timeout(bound, async { while self.tasks.join_next().await.is_some() {} }).await;
+        self.told.send_replace(Told::Finish);
+        if self.ended(bound).await {
+            return true;
+        }
+        self.told.send_replace(Told::Leave);
+        if !self.ended(HAND_BACK).await {
+            tracing::warn!("some jobs could not be handed back; the next start takes them back");
+        }
         self.tasks.shutdown().await;
-        ended.is_ok()
+        false
+    }
+
+    async fn ended(&mut self, bound: Duration) -> bool {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::time::timeout(bound, all).await.is_ok()
     }
 }
 
-async fn work(ingestor: Arc<Ingestor>, options: WorkerOptions, mut stopped: watch::Receiver<bool>) {
+async fn work(
+    ingestor: Arc<Ingestor>,
+    options: WorkerOptions,
+    worker: Worker,
+    mut told: watch::Receiver<Told>,
+) {
     let mut busy = false;
-    while !*stopped.borrow() {
-        match ingestor.run_next().await {
+    while *told.borrow() == Told::Work {
+        match next(&ingestor, worker, told.clone()).await {
             Ok(Some((job, outcome))) => {
                 busy = true;
-                log(job, &outcome);
+                log(job, worker, &outcome);
                 // Nobody may be listening.
                 let _ = options.events.send(job);
                 continue;
@@ -73,27 +108,45 @@ async fn work(ingestor: Arc<Ingestor>, options: WorkerOptions, mut stopped: watc
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "the ledger of jobs cannot be read; trying again"),
         }
-        wait(&options, &mut stopped).await;
+        wait(&options, &mut told).await;
     }
 }
 
-fn log(job: JobId, outcome: &Outcome) {
+/// Takes the next job and carries it out, until told to leave.
+async fn next(
+    ingestor: &Ingestor,
+    worker: Worker,
+    mut told: watch::Receiver<Told>,
+) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
+    let Some(claim) = ingestor.claim(worker).await? else {
+        return Ok(None);
+    };
+    let leave = async move {
+        // Whoever started the workers is gone: that says the same.
+        let _ = told.wait_for(|told| *told == Told::Leave).await;
+    };
+    let outcome = ingestor.run(&claim, leave).await?;
+    Ok(Some((claim.job.id, outcome)))
+}
+
+fn log(job: JobId, worker: Worker, outcome: &Outcome) {
     match outcome {
-        Outcome::Succeeded => tracing::info!(%job, "job succeeded"),
+        Outcome::Succeeded => tracing::info!(%job, %worker, "job succeeded"),
         Outcome::Failed(error) => {
-            tracing::info!(%job, code = %error.code, detail = %error.detail, "job failed")
+            tracing::info!(%job, %worker, code = %error.code, detail = %error.detail, "job failed")
         }
         Outcome::Retried(error) => {
-            tracing::warn!(%job, code = %error.code, detail = %error.detail, "job is tried again")
+            tracing::warn!(%job, %worker, code = %error.code, detail = %error.detail, "job is tried again")
         }
-        Outcome::Stale => tracing::info!(%job, "job was taken over or cancelled"),
+        Outcome::Stale => tracing::info!(%job, %worker, "job was taken over or cancelled"),
+        Outcome::HandedBack => tracing::info!(%job, %worker, "job is handed back"),
     }
 }
 
-async fn wait(options: &WorkerOptions, stopped: &mut watch::Receiver<bool>) {
+async fn wait(options: &WorkerOptions, told: &mut watch::Receiver<Told>) {
     tokio::select! {
         () = options.doorbell.notified() => {}
         () = tokio::time::sleep(options.poll) => {}
-        _ = stopped.changed() => {}
+        _ = told.changed() => {}
     }
 }

@@ -43,6 +43,8 @@ pub struct Upload {
     pub metadata: Metadata,
     /// Where a person can open it.
     pub source_url: Option<String>,
+    /// The batch its job is part of; the first upload that names it begins it.
+    pub batch: Option<JobId>,
 }
 
 /// Bytes that are stored and belong to no document yet.
@@ -154,6 +156,7 @@ impl Ingestor {
             bytes: received.bytes,
             incoming: received.incoming.to_string(),
             pipeline: self.pipeline().fingerprint().to_owned(),
+            batch: upload.batch,
         };
         let (job, now) = (JobId((self.new_id)()), (self.clock)());
         let catalogue = &self.stores.catalogue;

@@ -76,7 +76,7 @@ impl Ingestor {
                 points.push(chunk.point);
             }
             done += points.len() as u64;
-            self.stores.index.upsert(points).await?;
+            self.whole(&claim.lease, self.stores.index.upsert(points)).await?;
             self.note(&claim.lease, Stage::Embed, done, total).await?;
         }
         Ok(counter.into_delta())

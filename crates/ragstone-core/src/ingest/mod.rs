@@ -9,12 +9,14 @@
 mod accept;
 mod batch;
 mod grant;
+mod keep;
 mod parse;
 mod pipeline;
 mod purge;
 mod read;
 mod statistics;
 
+use std::future::Future;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -24,9 +26,10 @@ use uuid::Uuid;
 
 pub use accept::{AcceptError, MAX_TITLE_BYTES, MAX_URI_BYTES, Received, Upload};
 pub use grant::{GrantError, Grants};
+pub use keep::{HEARTBEAT, Sleep, Steady, Time};
 pub use pipeline::Pipeline;
 
-use crate::document::{JobError, JobKind, Outline, Stage};
+use crate::document::{JobError, JobKind, Outline, Stage, Worker};
 use crate::id::JobId;
 use crate::library::text::TextError;
 use crate::seam::catalogue::{Claim, Lease, Progress, PublishedVersion};
@@ -52,6 +55,10 @@ pub struct IngestSettings {
     pub retry_base: Duration,
     /// Longest wait between attempts.
     pub retry_cap: Duration,
+    /// How long a worker that gives no sign of life keeps its job.
+    pub lease: Duration,
+    /// How long a job may note no progress before its attempt is given up.
+    pub stall: Duration,
 }
 
 impl Default for IngestSettings {
@@ -63,6 +70,8 @@ impl Default for IngestSettings {
             max_attempts: 5,
             retry_base: Duration::from_secs(2),
             retry_cap: Duration::from_secs(300),
+            lease: Duration::from_secs(60),
+            stall: Duration::from_secs(1_800),
         }
     }
 }
@@ -85,7 +94,9 @@ pub struct Ingestor {
     settings: IngestSettings,
     pipeline: RwLock<Arc<Pipeline>>,
     clock: Clock,
+    time: Time,
     new_id: NewId,
+    writes: keep::Writes,
 }
 
 /// How a job ended this time.
@@ -99,6 +110,8 @@ pub enum Outcome {
     Retried(JobError),
     /// Somebody else has it, or it was cancelled; what was written is removed.
     Stale,
+    /// Its worker was told to stop: it waits in its old place, and what was written is removed.
+    HandedBack,
 }
 
 /// Why a step did not work.
@@ -200,15 +213,17 @@ impl Ingestor {
         stores: Stores,
         settings: IngestSettings,
         pipeline: Pipeline,
-        clock: Clock,
+        time: Time,
         new_id: NewId,
     ) -> Self {
         Self {
             stores,
             settings,
             pipeline: RwLock::new(Arc::new(pipeline)),
-            clock,
+            clock: time.wall.clone(),
+            time,
             new_id,
+            writes: keep::Writes::default(),
         }
     }
 
@@ -229,29 +244,41 @@ impl Ingestor {
     }
 
     /// Takes the next job, if one waits, and carries it out.
-    pub async fn run_next(&self) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
-        let Some(claim) = self.stores.catalogue.claim((self.clock)()).await? else {
+    pub async fn run_next(&self, worker: Worker) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
+        let Some(claim) = self.claim(worker).await? else {
             return Ok(None);
         };
-        let outcome = self.run(&claim).await?;
+        let outcome = self.run(&claim, std::future::pending()).await?;
         Ok(Some((claim.job.id, outcome)))
     }
 
-    async fn run(&self, claim: &Claim) -> Result<Outcome, CatalogueError> {
-        let done = match claim.job.kind {
-            JobKind::Ingest => self.ingest(claim).await,
-            JobKind::Purge => self.purge(claim).await,
+    /// Takes the next job for `worker`, if one waits; [`Ingestor::run`] carries it out.
+    pub async fn claim(&self, worker: Worker) -> Result<Option<Claim>, CatalogueError> {
+        let catalogue = &self.stores.catalogue;
+        catalogue.claim(worker, self.settings.lease, self.moment()).await
+    }
+
+    /// Carries out a job, unless its lease is lost meanwhile or `told_to_stop` ends first.
+    pub async fn run(
+        &self,
+        claim: &Claim,
+        told_to_stop: impl Future<Output = ()>,
+    ) -> Result<Outcome, CatalogueError> {
+        let work = async {
+            match claim.job.kind {
+                JobKind::Purge => self.purge(claim).await,
+                _ => self.ingest(claim).await,
+            }
         };
-        let Err(trouble) = done else {
-            return Ok(Outcome::Succeeded);
+        let settled = match self.kept(&claim.lease, work, told_to_stop).await {
+            Ok(()) => return Ok(Outcome::Succeeded),
+            Err(keep::Left::Told) => self.hand_back(claim).await,
+            Err(keep::Left::Trouble(trouble)) if trouble.stale => Err(CatalogueError::Stale),
+            Err(keep::Left::Trouble(trouble)) => self.settle(claim, &trouble).await,
         };
-        if trouble.stale {
-            self.discard(claim).await;
-            return Ok(Outcome::Stale);
-        }
-        match self.settle(claim, &trouble).await {
+        match settled {
             Err(CatalogueError::Stale) => {
-                self.discard(claim).await;
+                self.leave_nothing(claim).await;
                 Ok(Outcome::Stale)
             }
             settled => settled,
@@ -261,7 +288,11 @@ impl Ingestor {
     /// load -> parse -> split -> embed and store -> publish.
     async fn ingest(&self, claim: &Claim) -> Result<(), Trouble> {
         let pipeline = self.pipeline();
-        self.load(claim).await?;
+        if claim.lease.attempt > 1 {
+            self.remove_strays(claim).await?;
+        }
+        self.note(&claim.lease, Stage::Load, 0, 1).await?;
+        self.whole(&claim.lease, self.load(claim)).await?;
         let text = self.parse(claim).await?;
         let title = title(claim, text.outline());
         let chunks = self.count(claim, &pipeline, &text).await?;
@@ -276,7 +307,7 @@ impl Ingestor {
             pipeline: pipeline.fingerprint().to_owned(),
             statistics,
         };
-        self.publish(claim, version).await
+        self.whole(&claim.lease, self.publish(claim, version)).await
     }
 
     /// Points visible, then one row flips, then everything older goes.
@@ -301,31 +332,46 @@ impl Ingestor {
         Ok(self
             .stores
             .catalogue
-            .progress(lease, progress, (self.clock)())
+            .progress(lease, progress, self.moment())
             .await?)
     }
 
     /// Ends a job for good, or puts it back with a longer wait each time.
     async fn settle(&self, claim: &Claim, trouble: &Trouble) -> Result<Outcome, CatalogueError> {
-        let (catalogue, error, now) = (&self.stores.catalogue, trouble.error.clone(), (self.clock)());
-        if trouble.may_pass && claim.lease.attempt < self.settings.max_attempts {
-            let not_before = now + self.wait(claim.lease.attempt);
-            catalogue
-                .retry(&claim.lease, error.clone(), not_before, now)
-                .await?;
-            return Ok(Outcome::Retried(error));
-        }
-        catalogue.fail(&claim.lease, error.clone(), now).await?;
+        let (catalogue, error) = (&self.stores.catalogue, trouble.error.clone());
+        let failures = claim.failures + 1;
+        let outcome = match trouble.may_pass && failures < self.settings.max_attempts {
+            true => {
+                let (wait, now) = (self.wait(failures), self.moment());
+                catalogue.retry(&claim.lease, error.clone(), wait, now).await?;
+                Outcome::Retried(error)
+            }
+            false => {
+                catalogue
+                    .fail(&claim.lease, error.clone(), (self.clock)())
+                    .await?;
+                Outcome::Failed(error)
+            }
+        };
         self.discard(claim).await;
-        Ok(Outcome::Failed(error))
+        Ok(outcome)
     }
 
-    /// Exponential with full jitter above half: between a half and the whole of base * 2^(attempt - 1).
-    fn wait(&self, attempt: u32) -> Duration {
+    async fn hand_back(&self, claim: &Claim) -> Result<Outcome, CatalogueError> {
+        self.stores
+            .catalogue
+            .hand_back(&claim.lease, (self.clock)())
+            .await?;
+        self.discard(claim).await;
+        Ok(Outcome::HandedBack)
+    }
+
+    /// Exponential with full jitter above half: between a half and the whole of base * 2^(failures - 1).
+    fn wait(&self, failures: u32) -> Duration {
         let doubled = self
             .settings
             .retry_base
-            .saturating_mul(1 << attempt.saturating_sub(1).min(16));
+            .saturating_mul(1 << failures.saturating_sub(1).min(16));
         let whole = doubled.min(self.settings.retry_cap);
         let jitter = f64::from((self.new_id)().as_u128() as u16) / f64::from(u16::MAX);
         whole.mul_f64(0.5 + 0.5 * jitter)

@@ -18,7 +18,6 @@ const PAGES_A_NOTE: u64 = 100;
 impl Ingestor {
     /// Brings the original to the final key of this generation.
     pub(super) async fn load(&self, claim: &Claim) -> Result<(), Trouble> {
-        self.note(&claim.lease, Stage::Load, 0, 1).await?;
         let (blobs, lease) = (&self.stores.blobs, &claim.lease);
         let tenant = &claim.document.acl.tenant;
         let to = original_key(tenant, lease.document, lease.generation);
@@ -40,7 +39,7 @@ impl Ingestor {
         let (lease, tenant) = (&claim.lease, &claim.document.acl.tenant);
         let to = text_key(tenant, lease.document, lease.generation);
         if let Some(earlier) = self.parsed_before(claim).await {
-            return Ok(earlier.copy(to).await?);
+            return Ok(self.whole(lease, earlier.copy(to)).await?);
         }
         let mut pages = Pages {
             ingestor: self,
@@ -53,7 +52,7 @@ impl Ingestor {
             Ok(parsed) => {
                 let parser = self.stores.parser.fingerprint();
                 let finished = pages.writer.finish(parser, parsed.media_type, parsed.outline);
-                Ok(finished.await?)
+                Ok(self.whole(lease, finished).await?)
             }
             Err(trouble) => {
                 pages.writer.abort().await;

@@ -8,15 +8,16 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::{Ingestor, Trouble};
-use crate::document::{Document, Stage};
+use crate::document::{Document, JobKind, Stage};
 use crate::id::Generation;
-use crate::seam::catalogue::Claim;
+use crate::library::text::{original_key, text_key};
+use crate::seam::catalogue::{Claim, Original};
 
 impl Ingestor {
     /// Removes everything of a tombstoned document.
     pub(super) async fn purge(&self, claim: &Claim) -> Result<(), Trouble> {
         self.note(&claim.lease, Stage::Purge, 0, 1).await?;
-        self.remove_older(claim).await?;
+        self.whole(&claim.lease, self.remove_older(claim)).await?;
         Ok(self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?)
     }
 
@@ -32,12 +33,60 @@ impl Ingestor {
             .await
     }
 
-    /// Removes what this attempt wrote; best effort, the sweep finds the rest.
+    /// Removes the points of earlier attempts, whose workers may have died before they could.
+    pub(super) async fn remove_strays(&self, claim: &Claim) -> Result<(), Trouble> {
+        let lease = &claim.lease;
+        for ((document, generation), _) in self.stores.index.generations(Some(lease.document)).await? {
+            if generation < lease.generation && Some(generation) != claim.document.published {
+                self.stores.index.delete(document, generation).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the points that this attempt wrote; best effort, the sweep finds the rest. The text stays for the next
+    /// attempt.
     pub(super) async fn discard(&self, claim: &Claim) {
         let lease = &claim.lease;
+        if claim.job.kind == JobKind::Purge {
+            return;
+        }
         if let Err(error) = self.stores.index.delete(lease.document, lease.generation).await {
             tracing::warn!(document = %lease.document, %error, "points of a failed attempt are left");
         }
+    }
+
+    /// Removes everything that this attempt wrote but the original, where that is the one the catalogue names.
+    pub(super) async fn leave_nothing(&self, claim: &Claim) {
+        if claim.job.kind == JobKind::Purge {
+            return;
+        }
+        self.discard(claim).await;
+        if let Err(trouble) = self.remove_files(claim).await {
+            let (document, error) = (claim.lease.document, trouble.error.detail);
+            tracing::warn!(%document, %error, "files of an attempt that was stopped are left");
+        }
+    }
+
+    async fn remove_files(&self, claim: &Claim) -> Result<(), Trouble> {
+        let (lease, tenant) = (&claim.lease, &claim.document.acl.tenant);
+        let named = self.stores.catalogue.original(lease.document).await?;
+        let mut files = vec![text_key(tenant, lease.document, lease.generation)];
+        if named != Some(Original::Stored(lease.generation)) {
+            files.push(original_key(tenant, lease.document, lease.generation));
+        }
+        if let Original::Incoming(key) = &claim.original
+            && named.as_ref() != Some(&claim.original)
+        {
+            files.push(Path::from(key.as_str()));
+        }
+        for file in files {
+            match self.stores.blobs.delete(&file).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     async fn remove_blobs(&self, claim: &Claim, old: impl Fn(Generation) -> bool) -> Result<(), Trouble> {

@@ -3,14 +3,20 @@
 //! Invariant: a document and its job are written in one transaction; every write of a worker carries its lease and
 //! changes nothing once the lease is stale; a tombstoned document is never published again under the same generation.
 
+mod course;
+mod ledger;
+
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use course::Course;
+pub use ledger::{Claim, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, summed};
+
 use crate::access::{Acl, Scope};
-use crate::document::{
-    Document, DocumentStatus, Job, JobError, JobKind, JobState, Metadata, ParseWarning, Stage,
-};
+use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, Worker};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::rank::bm25::{TermId, TermStatistics};
 
@@ -45,6 +51,8 @@ pub struct NewVersion {
     pub incoming: String,
     /// The pipeline that will make chunks of it; another one than the published version's is a new version.
     pub pipeline: String,
+    /// The batch its job is part of; begun with the first version that names it.
+    pub batch: Option<JobId>,
 }
 
 impl NewVersion {
@@ -63,58 +71,6 @@ pub enum Begun {
     Updated(Document),
     /// A new version is pending; older jobs of the document are cancelled.
     Started(Document, Job),
-}
-
-/// The right to write for one job; stale as soon as another attempt, a cancel or a newer version exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
-    /// The job.
-    pub job: JobId,
-    /// Which attempt holds it.
-    pub attempt: u32,
-    /// The document.
-    pub document: DocumentId,
-    /// The generation this attempt writes, drawn when it was claimed.
-    pub generation: Generation,
-}
-
-/// A claimed job with everything its worker needs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Claim {
-    /// The right to write.
-    pub lease: Lease,
-    /// The job.
-    pub job: Job,
-    /// The document as it stands.
-    pub document: Document,
-    /// File name of the version to ingest.
-    pub name: String,
-    /// The caller's title, if any.
-    pub given_title: Option<String>,
-    /// The declared media type, if any.
-    pub declared_media_type: Option<String>,
-    /// Where the original lies: the accepted bytes until the first attempt moved them, then the generation that has them.
-    pub original: Original,
-}
-
-/// Where a job finds the bytes of its version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Original {
-    /// At this key, where they were accepted.
-    Incoming(String),
-    /// At the final key of this generation.
-    Stored(Generation),
-}
-
-/// How far a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// What it does.
-    pub stage: Stage,
-    /// Units done.
-    pub done: u64,
-    /// Units in all, 0 while unknown.
-    pub total: u64,
 }
 
 /// What one generation adds to the tenant's term statistics; taken off again when it is replaced or deleted.
@@ -184,15 +140,6 @@ pub struct DocumentFilter {
     pub status: Option<DocumentStatus>,
 }
 
-/// Which jobs are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct JobFilter {
-    /// In this state.
-    pub state: Option<JobState>,
-    /// Of this kind.
-    pub kind: Option<JobKind>,
-}
-
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T> {
@@ -223,6 +170,9 @@ pub enum CatalogueError {
     /// The URI belongs to a document that this caller may not read or write.
     #[error("the uri is taken")]
     UriTaken,
+    /// The batch is another caller's, or was cancelled.
+    #[error("the batch is another caller's, or was cancelled")]
+    BatchTaken,
     /// The lease is stale: somebody else has the job, or it was cancelled. Write nothing more.
     #[error("the lease is stale")]
     Stale,
@@ -240,7 +190,8 @@ pub enum CatalogueError {
 /// A catalogue call's answer.
 pub type CatalogueResult<T> = Result<T, CatalogueError>;
 
-/// The truth about documents and jobs. Times are given by the caller.
+/// The truth about documents and jobs. Times are given by the caller; a store with a clock of its own that all its
+/// processes share may use that in place of [`Moment::steady`].
 #[async_trait]
 pub trait Catalogue: Send + Sync {
     /// Writes a version and its job in one transaction, and cancels the document's older jobs. `scope` is the
@@ -282,17 +233,30 @@ pub trait Catalogue: Send + Sync {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>>;
 
-    /// Takes the oldest queued job and draws a new generation for it; none if nothing waits.
-    async fn claim(&self, now: OffsetDateTime) -> CatalogueResult<Option<Claim>>;
+    /// Takes a queued job for `worker` and draws a new generation for it; none if nothing waits. Tenants and sources
+    /// take turns, and within one of them the oldest job comes first. The lease runs out after `lease` unless a
+    /// heartbeat extends it; a job whose lease ran out is queued again before anything is taken.
+    async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>>;
 
-    /// Puts the jobs that were running when the last process ended back into the queue; says how many.
-    async fn take_back(&self, now: OffsetDateTime) -> CatalogueResult<u64>;
+    /// Extends a lease to `extend` from now; says how long ago its job last noted progress.
+    async fn heartbeat(&self, lease: &Lease, extend: Duration, now: Moment) -> CatalogueResult<Duration>;
+
+    /// Called once as a process starts, before its first claim: what ran when the last process ended is queued again in
+    /// its old place (or is poisoned, see [`poisoned`]), and waits are counted from this process's start, none longer
+    /// than it was. Says how many jobs ran.
+    async fn take_back(&self, now: Moment) -> CatalogueResult<u64>;
+
+    /// Puts a job whose worker is told to stop back in its old place; nothing is spent.
+    async fn hand_back(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()>;
 
     /// Notes that the version's bytes are at the final key of the lease's generation.
     async fn stored(&self, lease: &Lease) -> CatalogueResult<()>;
 
-    /// Notes how far a job is.
-    async fn progress(&self, lease: &Lease, progress: Progress, now: OffsetDateTime) -> CatalogueResult<()>;
+    /// Where the bytes of the newest begin lie; none if the document is gone or tombstoned.
+    async fn original(&self, document: DocumentId) -> CatalogueResult<Option<Original>>;
+
+    /// Notes how far a job is. Within an attempt neither stage nor count goes back.
+    async fn progress(&self, lease: &Lease, progress: Progress, now: Moment) -> CatalogueResult<()>;
 
     /// Flips the published generation in one row, applies the statistics and ends the job.
     async fn publish(
@@ -305,19 +269,24 @@ pub trait Catalogue: Send + Sync {
     /// Ends a job for good. A document that has a published version stays published, with `last_error`.
     async fn fail(&self, lease: &Lease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()>;
 
-    /// Puts a job back into the queue, not to be claimed before `not_before`.
-    async fn retry(
-        &self,
-        lease: &Lease,
-        error: JobError,
-        not_before: OffsetDateTime,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<()>;
+    /// Puts a job back into the queue after an error, not to be claimed before `wait` has passed.
+    async fn retry(&self, lease: &Lease, error: JobError, wait: Duration, now: Moment)
+    -> CatalogueResult<()>;
 
     /// Ends a purge: the document's row and statistics are gone.
     async fn purged(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()>;
 
-    /// Cancels a job that is not final; none if `scope` does not admit its document.
+    /// Queues a job that failed or was cancelled again, its attempts counted anew, if its document was not begun again
+    /// meanwhile; of a batch, every such child. None if `scope` does not admit its document.
+    async fn redrive(
+        &self,
+        scope: &Scope,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<Redriven>>;
+
+    /// Cancels a job that is not final, and of a batch every child that `scope` admits; none if `scope` does not admit
+    /// its document.
     async fn cancel(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Job>>;
 
     /// A document that `scope` admits and that is not tombstoned.
@@ -341,6 +310,9 @@ pub trait Catalogue: Send + Sync {
     /// Jobs whose documents `scope` admits, newest first.
     async fn jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest)
     -> CatalogueResult<Page<Job>>;
+
+    /// How many jobs of the tenant are in each state, batches left out.
+    async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts>;
 
     /// Document frequencies of the given terms over the tenant's published chunks.
     async fn term_statistics(&self, tenant: &TenantId, terms: &[TermId]) -> CatalogueResult<TermStatistics>;

@@ -1,4 +1,4 @@
-//! `job`: list, get, cancel.
+//! `job`: list, show, retry, cancel.
 
 use axum::http::Method;
 use clap::Subcommand;
@@ -13,21 +13,30 @@ use crate::wiring::ModelFetch;
 /// What to do with background work
 #[derive(Debug, Subcommand)]
 pub enum Job {
-    /// List jobs, newest first
+    /// List jobs, newest first; `--state failed` lists what will not be tried again by itself
     List {
         /// Only in this state: queued, running, succeeded, failed, cancelled
         #[arg(long)]
         state: Option<String>,
-        /// Only of this kind: ingest, purge
+        /// Only of this kind: ingest, purge, batch
         #[arg(long)]
         kind: Option<String>,
+        /// Only the children of this batch
+        #[arg(long, value_name = "ID")]
+        parent: Option<uuid::Uuid>,
     },
     /// Show a job
-    Get {
+    #[command(alias = "get")]
+    Show {
         /// Its id
         id: uuid::Uuid,
     },
-    /// Stop a job
+    /// Try a job that failed or was cancelled again; of a batch, every such child
+    Retry {
+        /// Its id
+        id: uuid::Uuid,
+    },
+    /// Stop a job; of a batch, every child that has not ended
     Cancel {
         /// Its id
         id: uuid::Uuid,
@@ -43,16 +52,19 @@ impl Job {
     }
 
     async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
+        let path = |id: uuid::Uuid| format!("/api/v1/jobs/{id}");
         match self {
-            Self::List { state, kind } => {
-                let query = query(&[("state", state), ("kind", kind)]);
+            Self::List { state, kind, parent } => {
+                let parent = parent.map(|id| id.to_string());
+                let query = query(&[("state", state), ("kind", kind), ("parent", parent)]);
                 each(door, "/api/v1/jobs", &query, "jobs", |job| list_line(job, output)).await
             }
-            Self::Get { id } => output.document(&door.get(&format!("/api/v1/jobs/{id}")).await?),
-            Self::Cancel { id } => {
-                let path = format!("/api/v1/jobs/{id}");
-                output.document(&door.json(Method::DELETE, &path, None).await?)
+            Self::Show { id } => output.document(&door.get(&path(id)).await?),
+            Self::Retry { id } => {
+                let path = format!("{}/retry", path(id));
+                output.document(&door.json(Method::POST, &path, None).await?)
             }
+            Self::Cancel { id } => output.document(&door.json(Method::DELETE, &path(id), None).await?),
         }
     }
 }
@@ -63,13 +75,14 @@ fn list_line(job: &Value, output: Output) -> anyhow::Result<()> {
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     output.line(&format!(
-        "{}  {:<9}  {:<7}  {:<8}  {}/{}  {}",
+        "{}  {:<9}  {:<7}  {:<8}  {}/{}  {}{}",
         text(&job["id"]),
         text(&job["state"]),
         text(&job["kind"]),
         text(&job["stage"]),
         job["done"],
         job["total"],
+        super::progress::pace(job),
         text(&job["error"]["detail"])
     ))
 }

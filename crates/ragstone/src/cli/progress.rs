@@ -25,6 +25,14 @@ pub fn bar(total: u64, template: &str) -> ProgressBar {
     ProgressBar::with_draw_target(Some(total), target).with_style(style)
 }
 
+/// How fast a job goes and how long it will still take; nothing while that is not known.
+pub fn pace(job: &Value) -> String {
+    match (job["rate"].as_f64(), job["remaining"].as_f64()) {
+        (Some(rate), Some(remaining)) => format!("{rate:.1}/s, {remaining:.0} s left "),
+        _ => String::new(),
+    }
+}
+
 /// Waits until a job is final and gives it; none if it is gone, as a finished purge may be.
 pub async fn wait_for_job(
     door: &Door,

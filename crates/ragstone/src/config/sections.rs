@@ -284,6 +284,10 @@ pub struct Jobs {
     pub retry_base_seconds: u64,
     /// Longest wait.
     pub retry_cap_seconds: u64,
+    /// How long a worker without a sign of life keeps its job.
+    pub lease_seconds: u64,
+    /// How long an attempt may make no progress.
+    pub stall_seconds: u64,
     /// Chunks a batch.
     pub batch_chunks: usize,
     /// Bytes a batch.

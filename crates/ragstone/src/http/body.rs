@@ -3,7 +3,8 @@
 use axum::http::StatusCode;
 use ragstone_core::access::ReaderSet;
 use ragstone_core::document::{
-    Document, DocumentStatus, Job, JobError, JobKind, JobState, Metadata, ParseWarning, Stage, timestamp,
+    Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Metadata, ParseWarning, Stage,
+    timestamp,
 };
 use ragstone_core::library::Passage;
 use serde::Serialize;
@@ -116,22 +117,34 @@ impl From<JobError> for ErrorBody {
 pub(super) struct JobBody {
     /// Its id.
     pub id: Uuid,
-    /// `ingest` or `purge`.
+    /// `ingest`, `purge`, or `batch` for one whose work is its children's.
     #[schema(value_type = String)]
     pub kind: JobKind,
-    /// The document it is about.
-    pub document_id: Uuid,
+    /// The document it is about; null for a batch.
+    pub document_id: Option<Uuid>,
+    /// The batch it is part of.
+    pub parent: Option<Uuid>,
+    /// How the children of a batch stand; its state follows them: it has ended when all it has so far have, and goes
+    /// on when one more is begun or tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub children: Option<CountsBody>,
     /// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
     #[schema(value_type = String)]
     pub state: JobState,
-    /// `queued`, `load`, `parse`, `split`, `embed`, `publish`, `purge` or `done`.
+    /// `queued`, `load`, `parse`, `split`, `embed`, `publish`, `purge`, `children` or `done`; of a failed job the one in
+    /// which it failed.
     #[schema(value_type = String)]
     pub stage: Stage,
-    /// Units done in this stage.
+    /// Units done: chunks, and of a batch the children that have ended. Never goes back within an attempt; the next
+    /// attempt goes on from there if it comes to the same total.
     pub done: u64,
-    /// Units of this stage, 0 while unknown.
+    /// Units in all, 0 while unknown.
     pub total: u64,
-    /// How often a worker took it.
+    /// Units a second, while it runs and once it is known.
+    pub rate: Option<f64>,
+    /// Seconds that are left at this rate.
+    pub remaining: Option<f64>,
+    /// How often a worker took it and did not hand it back; from 0 again when it is retried by hand.
     pub attempts: u32,
     /// Why it failed, or failed last.
     pub error: Option<ErrorBody>,
@@ -145,8 +158,12 @@ impl From<Job> for JobBody {
     fn from(job: Job) -> Self {
         Self {
             id: job.id.0,
+            remaining: job.remaining().map(tenths),
+            rate: job.rate.map(tenths),
             kind: job.kind,
-            document_id: job.document_id.0,
+            document_id: job.document_id.map(|id| id.0),
+            parent: job.parent.map(|id| id.0),
+            children: job.children.map(CountsBody::from),
             state: job.state,
             stage: job.stage,
             done: job.done,
@@ -155,6 +172,33 @@ impl From<Job> for JobBody {
             error: job.error.map(ErrorBody::from),
             created_at: timestamp(job.created_at),
             updated_at: timestamp(job.updated_at),
+        }
+    }
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+/// How many jobs are in each state.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = JobCounts)]
+pub(super) struct CountsBody {
+    queued: u64,
+    running: u64,
+    succeeded: u64,
+    failed: u64,
+    cancelled: u64,
+}
+
+impl From<JobCounts> for CountsBody {
+    fn from(counts: JobCounts) -> Self {
+        Self {
+            queued: counts.queued,
+            running: counts.running,
+            succeeded: counts.succeeded,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
         }
     }
 }

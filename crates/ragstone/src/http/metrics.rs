@@ -10,8 +10,6 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use ragstone_core::document::JobState;
-use ragstone_core::seam::catalogue::{JobFilter, PageRequest};
 
 use super::App;
 use super::auth::Admin;
@@ -31,8 +29,6 @@ const STALE: &str = "ragstone_stale_hits_total";
 const BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
-/// Jobs of one state are counted up to here.
-const MAX_COUNTED_JOBS: usize = 1_000;
 
 /// The process's recorder, installed on the first call; every later one gives the same.
 pub fn recorder() -> PrometheusHandle {
@@ -60,7 +56,7 @@ fn describe() {
         ASKS,
         "Questions, by how they ended: answered, unanswered, failed, abandoned"
     );
-    describe_gauge!(JOBS, "Jobs of the operator's tenant by state, counted up to 1000");
+    describe_gauge!(JOBS, "Jobs of the operator's tenant by state");
     describe_gauge!(CHUNKS, "Published chunks of the operator's tenant");
     describe_counter!(
         LEAKS,
@@ -96,21 +92,15 @@ async fn look_up(app: &App) -> Result<(), Problem> {
     let scope = (app.operator)().scope();
     let statistics = app.catalogue.term_statistics(scope.tenant(), &[]).await?;
     gauge!(CHUNKS).set(statistics.documents as f64);
-    for (state, word) in [
-        (JobState::Queued, "queued"),
-        (JobState::Running, "running"),
-        (JobState::Failed, "failed"),
+    let counts = app.catalogue.job_counts(scope.tenant()).await?;
+    for (word, jobs) in [
+        ("queued", counts.queued),
+        ("running", counts.running),
+        ("succeeded", counts.succeeded),
+        ("failed", counts.failed),
+        ("cancelled", counts.cancelled),
     ] {
-        let filter = JobFilter {
-            state: Some(state),
-            kind: None,
-        };
-        let page = PageRequest {
-            cursor: None,
-            limit: MAX_COUNTED_JOBS,
-        };
-        let jobs = app.catalogue.jobs(&scope, &filter, &page).await?;
-        gauge!(JOBS, "state" => word).set(jobs.items.len() as f64);
+        gauge!(JOBS, "state" => word).set(jobs as f64);
     }
     Ok(())
 }

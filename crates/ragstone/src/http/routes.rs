@@ -89,6 +89,7 @@ fn quick() -> OpenApiRouter<Arc<App>> {
         .routes(endpoint(routes!(jobs::list::list), jobs::list::PROBLEMS))
         .routes(endpoint(routes!(jobs::get::get), jobs::get::PROBLEMS))
         .routes(endpoint(routes!(jobs::cancel::cancel), jobs::cancel::PROBLEMS))
+        .routes(endpoint(routes!(jobs::retry::retry), jobs::retry::PROBLEMS))
         .routes(endpoint(routes!(jobs::events::events), jobs::events::PROBLEMS))
         .routes(endpoint(routes!(search::search), search::PROBLEMS))
         .routes(endpoint(

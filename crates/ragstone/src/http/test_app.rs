@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request};
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
@@ -20,8 +21,8 @@ use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
 use ragstone_core::access::{Principal, Role};
 use ragstone_core::ask::AnswerEvent;
-use ragstone_core::document::JobError;
-use ragstone_core::ingest::{IngestSettings, Ingestor, Pipeline, Stores};
+use ragstone_core::document::{JobError, Worker};
+use ragstone_core::ingest::{IngestSettings, Ingestor, Pipeline, Stores, Time};
 use ragstone_core::library::Library;
 use ragstone_core::seam::parser::{PageReceiver, ParseRequest, Parsed};
 use ragstone_core::seam::{ParseFailure, Parser};
@@ -38,6 +39,12 @@ use super::{AdminKey, Api, HttpSettings, OperatorDoor, Readiness};
 pub const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
 
 type Events = BoxStream<'static, AnswerEvent>;
+
+/// Who carries out the jobs.
+pub const WORKER: Worker = Worker {
+    process: 1,
+    number: 1,
+};
 
 /// A verified caller.
 pub fn caller(tenant: &str, readers: &[&str], role: Role) -> Principal {
@@ -56,6 +63,9 @@ pub struct TestApp {
     /// How often the doorbell rang.
     pub rings: Arc<AtomicUsize>,
 }
+
+/// A text whose parsing never ends.
+pub const ENDLESS: &str = "a text without end";
 
 /// Bytes are text; a form feed begins a page.
 struct PlainParser;
@@ -83,6 +93,9 @@ impl Parser for PlainParser {
         let stored = blobs.get(&request.blob).await.map_err(|_| failed("missing"))?;
         let bytes = stored.bytes().await.map_err(|_| failed("missing"))?;
         let text = std::str::from_utf8(&bytes).map_err(|_| failed("not_text"))?;
+        if text == ENDLESS {
+            std::future::pending::<()>().await;
+        }
         for (n, page) in (1..).zip(text.split_inclusive('\u{c}')) {
             let taken = pages.page(Some(n), page).await;
             taken.map_err(|_| failed("not_taken"))?;
@@ -133,13 +146,13 @@ impl TestApp {
             ..IngestSettings::default()
         };
         let pipeline = Pipeline::new("plain", SplitSettings::default(), SplitStrategy::Recursive, None);
-        let ingestor = Arc::new(Ingestor::new(
-            stores,
-            ingest,
-            pipeline,
-            clock.clone(),
-            new_id.clone(),
-        ));
+        let ticks = AtomicU64::new(0);
+        let time = Time {
+            wall: clock.clone(),
+            steady: Arc::new(move || Duration::from_millis(ticks.fetch_add(1, Ordering::Relaxed))),
+            sleep: Arc::new(|time| tokio::time::sleep(time).boxed()),
+        };
+        let ingestor = Arc::new(Ingestor::new(stores, ingest, pipeline, time, new_id.clone()));
         let library = Library::new(catalogue.clone(), index, blobs.clone(), Arc::default());
         let ready = Readiness {
             ready: true,
@@ -232,7 +245,7 @@ impl TestApp {
 
     /// Carries out every job that waits.
     pub async fn work(&self) {
-        while self.api.ingestor.run_next().await.unwrap().is_some() {}
+        while self.api.ingestor.run_next(WORKER).await.unwrap().is_some() {}
     }
 
     /// A published document; its id.

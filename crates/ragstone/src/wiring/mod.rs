@@ -35,7 +35,7 @@ pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use vectors::VectorState;
 
-use crate::clock::{clock, new_id, now};
+use crate::clock::{clock, new_id, time};
 use crate::config::Settings;
 use crate::http::{self, AdminKey, Api, HttpSettings, Readiness};
 use crate::jobs::{OnIdle, WorkerOptions, Workers};
@@ -79,7 +79,6 @@ pub struct App {
     operator: Router,
     workers: Option<Workers>,
     background: Vec<JoinHandle<()>>,
-    catalogue: Arc<dyn Catalogue>,
     vectors: Arc<Vectors>,
     shutdown: Duration,
     directory: DataDirectory,
@@ -106,11 +105,8 @@ impl App {
         for task in self.background.drain(..) {
             task.abort();
         }
-        if let Some(workers) = self.workers.take()
-            && !workers.stop(self.shutdown).await
-            && let Err(error) = self.catalogue.take_back(now()).await
-        {
-            tracing::warn!(%error, "jobs at work are taken back at the next start");
+        if let Some(workers) = self.workers.take() {
+            workers.stop(self.shutdown).await;
         }
         if let Err(error) = std::fs::remove_file(self.directory.socket()) {
             tracing::debug!(%error, "the socket was gone already");
@@ -210,7 +206,7 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
         stores,
         ingest_settings(settings),
         pipeline,
-        clock(),
+        time(),
         new_id(),
     ));
     let doorbell = Arc::new(Notify::new());
@@ -269,12 +265,14 @@ fn ingest_settings(settings: &Settings) -> IngestSettings {
         max_attempts: jobs.max_attempts,
         retry_base: Duration::from_secs(jobs.retry_base_seconds),
         retry_cap: Duration::from_secs(jobs.retry_cap_seconds),
+        lease: Duration::from_secs(jobs.lease_seconds),
+        stall: Duration::from_secs(jobs.stall_seconds),
     }
 }
 
 impl Built {
     async fn start(self, settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<App> {
-        let taken_back = self.catalogue.take_back(now()).await?;
+        let taken_back = self.catalogue.take_back(self.ingestor.moment()).await?;
         if taken_back > 0 {
             tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
         }
@@ -299,7 +297,6 @@ impl Built {
             operator,
             workers,
             background,
-            catalogue: self.catalogue,
             vectors: self.vectors,
             shutdown: Duration::from_secs(settings.server.shutdown_seconds),
             directory: self.directory,

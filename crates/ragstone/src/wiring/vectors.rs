@@ -241,7 +241,7 @@ impl Vectors {
         for state in [JobState::Queued, JobState::Running] {
             let filter = JobFilter {
                 state: Some(state),
-                kind: None,
+                ..JobFilter::default()
             };
             let mut cursor = None;
             loop {

@@ -3,13 +3,15 @@
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus, Job, JobKind, JobState, Stage};
 use ragstone_core::id::{DocumentId, Generation, JobId};
-use ragstone_core::seam::catalogue::{Begun, CatalogueError, DocumentPatch, NewVersion};
+use ragstone_core::seam::catalogue::{Begun, CatalogueError, Course, DocumentPatch, NewVersion};
 use rusqlite::{Connection, params};
 use time::OffsetDateTime;
 
 use super::Failure;
 use super::documents::is_visible;
-use super::row::{Newest, StoredDocument, StoredJob, draw_generation, nanoseconds, write_json};
+use super::job_row::{Batch, StoredJob};
+use super::queue::last_place;
+use super::row::{Newest, StoredDocument, draw_generation, nanoseconds, write_json};
 use super::statistics::{self, Change};
 
 /// Writes a version and its job, or finds that there is nothing to do.
@@ -30,12 +32,13 @@ pub fn begin(
     match living {
         Some(stored) if holds(&stored, &version) => update(t, stored, amendments(version), now),
         Some(stored) => {
+            let batch = version.batch;
             cancel_ingests(t, id, now)?;
-            start(t, renewed(stored, version, now), job, now)
+            start(t, scope, renewed(stored, version, now), batch, job, now)
         }
         None => {
-            let life = draw_generation(t)?.0;
-            start(t, born(version, life, now), job, now)
+            let (life, batch) = (draw_generation(t)?.0, version.batch);
+            start(t, scope, born(version, life, now), batch, job, now)
         }
     }
 }
@@ -153,47 +156,83 @@ fn renewed(mut stored: StoredDocument, version: NewVersion, now: OffsetDateTime)
 
 fn start(
     t: &Connection,
+    scope: &Scope,
     mut stored: StoredDocument,
+    batch: Option<JobId>,
     job: JobId,
     now: OffsetDateTime,
 ) -> Result<Begun, Failure> {
     stored.name_it();
+    if let Some(batch) = batch {
+        join(t, scope, &stored, batch, now)?;
+    }
     save_with_jobs(t, &stored)?;
-    let job = queue(t, &stored, job, JobKind::Ingest, draw_generation(t)?, now)?;
+    let job = queue(t, &stored, fresh(job, JobKind::Ingest, batch, now))?;
     Ok(Begun::Started(stored.document, job))
 }
 
-fn queue(
+/// Finds the batch, or begins it.
+fn join(
     t: &Connection,
+    scope: &Scope,
     stored: &StoredDocument,
-    id: JobId,
-    kind: JobKind,
-    generation: Generation,
+    batch: JobId,
     now: OffsetDateTime,
-) -> Result<Job, Failure> {
-    let job = Job {
+) -> Result<(), Failure> {
+    let Some(found) = StoredJob::load(t, batch)? else {
+        Batch::insert(t, batch)?;
+        let mut job = row_of(stored, fresh(batch, JobKind::Batch, None, now));
+        job.job.document_id = None;
+        return job.insert(t);
+    };
+    let is_open = Batch::load(t, batch)?.is_some_and(|batch| !batch.stopped);
+    match is_open && scope.admits(&found.acl) {
+        true => Ok(()),
+        false => Err(CatalogueError::BatchTaken.into()),
+    }
+}
+
+fn fresh(id: JobId, kind: JobKind, parent: Option<JobId>, now: OffsetDateTime) -> Job {
+    Job {
         id,
         kind,
-        document_id: stored.document.id,
-        generation,
+        document_id: None,
+        parent,
+        children: None,
+        generation: Generation(0),
         state: JobState::Queued,
         stage: Stage::Queued,
         done: 0,
         total: 0,
+        rate: None,
         attempts: 0,
+        worker: None,
         error: None,
         created_at: now,
         updated_at: now,
-    };
-    let stored = StoredJob {
-        job,
+    }
+}
+
+fn row_of(stored: &StoredDocument, job: Job) -> StoredJob {
+    StoredJob {
+        job: Job {
+            document_id: Some(stored.document.id),
+            ..job
+        },
+        course: Course::default(),
         life: stored.life,
         source: stored.document.source.to_string(),
         acl: stored.document.acl.clone(),
-        not_before: now,
-    };
-    stored.insert(t)?;
-    Ok(stored.job)
+        place: 0,
+    }
+}
+
+fn queue(t: &Connection, stored: &StoredDocument, job: Job) -> Result<Job, Failure> {
+    let mut row = row_of(stored, job);
+    row.job.generation = draw_generation(t)?;
+    row.place = last_place(t, row.acl.tenant.as_str(), &row.source)?;
+    row.insert(t)?;
+    Ok(row.job)
 }
 
 /// Queues a version of the published bytes for another pipeline.
@@ -218,7 +257,7 @@ pub fn reingest(
     stored.pipeline = pipeline.to_owned();
     stored.document.updated_at = now;
     stored.save(t)?;
-    queue(t, &stored, job, JobKind::Ingest, draw_generation(t)?, now).map(Some)
+    queue(t, &stored, fresh(job, JobKind::Ingest, None, now)).map(Some)
 }
 
 /// Changes what touches no bytes.
@@ -302,13 +341,14 @@ pub fn tombstone(
     let published = stored.document.published.unwrap_or(Generation(0));
     changes.extend(statistics::withdraw(t, id, published)?);
     // Everything before this generation is the life that ends here.
-    queue(t, &stored, job, JobKind::Purge, draw_generation(t)?, now).map(Some)
+    queue(t, &stored, fresh(job, JobKind::Purge, None, now)).map(Some)
 }
 
 /// Purges of earlier lives go on: what they remove is nobody else's.
 fn cancel_ingests(t: &Connection, id: DocumentId, now: OffsetDateTime) -> Result<(), Failure> {
     t.prepare_cached(
-        "update jobs set state = 'cancelled', stage = 'done', updated_at = ?2
+        "update jobs set state = 'cancelled', stage = 'done', updated_at = ?2, rate = null, process = null,
+         worker = null, lease_until = null, due = 0, wait = null, wait_until = null
          where document = ?1 and kind = 'ingest' and state in ('queued', 'running')",
     )?
     .execute(params![id.0, nanoseconds(now)?])?;

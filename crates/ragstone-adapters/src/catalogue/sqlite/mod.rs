@@ -6,22 +6,26 @@
 mod begin;
 mod cursor;
 mod documents;
+mod job_row;
 mod jobs;
+mod lease;
+mod queue;
 mod row;
 mod statistics;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ragstone_core::access::Scope;
-use ragstone_core::document::{Document, Job, JobError};
+use ragstone_core::document::{Document, DocumentStatus, Job, JobCounts, JobError, Worker};
 use ragstone_core::id::{DocumentId, JobId, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
 use ragstone_core::seam::catalogue::{
     Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
-    JobFilter, Lease, NewVersion, Page, PageRequest, Progress, PublishedVersion,
+    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
 };
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use time::OffsetDateTime;
@@ -180,25 +184,56 @@ impl Catalogue for SqliteCatalogue {
             .await
     }
 
-    async fn claim(&self, now: OffsetDateTime) -> CatalogueResult<Option<Claim>> {
-        self.write(Durability::Synced, move |t| jobs::claim(t, now)).await
+    async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>> {
+        self.write(Durability::Synced, move |t| queue::claim(t, worker, lease, now))
+            .await
     }
 
-    async fn take_back(&self, now: OffsetDateTime) -> CatalogueResult<u64> {
-        self.write(Durability::Synced, move |t| jobs::take_back(t, now))
+    /// Most heartbeats find that the lease holds long enough, and do not wait for the writer.
+    async fn heartbeat(&self, lease: &Lease, extend: Duration, now: Moment) -> CatalogueResult<Duration> {
+        let held = lease.clone();
+        let course = self.read(move |c| Ok(lease::holds(c, &held)?.course)).await?;
+        let until = course.lease_until.unwrap_or_default();
+        if until >= now.steady + extend / 2 {
+            return Ok(now.steady.saturating_sub(course.noted_at));
+        }
+        let lease = lease.clone();
+        self.write(Durability::Ordered, move |t| {
+            lease::heartbeat(t, &lease, extend, now)
+        })
+        .await
+    }
+
+    async fn take_back(&self, now: Moment) -> CatalogueResult<u64> {
+        self.write(Durability::Synced, move |t| queue::take_back(t, now))
+            .await
+    }
+
+    async fn hand_back(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
+        let lease = lease.clone();
+        self.write(Durability::Synced, move |t| lease::hand_back(t, &lease, now))
             .await
     }
 
     async fn stored(&self, lease: &Lease) -> CatalogueResult<()> {
         let lease = lease.clone();
-        self.write(Durability::Synced, move |t| jobs::stored(t, &lease))
+        self.write(Durability::Synced, move |t| lease::stored(t, &lease))
             .await
     }
 
-    async fn progress(&self, lease: &Lease, progress: Progress, now: OffsetDateTime) -> CatalogueResult<()> {
+    async fn original(&self, document: DocumentId) -> CatalogueResult<Option<Original>> {
+        self.read(move |c| {
+            let stored = row::StoredDocument::load(c, document)?;
+            let living = stored.filter(|stored| stored.document.status != DocumentStatus::Deleting);
+            Ok(living.map(|stored| queue::original(&stored)))
+        })
+        .await
+    }
+
+    async fn progress(&self, lease: &Lease, progress: Progress, now: Moment) -> CatalogueResult<()> {
         let lease = lease.clone();
         self.write(Durability::Ordered, move |t| {
-            jobs::progress(t, &lease, progress, now)
+            lease::progress(t, &lease, progress, now)
         })
         .await
     }
@@ -210,13 +245,13 @@ impl Catalogue for SqliteCatalogue {
         now: OffsetDateTime,
     ) -> CatalogueResult<Flipped> {
         let lease = lease.clone();
-        self.write_counted(move |t, changes| jobs::publish(t, changes, &lease, version, now))
+        self.write_counted(move |t, changes| lease::publish(t, changes, &lease, version, now))
             .await
     }
 
     async fn fail(&self, lease: &Lease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()> {
         let lease = lease.clone();
-        self.write(Durability::Synced, move |t| jobs::fail(t, &lease, error, now))
+        self.write(Durability::Synced, move |t| lease::fail(t, &lease, error, now))
             .await
     }
 
@@ -224,19 +259,30 @@ impl Catalogue for SqliteCatalogue {
         &self,
         lease: &Lease,
         error: JobError,
-        not_before: OffsetDateTime,
-        now: OffsetDateTime,
+        wait: Duration,
+        now: Moment,
     ) -> CatalogueResult<()> {
         let lease = lease.clone();
         self.write(Durability::Synced, move |t| {
-            jobs::retry(t, &lease, error, not_before, now)
+            lease::retry(t, &lease, error, wait, now)
         })
         .await
     }
 
     async fn purged(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
         let lease = lease.clone();
-        self.write(Durability::Synced, move |t| jobs::purged(t, &lease, now))
+        self.write(Durability::Synced, move |t| lease::purged(t, &lease, now))
+            .await
+    }
+
+    async fn redrive(
+        &self,
+        scope: &Scope,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<Redriven>> {
+        let scope = scope.clone();
+        self.write(Durability::Synced, move |t| jobs::redrive(t, &scope, job, now))
             .await
     }
 
@@ -280,6 +326,11 @@ impl Catalogue for SqliteCatalogue {
     ) -> CatalogueResult<Page<Job>> {
         let (scope, filter, page) = (scope.clone(), *filter, page.clone());
         self.read(move |c| jobs::jobs(c, &scope, &filter, &page)).await
+    }
+
+    async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {
+        let tenant = tenant.clone();
+        self.read(move |c| jobs::counts(c, &tenant)).await
     }
 
     async fn term_statistics(&self, tenant: &TenantId, terms: &[TermId]) -> CatalogueResult<TermStatistics> {

@@ -1,8 +1,8 @@
 //! Rows of documents and jobs, and the values in them.
 
 use ragstone_core::access::Acl;
-use ragstone_core::document::{Document, DocumentStatus, Job, JobKind, JobState, Stage};
-use ragstone_core::id::{ContentHash, DocumentId, Generation, JobId};
+use ragstone_core::document::{Document, DocumentStatus};
+use ragstone_core::id::{ContentHash, DocumentId, Generation};
 use rusqlite::types::{FromSql, FromSqlError};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde::Serialize;
@@ -164,100 +164,6 @@ fn document(row: &Row<'_>) -> Result<Document, Failure> {
     })
 }
 
-/// A job with what only the catalogue knows of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredJob {
-    /// As others see it.
-    pub job: Job,
-    /// The life of the document it is about.
-    pub life: u64,
-    /// Its document's source.
-    pub source: String,
-    /// Who may see it.
-    pub acl: Acl,
-    /// Not claimed earlier.
-    pub not_before: OffsetDateTime,
-}
-
-impl StoredJob {
-    /// The row of `id`.
-    pub fn load(connection: &Connection, id: JobId) -> Result<Option<Self>, Failure> {
-        let mut statement = connection.prepare_cached("select * from jobs where id = ?1")?;
-        let mut rows = statement.query([id.0])?;
-        rows.next()?.map(Self::read).transpose()
-    }
-
-    /// Reads a whole row of `jobs`.
-    pub fn read(row: &Row<'_>) -> Result<Self, Failure> {
-        Ok(Self {
-            job: Job {
-                id: JobId(row.get("id")?),
-                kind: word::<JobKind>(row, "kind")?,
-                document_id: DocumentId(row.get("document")?),
-                generation: Generation(row.get("generation")?),
-                state: word::<JobState>(row, "state")?,
-                stage: word::<Stage>(row, "stage")?,
-                done: row.get("done")?,
-                total: row.get("total")?,
-                attempts: row.get("attempts")?,
-                error: optional_json(row, "error")?,
-                created_at: instant(row, "created_at")?,
-                updated_at: instant(row, "updated_at")?,
-            },
-            life: row.get("life")?,
-            source: row.get("source")?,
-            acl: acl(row)?,
-            not_before: instant(row, "not_before")?,
-        })
-    }
-
-    /// Writes a job that is not there yet, at the end of the queue.
-    pub fn insert(&self, connection: &Connection) -> Result<(), Failure> {
-        self.write(
-            connection,
-            "insert into jobs (id, kind, document, life, tenant, source, acl, generation, state, stage, done,
-             total, attempts, error, not_before, created_at, updated_at)
-             values (:id, :kind, :document, :life, :tenant, :source, :acl, :generation, :state, :stage, :done,
-             :total, :attempts, :error, :not_before, :created_at, :updated_at)",
-        )
-    }
-
-    /// Writes a job that is there, keeping its place in the queue.
-    pub fn update(&self, connection: &Connection) -> Result<(), Failure> {
-        self.write(
-            connection,
-            "update jobs set kind = :kind, document = :document, life = :life, tenant = :tenant,
-             source = :source, acl = :acl, generation = :generation, state = :state, stage = :stage,
-             done = :done, total = :total, attempts = :attempts, error = :error, not_before = :not_before,
-             created_at = :created_at, updated_at = :updated_at where id = :id",
-        )
-    }
-
-    fn write(&self, connection: &Connection, statement: &str) -> Result<(), Failure> {
-        let job = &self.job;
-        connection.prepare_cached(statement)?.execute(named_params! {
-            ":id": job.id.0,
-            ":kind": write_word(&job.kind)?,
-            ":document": job.document_id.0,
-            ":life": self.life,
-            ":tenant": self.acl.tenant.as_str(),
-            ":source": self.source,
-            ":acl": write_json(&self.acl)?,
-            ":generation": job.generation.0,
-            ":state": write_word(&job.state)?,
-            ":stage": write_word(&job.stage)?,
-            ":done": job.done,
-            ":total": job.total,
-            ":attempts": job.attempts,
-            ":error": job.error.as_ref().map(write_json).transpose()?,
-            ":not_before": nanoseconds(self.not_before)?,
-            ":created_at": nanoseconds(job.created_at)?,
-            ":updated_at": nanoseconds(job.updated_at)?,
-        })?;
-        Ok(())
-    }
-}
-
 /// The next number that no generation of any document, past or present, has.
 pub fn draw_generation(connection: &Connection) -> Result<Generation, Failure> {
     let drawn = connection
@@ -291,7 +197,8 @@ fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> 
     serde_json::from_str(text).map_err(|error| damaged(column, error))
 }
 
-fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<Option<T>, Failure> {
+/// What a JSON column holds, if anything.
+pub fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<Option<T>, Failure> {
     match row.get_ref(column)?.as_str_or_null().map_err(from_sql)? {
         Some(text) => serde_json::from_str(text)
             .map(Some)
@@ -301,7 +208,7 @@ fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<Opt
 }
 
 /// A value of an enum without fields, stored as its name in JSON without quotes.
-fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
+pub fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
     let text: String = row.get(column)?;
     serde_json::from_value(text.into()).map_err(|error| damaged(column, error))
 }
@@ -319,7 +226,8 @@ pub fn write_json<T: Serialize>(value: &T) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| damaged("json", error))
 }
 
-fn instant(row: &Row<'_>, column: &str) -> Result<OffsetDateTime, Failure> {
+/// The time in a row.
+pub fn instant(row: &Row<'_>, column: &str) -> Result<OffsetDateTime, Failure> {
     let nanoseconds: i64 = row.get(column)?;
     OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into()).map_err(|error| damaged(column, error))
 }
@@ -329,7 +237,8 @@ pub fn nanoseconds(at: OffsetDateTime) -> Result<i64, Failure> {
     i64::try_from(at.unix_timestamp_nanos()).map_err(|error| damaged("time", error))
 }
 
-fn damaged(what: &str, why: impl std::fmt::Display) -> Failure {
+/// A value that cannot be.
+pub fn damaged(what: &str, why: impl std::fmt::Display) -> Failure {
     DatabaseError::Damaged(format!("{what}: {why}")).into()
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use ragstone_core::document::{JobState, Worker};
 use ragstone_core::rank::TermId;
 use ragstone_core::seam::catalogue::{Begun, Catalogue, StatisticsDelta};
-use ragstone_core::seam::contract::catalogue::{at, job_id, made, version};
+use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{acl, caller, catalogue_contract, tenant};
 
 use super::SqliteCatalogue;
@@ -44,7 +45,11 @@ async fn statistics_are_the_same_after_folding_and_opening_again() {
         let new = version(&open, &format!("{}", n % 300), &n.to_string());
         let begun = catalogue.begin(&scope, new, job_id(n.into()), at(n.into())).await;
         assert!(matches!(begun.unwrap(), Begun::Started(..)));
-        let claim = catalogue.claim(at(n.into())).await.unwrap().unwrap();
+        let claim = catalogue
+            .claim(WORKER, LEASE, moment(n.into()))
+            .await
+            .unwrap()
+            .unwrap();
         let statistics = StatisticsDelta {
             chunks: 2,
             terms: vec![(TermId(1), 1), (TermId(n), 2)],
@@ -71,4 +76,94 @@ async fn statistics_are_the_same_after_folding_and_opening_again() {
             .unwrap();
         assert_eq!(pieces.iter().sum::<u64>() as i64, expected);
     }
+}
+
+/// A database as the first schema left it, with a job in each state, gets the newest schema and works.
+#[tokio::test]
+async fn a_database_of_the_first_schema_migrates() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ragstone.db");
+    {
+        let old = rusqlite::Connection::open(&path).unwrap();
+        old.execute_batch(include_str!("../../sqlite/schema_1.sql"))
+            .unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        old.execute_batch(include_str!("tests/schema_1_rows.sql"))
+            .unwrap();
+    }
+    let database = Database::open(&path).unwrap();
+    let catalogue = SqliteCatalogue::open(database).unwrap();
+    let scope = caller("a", &[]);
+    let state = async |n| catalogue.job(&scope, job_id(n)).await.unwrap().unwrap().state;
+    assert_eq!(state(1).await, JobState::Succeeded);
+    assert_eq!(state(2).await, JobState::Running);
+    assert_eq!(state(3).await, JobState::Queued);
+    let counts = catalogue.job_counts(&tenant("a")).await.unwrap();
+    assert_eq!((counts.queued, counts.running, counts.succeeded), (2, 1, 1));
+    assert_eq!(catalogue.take_back(moment(0)).await.unwrap(), 1);
+    let mut claimed = Vec::new();
+    while let Some(claim) = catalogue.claim(WORKER, LEASE, moment(1)).await.unwrap() {
+        claimed.push((claim.job.id, claim.failures));
+    }
+    assert_eq!(
+        claimed,
+        [(job_id(2), 0), (job_id(3), 2), (job_id(4), 0)],
+        "in their order, with what they spent"
+    );
+}
+
+/// No question that a claim asks is answered by looking through the queue.
+#[test]
+fn a_claim_uses_indexes() {
+    let database = Database::in_memory().unwrap();
+    let plan = |query: &str| {
+        let plan = database.read_blocking::<_, crate::sqlite::DatabaseError>(|c| {
+            let mut statement = c.prepare(&format!("explain query plan {query}"))?;
+            let rows = statement.query_map([], |row| row.get::<_, String>("detail"))?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?.join("; "))
+        });
+        plan.unwrap()
+    };
+    for query in super::queue::QUESTIONS {
+        let plan = plan(query);
+        assert!(
+            plan.contains("INDEX jobs_") && !plan.contains("TEMP B-TREE"),
+            "{query}: {plan}"
+        );
+    }
+}
+
+/// Two connections' worth of workers on one file: each job is claimed once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_workers_share_the_queue() {
+    const JOBS: u32 = 60;
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&folder.path().join("ragstone.db")).unwrap();
+    let catalogue = Arc::new(SqliteCatalogue::open(database).unwrap());
+    let open = acl("a", &[&["everyone"]]);
+    for n in 0..JOBS {
+        let new = version(&open, &n.to_string(), "x");
+        catalogue
+            .begin(&caller("a", &[]), new, job_id(n.into()), at(0))
+            .await
+            .unwrap();
+    }
+    let workers = (0..4).map(|number| {
+        let catalogue = catalogue.clone();
+        tokio::spawn(async move {
+            let worker = Worker { process: 1, number };
+            let mut taken = Vec::new();
+            while let Some(claim) = catalogue.claim(worker, LEASE, moment(1)).await.unwrap() {
+                taken.push(claim.job.id);
+            }
+            taken
+        })
+    });
+    let mut taken = Vec::new();
+    for worker in workers.collect::<Vec<_>>() {
+        taken.extend(worker.await.unwrap());
+    }
+    taken.sort();
+    taken.dedup();
+    assert_eq!(taken.len(), JOBS as usize);
 }

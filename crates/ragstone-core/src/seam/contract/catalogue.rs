@@ -2,22 +2,24 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration as StdDuration;
 
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use super::catalogue_ledger;
 use super::sample::{acl, caller, tenant};
 use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage};
+use crate::document::{Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
 use crate::rank::TermId;
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, JobFilter, NewVersion, Original,
-    PageRequest, Progress, PublishedVersion, StatisticsDelta,
+    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, JobFilter, Moment, NewVersion,
+    Original, PageRequest, Progress, PublishedVersion, StatisticsDelta,
 };
 
-type Shared = Arc<dyn Catalogue>;
+pub(super) type Shared = Arc<dyn Catalogue>;
 
 /// Runs the suite; `make` gives a fresh, empty catalogue each time.
 pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F) {
@@ -32,7 +34,7 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     a_deleted_document_may_live_again(make().await).await;
     a_patch_holds_at_once(make().await).await;
     cancelling(make().await).await;
-    leases_are_taken_back(make().await).await;
+    catalogue_ledger::ledger_contract(&make).await;
     lists_fill_their_pages_within_the_scope(make().await).await;
     standing_is_of_every_living_document(make().await).await;
     the_same_bytes_are_ingested_again_for_another_pipeline(make().await).await;
@@ -44,6 +46,23 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
 pub fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::UNIX_EPOCH + Duration::days(20_000) + Duration::seconds(seconds)
 }
+
+/// A moment of a process that started as the suite did.
+pub fn moment(seconds: u64) -> Moment {
+    Moment {
+        wall: at(seconds as i64),
+        steady: StdDuration::from_secs(seconds),
+    }
+}
+
+/// How long the suite's leases hold.
+pub const LEASE: StdDuration = StdDuration::from_secs(1_000);
+
+/// A worker of the suite.
+pub const WORKER: Worker = Worker {
+    process: 1,
+    number: 1,
+};
 
 /// The `n`-th job of the suite.
 pub fn job_id(n: u128) -> JobId {
@@ -67,6 +86,7 @@ pub fn version(acl: &Acl, uri: &str, content: &str) -> NewVersion {
         bytes: content.len() as u64,
         incoming: format!("incoming/{uri}"),
         pipeline: "pipeline".into(),
+        batch: None,
     }
 }
 
@@ -83,22 +103,22 @@ pub fn made(title: &str, statistics: StatisticsDelta) -> PublishedVersion {
     }
 }
 
-fn open() -> Acl {
+pub(super) fn open() -> Acl {
     acl("a", &[&["everyone"]])
 }
 
-fn reader() -> Scope {
+pub(super) fn reader() -> Scope {
     caller("a", &[])
 }
 
-fn whole_page() -> PageRequest {
+pub(super) fn whole_page() -> PageRequest {
     PageRequest {
         cursor: None,
         limit: 1_000,
     }
 }
 
-fn problem(code: &str) -> JobError {
+pub(super) fn problem(code: &str) -> JobError {
     JobError {
         code: code.into(),
         detail: "what and which".into(),
@@ -106,7 +126,7 @@ fn problem(code: &str) -> JobError {
     }
 }
 
-async fn start(
+pub(super) async fn start(
     catalogue: &Shared,
     scope: &Scope,
     version: NewVersion,
@@ -119,12 +139,18 @@ async fn start(
     }
 }
 
-async fn claim(catalogue: &Shared, seconds: i64) -> Claim {
-    let claim = catalogue.claim(at(seconds)).await.expect("a claim is answered");
+pub(super) async fn claim(catalogue: &Shared, seconds: i64) -> Claim {
+    let claim = next(catalogue, moment(seconds as u64)).await;
     claim.expect("a job waits")
 }
 
-async fn publish_next(catalogue: &Shared, title: &str, seconds: i64) -> Claim {
+/// What is claimed at this moment.
+pub(super) async fn next(catalogue: &Shared, now: Moment) -> Option<Claim> {
+    let claim = catalogue.claim(WORKER, LEASE, now).await;
+    claim.expect("a claim is answered")
+}
+
+pub(super) async fn publish_next(catalogue: &Shared, title: &str, seconds: i64) -> Claim {
     let claim = claim(catalogue, seconds).await;
     let flipped = catalogue
         .publish(&claim.lease, made(title, StatisticsDelta::default()), at(seconds))
@@ -133,21 +159,18 @@ async fn publish_next(catalogue: &Shared, title: &str, seconds: i64) -> Claim {
     claim
 }
 
-async fn document(catalogue: &Shared, id: DocumentId) -> Document {
+pub(super) async fn document(catalogue: &Shared, id: DocumentId) -> Document {
     let found = catalogue.document(&reader(), id).await.expect("an answer");
     found.expect("the document is there")
 }
 
-async fn job(catalogue: &Shared, n: u128) -> Job {
+pub(super) async fn job(catalogue: &Shared, n: u128) -> Job {
     let found = catalogue.job(&reader(), job_id(n)).await.expect("an answer");
     found.expect("the job is there")
 }
 
 async fn a_document_goes_from_begin_to_publish(catalogue: Shared) {
-    assert!(
-        catalogue.claim(at(0)).await.expect("an answer").is_none(),
-        "nothing waits"
-    );
+    assert!(next(&catalogue, moment(0)).await.is_none(), "nothing waits");
     let begun = version(&open(), "x", "one");
     let (pending, queued) = start(&catalogue, &reader(), begun.clone(), 1, 0).await;
     assert_eq!(pending.id, begun.document_id());
@@ -172,10 +195,7 @@ async fn a_document_goes_from_begin_to_publish(catalogue: Shared) {
         ("x.txt", Original::Incoming("incoming/x".into()))
     );
     assert_eq!(claim.declared_media_type.as_deref(), Some("text/plain"));
-    assert!(
-        catalogue.claim(at(1)).await.expect("an answer").is_none(),
-        "it is taken"
-    );
+    assert!(next(&catalogue, moment(1)).await.is_none(), "it is taken");
 
     catalogue.stored(&claim.lease).await.expect("noted");
     let progress = Progress {
@@ -184,7 +204,7 @@ async fn a_document_goes_from_begin_to_publish(catalogue: Shared) {
         total: 3,
     };
     catalogue
-        .progress(&claim.lease, progress, at(2))
+        .progress(&claim.lease, progress, moment(2))
         .await
         .expect("noted");
     let running = job(&catalogue, 1).await;
@@ -348,7 +368,7 @@ async fn a_stale_lease_writes_nothing(catalogue: Shared) {
     );
     let retried = claim(&catalogue, 3).await;
     catalogue
-        .retry(&retried.lease, problem("busy"), at(3), at(3))
+        .retry(&retried.lease, problem("busy"), StdDuration::ZERO, moment(3))
         .await
         .expect("queued again");
     let current = claim(&catalogue, 4).await;
@@ -366,10 +386,14 @@ async fn a_stale_lease_writes_nothing(catalogue: Shared) {
         let made = made("Stale", StatisticsDelta::default());
         let answers = [
             catalogue.stored(lease).await,
-            catalogue.progress(lease, progress, at(5)).await,
+            catalogue.progress(lease, progress, moment(5)).await,
+            catalogue.heartbeat(lease, LEASE, moment(5)).await.map(drop),
+            catalogue.hand_back(lease, at(5)).await,
             catalogue.publish(lease, made, at(5)).await.map(drop),
             catalogue.fail(lease, problem("stale"), at(5)).await,
-            catalogue.retry(lease, problem("stale"), at(5), at(5)).await,
+            catalogue
+                .retry(lease, problem("stale"), StdDuration::ZERO, moment(5))
+                .await,
             catalogue.purged(lease, at(5)).await,
         ];
         for answer in answers {
@@ -419,16 +443,13 @@ async fn failures_and_retries(catalogue: Shared) {
     let busy = claim(&catalogue, 1).await;
     catalogue.stored(&busy.lease).await.expect("noted");
     catalogue
-        .retry(&busy.lease, problem("busy"), at(10), at(1))
+        .retry(&busy.lease, problem("busy"), StdDuration::from_secs(9), moment(1))
         .await
         .expect("queued");
     let queued = job(&catalogue, 1).await;
     assert_eq!((queued.state, queued.stage), (JobState::Queued, Stage::Queued));
     assert_eq!(queued.error, Some(problem("busy")));
-    assert!(
-        catalogue.claim(at(9)).await.expect("an answer").is_none(),
-        "not yet"
-    );
+    assert!(next(&catalogue, moment(9)).await.is_none(), "not yet");
     let again = claim(&catalogue, 10).await;
     assert_eq!(
         (again.lease.attempt, again.original.clone()),
@@ -738,23 +759,6 @@ async fn cancelling(catalogue: Shared) {
     assert_eq!(again, cancelled, "a final job stays as it is");
 }
 
-async fn leases_are_taken_back(catalogue: Shared) {
-    start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
-    start(&catalogue, &reader(), version(&open(), "y", "one"), 2, 0).await;
-    let lost = claim(&catalogue, 1).await;
-    assert_eq!(lost.job.id, job_id(1), "oldest first");
-    assert_eq!(catalogue.take_back(at(2)).await.expect("an answer"), 1);
-    assert_eq!(catalogue.take_back(at(2)).await.expect("an answer"), 0);
-    let late = catalogue.stored(&lost.lease).await;
-    assert!(matches!(late, Err(CatalogueError::Stale)), "{late:?}");
-    let again = claim(&catalogue, 3).await;
-    assert_eq!(
-        (again.job.id, again.lease.attempt),
-        (job_id(1), 2),
-        "it keeps its place"
-    );
-}
-
 async fn lists_fill_their_pages_within_the_scope(catalogue: Shared) {
     let operator = caller("a", &["group:g"]);
     let mut seen = Vec::new();
@@ -885,15 +889,15 @@ async fn jobs_are_listed(catalogue: &Shared, operator: &Scope) {
     assert_eq!(
         of(JobFilter {
             state: Some(JobState::Running),
-            kind: None
+            ..JobFilter::default()
         })
         .await,
         [running]
     );
     assert_eq!(
         of(JobFilter {
-            state: None,
-            kind: Some(JobKind::Ingest)
+            kind: Some(JobKind::Ingest),
+            ..JobFilter::default()
         })
         .await
         .len(),
@@ -901,8 +905,8 @@ async fn jobs_are_listed(catalogue: &Shared, operator: &Scope) {
     );
     assert!(
         of(JobFilter {
-            state: None,
-            kind: Some(JobKind::Purge)
+            kind: Some(JobKind::Purge),
+            ..JobFilter::default()
         })
         .await
         .is_empty()

@@ -4,6 +4,7 @@
 //! promise. Each one holds, for every allowed case, its refused twin.
 
 pub mod catalogue;
+mod catalogue_ledger;
 pub mod index;
 mod lexical_index;
 mod model;

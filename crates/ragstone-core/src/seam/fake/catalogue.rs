@@ -1,248 +1,31 @@
 //! A catalogue in maps.
 
-use std::collections::{BTreeMap, HashMap};
+mod state;
+mod version;
+
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::lock;
-use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage};
+use crate::access::Scope;
+use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Worker};
 use crate::id::{DocumentId, Generation, JobId, TenantId};
 use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
     Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
-    JobFilter, Lease, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, StatisticsDelta,
+    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
 };
+use state::{Entry, State, Task};
+use version::{amended, born, renewed};
 
 /// Documents and jobs in memory.
 #[derive(Debug, Default)]
 pub struct MemoryCatalogue {
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    drawn: u64,
-    documents: BTreeMap<DocumentId, Entry>,
-    jobs: Vec<Task>,
-    statistics: BTreeMap<(DocumentId, Generation), (TenantId, StatisticsDelta)>,
-    settings: HashMap<String, String>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Entry {
-    life: u64,
-    document: Document,
-    begun: NewVersion,
-    found_title: Option<String>,
-    newest_failed: bool,
-    /// The generation whose final key holds the bytes of the newest begin.
-    stored: Option<Generation>,
-}
-
-impl Entry {
-    fn named(mut self) -> Self {
-        let title = self.begun.title.as_ref().or(self.found_title.as_ref());
-        self.document.title = title.unwrap_or(&self.begun.name).clone();
-        self
-    }
-
-    fn is_visible(&self, scope: &Scope) -> bool {
-        self.document.status != DocumentStatus::Deleting && scope.admits(&self.document.acl)
-    }
-
-    fn patched(mut self, patch: DocumentPatch) -> Self {
-        let document = &mut self.document;
-        if let Some(acl) = patch.acl.filter(|acl| *acl != document.acl) {
-            document.acl = acl;
-            document.acl_revision += 1;
-        }
-        document.metadata = patch.metadata.unwrap_or(std::mem::take(&mut document.metadata));
-        document.department_id = patch.department_id.unwrap_or(document.department_id.take());
-        document.source_url = patch.source_url.unwrap_or(document.source_url.take());
-        self.begun.title = patch.title.or(self.begun.title);
-        self.named()
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Task {
-    job: Job,
-    life: u64,
-    acl: Acl,
-    not_before: OffsetDateTime,
-}
-
-impl Task {
-    fn end(&mut self, state: JobState, error: Option<JobError>, now: OffsetDateTime) {
-        self.job.state = state;
-        self.job.stage = Stage::Done;
-        self.job.error = error;
-        self.job.updated_at = now;
-    }
-}
-
-impl State {
-    fn draw(&mut self) -> Generation {
-        self.drawn += 1;
-        Generation(self.drawn)
-    }
-
-    fn seen(&self, scope: &Scope, document: DocumentId) -> Option<Entry> {
-        self.documents
-            .get(&document)
-            .filter(|entry| entry.is_visible(scope))
-            .cloned()
-    }
-
-    fn save(&mut self, entry: &Entry) {
-        for task in &mut self.jobs {
-            if task.job.document_id == entry.document.id && task.life == entry.life {
-                task.acl = entry.document.acl.clone();
-            }
-        }
-        self.documents.insert(entry.document.id, entry.clone());
-    }
-
-    fn queue(
-        &mut self,
-        entry: &Entry,
-        id: JobId,
-        kind: JobKind,
-        generation: Generation,
-        now: OffsetDateTime,
-    ) -> Job {
-        let job = Job {
-            id,
-            kind,
-            document_id: entry.document.id,
-            generation,
-            state: JobState::Queued,
-            stage: Stage::Queued,
-            done: 0,
-            total: 0,
-            attempts: 0,
-            error: None,
-            created_at: now,
-            updated_at: now,
-        };
-        self.jobs.push(Task {
-            job: job.clone(),
-            life: entry.life,
-            acl: entry.document.acl.clone(),
-            not_before: now,
-        });
-        job
-    }
-
-    fn cancel_ingests(&mut self, document: DocumentId, now: OffsetDateTime) {
-        for task in &mut self.jobs {
-            let job = &task.job;
-            if job.document_id == document && job.kind == JobKind::Ingest && !job.state.is_final() {
-                task.end(JobState::Cancelled, None, now);
-            }
-        }
-    }
-
-    fn leased(&mut self, lease: &Lease) -> CatalogueResult<&mut Task> {
-        let holds = |task: &&mut Task| {
-            let job = &task.job;
-            job.state == JobState::Running
-                && (job.id, job.attempts) == (lease.job, lease.attempt)
-                && (job.document_id, job.generation) == (lease.document, lease.generation)
-        };
-        self.jobs.iter_mut().find(holds).ok_or(CatalogueError::Stale)
-    }
-
-    fn give_up(&mut self, task: &Task, error: JobError, now: OffsetDateTime) {
-        if task.job.kind == JobKind::Ingest
-            && let Some(entry) = self.documents.get_mut(&task.job.document_id)
-        {
-            entry.newest_failed = true;
-            entry.document.last_error = Some(error);
-            entry.document.updated_at = now;
-            if entry.document.status == DocumentStatus::Pending {
-                entry.document.status = DocumentStatus::Failed;
-            }
-        }
-    }
-
-    fn counted(&self, tenant: &TenantId) -> impl Iterator<Item = &StatisticsDelta> {
-        let of_tenant = move |(owner, _): &&(TenantId, StatisticsDelta)| owner == tenant;
-        self.statistics.values().filter(of_tenant).map(|(_, delta)| delta)
-    }
-}
-
-fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> Entry {
-    let begun = version.clone();
-    let document = Document {
-        id: version.document_id(),
-        collection: version.collection,
-        source: version.source,
-        uri: version.uri,
-        title: String::new(),
-        media_type: version.declared_media_type.unwrap_or_default(),
-        status: DocumentStatus::Pending,
-        version: 1,
-        published: None,
-        content_hash: version.content_hash,
-        bytes: version.bytes,
-        pages: None,
-        chunks: 0,
-        acl: version.acl,
-        acl_revision: 1,
-        metadata: version.metadata,
-        department_id: version.department_id,
-        source_url: version.source_url,
-        last_error: None,
-        warnings: Vec::new(),
-        created_at: now,
-        updated_at: now,
-    };
-    Entry {
-        life,
-        document,
-        begun,
-        found_title: None,
-        newest_failed: false,
-        stored: None,
-    }
-    .named()
-}
-
-/// `version` over the entry that has its place, with everything beside the bytes in force.
-fn amended(entry: &Entry, version: NewVersion) -> Entry {
-    let patch = DocumentPatch {
-        title: None,
-        metadata: Some(version.metadata.clone()),
-        acl: Some(version.acl.clone()),
-        department_id: Some(version.department_id.clone()),
-        source_url: Some(version.source_url.clone()),
-    };
-    let mut entry = entry.clone();
-    entry.begun.title = version.title;
-    entry.patched(patch)
-}
-
-fn renewed(entry: &Entry, version: NewVersion, now: OffsetDateTime) -> Entry {
-    let mut entry = amended(entry, version.clone());
-    entry.newest_failed = false;
-    let document = &mut entry.document;
-    document.version += 1;
-    document.content_hash = version.content_hash;
-    document.bytes = version.bytes;
-    document.last_error = None;
-    document.updated_at = now;
-    if document.published.is_none() {
-        document.status = DocumentStatus::Pending;
-        document.media_type = version.declared_media_type.clone().unwrap_or_default();
-    }
-    entry.begun = version;
-    entry.stored = None;
-    entry.named()
 }
 
 type Key = (i128, Uuid);
@@ -305,10 +88,12 @@ impl Catalogue for MemoryCatalogue {
             Some(entry) => renewed(&entry, version, now),
             None => born(version, state.draw().0, now),
         };
+        if let Some(batch) = entry.begun.batch {
+            state.join(scope, &entry, batch, now)?;
+        }
         state.cancel_ingests(id, now);
         state.save(&entry);
-        let generation = state.draw();
-        let job = state.queue(&entry, job, JobKind::Ingest, generation, now);
+        let job = state.queue(&entry, job, JobKind::Ingest, entry.begun.batch, now);
         Ok(Begun::Started(entry.document, job))
     }
 
@@ -321,7 +106,7 @@ impl Catalogue for MemoryCatalogue {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>> {
         let mut state = lock(&self.state);
-        let live = |task: &Task| task.job.document_id == document && !task.job.state.is_final();
+        let live = |task: &Task| task.job.document_id == Some(document) && !task.job.state.is_final();
         let busy = state.jobs.iter().any(live);
         let Some(mut entry) = state
             .seen(scope, document)
@@ -334,8 +119,7 @@ impl Catalogue for MemoryCatalogue {
         entry.newest_failed = false;
         entry.document.updated_at = now;
         state.save(&entry);
-        let generation = state.draw();
-        Ok(Some(state.queue(&entry, job, JobKind::Ingest, generation, now)))
+        Ok(Some(state.queue(&entry, job, JobKind::Ingest, None, now)))
     }
 
     async fn patch(
@@ -381,61 +165,62 @@ impl Catalogue for MemoryCatalogue {
         let published = entry.document.published.unwrap_or(Generation(0));
         state.statistics.remove(&(document, published));
         state.save(&entry);
-        let generation = state.draw();
-        Ok(Some(state.queue(&entry, job, JobKind::Purge, generation, now)))
+        Ok(Some(state.queue(&entry, job, JobKind::Purge, None, now)))
     }
 
-    async fn claim(&self, now: OffsetDateTime) -> CatalogueResult<Option<Claim>> {
+    async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>> {
         let mut state = lock(&self.state);
+        let ran_out = |task: &Task| task.course.lease_until.is_some_and(|until| until <= now.steady);
+        state.bury(ran_out, now.wall);
         let drawn = state.draw();
-        let waits = |task: &&mut Task| task.job.state == JobState::Queued && task.not_before <= now;
-        let Some(task) = state.jobs.iter_mut().find(waits) else {
+        let Some(task) = state.next(now) else {
             return Ok(None);
         };
-        let job = &mut task.job;
-        job.state = JobState::Running;
-        job.attempts += 1;
-        job.updated_at = now;
-        (job.stage, job.generation) = match job.kind {
-            JobKind::Ingest => (Stage::Load, drawn),
-            JobKind::Purge => (Stage::Purge, job.generation),
-        };
-        let job = job.clone();
-        let entry = state.documents.get(&job.document_id).cloned();
+        task.course.claim(&mut task.job, worker, lease, now);
+        if task.job.kind == JobKind::Ingest {
+            task.job.generation = drawn;
+        }
+        let Task { job, course, .. } = task.clone();
+        let entry = job.document_id.and_then(|id| state.documents.get(&id)).cloned();
         let entry = entry.ok_or(CatalogueError::Damaged {
             detail: "a job without a document".into(),
         })?;
         Ok(Some(Claim {
             lease: Lease {
                 job: job.id,
-                attempt: job.attempts,
-                document: job.document_id,
+                attempt: course.claims,
+                document: entry.document.id,
                 generation: job.generation,
             },
             job,
+            failures: course.failures,
+            original: original(&entry),
             document: entry.document,
             name: entry.begun.name,
             given_title: entry.begun.title,
             declared_media_type: entry.begun.declared_media_type,
-            original: match entry.stored {
-                Some(generation) => Original::Stored(generation),
-                None => Original::Incoming(entry.begun.incoming),
-            },
         }))
     }
 
-    async fn take_back(&self, now: OffsetDateTime) -> CatalogueResult<u64> {
-        let mut taken = 0;
-        for task in &mut lock(&self.state).jobs {
-            if task.job.state == JobState::Running {
-                task.job.state = JobState::Queued;
-                task.job.stage = Stage::Queued;
-                (task.job.done, task.job.total) = (0, 0);
-                task.job.updated_at = now;
-                taken += 1;
-            }
+    async fn heartbeat(&self, lease: &Lease, extend: Duration, now: Moment) -> CatalogueResult<Duration> {
+        let mut state = lock(&self.state);
+        Ok(state.leased(lease)?.course.extend(extend, now))
+    }
+
+    async fn take_back(&self, now: Moment) -> CatalogueResult<u64> {
+        let mut state = lock(&self.state);
+        let waiting = |task: &&mut Task| task.job.state == JobState::Queued && task.course.wait.is_some();
+        for task in state.jobs.iter_mut().filter(waiting) {
+            task.course.begin_again(now);
         }
-        Ok(taken)
+        Ok(state.bury(|_| true, now.wall))
+    }
+
+    async fn hand_back(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
+        let mut state = lock(&self.state);
+        let task = state.leased(lease)?;
+        task.course.hand_back(&mut task.job, now);
+        Ok(())
     }
 
     async fn stored(&self, lease: &Lease) -> CatalogueResult<()> {
@@ -447,11 +232,17 @@ impl Catalogue for MemoryCatalogue {
         Ok(())
     }
 
-    async fn progress(&self, lease: &Lease, progress: Progress, now: OffsetDateTime) -> CatalogueResult<()> {
+    async fn original(&self, document: DocumentId) -> CatalogueResult<Option<Original>> {
+        let state = lock(&self.state);
+        let entry = state.documents.get(&document);
+        let living = entry.filter(|entry| entry.document.status != DocumentStatus::Deleting);
+        Ok(living.map(original))
+    }
+
+    async fn progress(&self, lease: &Lease, progress: Progress, now: Moment) -> CatalogueResult<()> {
         let mut state = lock(&self.state);
-        let job = &mut state.leased(lease)?.job;
-        (job.stage, job.done, job.total) = (progress.stage, progress.done, progress.total);
-        job.updated_at = now;
+        let task = state.leased(lease)?;
+        task.course.note(&mut task.job, progress, now);
         Ok(())
     }
 
@@ -506,15 +297,12 @@ impl Catalogue for MemoryCatalogue {
         &self,
         lease: &Lease,
         error: JobError,
-        not_before: OffsetDateTime,
-        now: OffsetDateTime,
+        wait: Duration,
+        now: Moment,
     ) -> CatalogueResult<()> {
         let mut state = lock(&self.state);
         let task = state.leased(lease)?;
-        task.not_before = not_before;
-        task.end(JobState::Queued, Some(error), now);
-        task.job.stage = Stage::Queued;
-        (task.job.done, task.job.total) = (0, 0);
+        task.course.fail_once(&mut task.job, error, wait, now);
         Ok(())
     }
 
@@ -528,7 +316,7 @@ impl Catalogue for MemoryCatalogue {
         state.statistics.remove(&(lease.document, lease.generation));
         let purges = |task: &Task| {
             let job = &task.job;
-            job.document_id == lease.document && job.kind == JobKind::Purge && !job.state.is_final()
+            job.document_id == Some(lease.document) && job.kind == JobKind::Purge && !job.state.is_final()
         };
         if !state.jobs.iter().any(purges)
             && state
@@ -541,24 +329,55 @@ impl Catalogue for MemoryCatalogue {
         Ok(())
     }
 
-    async fn cancel(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Job>> {
+    async fn redrive(
+        &self,
+        scope: &Scope,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<Redriven>> {
         let mut state = lock(&self.state);
-        let found = state.jobs.iter_mut().find(|task| task.job.id == job);
-        let Some(task) = found.filter(|task| scope.admits(&task.acl)) else {
+        let Some(task) = state.found(scope, job) else {
             return Ok(None);
         };
-        if task.job.state.is_final() || task.job.kind == JobKind::Purge {
-            return Ok(Some(task.job.clone()));
+        let shown = state.shown(&task);
+        if !matches!(shown.state, JobState::Failed | JobState::Cancelled) {
+            return Ok(Some(Redriven::NotEnded(shown)));
         }
-        task.end(JobState::Cancelled, None, now);
-        let task = task.clone();
-        let error = JobError {
-            code: "cancelled".into(),
-            detail: "the ingestion was cancelled".into(),
-            hint: "ingest the document again".into(),
+        let mut again = match task.job.kind {
+            JobKind::Batch => state.children(scope, job),
+            _ => vec![task],
         };
-        state.give_up(&task, error, now);
-        Ok(Some(task.job))
+        again.retain(|task| {
+            matches!(task.job.state, JobState::Failed | JobState::Cancelled) && !state.is_superseded(task)
+        });
+        if again.is_empty() {
+            return Ok(Some(Redriven::Superseded(shown)));
+        }
+        for task in again {
+            state.redrive(task.job.id, now);
+        }
+        if let Some(batch) = state.jobs.iter_mut().find(|task| task.job.id == job) {
+            batch.stopped = false;
+        }
+        let queued = state.found(scope, job).map(|task| state.shown(&task));
+        Ok(queued.map(Redriven::Queued))
+    }
+
+    async fn cancel(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Job>> {
+        let mut state = lock(&self.state);
+        let Some(task) = state.found(scope, job) else {
+            return Ok(None);
+        };
+        if task.job.kind == JobKind::Batch && !state.shown(&task).state.is_final() {
+            for child in state.children(scope, job) {
+                state.cancel(child.job.id, now);
+            }
+            if let Some(batch) = state.jobs.iter_mut().find(|task| task.job.id == job) {
+                batch.stopped = true;
+            }
+        }
+        state.cancel(job, now);
+        Ok(state.found(scope, job).map(|task| state.shown(&task)))
     }
 
     async fn document(&self, scope: &Scope, document: DocumentId) -> CatalogueResult<Option<Document>> {
@@ -606,11 +425,7 @@ impl Catalogue for MemoryCatalogue {
 
     async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>> {
         let state = lock(&self.state);
-        let found = state
-            .jobs
-            .iter()
-            .find(|task| task.job.id == job && scope.admits(&task.acl));
-        Ok(found.map(|task| task.job.clone()))
+        Ok(state.found(scope, job).map(|task| state.shown(&task)))
     }
 
     async fn jobs(
@@ -619,18 +434,27 @@ impl Catalogue for MemoryCatalogue {
         filter: &JobFilter,
         page: &PageRequest,
     ) -> CatalogueResult<Page<Job>> {
-        let state = lock(&self.state);
-        let fits = |task: &&Task| {
-            scope.admits(&task.acl)
-                && filter.state.is_none_or(|state| state == task.job.state)
-                && filter.kind.is_none_or(|kind| kind == task.job.kind)
+        let fits = |job: &Job| {
+            filter.state.is_none_or(|state| state == job.state)
+                && filter.kind.is_none_or(|kind| kind == job.kind)
+                && (filter.parent.is_none() || filter.parent == job.parent)
         };
-        let fitting = state.jobs.iter().filter(fits).map(|task| task.job.clone());
-        let mut items: Vec<_> = fitting
-            .map(|job| ((job.created_at.unix_timestamp_nanos(), job.id.0), job))
-            .collect();
-        items.sort_by_key(|(key, _)| std::cmp::Reverse(*key));
-        paged(items, page, |item, cursor| item < cursor)
+        let listed = lock(&self.state).listed(scope);
+        let key = |job: &Job| (job.created_at.unix_timestamp_nanos(), job.id.0);
+        let items = listed.into_iter().filter(fits).map(|job| (key(&job), job));
+        paged(items.collect(), page, |item, cursor| item < cursor)
+    }
+
+    async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {
+        let state = lock(&self.state);
+        let mut counts = JobCounts::default();
+        let of_tenant = |task: &&Task| task.acl.tenant == *tenant && task.job.kind != JobKind::Batch;
+        state
+            .jobs
+            .iter()
+            .filter(of_tenant)
+            .for_each(|task| *counts.of(task.job.state) += 1);
+        Ok(counts)
     }
 
     async fn term_statistics(&self, tenant: &TenantId, terms: &[TermId]) -> CatalogueResult<TermStatistics> {
@@ -664,6 +488,13 @@ impl Catalogue for MemoryCatalogue {
     async fn set_setting(&self, key: &str, value: &str) -> CatalogueResult<()> {
         lock(&self.state).settings.insert(key.into(), value.into());
         Ok(())
+    }
+}
+
+fn original(entry: &Entry) -> Original {
+    match entry.stored {
+        Some(generation) => Original::Stored(generation),
+        None => Original::Incoming(entry.begun.incoming.clone()),
     }
 }
 

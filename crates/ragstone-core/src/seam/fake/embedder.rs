@@ -1,6 +1,7 @@
 //! An embedder that counts words: texts that share words are near.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
@@ -19,6 +20,7 @@ pub const DIMENSIONS: usize = 32;
 pub struct WordEmbedder {
     fingerprint: EmbedderFingerprint,
     failures: Mutex<Vec<EmbedError>>,
+    hangs: AtomicBool,
 }
 
 impl Default for WordEmbedder {
@@ -41,7 +43,13 @@ impl WordEmbedder {
         Self {
             fingerprint,
             failures: Mutex::default(),
+            hangs: AtomicBool::default(),
         }
+    }
+
+    /// Whether the next calls never end.
+    pub fn hang(&self, hangs: bool) {
+        self.hangs.store(hangs, Ordering::Relaxed);
     }
 
     /// Fails the next calls with these errors, the last one first.
@@ -57,6 +65,9 @@ impl Embedder for WordEmbedder {
     }
 
     async fn embed(&self, texts: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         match lock(&self.failures).pop() {
             Some(error) => Err(error),
             None => Ok(texts.iter().map(|text| embedding(text)).collect()),

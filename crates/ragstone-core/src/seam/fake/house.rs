@@ -1,15 +1,14 @@
 //! A whole library in memory: stores, ingestor and library over the fakes, with a clock that the test turns.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use object_store::memory::InMemory;
-use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{MemoryCatalogue, MemoryIndex, TextParser, WordEmbedder};
+use super::{Hands, MemoryCatalogue, MemoryIndex, TextParser, WordEmbedder};
 use crate::access::{Acl, Principal, ReaderSet, Role};
-use crate::document::Metadata;
+use crate::document::{Metadata, Worker};
 use crate::id::{CollectionName, DocumentId, SourceName};
 use crate::ingest::{IngestSettings, Ingestor, Outcome, Pipeline, Stores, Upload};
 use crate::library::Library;
@@ -31,8 +30,14 @@ pub struct House {
     pub ingestor: Ingestor,
     /// Answers.
     pub library: Library,
-    seconds: Arc<AtomicI64>,
+    hands: Arc<Hands>,
 }
+
+/// The worker that does the house's jobs.
+pub const WORKER: Worker = Worker {
+    process: 1,
+    number: 1,
+};
 
 impl House {
     /// An empty library.
@@ -44,22 +49,25 @@ impl House {
     pub fn over(index: Arc<dyn VectorIndex>) -> Self {
         let (catalogue, blobs) = (Arc::new(MemoryCatalogue::default()), Arc::new(InMemory::new()));
         let embedder = Arc::new(WordEmbedder::default());
-        let (seconds, ids) = (Arc::new(AtomicI64::new(0)), AtomicU64::new(1));
+        let (hands, ids) = (Arc::<Hands>::default(), AtomicU64::new(1));
         let stores = Stores {
             catalogue: catalogue.clone(),
             index: index.clone(),
             blobs: blobs.clone(),
             parser: Arc::new(TextParser),
         };
-        let now = seconds.clone();
-        let clock =
-            Arc::new(move || OffsetDateTime::UNIX_EPOCH + Duration::seconds(now.load(Ordering::Relaxed)));
         let new_id = Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed))));
         let settings = IngestSettings {
             batch_chunks: 2,
             ..IngestSettings::default()
         };
-        let ingestor = Ingestor::new(stores, settings, Self::pipeline(embedder.clone()), clock, new_id);
+        let ingestor = Ingestor::new(
+            stores,
+            settings,
+            Self::pipeline(embedder.clone()),
+            hands.time(),
+            new_id,
+        );
         let slot: Arc<dyn Embedder> = embedder.clone();
         let library = Library::new(
             catalogue.clone(),
@@ -74,7 +82,7 @@ impl House {
             embedder,
             ingestor,
             library,
-            seconds,
+            hands,
         }
     }
 
@@ -94,8 +102,8 @@ impl House {
     }
 
     /// Lets time pass.
-    pub fn wait(&self, seconds: i64) {
-        self.seconds.fetch_add(seconds, Ordering::Relaxed);
+    pub fn wait(&self, seconds: u64) {
+        self.hands.turn(seconds);
     }
 
     /// Accepts a text.
@@ -111,7 +119,7 @@ impl House {
     /// Carries out every job that waits; how each ended.
     pub async fn work(&self) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
-        while let Some((_, outcome)) = self.ingestor.run_next().await.expect("the catalogue works") {
+        while let Some((_, outcome)) = self.ingestor.run_next(WORKER).await.expect("the catalogue works") {
             outcomes.push(outcome);
         }
         outcomes
@@ -180,5 +188,6 @@ pub fn upload(caller: &Principal, uri: &str, readers: &[&str]) -> Upload {
         department_id: None,
         metadata: Metadata::new(),
         source_url: None,
+        batch: None,
     }
 }

@@ -2,15 +2,17 @@
 
 mod catalogue;
 mod embedder;
+mod hands;
 mod house;
 mod index;
 mod parser;
 
 pub use catalogue::MemoryCatalogue;
 pub use embedder::WordEmbedder;
-pub use house::{House, upload, writer};
+pub use hands::Hands;
+pub use house::{House, WORKER, upload, writer};
 pub use index::MemoryIndex;
-pub use parser::TextParser;
+pub use parser::{ENDLESS, TextParser};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -61,7 +61,7 @@ pub async fn send(
         .as_str()
         .map_or_else(|| format!("line {number}"), String::from);
     match door.json(Method::POST, "/api/v1/documents", Some(&body)).await {
-        Ok(accepted) => follow(door, uri, accepted, wait).await,
+        Ok(accepted) => follow(door, uri, accepted, wait, &|_| {}).await,
         Err(error) => refused(uri, error),
     }
 }
@@ -92,6 +92,7 @@ fn body(mut document: Map<String, Value>, with: &With) -> Value {
     };
     default("department_id", with.department.as_ref().map(|id| json!(id)));
     default("readers", (!with.readers.is_empty()).then(|| json!(with.readers)));
+    default("batch", with.batch.as_ref().map(|batch| json!(batch)));
     default("collection", with.collection.as_ref().map(|name| json!(name)));
     Value::Object(document)
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::client::{Door, Refusal};
 use super::output::{Output, say};
-use super::progress::{bar, fetching, wait_for_job};
+use super::progress::{bar, fetching, pace, wait_for_job};
 use super::{Context, Partly, Usage};
 
 /// Documents on their way at once: enough that no worker waits, few enough that no queue grows long.
@@ -51,6 +51,19 @@ pub struct With {
     /// The collection they belong to
     #[arg(long, value_name = "NAME")]
     collection: Option<String>,
+    /// The batch that all of them are children of.
+    #[arg(skip)]
+    batch: Option<uuid::Uuid>,
+}
+
+impl With {
+    /// The same, as one batch.
+    fn as_batch(&self) -> Self {
+        Self {
+            batch: Some(uuid::Uuid::now_v7()),
+            ..self.clone()
+        }
+    }
 }
 
 fn object(text: &str) -> Result<Map<String, Value>, String> {
@@ -131,7 +144,8 @@ impl Ingest {
         let summary = match &self.jsonl {
             Some(path) => {
                 let documents = lines::read(path).await?;
-                let work = documents.map(|line| lines::send(door, line, &self.with, wait));
+                let with = self.with.as_batch();
+                let work = documents.map(|line| lines::send(door, line, &with, wait));
                 report(work.buffer_unordered(IN_FLIGHT), bar(0, LINES_BAR), output).await?
             }
             None => files_through(door, files, &self.with, wait, output).await?,
@@ -144,8 +158,9 @@ impl Ingest {
     }
 }
 
-const FILES_BAR: &str = "{bar:30} {pos}/{len} {msg}";
-const LINES_BAR: &str = "{spinner} {pos} documents {msg}";
+const FILES_BAR: &str = "{bar:30} {pos}/{len} files, {per_sec}, {eta} left {msg}";
+const FILE_BAR: &str = "{bar:30} {pos}/{len} chunks, {msg}";
+const LINES_BAR: &str = "{spinner} {pos} documents, {per_sec} {msg}";
 
 /// Ingests files and says what became of each.
 pub async fn files_through(
@@ -155,9 +170,42 @@ pub async fn files_through(
     wait: bool,
     output: Output,
 ) -> anyhow::Result<Summary> {
-    let bar = bar(files.len() as u64, FILES_BAR);
-    let work = futures::stream::iter(files).map(|file| upload::send(door, file, with, wait));
-    report(work.buffer_unordered(IN_FLIGHT), bar, output).await
+    if let [file] = &files[..] {
+        return one_file(door, file.clone(), with, wait, output).await;
+    }
+    let (bar, with) = (bar(files.len() as u64, FILES_BAR), with.as_batch());
+    let work = futures::stream::iter(files).map(|file| upload::send(door, file, &with, wait, &|_| {}));
+    let summary = report(work.buffer_unordered(IN_FLIGHT), bar, output).await?;
+    if let Some(batch) = with.batch.filter(|_| summary.pending > 0) {
+        say(&format!(
+            "batch {batch}; follow it with `ragstone job show {batch}`"
+        ));
+    }
+    Ok(summary)
+}
+
+/// One file, whose bar counts its chunks.
+async fn one_file(
+    door: &Door,
+    file: PathBuf,
+    with: &With,
+    wait: bool,
+    output: Output,
+) -> anyhow::Result<Summary> {
+    let bar = bar(0, FILE_BAR);
+    let see = |job: &Value| {
+        bar.set_length(job["total"].as_u64().unwrap_or_default());
+        bar.set_position(job["done"].as_u64().unwrap_or_default());
+        bar.set_message(format!(
+            "{}{}",
+            pace(job),
+            job["stage"].as_str().unwrap_or_default()
+        ));
+    };
+    let work = futures::stream::once(upload::send(door, file, with, wait, &see));
+    let summary = report(work, ProgressBar::hidden(), output).await;
+    bar.finish_and_clear();
+    summary
 }
 
 /// What became of all of them.
@@ -227,8 +275,17 @@ async fn report(
     Ok(summary)
 }
 
+/// Sees a job on its way.
+type See<'a> = &'a (dyn Fn(&Value) + Sync);
+
 /// Follows an accepted document to its end.
-async fn follow(door: &Door, uri: String, accepted: Value, wait: bool) -> anyhow::Result<Ingested> {
+async fn follow(
+    door: &Door,
+    uri: String,
+    accepted: Value,
+    wait: bool,
+    see: See<'_>,
+) -> anyhow::Result<Ingested> {
     let document = &accepted["document"];
     let id = document["id"].as_str().map(String::from);
     let done = |status, chunks, error| Ingested {
@@ -251,7 +308,7 @@ async fn follow(door: &Door, uri: String, accepted: Value, wait: bool) -> anyhow
     if !wait {
         return Ok(done(Fate::Pending, 0, None));
     }
-    let job = wait_for_job(door, job, |_| {}).await?.unwrap_or_default();
+    let job = wait_for_job(door, job, see).await?.unwrap_or_default();
     if job["state"] != "succeeded" {
         let mut error = job["error"].clone();
         if error.is_null() {

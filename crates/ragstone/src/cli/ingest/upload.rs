@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
-use super::{Ingested, With, follow, refused};
+use super::{Ingested, See, With, follow, refused};
 use crate::cli::client::{Door, read_json};
 
 /// Bytes read from the disk at once.
@@ -35,7 +35,13 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'}');
 
 /// Uploads a file and, if `wait`, follows it to its end.
-pub async fn send(door: &Door, file: PathBuf, with: &With, wait: bool) -> anyhow::Result<Ingested> {
+pub async fn send(
+    door: &Door,
+    file: PathBuf,
+    with: &With,
+    wait: bool,
+    see: See<'_>,
+) -> anyhow::Result<Ingested> {
     let uri = file_uri(&file)?;
     let opened = match tokio::fs::File::open(&file).await {
         Ok(opened) => opened,
@@ -49,7 +55,7 @@ pub async fn send(door: &Door, file: PathBuf, with: &With, wait: bool) -> anyhow
     };
     let request = request(&file, &uri, with, opened)?;
     match door.accepted(request).await {
-        Ok(response) => follow(door, uri, read_json(response).await?, wait).await,
+        Ok(response) => follow(door, uri, read_json(response).await?, wait, see).await,
         Err(error) => refused(uri, error),
     }
 }
@@ -108,6 +114,9 @@ fn fields(uri: &str, with: &With) -> Vec<(&'static str, String)> {
     }
     if let Some(collection) = &with.collection {
         fields.push(("collection", collection.clone()));
+    }
+    if let Some(batch) = &with.batch {
+        fields.push(("batch", batch.to_string()));
     }
     fields
 }

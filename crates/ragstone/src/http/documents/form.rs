@@ -5,10 +5,11 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ragstone_core::access::Principal;
 use ragstone_core::document::Metadata;
-use ragstone_core::id::{CollectionName, SourceName};
+use ragstone_core::id::{CollectionName, JobId, SourceName};
 use ragstone_core::ingest::{Grants, Upload};
 use serde::Deserialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::http::HttpSettings;
 use crate::http::problem::{Code, Problem};
@@ -32,6 +33,7 @@ pub(super) struct Fields {
     pub readers: Vec<String>,
     pub source_url: Option<String>,
     pub collection: CollectionName,
+    pub batch: Option<Uuid>,
 }
 
 /// A document whose text is sent as JSON.
@@ -54,6 +56,9 @@ pub(in crate::http) struct NewDocument {
     /// `default` unless said.
     #[schema(value_type = Option<String>)]
     collection: Option<CollectionName>,
+    /// Makes the document's job a child of a batch: any UUID of the caller's choice; the first document that names it
+    /// begins the batch, which is a job of this id.
+    batch: Option<Uuid>,
 }
 
 /// A form with one or several files; the fields may stand before or after them.
@@ -77,6 +82,9 @@ pub(in crate::http) struct UploadForm {
     source_url: Option<String>,
     /// `default` unless said.
     collection: Option<String>,
+    /// Makes the documents' jobs children of a batch: any UUID of the caller's choice; the first document that names it
+    /// begins the batch, which is a job of this id.
+    batch: Option<Uuid>,
 }
 
 impl NewDocument {
@@ -90,6 +98,7 @@ impl NewDocument {
             readers: self.readers.unwrap_or_default(),
             source_url: self.source_url,
             collection: self.collection.unwrap_or_default(),
+            batch: self.batch,
         };
         (fields, self.text)
     }
@@ -119,6 +128,10 @@ impl Fields {
             },
             "collection" => match value.parse() {
                 Ok(collection) => self.collection = collection,
+                Err(error) => return wrong(&error),
+            },
+            "batch" => match value.parse() {
+                Ok(batch) => self.batch = Some(batch),
                 Err(error) => return wrong(&error),
             },
             _ => return wrong(&"is not known here"),
@@ -166,6 +179,7 @@ impl Fields {
             department_id: self.department_id.clone(),
             metadata: self.metadata.clone(),
             source_url: self.source_url.clone(),
+            batch: self.batch.map(JobId),
         })
     }
 }
@@ -240,6 +254,7 @@ mod tests {
             ("readers", "everyone"),
             ("metadata", "[]"),
             ("collection", "a b"),
+            ("batch", "all"),
         ] {
             let problem = fields.set(name, value.into()).unwrap_err();
             assert_eq!(problem.code, Code::BadField);

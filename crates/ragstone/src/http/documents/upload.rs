@@ -34,6 +34,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::Interrupted,
     Code::GrantRefused,
     Code::UriTaken,
+    Code::BatchTaken,
     Code::TooLarge,
     Code::MediaType,
     Code::BadBody,

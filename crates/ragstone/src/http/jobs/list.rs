@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use ragstone_core::document::{JobKind, JobState};
+use ragstone_core::id::JobId;
 use ragstone_core::seam::catalogue::JobFilter;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use crate::http::App;
 use crate::http::auth::Reader;
@@ -27,9 +29,11 @@ pub(in crate::http) struct Parameters {
     /// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
     #[param(value_type = Option<String>)]
     state: Option<JobState>,
-    /// `ingest` or `purge`.
+    /// `ingest`, `purge` or `batch`.
     #[param(value_type = Option<String>)]
     kind: Option<JobKind>,
+    /// Of this batch.
+    parent: Option<Uuid>,
 }
 
 /// A page of jobs.
@@ -51,6 +55,7 @@ pub(in crate::http) async fn list(
     let filter = JobFilter {
         state: parameters.state,
         kind: parameters.kind,
+        parent: parameters.parent.map(JobId),
     };
     let request = page(parameters.cursor, parameters.limit);
     let found = app.catalogue.jobs(&principal.scope(), &filter, &request).await?;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::http::problem::Code;
 use crate::http::test_app::TestApp;
 
-const PATHS: [(&str, &[&str]); 14] = [
+const PATHS: [(&str, &[&str]); 15] = [
     ("/healthz", &["get"]),
     ("/readyz", &["get"]),
     ("/metrics", &["get"]),
@@ -17,6 +17,7 @@ const PATHS: [(&str, &[&str]); 14] = [
     ("/api/v1/jobs", &["get"]),
     ("/api/v1/jobs/{id}", &["delete", "get"]),
     ("/api/v1/jobs/{id}/events", &["get"]),
+    ("/api/v1/jobs/{id}/retry", &["post"]),
     ("/api/v1/search", &["post"]),
     ("/api/v1/ask", &["post"]),
     ("/api/v1/stream-tickets", &["post"]),

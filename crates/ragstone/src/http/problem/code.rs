@@ -58,6 +58,9 @@ codes! {
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "The path does not take this method" "see the Allow header";
     UriTaken CONFLICT "uri_taken" "The URI belongs to a document that this caller may not change" "choose another uri, or ask its owner";
     JobFinal CONFLICT "job_final" "The job has ended already" "nothing is left to cancel";
+    JobNotFailed CONFLICT "job_not_failed" "The job neither failed nor was cancelled" "nothing is to be tried again";
+    JobSuperseded CONFLICT "job_superseded" "The job's document was begun again or deleted since" "follow the document's newest job, or send it again";
+    BatchTaken CONFLICT "batch_taken" "The batch is another caller's, or was cancelled" "name a batch of your own: any fresh UUID";
     Withdrawn CONFLICT "withdrawn" "A document of the answer was withdrawn" "ask again";
     Conflict CONFLICT "conflict" "Somebody else changed this at the same moment" "try again";
     TooLarge PAYLOAD_TOO_LARGE "too_large" "The body or a file is larger than allowed" "split it, or raise the limit that is named";

@@ -24,6 +24,7 @@ impl From<CatalogueError> for Problem {
         match &error {
             CatalogueError::Unavailable { .. } => unavailable(Code::CatalogueUnavailable, &error),
             CatalogueError::UriTaken => Self::new(Code::UriTaken, error.to_string()),
+            CatalogueError::BatchTaken => Self::new(Code::BatchTaken, error.to_string()),
             CatalogueError::BadCursor => Self::new(Code::BadCursor, error.to_string()),
             CatalogueError::Stale => Self::new(Code::Conflict, "somebody else changed this meanwhile"),
             CatalogueError::Damaged { .. } => internal(&error),

@@ -1,0 +1,145 @@
+//! The queue: who is next, who takes it, and who lost it.
+//!
+//! Invariant: no claim looks at more rows than it moves: each question has an index of the rows that may answer it.
+
+use std::time::Duration;
+
+use ragstone_core::document::{Job, JobError, JobKind, JobState, Worker};
+use ragstone_core::seam::catalogue::{Claim, Lease, Moment, Original};
+use rusqlite::{Connection, OptionalExtension};
+use time::OffsetDateTime;
+
+use super::Failure;
+use super::job_row::{StoredJob, steady};
+use super::lease::{end, give_up};
+use super::row::{StoredDocument, draw_generation};
+
+/// Jobs whose wait is over that one claim puts back in line.
+const WOKEN_AT_ONCE: u32 = 64;
+
+const RAN_OUT: &str = "select * from jobs where lease_until <= ?1";
+const FIRST: &str = "select * from jobs where state = 'queued' and due = 0 order by place, sequence limit 1";
+const OVER: &str =
+    "select * from jobs where state = 'queued' and due > 0 and due <= ?1 order by due, sequence limit ?2";
+const LAST_OF_LANE: &str = "select place from jobs
+    where tenant = ?1 and source = ?2 and state = 'queued' and due = 0 order by place desc limit 1";
+
+/// Everything that a claim asks of the queue.
+#[cfg(test)]
+pub const QUESTIONS: [&str; 4] = [RAN_OUT, FIRST, OVER, LAST_OF_LANE];
+
+/// Takes the next job that may run.
+pub fn claim(t: &Connection, worker: Worker, lease: Duration, now: Moment) -> Result<Option<Claim>, Failure> {
+    for stored in StoredJob::all(t, RAN_OUT, [steady(now.steady)?])? {
+        bury(t, stored, now.wall)?;
+    }
+    wake(t, now)?;
+    while let Some(mut stored) = next(t)? {
+        let document = stored.job.document_id.map(|id| StoredDocument::load(t, id));
+        let Some(document) = document.transpose()?.flatten() else {
+            end(t, stored, JobState::Failed, Some(no_document()), now.wall)?;
+            continue;
+        };
+        t.prepare_cached("update counters set value = max(value, ?1) where name = 'turn'")?
+            .execute([stored.place])?;
+        stored.course.claim(&mut stored.job, worker, lease, now);
+        if stored.job.kind == JobKind::Ingest {
+            stored.job.generation = draw_generation(t)?;
+        }
+        stored.update(t)?;
+        return Ok(Some(claimed(stored, document)));
+    }
+    Ok(None)
+}
+
+fn next(t: &Connection) -> Result<Option<StoredJob>, Failure> {
+    StoredJob::first(t, FIRST, [])
+}
+
+/// Jobs whose wait is over take a turn like new ones.
+fn wake(t: &Connection, now: Moment) -> Result<(), Failure> {
+    for mut stored in StoredJob::all(t, OVER, (steady(now.steady)?, WOKEN_AT_ONCE))? {
+        (stored.course.due, stored.course.wait) = (Duration::ZERO, None);
+        stored.place = last_place(t, stored.acl.tenant.as_str(), &stored.source)?;
+        stored.update(t)?;
+    }
+    Ok(())
+}
+
+/// Behind everything that is ready of the same tenant and source, and behind what was claimed: so every source with
+/// something to do is served once before any is served twice.
+pub fn last_place(t: &Connection, tenant: &str, source: &str) -> Result<u64, Failure> {
+    let turn: u64 = t
+        .prepare_cached("select value from counters where name = 'turn'")?
+        .query_row([], |row| row.get(0))?;
+    let lane: Option<u64> = t
+        .prepare_cached(LAST_OF_LANE)?
+        .query_row((tenant, source), |row| row.get(0))
+        .optional()?;
+    Ok(turn.max(lane.unwrap_or(0)) + 1)
+}
+
+fn no_document() -> JobError {
+    JobError {
+        code: "no_document".into(),
+        detail: "the job's document is not in the catalogue".into(),
+        hint: "run `ragstone fsck`".into(),
+    }
+}
+
+fn claimed(stored: StoredJob, document: StoredDocument) -> Claim {
+    let StoredJob { job, course, .. } = stored;
+    Claim {
+        lease: Lease {
+            job: job.id,
+            attempt: course.claims,
+            document: document.document.id,
+            generation: job.generation,
+        },
+        job,
+        failures: course.failures,
+        original: original(&document),
+        document: document.document,
+        name: document.name,
+        given_title: document.given_title,
+        declared_media_type: document.declared_media_type,
+    }
+}
+
+/// Where the bytes of the newest begin lie.
+pub fn original(stored: &StoredDocument) -> Original {
+    match stored.stored {
+        Some(generation) => Original::Stored(generation),
+        None => Original::Incoming(stored.incoming.clone()),
+    }
+}
+
+/// Takes a job from a worker that is gone.
+fn bury(t: &Connection, mut stored: StoredJob, now: OffsetDateTime) -> Result<Option<Job>, Failure> {
+    match stored.course.die(&mut stored.job, now) {
+        Some(error) => {
+            give_up(t, &stored, &error, now)?;
+            end(t, stored, JobState::Failed, Some(error), now).map(Some)
+        }
+        None => stored.update(t).map(|()| None),
+    }
+}
+
+/// Queues again what ran when the last process ended, and counts waits by this process's clock.
+pub fn take_back(t: &Connection, now: Moment) -> Result<u64, Failure> {
+    let waiting = "select * from jobs where state = 'queued' and wait is not null";
+    for mut stored in StoredJob::all(t, waiting, [])? {
+        stored.course.begin_again(now);
+        stored.update(t)?;
+    }
+    let running = StoredJob::all(
+        t,
+        "select * from jobs where state = 'running' and kind <> 'batch'",
+        [],
+    )?;
+    let count = running.len() as u64;
+    for stored in running {
+        bury(t, stored, now.wall)?;
+    }
+    Ok(count)
+}

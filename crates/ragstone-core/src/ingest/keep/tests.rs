@@ -1,0 +1,205 @@
+//! Work that is stopped: cancelled, replaced, taken over, stalled, handed back; and what it leaves.
+
+use futures::join;
+
+use crate::access::Principal;
+use crate::document::{Job, JobState, Stage, Worker};
+use crate::ingest::{IngestSettings, Outcome};
+use crate::seam::Catalogue;
+use crate::seam::catalogue::{Begun, Redriven};
+use crate::seam::fake::{ENDLESS, House, WORKER, writer};
+
+const STORY: &str = "The lamp stands on the table. It burns all night.";
+
+async fn queued(house: &House, caller: &Principal, text: &str) -> Job {
+    match house.accept(caller, "x.txt", &["everyone"], text).await {
+        Begun::Started(_, job) => job,
+        other => panic!("a version was to start: {other:?}"),
+    }
+}
+
+async fn now(house: &House, caller: &Principal, job: &Job) -> Job {
+    let found = house.catalogue.job(&caller.scope(), job.id).await.unwrap();
+    found.unwrap()
+}
+
+/// Lets the worker beside work until the job is in this stage.
+async fn reaches(house: &House, caller: &Principal, job: &Job, stage: Stage) {
+    while now(house, caller, job).await.stage != stage {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Works on `job` until it hangs in `stage`, does `then`, and lets the worker's heart beat once.
+async fn stopped(
+    house: &House,
+    caller: &Principal,
+    job: &Job,
+    stage: Stage,
+    then: impl AsyncFnOnce(),
+) -> Outcome {
+    let beside = async {
+        reaches(house, caller, job, stage).await;
+        then().await;
+        house.wait(1);
+    };
+    let (ended, ()) = join!(house.ingestor.run_next(WORKER), beside);
+    ended.unwrap().unwrap().1
+}
+
+#[tokio::test]
+async fn a_cancelled_job_is_dropped_at_any_stage_and_leaves_only_the_original() {
+    for (text, stage) in [(ENDLESS, Stage::Parse), (STORY, Stage::Embed)] {
+        let (house, caller) = (House::new(), writer("a", &[]));
+        house.embedder.hang(true);
+        let job = queued(&house, &caller, text).await;
+        let cancel = async || {
+            let at = house.ingestor.moment().wall;
+            house.catalogue.cancel(&caller.scope(), job.id, at).await.unwrap();
+        };
+        assert_eq!(
+            stopped(&house, &caller, &job, stage, cancel).await,
+            Outcome::Stale
+        );
+        assert_eq!(now(&house, &caller, &job).await.state, JobState::Cancelled);
+        let left = (house.index.count().await.unwrap(), house.blob_count().await);
+        assert_eq!(left, (0, 1), "{stage}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_cancelled_can_be_driven_again() {
+    let (house, caller) = (House::new(), writer("a", &[]));
+    house.embedder.hang(true);
+    let job = queued(&house, &caller, STORY).await;
+    let at = house.ingestor.moment().wall;
+    let cancel = async || drop(house.catalogue.cancel(&caller.scope(), job.id, at).await.unwrap());
+    stopped(&house, &caller, &job, Stage::Embed, cancel).await;
+    house.embedder.hang(false);
+    let again = house
+        .catalogue
+        .redrive(&caller.scope(), job.id, at)
+        .await
+        .unwrap();
+    assert!(matches!(again, Some(Redriven::Queued(_))), "{again:?}");
+    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    assert_eq!(house.blob_count().await, 2, "the original and its text");
+}
+
+#[tokio::test]
+async fn a_replaced_or_deleted_version_leaves_nothing() {
+    let (house, caller) = (House::new(), writer("a", &[]));
+    let job = queued(&house, &caller, ENDLESS).await;
+    let replace = async || drop(queued(&house, &caller, "another text").await);
+    assert_eq!(
+        stopped(&house, &caller, &job, Stage::Parse, replace).await,
+        Outcome::Stale
+    );
+    assert_eq!(
+        house.blob_count().await,
+        1,
+        "what the new version was accepted as"
+    );
+
+    let (house, caller) = (House::new(), writer("a", &[]));
+    let job = queued(&house, &caller, ENDLESS).await;
+    let id = job.document_id.unwrap();
+    let delete = async || {
+        house.ingestor.delete(&caller, id).await.unwrap().unwrap();
+        assert_eq!(
+            house.work().await,
+            [Outcome::Succeeded],
+            "the purge overtakes the worker"
+        );
+    };
+    assert_eq!(
+        stopped(&house, &caller, &job, Stage::Parse, delete).await,
+        Outcome::Stale
+    );
+    assert_eq!(house.blob_count().await, 0);
+}
+
+#[tokio::test]
+async fn a_job_that_was_taken_over_is_the_other_workers() {
+    let (house, caller) = (House::new(), writer("a", &[]));
+    house.embedder.hang(true);
+    let job = queued(&house, &caller, STORY).await;
+    let other = Worker {
+        process: 1,
+        number: 2,
+    };
+    let lease = IngestSettings::default().lease;
+    let mut taken = None;
+    let take_over = async || {
+        let mut later = house.ingestor.moment();
+        later.steady += lease;
+        taken = house.catalogue.claim(other, lease, later).await.unwrap();
+    };
+    assert_eq!(
+        stopped(&house, &caller, &job, Stage::Embed, take_over).await,
+        Outcome::Stale
+    );
+    house.embedder.hang(false);
+    let taken = taken.expect("the lease ran out");
+    assert_eq!(taken.job.id, job.id);
+    let outcome = house.ingestor.run(&taken, std::future::pending()).await.unwrap();
+    assert_eq!(outcome, Outcome::Succeeded);
+    let generations = house.index.generations(job.document_id).await.unwrap();
+    let [((_, generation), _)] = generations[..] else {
+        panic!("one generation: {generations:?}")
+    };
+    assert_eq!(
+        (generation, house.blob_count().await),
+        (taken.lease.generation, 2)
+    );
+}
+
+#[tokio::test]
+async fn an_attempt_without_progress_is_given_up_and_tried_again() {
+    let (house, caller) = (House::new(), writer("a", &[]));
+    house.embedder.hang(true);
+    let job = queued(&house, &caller, STORY).await;
+    let stall = async || house.wait(IngestSettings::default().stall.as_secs());
+    let outcome = stopped(&house, &caller, &job, Stage::Embed, stall).await;
+    assert!(
+        matches!(&outcome, Outcome::Retried(error) if error.code == "stalled"),
+        "{outcome:?}"
+    );
+    assert_eq!(house.index.count().await.unwrap(), 0);
+    house.embedder.hang(false);
+    house.wait(3);
+    assert_eq!(house.work().await, [Outcome::Succeeded]);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_hands_its_job_back() {
+    let (house, caller) = (House::new(), writer("a", &[]));
+    house.embedder.hang(true);
+    let job = queued(&house, &caller, STORY).await;
+    let claim = house.ingestor.claim(WORKER).await.unwrap().unwrap();
+    let told = reaches(&house, &caller, &job, Stage::Embed);
+    let outcome = house.ingestor.run(&claim, told).await.unwrap();
+    assert_eq!(outcome, Outcome::HandedBack);
+    let waiting = now(&house, &caller, &job).await;
+    assert_eq!((waiting.state, waiting.attempts), (JobState::Queued, 0));
+    assert_eq!(house.index.count().await.unwrap(), 0);
+    house.embedder.hang(false);
+    assert_eq!(house.work().await, [Outcome::Succeeded]);
+}
+
+#[tokio::test]
+async fn only_errors_spend_the_budget() {
+    let (house, caller) = (House::new(), writer("a", &[]));
+    house.embedder.hang(true);
+    queued(&house, &caller, STORY).await;
+    for _ in 0..2 * IngestSettings::default().max_attempts {
+        house.ingestor.claim(WORKER).await.unwrap().unwrap();
+        house.wait(IngestSettings::default().lease.as_secs());
+        let claim = house.ingestor.claim(WORKER).await.unwrap().unwrap();
+        assert_eq!(claim.failures, 0);
+        let outcome = house.ingestor.run(&claim, std::future::ready(())).await;
+        assert_eq!(outcome.unwrap(), Outcome::HandedBack);
+    }
+    house.embedder.hang(false);
+    assert_eq!(house.work().await, [Outcome::Succeeded]);
+}

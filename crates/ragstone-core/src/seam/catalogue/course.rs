@@ -1,0 +1,182 @@
+//! How a job's attempts go: the rules of the ledger, shared by everything that stores one.
+//!
+//! Invariant: only a returned error and deaths at one place spend anything; within an attempt progress never goes back.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::ledger::{MAX_DEATHS, Moment, Progress, poisoned};
+use crate::document::{Job, JobError, JobKind, JobState, Stage, Worker};
+
+/// What a ledger keeps of a job's attempts beside the job itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Course {
+    /// Claims so far; never counted anew, so that no two leases are alike.
+    pub claims: u32,
+    /// Attempts that ended with an error.
+    pub failures: u32,
+    /// Deaths of workers at `died`, with no attempt between them that got further.
+    pub deaths: u32,
+    /// Where the last worker died: the stage, and the units it had done.
+    pub died: Option<(Stage, u64)>,
+    /// Units that this attempt has done in its stage.
+    pub reached: u64,
+    /// Steady time of the last progress.
+    pub noted_at: Duration,
+    /// Steady time from which this attempt's units are counted, and how many there were then.
+    pub timed: Option<(Duration, u64)>,
+    /// Steady time at which the lease runs out; none unless a worker has it.
+    pub lease_until: Option<Duration>,
+    /// Steady time before which it is not claimed; zero means at once.
+    pub due: Duration,
+    /// How long its last wait was to be, and until when by the wall.
+    pub wait: Option<(Duration, OffsetDateTime)>,
+}
+
+impl Course {
+    /// A worker takes the job.
+    pub fn claim(&mut self, job: &mut Job, worker: Worker, lease: Duration, now: Moment) {
+        self.claims += 1;
+        self.reached = 0;
+        self.timed = None;
+        self.noted_at = now.steady;
+        self.lease_until = Some(now.steady + lease);
+        (self.due, self.wait) = (Duration::ZERO, None);
+        job.state = JobState::Running;
+        job.stage = match job.kind {
+            JobKind::Purge => Stage::Purge,
+            _ => Stage::Load,
+        };
+        job.attempts += 1;
+        job.worker = Some(worker);
+        job.updated_at = now.wall;
+    }
+
+    /// The worker lives; says how long ago it last noted progress.
+    pub fn extend(&mut self, extend: Duration, now: Moment) -> Duration {
+        self.lease_until = Some(now.steady + extend);
+        now.steady.saturating_sub(self.noted_at)
+    }
+
+    /// The worker says how far it is. A note that comes late changes nothing.
+    pub fn note(&mut self, job: &mut Job, progress: Progress, now: Moment) {
+        let goes_on = progress.stage > job.stage;
+        if progress.stage < job.stage || !goes_on && progress.done < self.reached {
+            return;
+        }
+        if goes_on || progress.done > self.reached {
+            self.noted_at = now.steady;
+        }
+        if goes_on {
+            (job.stage, self.timed) = (progress.stage, None);
+        }
+        self.reached = progress.done;
+        match progress.total > 1 {
+            true => self.count(job, progress, goes_on, now),
+            false if job.total <= 1 => {
+                job.done = job.done.max(progress.done);
+                job.total = job.total.max(progress.total);
+            }
+            false => {}
+        }
+        if self.died.is_some_and(|died| (job.stage, self.reached) > died) {
+            (self.deaths, self.died) = (0, None);
+        }
+        job.updated_at = now.wall;
+    }
+
+    fn count(&mut self, job: &mut Job, progress: Progress, goes_on: bool, now: Moment) {
+        // Of the same total an earlier attempt or stage did a part already.
+        let before = if goes_on && job.total != progress.total {
+            0
+        } else {
+            job.done
+        };
+        job.done = before.max(progress.done);
+        job.total = progress.total.max(job.done);
+        let (since, from) = *self.timed.get_or_insert((now.steady, progress.done));
+        let elapsed = now.steady.saturating_sub(since).as_secs_f64();
+        let units = progress.done.saturating_sub(from) as f64;
+        job.rate = (elapsed > 0.0 && units > 0.0).then(|| units / elapsed);
+    }
+
+    /// The worker is gone: the job waits in its old place, or is poisoned, which the error says.
+    pub fn die(&mut self, job: &mut Job, now: OffsetDateTime) -> Option<JobError> {
+        let place = (job.stage, self.reached);
+        self.deaths = match self.died == Some(place) {
+            true => self.deaths + 1,
+            false => 1,
+        };
+        self.died = Some(place);
+        if self.deaths >= MAX_DEATHS {
+            return Some(poisoned(place.0, place.1));
+        }
+        self.queue(job, now);
+        None
+    }
+
+    /// The worker is told to stop: the job waits in its old place.
+    pub fn hand_back(&mut self, job: &mut Job, now: OffsetDateTime) {
+        job.attempts = job.attempts.saturating_sub(1);
+        self.queue(job, now);
+    }
+
+    /// The attempt ended with an error; the next one comes after `wait`.
+    pub fn fail_once(&mut self, job: &mut Job, error: JobError, wait: Duration, now: Moment) {
+        self.failures += 1;
+        self.queue(job, now.wall);
+        job.error = Some(error);
+        self.due = now.steady + wait;
+        self.wait = Some((wait, now.wall + wait));
+    }
+
+    /// Driven again by hand: everything is counted anew.
+    pub fn redrive(&mut self, job: &mut Job, now: OffsetDateTime) {
+        *self = Self {
+            claims: self.claims,
+            ..Self::default()
+        };
+        self.queue(job, now);
+        (job.done, job.total, job.attempts, job.error) = (0, 0, 0, None);
+    }
+
+    /// The job ends. One that failed keeps the stage in which it did.
+    pub fn end(&mut self, job: &mut Job, state: JobState, error: Option<JobError>, now: OffsetDateTime) {
+        self.release(job, now);
+        job.state = state;
+        job.error = error;
+        if state != JobState::Failed {
+            job.stage = Stage::Done;
+        }
+        if state == JobState::Succeeded {
+            job.total = job.total.max(1);
+            job.done = job.total;
+        }
+    }
+
+    /// A new process counts a wait that an earlier one began: what is left of it by the wall, and never more than it
+    /// was, whatever the wall says.
+    pub fn begin_again(&mut self, now: Moment) {
+        let left = self.wait.map(|(wait, until)| {
+            let left = Duration::try_from(until - now.wall).unwrap_or_default();
+            left.min(wait)
+        });
+        self.due = left.map_or(Duration::ZERO, |left| now.steady + left);
+    }
+
+    fn queue(&mut self, job: &mut Job, now: OffsetDateTime) {
+        self.release(job, now);
+        job.state = JobState::Queued;
+        job.stage = Stage::Queued;
+    }
+
+    fn release(&mut self, job: &mut Job, now: OffsetDateTime) {
+        (self.lease_until, self.timed) = (None, None);
+        (self.due, self.wait) = (Duration::ZERO, None);
+        (job.worker, job.rate, job.updated_at) = (None, None, now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The ledger's side of the catalogue: leases, claims, progress, and what spends a job's patience.
+//!
+//! Invariant: when a job may run and when a lease runs out is judged by [`Moment::steady`] alone, so a clock that is set
+//! back or forward neither loses nor stalls a job.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::document::{Document, Job, JobCounts, JobError, JobKind, JobState, Stage};
+use crate::id::{DocumentId, Generation, JobId};
+
+/// Deaths of a worker at one place, without progress between them, after which a job is [`poisoned`].
+pub const MAX_DEATHS: u32 = 3;
+
+/// A moment as one process sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// For people: it may step back or jump.
+    pub wall: OffsetDateTime,
+    /// For leases and waits: time since the process started. It only grows, and means nothing to another process.
+    pub steady: Duration,
+}
+
+/// The right to write for one job; stale as soon as another attempt, a cancel or a newer version exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The job.
+    pub job: JobId,
+    /// Which claim of the job holds it; no two claims of a job share a number.
+    pub attempt: u32,
+    /// The document.
+    pub document: DocumentId,
+    /// The generation this attempt writes, drawn when it was claimed.
+    pub generation: Generation,
+}
+
+/// A claimed job with everything its worker needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The right to write.
+    pub lease: Lease,
+    /// The job.
+    pub job: Job,
+    /// How many attempts ended with an error so far.
+    pub failures: u32,
+    /// The document as it stands.
+    pub document: Document,
+    /// File name of the version to ingest.
+    pub name: String,
+    /// The caller's title, if any.
+    pub given_title: Option<String>,
+    /// The declared media type, if any.
+    pub declared_media_type: Option<String>,
+    /// Where the original lies: the accepted bytes until the first attempt moved them, then the generation that has them.
+    pub original: Original,
+}
+
+/// Where a job finds the bytes of its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Original {
+    /// At this key, where they were accepted.
+    Incoming(String),
+    /// At the final key of this generation.
+    Stored(Generation),
+}
+
+/// How far a job is. A stage with one unit or none counts nothing: what was counted before stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What it does.
+    pub stage: Stage,
+    /// Units done.
+    pub done: u64,
+    /// Units in all, 0 while unknown.
+    pub total: u64,
+}
+
+/// Which jobs are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JobFilter {
+    /// In this state.
+    pub state: Option<JobState>,
+    /// Of this kind.
+    pub kind: Option<JobKind>,
+    /// Of this batch.
+    pub parent: Option<JobId>,
+}
+
+/// What came of driving a job again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Redriven {
+    /// It is queued again.
+    Queued(Job),
+    /// It waits, runs or succeeded: there is nothing to drive again.
+    NotEnded(Job),
+    /// Its document was begun again or deleted since.
+    Superseded(Job),
+}
+
+/// Why a job whose workers died [`MAX_DEATHS`] times at one place is not tried again by itself.
+pub fn poisoned(stage: Stage, reached: u64) -> JobError {
+    JobError {
+        code: "poisoned".into(),
+        detail: format!(
+            "{MAX_DEATHS} workers ended in the stage {stage} after {reached} units, each time without progress"
+        ),
+        hint: "look for what ends the process (memory, a crash in the log), then `ragstone job retry ID`"
+            .into(),
+    }
+}
+
+/// A batch as its children stand; `stopped` once it was cancelled.
+///
+/// It runs while some of its children are at work or some have ended and some wait; it ended when all that it has so far
+/// have ended, and goes on when one more is begun or driven again. Its units are its children.
+pub fn summed(batch: Job, children: JobCounts, stopped: bool) -> Job {
+    let live = children.queued + children.running;
+    let (state, stage) = match () {
+        () if children.running > 0 || live > 0 && children.ended() > 0 => {
+            (JobState::Running, Stage::Children)
+        }
+        () if live > 0 => (JobState::Queued, Stage::Queued),
+        () if stopped => (JobState::Cancelled, Stage::Done),
+        () if children.failed > 0 => (JobState::Failed, Stage::Done),
+        () if children.cancelled > 0 => (JobState::Cancelled, Stage::Done),
+        () => (JobState::Succeeded, Stage::Done),
+    };
+    let elapsed = (batch.updated_at - batch.created_at).as_seconds_f64();
+    let ended = children.ended();
+    Job {
+        state,
+        stage,
+        done: ended,
+        total: children.total(),
+        rate: (state == JobState::Running && ended > 0 && elapsed > 0.0).then(|| ended as f64 / elapsed),
+        error: (state == JobState::Failed).then(|| children_failed(&children)),
+        children: Some(children),
+        ..batch
+    }
+}
+
+fn children_failed(children: &JobCounts) -> JobError {
+    JobError {
+        code: "children_failed".into(),
+        detail: format!("{} of {} documents failed", children.failed, children.total()),
+        hint: "list them with their reasons: `ragstone job list --parent ID --state failed`".into(),
+    }
+}

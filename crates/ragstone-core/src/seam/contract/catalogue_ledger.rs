@@ -1,0 +1,674 @@
+//! What every catalogue's ledger must do: leases, deaths, turns, batches, driving again.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::catalogue::{
+    LEASE, Shared, WORKER, at, claim, document, job, job_id, made, moment, next, open, problem, publish_next,
+    reader, start, version, whole_page,
+};
+use super::sample::{acl, caller, tenant};
+use crate::document::{DocumentStatus, Job, JobCounts, JobKind, JobState, Stage, Worker};
+use crate::id::JobId;
+use crate::seam::catalogue::{
+    Begun, CatalogueError, CatalogueResult, JobFilter, Lease, MAX_DEATHS, Moment, NewVersion, Original,
+    Progress, Redriven, StatisticsDelta,
+};
+
+/// The part of the catalogue's suite that is about jobs.
+pub async fn ledger_contract<F: Future<Output = Shared>>(make: &impl Fn() -> F) {
+    what_ran_is_taken_back_at_start(make().await).await;
+    one_of_many_workers_wins(make().await).await;
+    a_lease_runs_out_unless_it_is_extended(make().await).await;
+    a_clock_that_steps_stalls_nothing(make().await).await;
+    deaths_at_one_place_poison(make().await).await;
+    errors_are_counted_apart_from_deaths(make().await).await;
+    what_is_handed_back_is_not_spent(make().await).await;
+    progress_goes_forward(make().await).await;
+    sources_take_turns(make().await).await;
+    tries_again_take_their_turn(make().await).await;
+    what_failed_is_driven_again(make().await).await;
+    what_cannot_be_driven_again(make().await).await;
+    a_batch_is_as_its_children_are(make().await).await;
+    a_batch_is_cancelled_and_driven_again_whole(make().await).await;
+    a_batch_is_its_callers(make().await).await;
+    jobs_are_counted_by_state(make().await).await;
+    originals_are_where_the_newest_begin_has_them(make().await).await;
+}
+
+fn is_stale<T: std::fmt::Debug>(answer: CatalogueResult<T>) {
+    assert!(matches!(answer, Err(CatalogueError::Stale)), "{answer:?}");
+}
+
+async fn note(catalogue: &Shared, lease: &Lease, stage: Stage, done: u64, total: u64, now: Moment) {
+    let progress = Progress { stage, done, total };
+    catalogue.progress(lease, progress, now).await.expect("noted");
+}
+
+fn from_source(source: &str, uri: &str) -> NewVersion {
+    NewVersion {
+        source: source.parse().expect("a name"),
+        ..version(&open(), uri, "one")
+    }
+}
+
+fn of_batch(batch: u128, uri: &str) -> NewVersion {
+    NewVersion {
+        batch: Some(job_id(batch)),
+        ..version(&open(), uri, "one")
+    }
+}
+
+async fn what_ran_is_taken_back_at_start(catalogue: Shared) {
+    start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    start(&catalogue, &reader(), version(&open(), "y", "one"), 2, 0).await;
+    let lost = claim(&catalogue, 1).await;
+    assert_eq!(lost.job.id, job_id(1), "oldest first");
+    assert_eq!(job(&catalogue, 1).await.worker, Some(WORKER));
+    assert_eq!(catalogue.take_back(moment(2)).await.expect("an answer"), 1);
+    assert_eq!(catalogue.take_back(moment(2)).await.expect("an answer"), 0);
+    assert_eq!(job(&catalogue, 1).await.worker, None);
+    is_stale(catalogue.stored(&lost.lease).await);
+    let again = claim(&catalogue, 3).await;
+    assert_eq!(
+        (again.job.id, again.lease.attempt),
+        (job_id(1), 2),
+        "it keeps its place"
+    );
+}
+
+async fn one_of_many_workers_wins(catalogue: Shared) {
+    start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let claims = (0..8).map(|number| {
+        let worker = Worker { process: 1, number };
+        catalogue.claim(worker, LEASE, moment(1))
+    });
+    let claims = futures::future::join_all(claims).await;
+    let won = claims.into_iter().filter_map(|claim| claim.expect("an answer"));
+    assert_eq!(won.count(), 1);
+}
+
+async fn a_lease_runs_out_unless_it_is_extended(catalogue: Shared) {
+    let lease = Duration::from_secs(10);
+    let other = Worker {
+        process: 1,
+        number: 2,
+    };
+    start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let taken = catalogue
+        .claim(WORKER, lease, moment(0))
+        .await
+        .expect("an answer");
+    let slow = taken.expect("a job waits").lease;
+    note(&catalogue, &slow, Stage::Parse, 0, 1, moment(3)).await;
+    let idle = catalogue.heartbeat(&slow, lease, moment(8)).await;
+    assert_eq!(idle.expect("it holds"), Duration::from_secs(5));
+    let claimed = catalogue.claim(other, lease, moment(17)).await;
+    assert!(claimed.expect("an answer").is_none(), "the heartbeat extended it");
+    let claimed = catalogue.claim(other, lease, moment(18)).await;
+    let current = claimed.expect("an answer").expect("it ran out");
+    assert_eq!((current.job.id, current.job.worker), (job_id(1), Some(other)));
+    assert!(current.lease.generation > slow.generation);
+
+    let late = made("Late", StatisticsDelta::default());
+    is_stale(catalogue.heartbeat(&slow, lease, moment(19)).await);
+    is_stale(catalogue.stored(&slow).await);
+    is_stale(catalogue.publish(&slow, late, at(19)).await);
+    is_stale(catalogue.fail(&slow, problem("late"), at(19)).await);
+    is_stale(catalogue.hand_back(&slow, at(19)).await);
+    assert_eq!(job(&catalogue, 1).await.state, JobState::Running);
+    let made = made("Good", StatisticsDelta::default());
+    catalogue
+        .publish(&current.lease, made, at(20))
+        .await
+        .expect("the other one publishes");
+}
+
+async fn a_clock_that_steps_stalls_nothing(catalogue: Shared) {
+    let stepped = |wall: i64, steady: u64| Moment {
+        wall: at(wall),
+        steady: Duration::from_secs(steady),
+    };
+    start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let first = claim(&catalogue, 1).await;
+    let wait = Duration::from_secs(9);
+    catalogue
+        .retry(&first.lease, problem("busy"), wait, moment(1))
+        .await
+        .expect("queued");
+    assert!(
+        next(&catalogue, stepped(1_000_000, 9)).await.is_none(),
+        "a clock set forward shortens no wait"
+    );
+    let second = next(&catalogue, stepped(-1_000_000, 10)).await;
+    let second = second.expect("a clock set back delays nothing");
+    assert!(
+        next(&catalogue, stepped(1_000_000, 11)).await.is_none(),
+        "nor does it end a lease"
+    );
+    catalogue
+        .retry(&second.lease, problem("busy"), wait, stepped(0, 100))
+        .await
+        .expect("queued");
+    // A new process: its steady time begins again, and its wall may be anywhere.
+    catalogue
+        .take_back(stepped(-1_000_000, 0))
+        .await
+        .expect("an answer");
+    assert!(next(&catalogue, stepped(-1_000_000, 8)).await.is_none());
+    assert!(
+        next(&catalogue, stepped(-1_000_000, 9)).await.is_some(),
+        "no wait is longer than it was"
+    );
+}
+
+async fn deaths_at_one_place_poison(catalogue: Shared) {
+    let (pending, _) = start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    for death in 1..=MAX_DEATHS {
+        let taken = claim(&catalogue, 1).await;
+        note(&catalogue, &taken.lease, Stage::Embed, 4, 10, moment(1)).await;
+        assert_eq!(catalogue.take_back(moment(0)).await.expect("an answer"), 1);
+        let state = job(&catalogue, 1).await.state;
+        assert_eq!(state == JobState::Failed, death == MAX_DEATHS, "death {death}");
+    }
+    let dead = job(&catalogue, 1).await;
+    let error = dead.error.expect("a reason");
+    assert_eq!((error.code.as_str(), dead.stage), ("poisoned", Stage::Embed));
+    let left = document(&catalogue, pending.id).await;
+    assert_eq!(left.status, DocumentStatus::Failed);
+    assert_eq!(left.last_error, Some(error));
+    assert!(next(&catalogue, moment(1_000_000)).await.is_none());
+
+    // The same by leases that run out, with progress between them.
+    start(&catalogue, &reader(), version(&open(), "y", "one"), 2, 0).await;
+    for round in 1..=2 * u64::from(MAX_DEATHS) {
+        let taken = next(&catalogue, moment(round * LEASE.as_secs())).await;
+        let taken = taken.expect("the job before ran out");
+        note(&catalogue, &taken.lease, Stage::Embed, round, 10, moment(0)).await;
+    }
+    assert_eq!(
+        job(&catalogue, 2).await.state,
+        JobState::Running,
+        "each got further"
+    );
+}
+
+async fn errors_are_counted_apart_from_deaths(catalogue: Shared) {
+    start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let first = claim(&catalogue, 1).await;
+    assert_eq!(first.failures, 0);
+    catalogue.take_back(moment(1)).await.expect("an answer");
+    let second = claim(&catalogue, 2).await;
+    assert_eq!(
+        (second.failures, second.job.attempts),
+        (0, 2),
+        "a death is no error"
+    );
+    catalogue
+        .retry(&second.lease, problem("busy"), Duration::ZERO, moment(2))
+        .await
+        .expect("queued");
+    let third = claim(&catalogue, 3).await;
+    assert_eq!((third.failures, third.job.attempts), (1, 3));
+}
+
+async fn what_is_handed_back_is_not_spent(catalogue: Shared) {
+    start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    start(&catalogue, &reader(), version(&open(), "y", "one"), 2, 0).await;
+    let mut leases = Vec::new();
+    for _ in 0..2 * MAX_DEATHS {
+        let taken = claim(&catalogue, 1).await;
+        assert_eq!(
+            (taken.job.id, taken.job.attempts),
+            (job_id(1), 1),
+            "it keeps its place"
+        );
+        catalogue
+            .hand_back(&taken.lease, at(1))
+            .await
+            .expect("handed back");
+        let waiting = job(&catalogue, 1).await;
+        assert_eq!((waiting.state, waiting.attempts), (JobState::Queued, 0));
+        leases.push(taken.lease);
+    }
+    claim(&catalogue, 2).await;
+    for lease in leases {
+        is_stale(catalogue.hand_back(&lease, at(2)).await);
+    }
+}
+
+async fn progress_goes_forward(catalogue: Shared) {
+    start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let taken = claim(&catalogue, 0).await;
+    note(&catalogue, &taken.lease, Stage::Embed, 0, 100, moment(10)).await;
+    note(&catalogue, &taken.lease, Stage::Embed, 40, 100, moment(20)).await;
+    let told = job(&catalogue, 1).await;
+    assert_eq!(
+        (told.done, told.rate, told.remaining()),
+        (40, Some(4.0), Some(15.0))
+    );
+    note(&catalogue, &taken.lease, Stage::Embed, 30, 100, moment(21)).await;
+    note(&catalogue, &taken.lease, Stage::Parse, 0, 1, moment(21)).await;
+    assert_eq!(job(&catalogue, 1).await, told, "what comes late changes nothing");
+    catalogue.take_back(moment(0)).await.expect("an answer");
+    let waiting = job(&catalogue, 1).await;
+    assert_eq!((waiting.done, waiting.total, waiting.rate), (40, 100, None));
+    let again = claim(&catalogue, 1).await;
+    note(&catalogue, &again.lease, Stage::Embed, 10, 100, moment(2)).await;
+    assert_eq!(job(&catalogue, 1).await.done, 40, "what is embedded stays so");
+    let made = made("T", StatisticsDelta::default());
+    catalogue
+        .publish(&again.lease, made, at(3))
+        .await
+        .expect("published");
+    let ended = job(&catalogue, 1).await;
+    assert_eq!((ended.done, ended.total, ended.rate), (100, 100, None));
+}
+
+async fn sources_take_turns(catalogue: Shared) {
+    const MANY: u128 = 1_000;
+    for n in 0..MANY {
+        start(
+            &catalogue,
+            &reader(),
+            from_source("many", &format!("{n}")),
+            10 + n,
+            0,
+        )
+        .await;
+    }
+    start(&catalogue, &reader(), from_source("one", "x"), 1, 1).await;
+    let mut taken = Vec::new();
+    for _ in 0..2 {
+        taken.push(claim(&catalogue, 2).await.job.id);
+    }
+    assert_eq!(taken, [job_id(10), job_id(1)], "the other source is next");
+    for n in 1..500 {
+        assert_eq!(
+            claim(&catalogue, 3).await.job.id,
+            job_id(10 + n),
+            "in their order"
+        );
+    }
+    let theirs = NewVersion {
+        source: "many".parse().expect("a name"),
+        ..version(&acl("b", &[&["everyone"]]), "x", "one")
+    };
+    start(&catalogue, &caller("b", &[]), theirs, 2, 4).await;
+    start(&catalogue, &reader(), from_source("one", "y"), 3, 4).await;
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        taken.push(claim(&catalogue, 5).await.job.id);
+    }
+    taken.sort();
+    assert_eq!(
+        taken,
+        [job_id(2), job_id(3), job_id(510)],
+        "tenants take turns too"
+    );
+}
+
+async fn tries_again_take_their_turn(catalogue: Shared) {
+    for n in 0..20 {
+        start(
+            &catalogue,
+            &reader(),
+            from_source("many", &format!("{n}")),
+            10 + n,
+            0,
+        )
+        .await;
+    }
+    for _ in 0..20 {
+        let taken = claim(&catalogue, 1).await;
+        catalogue
+            .retry(&taken.lease, problem("busy"), Duration::from_secs(5), moment(1))
+            .await
+            .expect("queued");
+    }
+    start(&catalogue, &reader(), from_source("one", "x"), 1, 2).await;
+    let first = [
+        claim(&catalogue, 10).await.job.id,
+        claim(&catalogue, 10).await.job.id,
+    ];
+    assert!(first.contains(&job_id(1)), "{first:?}");
+    let mut left = 0;
+    while next(&catalogue, moment(10)).await.is_some() {
+        left += 1;
+    }
+    assert_eq!(left, 19, "and all the others come");
+}
+
+async fn redriven(catalogue: &Shared, n: u128, seconds: i64) -> Redriven {
+    let answer = catalogue.redrive(&reader(), job_id(n), at(seconds)).await;
+    answer.expect("an answer").expect("the job is seen")
+}
+
+async fn what_failed_is_driven_again(catalogue: Shared) {
+    let (pending, _) = start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let first = claim(&catalogue, 1).await;
+    catalogue.stored(&first.lease).await.expect("noted");
+    catalogue
+        .retry(&first.lease, problem("busy"), Duration::ZERO, moment(1))
+        .await
+        .expect("queued");
+    let second = claim(&catalogue, 2).await;
+    note(&catalogue, &second.lease, Stage::Embed, 4, 10, moment(2)).await;
+    catalogue
+        .fail(&second.lease, problem("no_text"), at(2))
+        .await
+        .expect("failed");
+    assert_eq!(job(&catalogue, 1).await.stage, Stage::Embed, "where it failed");
+    let foreign = catalogue.redrive(&caller("b", &[]), job_id(1), at(3)).await;
+    assert_eq!(foreign.expect("an answer"), None);
+    let unknown = catalogue.redrive(&reader(), job_id(9), at(3)).await;
+    assert_eq!(unknown.expect("an answer"), None);
+
+    let Redriven::Queued(again) = redriven(&catalogue, 1, 3).await else {
+        panic!("what failed is driven again");
+    };
+    assert_eq!(again, job(&catalogue, 1).await);
+    assert_eq!((again.state, again.stage), (JobState::Queued, Stage::Queued));
+    assert_eq!(
+        (again.attempts, again.done, again.total, again.error),
+        (0, 0, 0, None)
+    );
+    let waiting = document(&catalogue, pending.id).await;
+    assert_eq!(
+        (waiting.status, waiting.last_error),
+        (DocumentStatus::Pending, None)
+    );
+    let begun = catalogue
+        .begin(&reader(), version(&open(), "x", "one"), job_id(5), at(4))
+        .await;
+    assert!(matches!(begun, Ok(Begun::Unchanged(_))), "{begun:?}");
+    let third = claim(&catalogue, 4).await;
+    assert_eq!((third.failures, third.job.attempts), (0, 1));
+    assert_eq!(third.original, Original::Stored(first.lease.generation));
+    assert!(third.lease.attempt > second.lease.attempt);
+    is_stale(catalogue.stored(&second.lease).await);
+    catalogue
+        .cancel(&reader(), job_id(1), at(5))
+        .await
+        .expect("an answer");
+    let again = redriven(&catalogue, 1, 6).await;
+    assert!(
+        matches!(again, Redriven::Queued(_)),
+        "what was cancelled, too: {again:?}"
+    );
+    publish_next(&catalogue, "T", 7).await;
+}
+
+async fn what_cannot_be_driven_again(catalogue: Shared) {
+    let (first, _) = start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let check = async |seconds: i64, expected: &str| {
+        let told = format!("{:?}", redriven(&catalogue, 1, seconds).await);
+        assert!(told.starts_with(expected), "{told}");
+    };
+    check(1, "NotEnded").await;
+    let taken = claim(&catalogue, 1).await;
+    check(1, "NotEnded").await;
+    catalogue
+        .fail(&taken.lease, problem("no_text"), at(1))
+        .await
+        .expect("failed");
+    start(&catalogue, &reader(), version(&open(), "x", "two"), 2, 2).await;
+    check(2, "Superseded").await;
+    publish_next(&catalogue, "T", 3).await;
+    check(3, "Superseded").await;
+    let published = redriven(&catalogue, 2, 3).await;
+    assert!(matches!(published, Redriven::NotEnded(_)), "{published:?}");
+
+    start(&catalogue, &reader(), version(&open(), "x", "three"), 3, 4).await;
+    catalogue
+        .cancel(&reader(), job_id(3), at(4))
+        .await
+        .expect("an answer");
+    catalogue
+        .tombstone(&reader(), first.id, job_id(4), at(5))
+        .await
+        .expect("an answer");
+    let deleted = redriven(&catalogue, 3, 5).await;
+    assert!(matches!(deleted, Redriven::Superseded(_)), "{deleted:?}");
+    let purge = claim(&catalogue, 6).await;
+    catalogue
+        .fail(&purge.lease, problem("blob_store_failed"), at(6))
+        .await
+        .expect("failed");
+    let purge = redriven(&catalogue, 4, 7).await;
+    assert!(
+        matches!(purge, Redriven::Queued(_)),
+        "a deletion goes on: {purge:?}"
+    );
+    let purge = claim(&catalogue, 8).await;
+    catalogue.purged(&purge.lease, at(8)).await.expect("purged");
+}
+
+async fn children(catalogue: &Shared, batch: u128, state: Option<JobState>) -> Vec<JobId> {
+    let filter = JobFilter {
+        parent: Some(job_id(batch)),
+        state,
+        ..JobFilter::default()
+    };
+    let page = catalogue.jobs(&reader(), &filter, &whole_page()).await;
+    page.expect("a list").items.iter().map(|job| job.id).collect()
+}
+
+fn stand(job: &Job) -> (JobState, u64, u64) {
+    (job.state, job.done, job.total)
+}
+
+async fn a_batch_is_as_its_children_are(catalogue: Shared) {
+    let none = catalogue.job(&reader(), job_id(100)).await.expect("an answer");
+    assert_eq!(none, None, "nothing was begun in it");
+    for (n, uri) in (1..).zip(["a", "b", "c"]) {
+        let (_, child) = start(&catalogue, &reader(), of_batch(100, uri), n, n as i64).await;
+        assert_eq!(child.parent, Some(job_id(100)));
+    }
+    let waiting = job(&catalogue, 100).await;
+    assert_eq!((waiting.kind, waiting.document_id), (JobKind::Batch, None));
+    assert_eq!(stand(&waiting), (JobState::Queued, 0, 3));
+    let again = catalogue
+        .begin(&reader(), of_batch(100, "a"), job_id(9), at(4))
+        .await;
+    assert!(
+        matches!(again, Ok(Begun::Unchanged(_))),
+        "nothing to do is no child"
+    );
+
+    publish_next(&catalogue, "A", 5).await;
+    let running = job(&catalogue, 100).await;
+    assert_eq!(stand(&running), (JobState::Running, 1, 3));
+    assert_eq!((running.stage, running.updated_at), (Stage::Children, at(5)));
+    assert_eq!(
+        (running.rate, running.remaining()),
+        (Some(0.25), Some(8.0)),
+        "a child in 4 s"
+    );
+    let taken = claim(&catalogue, 6).await;
+    let counts = JobCounts {
+        queued: 1,
+        running: 1,
+        succeeded: 1,
+        ..JobCounts::default()
+    };
+    assert_eq!(job(&catalogue, 100).await.children, Some(counts));
+    catalogue
+        .fail(&taken.lease, problem("no_text"), at(7))
+        .await
+        .expect("failed");
+    publish_next(&catalogue, "C", 8).await;
+    let failed = job(&catalogue, 100).await;
+    assert_eq!(
+        (stand(&failed), failed.stage),
+        ((JobState::Failed, 3, 3), Stage::Done)
+    );
+    assert_eq!(
+        failed.error.map(|error| error.code).as_deref(),
+        Some("children_failed")
+    );
+    assert_eq!(
+        children(&catalogue, 100, None).await,
+        [job_id(3), job_id(2), job_id(1)]
+    );
+    assert_eq!(
+        children(&catalogue, 100, Some(JobState::Failed)).await,
+        [job_id(2)]
+    );
+    assert!(children(&catalogue, 1, None).await.is_empty());
+    let filter = JobFilter {
+        kind: Some(JobKind::Batch),
+        state: Some(JobState::Failed),
+        ..JobFilter::default()
+    };
+    let listed = catalogue
+        .jobs(&reader(), &filter, &whole_page())
+        .await
+        .expect("a list");
+    assert_eq!(listed.items, [job(&catalogue, 100).await], "listed like others");
+
+    assert!(matches!(redriven(&catalogue, 2, 9).await, Redriven::Queued(_)));
+    assert_eq!(job(&catalogue, 100).await.state, JobState::Running, "it goes on");
+    publish_next(&catalogue, "B", 10).await;
+    assert_eq!(stand(&job(&catalogue, 100).await), (JobState::Succeeded, 3, 3));
+    assert!(
+        next(&catalogue, moment(11)).await.is_none(),
+        "a batch is not claimed"
+    );
+    assert_eq!(catalogue.take_back(moment(0)).await.expect("an answer"), 0);
+}
+
+async fn a_batch_is_cancelled_and_driven_again_whole(catalogue: Shared) {
+    for (n, uri) in (1..).zip(["a", "b", "c", "d"]) {
+        start(&catalogue, &reader(), of_batch(100, uri), n, 0).await;
+    }
+    publish_next(&catalogue, "A", 1).await;
+    let failed = claim(&catalogue, 2).await;
+    catalogue
+        .fail(&failed.lease, problem("no_text"), at(2))
+        .await
+        .expect("failed");
+    let running = claim(&catalogue, 3).await;
+    let cancelled = catalogue.cancel(&reader(), job_id(100), at(4)).await;
+    let cancelled = cancelled.expect("an answer").expect("it is seen");
+    assert_eq!(stand(&cancelled), (JobState::Cancelled, 4, 4));
+    is_stale(catalogue.stored(&running.lease).await);
+    assert_eq!(
+        children(&catalogue, 100, Some(JobState::Cancelled)).await.len(),
+        2
+    );
+    let late = catalogue
+        .begin(&reader(), of_batch(100, "e"), job_id(5), at(5))
+        .await;
+    assert!(matches!(late, Err(CatalogueError::BatchTaken)), "{late:?}");
+    let unborn = of_batch(100, "e").document_id();
+    let unborn = catalogue.document(&reader(), unborn).await.expect("an answer");
+    assert_eq!(unborn, None, "nothing is begun in a cancelled batch");
+
+    let Redriven::Queued(again) = redriven(&catalogue, 100, 6).await else {
+        panic!("what was left is driven again");
+    };
+    assert_eq!(stand(&again), (JobState::Running, 1, 4));
+    for _ in 0..3 {
+        publish_next(&catalogue, "T", 7).await;
+    }
+    assert_eq!(stand(&job(&catalogue, 100).await), (JobState::Succeeded, 4, 4));
+    assert!(matches!(
+        redriven(&catalogue, 100, 8).await,
+        Redriven::NotEnded(_)
+    ));
+    let ended = catalogue.cancel(&reader(), job_id(100), at(9)).await;
+    let ended = ended.expect("an answer").expect("it is seen");
+    assert_eq!(ended.state, JobState::Succeeded, "a final batch stays as it is");
+}
+
+async fn a_batch_is_its_callers(catalogue: Shared) {
+    let owner = caller("a", &["group:g"]);
+    let private = NewVersion {
+        batch: Some(job_id(100)),
+        ..version(&acl("a", &[&["group:g"]]), "x", "one")
+    };
+    start(&catalogue, &owner, private, 1, 0).await;
+    let theirs = NewVersion {
+        batch: Some(job_id(100)),
+        ..version(&acl("b", &[&["everyone"]]), "y", "one")
+    };
+    for (scope, version) in [(reader(), of_batch(100, "y")), (caller("b", &[]), theirs)] {
+        let refused = catalogue.begin(&scope, version, job_id(2), at(1)).await;
+        assert!(matches!(refused, Err(CatalogueError::BatchTaken)), "{refused:?}");
+        let seen = catalogue.job(&scope, job_id(100)).await.expect("an answer");
+        assert_eq!(seen, None);
+        let cancelled = catalogue
+            .cancel(&scope, job_id(100), at(1))
+            .await
+            .expect("an answer");
+        assert_eq!(cancelled, None);
+    }
+    let no_batch = catalogue.begin(&owner, of_batch(1, "y"), job_id(2), at(1)).await;
+    assert!(
+        matches!(no_batch, Err(CatalogueError::BatchTaken)),
+        "{no_batch:?}"
+    );
+
+    // A child that another caller sees, in a batch that both see: cancelling takes only what is seen.
+    start(&catalogue, &reader(), of_batch(200, "open"), 3, 2).await;
+    let hidden = NewVersion {
+        batch: Some(job_id(200)),
+        ..version(&acl("a", &[&["group:g"]]), "hidden", "one")
+    };
+    start(&catalogue, &owner, hidden, 4, 2).await;
+    catalogue
+        .cancel(&reader(), job_id(200), at(3))
+        .await
+        .expect("an answer");
+    let left = catalogue.job(&owner, job_id(4)).await.expect("an answer");
+    assert_eq!(left.expect("it is seen").state, JobState::Queued);
+}
+
+async fn jobs_are_counted_by_state(catalogue: Shared) {
+    let check = async |expected: [u64; 5]| {
+        let counts = catalogue.job_counts(&tenant("a")).await.expect("counts");
+        let JobCounts {
+            queued,
+            running,
+            succeeded,
+            failed,
+            cancelled,
+        } = counts;
+        assert_eq!([queued, running, succeeded, failed, cancelled], expected);
+        let other = catalogue.job_counts(&tenant("b")).await.expect("counts");
+        assert_eq!(other, JobCounts::default());
+    };
+    check([0; 5]).await;
+    for (n, uri) in (1..).zip(["a", "b", "c", "d", "e"]) {
+        start(&catalogue, &reader(), of_batch(100, uri), n, 0).await;
+    }
+    check([5, 0, 0, 0, 0]).await;
+    publish_next(&catalogue, "A", 1).await;
+    let failed = claim(&catalogue, 1).await;
+    catalogue
+        .fail(&failed.lease, problem("no_text"), at(2))
+        .await
+        .expect("failed");
+    claim(&catalogue, 2).await;
+    start(&catalogue, &reader(), version(&open(), "e", "two"), 6, 3).await;
+    check([2, 1, 1, 1, 1]).await;
+    catalogue.take_back(moment(0)).await.expect("an answer");
+    check([3, 0, 1, 1, 1]).await;
+}
+
+async fn originals_are_where_the_newest_begin_has_them(catalogue: Shared) {
+    let (first, _) = start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let check = async |expected: Option<Original>| {
+        assert_eq!(catalogue.original(first.id).await.expect("an answer"), expected);
+    };
+    check(Some(Original::Incoming("incoming/x".into()))).await;
+    let taken = claim(&catalogue, 1).await;
+    catalogue.stored(&taken.lease).await.expect("noted");
+    check(Some(Original::Stored(taken.lease.generation))).await;
+    start(&catalogue, &reader(), version(&open(), "x", "two"), 2, 2).await;
+    check(Some(Original::Incoming("incoming/x".into()))).await;
+    let purge = catalogue.tombstone(&reader(), first.id, job_id(3), at(3)).await;
+    purge.expect("an answer");
+    check(None).await;
+}

@@ -1,0 +1,355 @@
+//! What the catalogue in maps holds, and the steps its methods share.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+
+use time::OffsetDateTime;
+
+use crate::access::{Acl, Scope};
+use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Stage};
+use crate::id::{DocumentId, Generation, JobId, SourceName, TenantId};
+use crate::seam::catalogue::{
+    CatalogueError, CatalogueResult, Course, DocumentPatch, Lease, Moment, NewVersion, StatisticsDelta,
+    summed,
+};
+
+#[derive(Debug, Default)]
+pub struct State {
+    drawn: u64,
+    /// The place of the job claimed last: no job is put before it.
+    turn: u64,
+    pub documents: BTreeMap<DocumentId, Entry>,
+    pub jobs: Vec<Task>,
+    pub statistics: BTreeMap<(DocumentId, Generation), (TenantId, StatisticsDelta)>,
+    pub settings: HashMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub life: u64,
+    pub document: Document,
+    pub begun: NewVersion,
+    pub found_title: Option<String>,
+    pub newest_failed: bool,
+    /// The generation whose final key holds the bytes of the newest begin.
+    pub stored: Option<Generation>,
+}
+
+impl Entry {
+    pub fn named(mut self) -> Self {
+        let title = self.begun.title.as_ref().or(self.found_title.as_ref());
+        self.document.title = title.unwrap_or(&self.begun.name).clone();
+        self
+    }
+
+    pub fn is_visible(&self, scope: &Scope) -> bool {
+        self.document.status != DocumentStatus::Deleting && scope.admits(&self.document.acl)
+    }
+
+    pub fn patched(mut self, patch: DocumentPatch) -> Self {
+        let document = &mut self.document;
+        if let Some(acl) = patch.acl.filter(|acl| *acl != document.acl) {
+            document.acl = acl;
+            document.acl_revision += 1;
+        }
+        document.metadata = patch.metadata.unwrap_or(std::mem::take(&mut document.metadata));
+        document.department_id = patch.department_id.unwrap_or(document.department_id.take());
+        document.source_url = patch.source_url.unwrap_or(document.source_url.take());
+        self.begun.title = patch.title.or(self.begun.title);
+        self.named()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub job: Job,
+    pub course: Course,
+    pub life: u64,
+    pub source: SourceName,
+    pub acl: Acl,
+    /// Its turn in the queue.
+    place: u64,
+    /// Of a batch: whether it was cancelled.
+    pub stopped: bool,
+}
+
+impl Task {
+    pub fn end(&mut self, state: JobState, error: Option<JobError>, now: OffsetDateTime) {
+        self.course.end(&mut self.job, state, error, now);
+    }
+
+    fn is_of(&self, document: DocumentId) -> bool {
+        self.job.document_id == Some(document)
+    }
+
+    fn waits(&self, now: Moment) -> bool {
+        self.job.kind != JobKind::Batch && self.job.state == JobState::Queued && self.course.due <= now.steady
+    }
+}
+
+impl State {
+    pub fn draw(&mut self) -> Generation {
+        self.drawn += 1;
+        Generation(self.drawn)
+    }
+
+    pub fn seen(&self, scope: &Scope, document: DocumentId) -> Option<Entry> {
+        self.documents
+            .get(&document)
+            .filter(|entry| entry.is_visible(scope))
+            .cloned()
+    }
+
+    pub fn save(&mut self, entry: &Entry) {
+        for task in &mut self.jobs {
+            if task.is_of(entry.document.id) && task.life == entry.life {
+                task.acl = entry.document.acl.clone();
+            }
+        }
+        self.documents.insert(entry.document.id, entry.clone());
+    }
+
+    pub fn queue(
+        &mut self,
+        entry: &Entry,
+        id: JobId,
+        kind: JobKind,
+        parent: Option<JobId>,
+        now: OffsetDateTime,
+    ) -> Job {
+        let generation = self.draw();
+        let mut job = fresh(id, kind, now);
+        (job.document_id, job.parent, job.generation) = (Some(entry.document.id), parent, generation);
+        let mut task = Task {
+            job: job.clone(),
+            course: Course::default(),
+            life: entry.life,
+            source: entry.document.source.clone(),
+            acl: entry.document.acl.clone(),
+            place: 0,
+            stopped: false,
+        };
+        task.place = self.last_place(&task);
+        self.jobs.push(task);
+        job
+    }
+
+    /// Behind everything that waits of the same tenant and source, and behind what was claimed.
+    fn last_place(&self, new: &Task) -> u64 {
+        let of_lane = |task: &&Task| {
+            task.job.state == JobState::Queued
+                && task.course.wait.is_none()
+                && (&task.acl.tenant, &task.source) == (&new.acl.tenant, &new.source)
+        };
+        let lane = self.jobs.iter().filter(of_lane).map(|task| task.place).max();
+        lane.unwrap_or(0).max(self.turn) + 1
+    }
+
+    /// The next job in turn.
+    pub fn next(&mut self, now: Moment) -> Option<&mut Task> {
+        for n in 0..self.jobs.len() {
+            let task = &self.jobs[n];
+            if task.course.wait.is_some() && task.waits(now) {
+                let place = self.last_place(task);
+                self.jobs[n].place = place;
+                self.jobs[n].course.wait = None;
+            }
+        }
+        let waiting = self.jobs.iter_mut().filter(|task| task.waits(now));
+        // Of equal places the first one wins.
+        let next = waiting.min_by_key(|task| task.place)?;
+        self.turn = self.turn.max(next.place);
+        Some(next)
+    }
+
+    /// The batch `id` for a caller of `scope`, begun if nobody has.
+    pub fn join(
+        &mut self,
+        scope: &Scope,
+        entry: &Entry,
+        id: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<()> {
+        let Some(task) = self.jobs.iter().find(|task| task.job.id == id) else {
+            self.jobs.push(Task {
+                job: fresh(id, JobKind::Batch, now),
+                course: Course::default(),
+                life: 0,
+                source: entry.document.source.clone(),
+                acl: entry.document.acl.clone(),
+                place: 0,
+                stopped: false,
+            });
+            return Ok(());
+        };
+        match task.job.kind == JobKind::Batch && !task.stopped && scope.admits(&task.acl) {
+            true => Ok(()),
+            false => Err(CatalogueError::BatchTaken),
+        }
+    }
+
+    pub fn cancel_ingests(&mut self, document: DocumentId, now: OffsetDateTime) {
+        for task in &mut self.jobs {
+            if task.is_of(document) && task.job.kind == JobKind::Ingest && !task.job.state.is_final() {
+                task.end(JobState::Cancelled, None, now);
+            }
+        }
+    }
+
+    pub fn leased(&mut self, lease: &Lease) -> CatalogueResult<&mut Task> {
+        let holds = |task: &&mut Task| {
+            let job = &task.job;
+            job.state == JobState::Running
+                && (job.id, task.course.claims) == (lease.job, lease.attempt)
+                && (job.document_id, job.generation) == (Some(lease.document), lease.generation)
+        };
+        self.jobs.iter_mut().find(holds).ok_or(CatalogueError::Stale)
+    }
+
+    pub fn give_up(&mut self, task: &Task, error: JobError, now: OffsetDateTime) {
+        if task.job.kind == JobKind::Ingest
+            && let Some(entry) = task.job.document_id.and_then(|id| self.documents.get_mut(&id))
+        {
+            entry.newest_failed = true;
+            entry.document.last_error = Some(error);
+            entry.document.updated_at = now;
+            if entry.document.status == DocumentStatus::Pending {
+                entry.document.status = DocumentStatus::Failed;
+            }
+        }
+    }
+
+    /// Takes jobs from workers that died.
+    pub fn bury(&mut self, dead: impl Fn(&Task) -> bool, now: OffsetDateTime) -> u64 {
+        let (mut count, mut poisoned) = (0, Vec::new());
+        for task in &mut self.jobs {
+            if task.job.kind == JobKind::Batch || task.job.state != JobState::Running || !dead(task) {
+                continue;
+            }
+            count += 1;
+            if let Some(error) = task.course.die(&mut task.job, now) {
+                task.end(JobState::Failed, Some(error.clone()), now);
+                poisoned.push((task.clone(), error));
+            }
+        }
+        for (task, error) in poisoned {
+            self.give_up(&task, error, now);
+        }
+        count
+    }
+
+    /// Cancels a job that may be.
+    pub fn cancel(&mut self, id: JobId, now: OffsetDateTime) {
+        let found = self.jobs.iter_mut().find(|task| task.job.id == id);
+        let Some(task) = found.filter(|task| task.job.kind == JobKind::Ingest && !task.job.state.is_final())
+        else {
+            return;
+        };
+        task.end(JobState::Cancelled, None, now);
+        let task = task.clone();
+        let error = JobError {
+            code: "cancelled".into(),
+            detail: "the ingestion was cancelled".into(),
+            hint: "`ragstone job retry ID`, or ingest the document again".into(),
+        };
+        self.give_up(&task, error, now);
+    }
+
+    /// Whether the document of a job is still the one that it was for.
+    pub fn is_superseded(&self, task: &Task) -> bool {
+        if task.job.kind == JobKind::Purge {
+            return false;
+        }
+        let later = |other: &&Task| other.job.document_id == task.job.document_id;
+        let newest = self.jobs.iter().rfind(later);
+        let entry = task.job.document_id.and_then(|id| self.documents.get(&id));
+        newest.is_none_or(|newest| newest.job.id != task.job.id)
+            || entry.is_none_or(|entry| {
+                entry.life != task.life || entry.document.status == DocumentStatus::Deleting
+            })
+    }
+
+    /// Queues a job that failed or was cancelled again.
+    pub fn redrive(&mut self, id: JobId, now: OffsetDateTime) {
+        let Some(n) = self.jobs.iter().position(|task| task.job.id == id) else {
+            return;
+        };
+        let place = self.last_place(&self.jobs[n]);
+        let task = &mut self.jobs[n];
+        task.course.redrive(&mut task.job, now);
+        task.place = place;
+        let document = task.job.document_id;
+        if task.job.kind == JobKind::Ingest
+            && let Some(entry) = document.and_then(|id| self.documents.get_mut(&id))
+        {
+            entry.newest_failed = false;
+            entry.document.last_error = None;
+            entry.document.updated_at = now;
+            if entry.document.status == DocumentStatus::Failed {
+                entry.document.status = DocumentStatus::Pending;
+            }
+        }
+    }
+
+    /// The children of a batch that `scope` admits.
+    pub fn children(&self, scope: &Scope, batch: JobId) -> Vec<Task> {
+        let of_batch = |task: &&Task| task.job.parent == Some(batch) && scope.admits(&task.acl);
+        self.jobs.iter().filter(of_batch).cloned().collect()
+    }
+
+    /// The job as others see it.
+    pub fn shown(&self, task: &Task) -> Job {
+        let job = task.job.clone();
+        if job.kind != JobKind::Batch {
+            return job;
+        }
+        let children = || self.jobs.iter().filter(|child| child.job.parent == Some(job.id));
+        let updated_at = children().map(|child| child.job.updated_at).max();
+        let mut counts = JobCounts::default();
+        children().for_each(|child| *counts.of(child.job.state) += 1);
+        let job = Job {
+            updated_at: updated_at.unwrap_or(job.updated_at),
+            ..job
+        };
+        summed(job, counts, task.stopped)
+    }
+
+    pub fn found(&self, scope: &Scope, job: JobId) -> Option<Task> {
+        let found = self.jobs.iter().find(|task| task.job.id == job);
+        found.filter(|task| scope.admits(&task.acl)).cloned()
+    }
+
+    /// All jobs that `scope` sees, newest first.
+    pub fn listed(&self, scope: &Scope) -> Vec<Job> {
+        let seen = self.jobs.iter().filter(|task| scope.admits(&task.acl));
+        let mut jobs: Vec<_> = seen.map(|task| self.shown(task)).collect();
+        jobs.sort_by_key(|job| Reverse((job.created_at, job.id)));
+        jobs
+    }
+
+    pub fn counted(&self, tenant: &TenantId) -> impl Iterator<Item = &StatisticsDelta> {
+        let of_tenant = move |(owner, _): &&(TenantId, StatisticsDelta)| owner == tenant;
+        self.statistics.values().filter(of_tenant).map(|(_, delta)| delta)
+    }
+}
+
+fn fresh(id: JobId, kind: JobKind, now: OffsetDateTime) -> Job {
+    Job {
+        id,
+        kind,
+        document_id: None,
+        parent: None,
+        children: None,
+        generation: Generation(0),
+        state: JobState::Queued,
+        stage: Stage::Queued,
+        done: 0,
+        total: 0,
+        rate: None,
+        attempts: 0,
+        worker: None,
+        error: None,
+        created_at: now,
+        updated_at: now,
+    }
+}
