@@ -9,11 +9,9 @@ use crate::id::{ChunkId, PointId};
 use crate::library::spelled;
 use crate::rank::bm25::sparse_vector;
 use crate::rank::gate::{GATE_CHARACTERS, gate_document};
-use crate::rank::late::keep_piece;
-use crate::rank::token_bits::TokenBits;
 use crate::seam::Embedder;
 use crate::seam::catalogue::{Claim, StatisticsDelta};
-use crate::seam::embedder::{EmbeddedTokens, Embedding, TextKind};
+use crate::seam::embedding_cache::StoredEmbedding;
 use crate::seam::index::Point;
 use crate::split::Segment;
 
@@ -38,13 +36,15 @@ impl Ingestor {
         self.note(&claim.lease, Stage::Embed, 0, total).await?;
         self.stores.index.ensure(&pipeline.index_spec()).await?;
         for batch in self.batches(segments) {
-            let embeddings = version.embeddings(&batch).await?;
+            let embeddings = version.embeddings(self, &batch).await?;
             let mut points = Vec::with_capacity(batch.len());
             for (numbered, embedding) in batch.iter().zip(embeddings) {
-                let tokens = embedding.as_ref().and_then(|embedding| embedding.tokens.as_ref());
-                let ids = tokens.map_or(&[][..], |tokens| &tokens.ids);
-                let point = version.point(numbered, embedding.as_ref());
-                counter.add(&point.lexical, ids);
+                let pieces = embedding.as_ref().map_or(&[][..], |embedding| &embedding.pieces);
+                let mut point = version.point(numbered);
+                counter.add(&point.lexical, pieces);
+                if let Some(embedding) = embedding {
+                    (point.dense, point.tokens) = (Some(embedding.vector), embedding.tokens);
+                }
                 points.push(point);
             }
             self.stores.index.upsert(points).await?;
@@ -86,20 +86,22 @@ struct Version<'a> {
 }
 
 impl Version<'_> {
-    async fn embeddings(&self, batch: &[Numbered<'_>]) -> Result<Vec<Option<Embedding>>, Trouble> {
+    async fn embeddings(
+        &self,
+        ingestor: &Ingestor,
+        batch: &[Numbered<'_>],
+    ) -> Result<Vec<Option<StoredEmbedding>>, Trouble> {
         let Some(embedder) = self.pipeline.embedder() else {
             return Ok(batch.iter().map(|_| None).collect());
         };
-        let texts: Vec<String> = batch
+        let texts: Vec<&str> = batch
             .iter()
-            .map(|numbered| format!("{}{}", self.prefix(), numbered.segment.text))
+            .map(|numbered| numbered.segment.text.as_str())
             .collect();
-        Ok(embedder
-            .embed(&texts, TextKind::Passage)
-            .await?
-            .into_iter()
-            .map(Some)
-            .collect())
+        let made = ingestor
+            .embeddings(embedder.as_ref(), &self.claim.document, &self.prefix(), &texts)
+            .await?;
+        Ok(made.into_iter().map(Some).collect())
     }
 
     /// The encoder sees a title that a caller gave; a file's name or own title is mostly noise to it.
@@ -110,7 +112,8 @@ impl Version<'_> {
         }
     }
 
-    fn point(&self, numbered: &Numbered<'_>, embedding: Option<&Embedding>) -> Point {
+    /// The point of a chunk, without its vectors.
+    fn point(&self, numbered: &Numbered<'_>) -> Point {
         let (document, lease) = (&self.claim.document, &self.claim.lease);
         let segment = numbered.segment;
         let id = ChunkId::of(
@@ -138,12 +141,10 @@ impl Version<'_> {
             acl: document.acl.clone(),
             acl_revision: document.acl_revision,
             fields: document.filter_fields(),
-            dense: embedding.map(|embedding| embedding.vector.clone()),
+            dense: None,
             lexical,
             gate: reading_gate(embedder, &chunk.text),
-            tokens: embedding
-                .and_then(|embedding| embedding.tokens.as_ref())
-                .map(|tokens| token_bits(tokens, self.prefix().len() as u32)),
+            tokens: None,
             chunk,
         }
     }
@@ -176,16 +177,4 @@ fn reading_gate(embedder: Option<&dyn Embedder>, text: &str) -> f32 {
         None => Some(spelled(head)),
     };
     reading.map_or(1.0, gate_document) as f32
-}
-
-/// The stored form of a chunk's tokens. Those of the prefix get an empty span: they count for the chunk and for no
-/// sentence of it.
-fn token_bits(tokens: &EmbeddedTokens, prefix: u32) -> Vec<u8> {
-    let shift = |at: u32| at.saturating_sub(prefix);
-    let spans: Vec<Range<u32>> = tokens
-        .spans
-        .iter()
-        .map(|span| shift(span.start)..shift(span.end))
-        .collect();
-    TokenBits::new(&tokens.vectors, &spans, |n| keep_piece(&tokens.pieces[n])).to_bytes()
 }

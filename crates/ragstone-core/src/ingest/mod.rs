@@ -5,6 +5,7 @@
 
 mod accept;
 mod batch;
+mod embedding;
 mod grant;
 mod pipeline;
 mod purge;
@@ -18,6 +19,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use accept::{AcceptError, MAX_TITLE_BYTES, MAX_URI_BYTES, Received, Upload};
+pub use embedding::CacheCounts;
 pub use grant::{GrantError, Grants};
 pub use pipeline::Pipeline;
 
@@ -26,7 +28,7 @@ use crate::id::JobId;
 use crate::library::text::{self, StoredText, TextError, original_key, text_key};
 use crate::seam::catalogue::{Claim, Lease, Original, Progress, PublishedVersion};
 use crate::seam::parser::ParseRequest;
-use crate::seam::{Catalogue, CatalogueError, EmbedError, IndexError, Parser, VectorIndex};
+use crate::seam::{Catalogue, CatalogueError, EmbedError, EmbeddingCache, IndexError, Parser, VectorIndex};
 use crate::split::{Segment, split_document};
 
 /// Tells the time.
@@ -74,6 +76,8 @@ pub struct Stores {
     pub blobs: Arc<dyn ObjectStore>,
     /// Bytes to text.
     pub parser: Arc<dyn Parser>,
+    /// What was embedded before; none where nothing is kept of it.
+    pub embeddings: Option<Arc<dyn EmbeddingCache>>,
 }
 
 /// Takes documents in and carries out their jobs.
@@ -81,6 +85,7 @@ pub struct Ingestor {
     stores: Stores,
     settings: IngestSettings,
     pipeline: RwLock<Arc<Pipeline>>,
+    cached: CacheCounts,
     clock: Clock,
     new_id: NewId,
 }
@@ -194,6 +199,7 @@ impl Ingestor {
             stores,
             settings,
             pipeline: RwLock::new(Arc::new(pipeline)),
+            cached: CacheCounts::default(),
             clock,
             new_id,
         }

@@ -1,6 +1,6 @@
 //! A catalogue in maps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
@@ -38,6 +38,8 @@ struct Entry {
     document: Document,
     begun: NewVersion,
     found_title: Option<String>,
+    /// The pipeline of the published version.
+    made_by: Option<String>,
     newest_failed: bool,
     /// The generation whose final key holds the bytes of the newest begin.
     stored: Option<Generation>,
@@ -207,6 +209,7 @@ fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> Entry {
         document,
         begun,
         found_title: None,
+        made_by: None,
         newest_failed: false,
         stored: None,
     }
@@ -478,6 +481,7 @@ impl Catalogue for MemoryCatalogue {
         document.last_error = None;
         document.updated_at = now;
         entry.found_title = Some(version.title);
+        entry.made_by = Some(version.pipeline);
         if let Some(replaced) = replaced {
             state.statistics.remove(&(lease.document, replaced));
         }
@@ -574,6 +578,10 @@ impl Catalogue for MemoryCatalogue {
         page: &PageRequest,
     ) -> CatalogueResult<Page<Document>> {
         let state = lock(&self.state);
+        let by_another = |entry: &Entry| {
+            let other = filter.not_made_by.as_ref();
+            other.is_none_or(|other| entry.made_by.as_ref().is_some_and(|made_by| made_by != other))
+        };
         let fits = |document: &Document| {
             filter.uri.as_ref().is_none_or(|uri| *uri == document.uri)
                 && filter
@@ -588,6 +596,7 @@ impl Catalogue for MemoryCatalogue {
         };
         let seen = state.documents.values().filter(|entry| entry.is_visible(scope));
         let fitting = seen
+            .filter(|entry| by_another(entry))
             .map(|entry| &entry.document)
             .filter(|document| fits(document));
         let mut items: Vec<_> = fitting
@@ -595,6 +604,15 @@ impl Catalogue for MemoryCatalogue {
             .collect();
         items.sort_by_key(|(key, _)| *key);
         paged(items, page, |item, cursor| item > cursor)
+    }
+
+    async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {
+        let state = lock(&self.state);
+        let tenants = state
+            .documents
+            .values()
+            .map(|entry| entry.document.acl.tenant.clone());
+        Ok(tenants.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {

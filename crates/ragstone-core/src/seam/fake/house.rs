@@ -7,7 +7,7 @@ use object_store::memory::InMemory;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{MemoryCatalogue, MemoryIndex, TextParser, WordEmbedder};
+use super::{MemoryCatalogue, MemoryEmbeddingCache, MemoryIndex, TextParser, WordEmbedder};
 use crate::access::{Acl, Principal, ReaderSet, Role};
 use crate::document::Metadata;
 use crate::id::{CollectionName, DocumentId, SourceName};
@@ -25,6 +25,8 @@ pub struct House {
     pub index: Arc<dyn VectorIndex>,
     /// Originals and texts.
     pub blobs: Arc<InMemory>,
+    /// What was embedded before.
+    pub embeddings: Arc<MemoryEmbeddingCache>,
     /// The embedder.
     pub embedder: Arc<WordEmbedder>,
     /// Takes documents in.
@@ -43,13 +45,17 @@ impl House {
     /// An empty library over another index.
     pub fn over(index: Arc<dyn VectorIndex>) -> Self {
         let (catalogue, blobs) = (Arc::new(MemoryCatalogue::default()), Arc::new(InMemory::new()));
-        let embedder = Arc::new(WordEmbedder::default());
+        let (embedder, embeddings) = (
+            Arc::new(WordEmbedder::default()),
+            Arc::<MemoryEmbeddingCache>::default(),
+        );
         let (seconds, ids) = (Arc::new(AtomicI64::new(0)), AtomicU64::new(1));
         let stores = Stores {
             catalogue: catalogue.clone(),
             index: index.clone(),
             blobs: blobs.clone(),
             parser: Arc::new(TextParser),
+            embeddings: Some(embeddings.clone()),
         };
         let now = seconds.clone();
         let clock =
@@ -71,6 +77,7 @@ impl House {
             catalogue,
             index,
             blobs,
+            embeddings,
             embedder,
             ingestor,
             library,

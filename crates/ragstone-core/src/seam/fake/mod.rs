@@ -2,12 +2,14 @@
 
 mod catalogue;
 mod embedder;
+mod embedding_cache;
 mod house;
 mod index;
 mod parser;
 
 pub use catalogue::MemoryCatalogue;
 pub use embedder::WordEmbedder;
+pub use embedding_cache::MemoryEmbeddingCache;
 pub use house::{House, upload, writer};
 pub use index::MemoryIndex;
 pub use parser::TextParser;
