@@ -147,7 +147,8 @@ impl Database {
             None => connect(
                 path,
                 OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-            )?,
+            )
+            .map_err(DatabaseError::from)?,
         };
         let value = work(&connection);
         let mut readers = lock(&self.shared.readers);

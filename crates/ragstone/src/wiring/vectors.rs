@@ -302,3 +302,6 @@ impl Vectors {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
