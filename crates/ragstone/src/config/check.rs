@@ -7,7 +7,7 @@ use ragstone_core::split::{SplitSettings, SplitStrategy};
 
 use super::Settings;
 use super::sections::{
-    Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Jobs, Model, OpenAi, Parse, Server, Split,
+    Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Model, OpenAi, Parse, Server, Split,
     Telemetry,
 };
 
