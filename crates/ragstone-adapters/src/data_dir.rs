@@ -68,6 +68,11 @@ impl DataDirectory {
         self.path.join("ragstone.db")
     }
 
+    /// What was embedded before; may be deleted at any time.
+    pub fn cache(&self) -> PathBuf {
+        self.path.join("cache.db")
+    }
+
     /// Where blobs are kept.
     pub fn blobs(&self) -> PathBuf {
         self.path.join("blobs")

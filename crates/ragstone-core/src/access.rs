@@ -148,10 +148,16 @@ impl Principal {
         }
     }
 
-    /// Whoever holds the data directory itself. Called in one place, `operator`, which `tidy.rs` pins.
+    /// Whoever holds the data directory itself, as an operator of the default tenant.
     pub fn local_operator() -> Self {
+        Self::local_operator_of(TenantId::default())
+    }
+
+    /// Whoever holds the data directory itself, for the upkeep of one of its tenants. Called in one place, `operator`, which
+    /// `tidy.rs` pins.
+    pub fn local_operator_of(tenant: TenantId) -> Self {
         Self {
-            tenant: TenantId::default(),
+            tenant,
             subject: "local".into(),
             held: Held::All,
             role: Role::Admin,

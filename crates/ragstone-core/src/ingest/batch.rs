@@ -3,8 +3,6 @@
 //! Invariant: a batch is stored only when all before it are, and nothing is being stored when an error is returned; what
 //! is held are a few batches, however long the text.
 
-use std::ops::Range;
-
 use futures::channel::mpsc;
 use futures::future::try_join;
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -18,11 +16,9 @@ use crate::library::spelled;
 use crate::library::text::StoredText;
 use crate::rank::bm25::sparse_vector;
 use crate::rank::gate::{GATE_CHARACTERS, gate_document};
-use crate::rank::late::keep_piece;
-use crate::rank::token_bits::TokenBits;
 use crate::seam::Embedder;
 use crate::seam::catalogue::{Claim, StatisticsDelta};
-use crate::seam::embedder::{EmbeddedTokens, Embedding, TextKind};
+use crate::seam::embedding_cache::StoredEmbedding;
 use crate::seam::index::Point;
 
 /// Batches at the embedder's door: while it works on one, the next was read and split and waits there.
@@ -44,6 +40,7 @@ impl Ingestor {
         self.note(&claim.lease, Stage::Embed, 0, chunks.into()).await?;
         self.stores.index.ensure(&pipeline.index_spec()).await?;
         let version = &Version {
+            ingestor: self,
             claim,
             pipeline,
             title,
@@ -92,6 +89,7 @@ struct Embedded {
 
 /// What all points of a version have in common.
 struct Version<'a> {
+    ingestor: &'a Ingestor,
     claim: &'a Claim,
     pipeline: &'a Pipeline,
     title: &'a str,
@@ -101,28 +99,29 @@ impl Version<'_> {
     async fn embed(&self, batch: Vec<Numbered>) -> Result<Vec<Embedded>, Trouble> {
         let embeddings = self.embeddings(&batch).await?;
         let embedded = batch.into_iter().zip(embeddings).map(|(numbered, embedding)| {
-            let point = self.point(numbered, embedding.as_ref());
-            let tokens = embedding.and_then(|embedding| embedding.tokens);
-            let pieces = tokens.map_or_else(Vec::new, |tokens| tokens.ids);
+            let (mut point, mut pieces) = (self.point(numbered), Vec::new());
+            if let Some(embedding) = embedding {
+                (point.dense, point.tokens) = (Some(embedding.vector), embedding.tokens);
+                pieces = embedding.pieces;
+            }
             Embedded { point, pieces }
         });
         Ok(embedded.collect())
     }
 
-    async fn embeddings(&self, batch: &[Numbered]) -> Result<Vec<Option<Embedding>>, Trouble> {
+    async fn embeddings(&self, batch: &[Numbered]) -> Result<Vec<Option<StoredEmbedding>>, Trouble> {
         let Some(embedder) = self.pipeline.embedder() else {
             return Ok(batch.iter().map(|_| None).collect());
         };
-        let texts: Vec<String> = batch
+        let texts: Vec<&str> = batch
             .iter()
-            .map(|numbered| format!("{}{}", self.prefix(), numbered.segment.text))
+            .map(|numbered| numbered.segment.text.as_str())
             .collect();
-        Ok(embedder
-            .embed(&texts, TextKind::Passage)
-            .await?
-            .into_iter()
-            .map(Some)
-            .collect())
+        let made = self
+            .ingestor
+            .embeddings(embedder.as_ref(), &self.claim.document, &self.prefix(), &texts)
+            .await?;
+        Ok(made.into_iter().map(Some).collect())
     }
 
     /// The encoder sees a title that a caller gave; a file's name or own title is mostly noise to it.
@@ -133,7 +132,8 @@ impl Version<'_> {
         }
     }
 
-    fn point(&self, numbered: Numbered, embedding: Option<&Embedding>) -> Point {
+    /// The point of a chunk, without its vectors.
+    fn point(&self, numbered: Numbered) -> Point {
         let (document, lease) = (&self.claim.document, &self.claim.lease);
         let lexical = sparse_vector(&self.named(), &numbered.page.text, numbered.within());
         let Numbered { ordinal, segment, .. } = numbered;
@@ -160,12 +160,10 @@ impl Version<'_> {
             acl: document.acl.clone(),
             acl_revision: document.acl_revision,
             fields: document.filter_fields(),
-            dense: embedding.map(|embedding| embedding.vector.clone()),
+            dense: None,
             lexical,
             gate: reading_gate(embedder, &chunk.text),
-            tokens: embedding
-                .and_then(|embedding| embedding.tokens.as_ref())
-                .map(|tokens| token_bits(tokens, self.prefix().len() as u32)),
+            tokens: None,
             chunk,
         }
     }
@@ -193,16 +191,4 @@ fn reading_gate(embedder: Option<&dyn Embedder>, text: &str) -> f32 {
         None => Some(spelled(head)),
     };
     reading.map_or(1.0, gate_document) as f32
-}
-
-/// The stored form of a chunk's tokens. Those of the prefix get an empty span: they count for the chunk and for no
-/// sentence of it.
-fn token_bits(tokens: &EmbeddedTokens, prefix: u32) -> Vec<u8> {
-    let shift = |at: u32| at.saturating_sub(prefix);
-    let spans: Vec<Range<u32>> = tokens
-        .spans
-        .iter()
-        .map(|span| shift(span.start)..shift(span.end))
-        .collect();
-    TokenBits::new(&tokens.vectors, &spans, |n| keep_piece(&tokens.pieces[n])).to_bytes()
 }

@@ -8,6 +8,7 @@
 
 mod accept;
 mod batch;
+mod embedding;
 mod grant;
 mod keep;
 mod parse;
@@ -25,6 +26,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use accept::{AcceptError, MAX_TITLE_BYTES, MAX_URI_BYTES, Received, Upload};
+pub use embedding::CacheCounts;
 pub use grant::{GrantError, Grants};
 pub use keep::{HEARTBEAT, Sleep, Steady, Time};
 pub use pipeline::Pipeline;
@@ -33,7 +35,9 @@ use crate::document::{JobError, JobKind, Outline, Stage, Worker};
 use crate::id::JobId;
 use crate::library::text::TextError;
 use crate::seam::catalogue::{Claim, Lease, Progress, PublishedVersion};
-use crate::seam::{Catalogue, CatalogueError, EmbedError, IndexError, ParseFailure, Parser, VectorIndex};
+use crate::seam::{
+    Catalogue, CatalogueError, EmbedError, EmbeddingCache, IndexError, ParseFailure, Parser, VectorIndex,
+};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
@@ -86,6 +90,8 @@ pub struct Stores {
     pub blobs: Arc<dyn ObjectStore>,
     /// Bytes to text.
     pub parser: Arc<dyn Parser>,
+    /// What was embedded before; none where nothing is kept of it.
+    pub embeddings: Option<Arc<dyn EmbeddingCache>>,
 }
 
 /// Takes documents in and carries out their jobs.
@@ -93,6 +99,7 @@ pub struct Ingestor {
     stores: Stores,
     settings: IngestSettings,
     pipeline: RwLock<Arc<Pipeline>>,
+    cached: CacheCounts,
     clock: Clock,
     time: Time,
     new_id: NewId,
@@ -220,6 +227,7 @@ impl Ingestor {
             stores,
             settings,
             pipeline: RwLock::new(Arc::new(pipeline)),
+            cached: CacheCounts::default(),
             clock: time.wall.clone(),
             time,
             new_id,

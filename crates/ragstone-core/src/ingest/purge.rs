@@ -18,6 +18,7 @@ impl Ingestor {
     pub(super) async fn purge(&self, claim: &Claim) -> Result<(), Trouble> {
         self.note(&claim.lease, Stage::Purge, 0, 1).await?;
         self.whole(&claim.lease, self.remove_older(claim)).await?;
+        self.forget_embeddings(claim.lease.document).await?;
         Ok(self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?)
     }
 
@@ -54,6 +55,7 @@ impl Ingestor {
         if let Err(error) = self.stores.index.delete(lease.document, lease.generation).await {
             tracing::warn!(document = %lease.document, %error, "points of a failed attempt are left");
         }
+        self.forget_if_deleted(lease.document).await;
     }
 
     /// Removes everything that this attempt wrote but the original, where that is the one the catalogue names.

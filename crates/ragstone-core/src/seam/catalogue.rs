@@ -138,6 +138,8 @@ pub struct DocumentFilter {
     pub collection: Option<CollectionName>,
     /// In this state.
     pub status: Option<DocumentStatus>,
+    /// Published by another pipeline than this one.
+    pub not_made_by: Option<String>,
 }
 
 /// One page of a list.
@@ -299,6 +301,9 @@ pub trait Catalogue: Send + Sync {
         filter: &DocumentFilter,
         page: &PageRequest,
     ) -> CatalogueResult<Page<Document>>;
+
+    /// Every tenant that has documents, in order: for the upkeep of the whole library, and for nothing else.
+    async fn tenants(&self) -> CatalogueResult<Vec<TenantId>>;
 
     /// How these documents stand, whatever their tenant and ACL, tombstoned ones left out: what `library` checks every
     /// hit against, in one query. For nothing else.

@@ -12,6 +12,7 @@ pub mod contract_chat;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract_embedder;
 pub mod embedder;
+pub mod embedding_cache;
 #[cfg(any(test, feature = "contract"))]
 pub mod fake;
 #[cfg(any(test, feature = "contract"))]
@@ -22,5 +23,6 @@ pub mod parser;
 pub use catalogue::{Catalogue, CatalogueError};
 pub use chat::{ChatError, ChatModel};
 pub use embedder::{EmbedError, Embedder};
+pub use embedding_cache::EmbeddingCache;
 pub use index::{IndexError, VectorIndex};
 pub use parser::{ParseFailure, Parser};

@@ -5,7 +5,7 @@ use clap::Subcommand;
 
 use super::client::Door;
 use super::output::{Output, say};
-use super::progress::{bar, fetching, wait_for_job};
+use super::progress::{bar, fetching, wait_for_upkeep};
 use super::{Context, Partly};
 use crate::wiring::ModelFetch;
 
@@ -60,7 +60,7 @@ async fn rebuild(door: &Door, wait: bool, output: Output) -> anyhow::Result<()> 
     if wait {
         let bar = bar(jobs.len() as u64, "{bar:30} {pos}/{len} documents");
         for id in &jobs {
-            let job = wait_for_job(door, id, |_| {}).await?.unwrap_or_default();
+            let job = wait_for_upkeep(door, id).await?.unwrap_or_default();
             if job["state"] == "failed" {
                 failed += 1;
                 say(&format!(

@@ -34,14 +34,19 @@ pub fn pace(job: &Value) -> String {
 }
 
 /// Waits until a job is final and gives it; none if it is gone, as a finished purge may be.
-pub async fn wait_for_job(
-    door: &Door,
-    id: &str,
-    mut see: impl FnMut(&Value),
-) -> anyhow::Result<Option<Value>> {
+pub async fn wait_for_job(door: &Door, id: &str, see: impl FnMut(&Value)) -> anyhow::Result<Option<Value>> {
+    wait_at(door, &format!("/api/v1/jobs/{id}"), see).await
+}
+
+/// The same for a job of whatever tenant.
+pub async fn wait_for_upkeep(door: &Door, id: &str) -> anyhow::Result<Option<Value>> {
+    wait_at(door, &format!("/operator/v1/jobs/{id}"), |_| {}).await
+}
+
+async fn wait_at(door: &Door, path: &str, mut see: impl FnMut(&Value)) -> anyhow::Result<Option<Value>> {
     let mut wait = FIRST_LOOK;
     loop {
-        let job = match door.get(&format!("/api/v1/jobs/{id}")).await {
+        let job = match door.get(path).await {
             Ok(job) => job,
             Err(error) => match error.downcast_ref::<Refusal>() {
                 Some(refusal) if refusal.status == StatusCode::NOT_FOUND => return Ok(None),

@@ -7,7 +7,7 @@ use ragstone_core::split::{SplitSettings, SplitStrategy};
 
 use super::Settings;
 use super::sections::{
-    Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Jobs, Model, OpenAi, Parse, Server, Split,
+    Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Model, OpenAi, Parse, Server, Split,
     Telemetry,
 };
 
@@ -48,6 +48,7 @@ pub fn findings(settings: &Settings) -> Findings {
     settings.access.check(&mut found);
     settings.parse.check(&mut found);
     settings.split.check(&mut found);
+    settings.ingest.check(&mut found);
     settings.openai.check(&mut found);
     settings.embed.check(&mut found);
     settings.model.check(&mut found);
@@ -167,6 +168,18 @@ impl Split {
                 ragstone_core::split::SplitSettingsError::NoSize => "split.chunk_size",
             };
             found.say(key, error.to_string());
+        }
+    }
+}
+
+impl Ingest {
+    fn check(&self, found: &mut Findings) {
+        if self.embedding_cache_bytes != 0 {
+            found.range(
+                "ingest.embedding_cache_bytes",
+                self.embedding_cache_bytes,
+                1 << 20..=1 << 40,
+            );
         }
     }
 }

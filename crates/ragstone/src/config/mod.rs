@@ -18,8 +18,8 @@ pub use layers::{DEFAULTS, Layers};
 pub use names::SHORT_NAMES;
 pub use secret::Secret;
 use sections::{
-    Access, Ask, Chat, ChatProvider, Data, Embed, EmbedProvider, Index, Jobs, Model, OpenAi, Parse, Server,
-    Split, Telemetry,
+    Access, Ask, Chat, ChatProvider, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Model, OpenAi, Parse,
+    Server, Split, Telemetry,
 };
 
 /// The settings file that is read if it is there.
@@ -50,6 +50,8 @@ pub struct Settings {
     pub parse: Parse,
     /// `[split]`
     pub split: Split,
+    /// `[ingest]`
+    pub ingest: Ingest,
     /// `[openai]`
     pub openai: OpenAi,
     /// `[embed]`

@@ -92,6 +92,14 @@ pub struct Split {
     pub structured: SplitStrategy,
 }
 
+/// `[ingest]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ingest {
+    /// Bytes of the embedding cache, 0 for none.
+    pub embedding_cache_bytes: u64,
+}
+
 /// `[openai]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

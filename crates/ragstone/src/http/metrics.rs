@@ -24,6 +24,9 @@ const JOBS: &str = "ragstone_jobs";
 const CHUNKS: &str = "ragstone_chunks";
 const LEAKS: &str = "ragstone_leaked_hits_total";
 const STALE: &str = "ragstone_stale_hits_total";
+const CACHE_HITS: &str = "ragstone_embedding_cache_hits_total";
+const CACHE_MISSES: &str = "ragstone_embedding_cache_misses_total";
+const CACHE_ERRORS: &str = "ragstone_embedding_cache_errors_total";
 
 /// Bounds of the histogram of durations, in seconds.
 const BUCKETS: [f64; 12] = [
@@ -63,6 +66,12 @@ fn describe() {
         "Hits an index returned although the ACL it knew refuses the caller: must be 0"
     );
     describe_counter!(STALE, "Hits of replaced or deleted versions, or of an older ACL");
+    describe_counter!(CACHE_HITS, "Chunks whose embedding was held");
+    describe_counter!(
+        CACHE_MISSES,
+        "Chunks that were looked for among the held embeddings and embedded"
+    );
+    describe_counter!(CACHE_ERRORS, "Calls of the embedding cache that failed");
 }
 
 /// Counts an answered request; `route` is its template.
@@ -83,6 +92,10 @@ pub(super) fn asked(outcome: &'static str) {
 pub(super) async fn metrics(State(app): State<Arc<App>>, _: Admin) -> Result<impl IntoResponse, Problem> {
     counter!(LEAKS).absolute(app.library.alarms().leaks());
     counter!(STALE).absolute(app.library.alarms().stale());
+    let cached = app.ingestor.embedding_cache();
+    counter!(CACHE_HITS).absolute(cached.hits());
+    counter!(CACHE_MISSES).absolute(cached.misses());
+    counter!(CACHE_ERRORS).absolute(cached.errors());
     look_up(&app).await?;
     let head = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((head, app.metrics.render()))

@@ -140,6 +140,7 @@ impl TestApp {
             index: index.clone(),
             blobs: blobs.clone(),
             parser: Arc::new(PlainParser),
+            embeddings: None,
         };
         let ingest = IngestSettings {
             max_bytes: 100_000,

@@ -18,6 +18,7 @@ use axum::Router;
 use futures::FutureExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use ragstone_adapters::cache::SqliteEmbeddingCache;
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
 use ragstone_adapters::data_dir::{DataDirectory, Locked, socket_of};
 use ragstone_adapters::index::embedded::EmbeddedIndex;
@@ -25,7 +26,7 @@ use ragstone_adapters::parse::{ParseLimits, ParserOptions, ParserPool, PoolParse
 use ragstone_adapters::sqlite::Database;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Stores};
 use ragstone_core::library::Library;
-use ragstone_core::seam::{Catalogue, Embedder, Parser, VectorIndex};
+use ragstone_core::seam::{Catalogue, Embedder, EmbeddingCache, Parser, VectorIndex};
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
@@ -200,6 +201,7 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
         index: index.clone(),
         blobs,
         parser,
+        embeddings: open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
     };
     let pipeline = recipe.pipeline(None);
     let ingestor = Arc::new(Ingestor::new(
@@ -216,7 +218,7 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
         ingestor: ingestor.clone(),
         slot,
         recipe,
-        operator: operator::principal,
+        operator: operator::of,
         doorbell: ring(&doorbell),
         state: RwLock::new(VectorState::Off),
         embedder: RwLock::default(),
@@ -246,6 +248,24 @@ async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<dyn Catalogue>, Arc
         anyhow::Ok((catalogue, index))
     };
     tokio::task::spawn_blocking(open).await?
+}
+
+/// What was embedded before; none where the settings want none or there can be none, which costs embeddings only.
+async fn open_cache(path: PathBuf, bytes: u64) -> Option<Arc<dyn EmbeddingCache>> {
+    let open = move || match bytes {
+        0 => SqliteEmbeddingCache::remove(&path).map(|()| None),
+        bytes => SqliteEmbeddingCache::open(&path, bytes).map(Some),
+    };
+    let opened = tokio::task::spawn_blocking(open)
+        .await
+        .map_err(anyhow::Error::from);
+    match opened.and_then(|opened| Ok(opened?)) {
+        Ok(cache) => cache.map(|cache| Arc::new(cache) as Arc<dyn EmbeddingCache>),
+        Err(error) => {
+            tracing::warn!("every text is embedded again: {error:#}");
+            None
+        }
+    }
 }
 
 fn open_blobs(directory: &DataDirectory) -> anyhow::Result<Arc<dyn ObjectStore>> {

@@ -7,9 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use ragstone_core::access::Principal;
-use ragstone_core::document::{DocumentStatus, JobState};
-use ragstone_core::id::{DocumentId, JobId};
+use ragstone_core::access::{Principal, Scope};
+use ragstone_core::document::{DocumentStatus, Job, JobState};
+use ragstone_core::id::{DocumentId, JobId, TenantId};
 use ragstone_core::ingest::{Ingestor, Pipeline};
 use ragstone_core::library::EmbedderSlot;
 use ragstone_core::seam::catalogue::{DocumentFilter, JobFilter, PageRequest};
@@ -69,8 +69,8 @@ pub struct Vectors {
     pub slot: EmbedderSlot,
     /// How pipelines are made.
     pub recipe: Recipe,
-    /// Names the local operator.
-    pub operator: fn() -> Principal,
+    /// Names the local operator of a tenant.
+    pub operator: fn(TenantId) -> Principal,
     /// Wakes the workers.
     pub doorbell: Arc<dyn Fn() + Send + Sync>,
     /// How it stands.
@@ -138,9 +138,11 @@ impl Vectors {
             return Ok(());
         }
         self.note(VectorState::Catching);
+        let by_it = pipeline.fingerprint().to_owned();
         self.ingestor.set_pipeline(pipeline);
         self.wait_for(self.live_jobs().await?).await?;
-        let jobs = self.again().await?;
+        // What was published by this pipeline before a restart has its vectors.
+        let jobs = self.again(Some(by_it)).await?;
         tracing::info!(documents = jobs.len(), "documents are being embedded");
         self.wait_for(jobs).await?;
         self.use_it(embedder, &wanted).await
@@ -164,7 +166,7 @@ impl Vectors {
             self.index.ensure(&wanted).await?;
         }
         self.ingestor.set_pipeline(pipeline);
-        let jobs = self.again().await?;
+        let jobs = self.again(None).await?.into_iter().map(|(_, job)| job).collect();
         match embedder {
             Some(embedder) => self.use_it(embedder, &wanted).await?,
             None => self.remember(&wanted).await?,
@@ -177,7 +179,7 @@ impl Vectors {
         let active = self.active().await?;
         Ok(json!({
             "points": self.index.count().await?,
-            "documents": self.documents().await?.len(),
+            "documents": self.documents(None).await?.len(),
             "spec": active,
             "embedder": self.state().words(),
         }))
@@ -203,32 +205,74 @@ impl Vectors {
             .await?)
     }
 
-    /// Queues every published document for the current pipeline.
-    async fn again(&self) -> anyhow::Result<Vec<JobId>> {
-        let principal = (self.operator)();
+    /// A job of any tenant.
+    pub async fn job(&self, job: JobId) -> anyhow::Result<Option<Job>> {
+        for scope in self.scopes().await? {
+            if let Some(found) = self.catalogue.job(&scope, job).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Queues every tenant's published documents for the current pipeline, but for those that `made_by` made.
+    async fn again(&self, made_by: Option<String>) -> anyhow::Result<Vec<(TenantId, JobId)>> {
         let mut jobs = Vec::new();
-        for document in self.documents().await? {
-            jobs.extend(
-                self.ingestor
-                    .reingest(&principal, document)
-                    .await?
-                    .map(|job| job.id),
-            );
+        for (tenant, document) in self.documents(made_by).await? {
+            let principal = (self.operator)(tenant.clone());
+            let job = self.ingestor.reingest(&principal, document).await?;
+            jobs.extend(job.map(|job| (tenant, job.id)));
             (self.doorbell)();
         }
         Ok(jobs)
     }
 
-    async fn documents(&self) -> anyhow::Result<Vec<DocumentId>> {
-        let (scope, mut ids, mut cursor) = ((self.operator)().scope(), Vec::new(), None);
+    /// Every tenant's published documents, but for those that `made_by` made.
+    async fn documents(&self, made_by: Option<String>) -> anyhow::Result<Vec<(TenantId, DocumentId)>> {
         let filter = DocumentFilter {
             status: Some(DocumentStatus::Published),
+            not_made_by: made_by,
             ..DocumentFilter::default()
         };
+        let mut found = Vec::new();
+        for scope in self.scopes().await? {
+            let mut cursor = None;
+            loop {
+                let request = PageRequest { cursor, limit: PAGE };
+                let page = self.catalogue.documents(&scope, &filter, &request).await?;
+                let ids = page.items.iter().map(|document| document.id);
+                found.extend(ids.map(|id| (scope.tenant().clone(), id)));
+                match page.next_cursor {
+                    Some(next) => cursor = Some(next),
+                    None => break,
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every tenant's jobs that are not final.
+    async fn live_jobs(&self) -> anyhow::Result<Vec<(TenantId, JobId)>> {
+        let mut found = Vec::new();
+        for scope in self.scopes().await? {
+            for state in [JobState::Queued, JobState::Running] {
+                let jobs = self.jobs(&scope, state).await?;
+                found.extend(jobs.into_iter().map(|id| (scope.tenant().clone(), id)));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn jobs(&self, scope: &Scope, state: JobState) -> anyhow::Result<Vec<JobId>> {
+        let filter = JobFilter {
+            state: Some(state),
+            ..JobFilter::default()
+        };
+        let (mut ids, mut cursor) = (Vec::new(), None);
         loop {
             let request = PageRequest { cursor, limit: PAGE };
-            let page = self.catalogue.documents(&scope, &filter, &request).await?;
-            ids.extend(page.items.iter().map(|document| document.id));
+            let page = self.catalogue.jobs(scope, &filter, &request).await?;
+            ids.extend(page.items.iter().map(|job| job.id));
             match page.next_cursor {
                 Some(next) => cursor = Some(next),
                 None => return Ok(ids),
@@ -236,30 +280,16 @@ impl Vectors {
         }
     }
 
-    async fn live_jobs(&self) -> anyhow::Result<Vec<JobId>> {
-        let (scope, mut ids) = ((self.operator)().scope(), Vec::new());
-        for state in [JobState::Queued, JobState::Running] {
-            let filter = JobFilter {
-                state: Some(state),
-                ..JobFilter::default()
-            };
-            let mut cursor = None;
-            loop {
-                let request = PageRequest { cursor, limit: PAGE };
-                let page = self.catalogue.jobs(&scope, &filter, &request).await?;
-                ids.extend(page.items.iter().map(|job| job.id));
-                match page.next_cursor {
-                    Some(next) => cursor = Some(next),
-                    None => break,
-                }
-            }
-        }
-        Ok(ids)
+    /// The operator's scope in every tenant that has documents.
+    async fn scopes(&self) -> anyhow::Result<Vec<Scope>> {
+        let tenants = self.catalogue.tenants().await?;
+        let scope = |tenant| (self.operator)(tenant).scope();
+        Ok(tenants.into_iter().map(scope).collect())
     }
 
-    async fn wait_for(&self, jobs: Vec<JobId>) -> anyhow::Result<()> {
-        let scope = (self.operator)().scope();
-        for job in jobs {
+    async fn wait_for(&self, jobs: Vec<(TenantId, JobId)>) -> anyhow::Result<()> {
+        for (tenant, job) in jobs {
+            let scope = (self.operator)(tenant).scope();
             while self
                 .catalogue
                 .job(&scope, job)
@@ -272,3 +302,6 @@ impl Vectors {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,6 +163,7 @@ pub const ADAPTER_SEAMS: &[&str] = &[
     "chat",
     "rerank",
     "catalogue",
+    "cache",
     "blob",
 ];
 

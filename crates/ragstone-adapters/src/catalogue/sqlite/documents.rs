@@ -2,14 +2,14 @@
 
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus};
-use ragstone_core::id::DocumentId;
+use ragstone_core::id::{DocumentId, TenantId};
 use ragstone_core::seam::catalogue::{DocumentFilter, Page, PageRequest};
 use rusqlite::{Connection, named_params};
 use uuid::Uuid;
 
 use super::Failure;
 use super::cursor::Key;
-use super::row::{StoredDocument, acl, nanoseconds, write_word};
+use super::row::{StoredDocument, acl, name, nanoseconds, write_word};
 
 /// A document that `scope` admits and that is not tombstoned.
 pub fn document(connection: &Connection, scope: &Scope, id: DocumentId) -> Result<Option<Document>, Failure> {
@@ -39,6 +39,7 @@ pub fn documents(
          where tenant = :tenant and (created_at, id) > (:at, :id) and status <> 'deleting'
            and (:uri is null or uri = :uri) and (:source is null or source = :source)
            and (:collection is null or collection = :collection) and (:status is null or status = :status)
+           and (:not_made_by is null or published_pipeline <> :not_made_by)
          order by created_at, id",
     )?;
     let mut rows = statement.query(named_params! {
@@ -49,6 +50,7 @@ pub fn documents(
         ":source": filter.source.as_ref().map(|source| source.as_str()),
         ":collection": filter.collection.as_ref().map(|collection| collection.as_str()),
         ":status": filter.status.as_ref().map(write_word).transpose()?,
+        ":not_made_by": filter.not_made_by,
     })?;
     let mut items = Vec::new();
     let mut next_cursor = None;
@@ -72,6 +74,17 @@ fn cursor_after(document: &Document) -> Result<String, Failure> {
         id: document.id.0,
     }
     .write())
+}
+
+/// Every tenant that has documents.
+pub fn tenants(connection: &Connection) -> Result<Vec<TenantId>, Failure> {
+    let mut statement = connection.prepare_cached("select distinct tenant from documents order by tenant")?;
+    let mut rows = statement.query([])?;
+    let mut tenants = Vec::new();
+    while let Some(row) = rows.next()? {
+        tenants.push(name(row, "tenant")?);
+    }
+    Ok(tenants)
 }
 
 /// Of `ids`, the documents that are not tombstoned, whatever their tenant and ACL.

@@ -308,6 +308,10 @@ impl Catalogue for SqliteCatalogue {
             .await
     }
 
+    async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {
+        self.read(documents::tenants).await
+    }
+
     async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
         let documents = documents.to_vec();
         self.read(move |c| documents::standing(c, &documents)).await

@@ -188,7 +188,8 @@ fn integer<T: FromSql>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
     Ok(row.get(column)?)
 }
 
-fn name<T: TryFrom<String, Error: std::fmt::Display>>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
+/// A name that was checked when it came in.
+pub fn name<T: TryFrom<String, Error: std::fmt::Display>>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
     T::try_from(row.get(column)?).map_err(|error| damaged(column, error))
 }
 

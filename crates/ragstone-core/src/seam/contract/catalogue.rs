@@ -38,6 +38,7 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     lists_fill_their_pages_within_the_scope(make().await).await;
     standing_is_of_every_living_document(make().await).await;
     the_same_bytes_are_ingested_again_for_another_pipeline(make().await).await;
+    upkeep_finds_every_tenant_and_what_another_pipeline_made(make().await).await;
     statistics_follow_what_is_published(make().await).await;
     settings_are_kept(make().await).await;
 }
@@ -963,6 +964,40 @@ async fn the_same_bytes_are_ingested_again_for_another_pipeline(catalogue: Share
         Some(published.lease.generation),
         "the old one goes on answering"
     );
+}
+
+async fn upkeep_finds_every_tenant_and_what_another_pipeline_made(catalogue: Shared) {
+    assert_eq!(catalogue.tenants().await.expect("an answer"), []);
+    let other = acl("b", &[&["everyone"]]);
+    start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let published = publish_next(&catalogue, "One", 1).await;
+    start(&catalogue, &reader(), version(&open(), "pending", "one"), 2, 2).await;
+    start(&catalogue, &caller("b", &[]), version(&other, "x", "one"), 3, 2).await;
+    assert_eq!(
+        catalogue.tenants().await.expect("an answer"),
+        [tenant("a"), tenant("b")]
+    );
+    let behind = async |pipeline: &str| {
+        let filter = DocumentFilter {
+            not_made_by: Some(pipeline.into()),
+            ..DocumentFilter::default()
+        };
+        let all = PageRequest {
+            cursor: None,
+            limit: 10,
+        };
+        let page = catalogue
+            .documents(&reader(), &filter, &all)
+            .await
+            .expect("a page");
+        page.items.iter().map(|document| document.id).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        behind(&made("One", StatisticsDelta::default()).pipeline).await,
+        [],
+        "a pending one was made by none"
+    );
+    assert_eq!(behind("another").await, [published.lease.document]);
 }
 
 async fn statistics_follow_what_is_published(catalogue: Shared) {

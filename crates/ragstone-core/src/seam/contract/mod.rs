@@ -5,12 +5,14 @@
 
 pub mod catalogue;
 mod catalogue_ledger;
+pub mod embedding_cache;
 pub mod index;
 mod lexical_index;
 mod model;
 mod sample;
 
 pub use catalogue::catalogue_contract;
+pub use embedding_cache::embedding_cache_contract;
 pub use index::{growing_index_contract, index_contract};
 pub use model::{assert_same, expected};
 pub use sample::{Sample, acl, caller, readers, tenant};

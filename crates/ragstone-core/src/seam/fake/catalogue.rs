@@ -3,6 +3,7 @@
 mod state;
 mod version;
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -269,6 +270,7 @@ impl Catalogue for MemoryCatalogue {
         document.last_error = None;
         document.updated_at = now;
         entry.found_title = Some(version.title);
+        entry.made_by = Some(version.pipeline);
         if let Some(replaced) = replaced {
             state.statistics.remove(&(lease.document, replaced));
         }
@@ -393,6 +395,10 @@ impl Catalogue for MemoryCatalogue {
         page: &PageRequest,
     ) -> CatalogueResult<Page<Document>> {
         let state = lock(&self.state);
+        let by_another = |entry: &Entry| {
+            let other = filter.not_made_by.as_ref();
+            other.is_none_or(|other| entry.made_by.as_ref().is_some_and(|made_by| made_by != other))
+        };
         let fits = |document: &Document| {
             filter.uri.as_ref().is_none_or(|uri| *uri == document.uri)
                 && filter
@@ -407,6 +413,7 @@ impl Catalogue for MemoryCatalogue {
         };
         let seen = state.documents.values().filter(|entry| entry.is_visible(scope));
         let fitting = seen
+            .filter(|entry| by_another(entry))
             .map(|entry| &entry.document)
             .filter(|document| fits(document));
         let mut items: Vec<_> = fitting
@@ -414,6 +421,15 @@ impl Catalogue for MemoryCatalogue {
             .collect();
         items.sort_by_key(|(key, _)| *key);
         paged(items, page, |item, cursor| item > cursor)
+    }
+
+    async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {
+        let state = lock(&self.state);
+        let tenants = state
+            .documents
+            .values()
+            .map(|entry| entry.document.acl.tenant.clone());
+        Ok(tenants.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {

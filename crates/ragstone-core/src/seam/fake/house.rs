@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use object_store::memory::InMemory;
 use uuid::Uuid;
 
-use super::{Hands, MemoryCatalogue, MemoryIndex, TextParser, WordEmbedder};
+use super::{Hands, MemoryCatalogue, MemoryEmbeddingCache, MemoryIndex, TextParser, WordEmbedder};
 use crate::access::{Acl, Principal, ReaderSet, Role};
 use crate::document::{Metadata, Worker};
 use crate::id::{CollectionName, DocumentId, SourceName};
@@ -24,6 +24,8 @@ pub struct House {
     pub index: Arc<dyn VectorIndex>,
     /// Originals and texts.
     pub blobs: Arc<InMemory>,
+    /// What was embedded before.
+    pub embeddings: Arc<MemoryEmbeddingCache>,
     /// The embedder.
     pub embedder: Arc<WordEmbedder>,
     /// Takes documents in.
@@ -48,13 +50,17 @@ impl House {
     /// An empty library over another index.
     pub fn over(index: Arc<dyn VectorIndex>) -> Self {
         let (catalogue, blobs) = (Arc::new(MemoryCatalogue::default()), Arc::new(InMemory::new()));
-        let embedder = Arc::new(WordEmbedder::default());
+        let (embedder, embeddings) = (
+            Arc::new(WordEmbedder::default()),
+            Arc::<MemoryEmbeddingCache>::default(),
+        );
         let (hands, ids) = (Arc::<Hands>::default(), AtomicU64::new(1));
         let stores = Stores {
             catalogue: catalogue.clone(),
             index: index.clone(),
             blobs: blobs.clone(),
             parser: Arc::new(TextParser),
+            embeddings: Some(embeddings.clone()),
         };
         let new_id = Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed))));
         let settings = IngestSettings {
@@ -79,6 +85,7 @@ impl House {
             catalogue,
             index,
             blobs,
+            embeddings,
             embedder,
             ingestor,
             library,

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod embedder;
+mod embedding_cache;
 mod hands;
 mod house;
 mod index;
@@ -9,6 +10,7 @@ mod parser;
 
 pub use catalogue::MemoryCatalogue;
 pub use embedder::WordEmbedder;
+pub use embedding_cache::MemoryEmbeddingCache;
 pub use hands::Hands;
 pub use house::{House, WORKER, upload, writer};
 pub use index::MemoryIndex;

@@ -526,6 +526,9 @@ async fn every_answer_has_its_id_and_its_headers() {
         "ragstone_http_requests_total{",
         "route=\"/api/v1/documents\"",
         "ragstone_leaked_hits_total 0",
+        "ragstone_embedding_cache_hits_total 0",
+        "ragstone_embedding_cache_misses_total 0",
+        "ragstone_embedding_cache_errors_total 0",
         "ragstone_chunks",
     ] {
         assert!(metrics.text().contains(name), "{name}: {}", metrics.text());

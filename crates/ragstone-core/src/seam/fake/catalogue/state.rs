@@ -30,6 +30,8 @@ pub struct Entry {
     pub document: Document,
     pub begun: NewVersion,
     pub found_title: Option<String>,
+    /// The pipeline of the published version.
+    pub made_by: Option<String>,
     pub newest_failed: bool,
     /// The generation whose final key holds the bytes of the newest begin.
     pub stored: Option<Generation>,

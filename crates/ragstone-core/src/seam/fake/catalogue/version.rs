@@ -37,6 +37,7 @@ pub fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> Entry {
         document,
         begun,
         found_title: None,
+        made_by: None,
         newest_failed: false,
         stored: None,
     }

@@ -1,0 +1,7 @@
+//! What was embedded before.
+
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteEmbeddingCache;

@@ -1,0 +1,178 @@
+//! The file of the cache: opened, kept within its bound, and replaced where it is damaged.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use ragstone_core::seam::embedding_cache::EmbeddingCacheError;
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Failure, rows, unavailable};
+use crate::sqlite::{connect, protect};
+
+/// `user_version` of the layout below; a file of another one is replaced.
+const LAYOUT: u32 = 1;
+const SCHEMA: &str = "
+    create table entries (
+        id          integer primary key,
+        fingerprint text not null,
+        key         blob not null,
+        -- The turn in which it was last used.
+        used        integer not null,
+        unique (fingerprint, key)
+    ) strict;
+    create index entries_by_use on entries (used);
+
+    -- Apart from the entries, so that noting a use rewrites no vector. `sum` is keyed by the entry's key.
+    create table embeddings (
+        entry  integer primary key references entries (id) on delete cascade,
+        sum    blob not null,
+        vector blob not null,
+        pieces blob not null,
+        tokens blob
+    ) strict;
+
+    create table uses (
+        document blob not null,
+        entry    integer not null references entries (id) on delete cascade,
+        primary key (document, entry)
+    ) without rowid, strict;
+    create index uses_by_entry on uses (entry);
+";
+/// Bytes that the write-ahead log keeps between checkpoints.
+const LOG_BYTES: i64 = 4 * 1024 * 1024;
+
+/// An open file with its bound.
+pub struct CacheFile {
+    path: PathBuf,
+    max_bytes: u64,
+    /// None between two files.
+    open: Option<Open>,
+}
+
+struct Open {
+    connection: Connection,
+    /// Counts calls; what was used in the lowest turn goes first.
+    turn: u64,
+}
+
+impl CacheFile {
+    /// Opens or makes the file, and brings it within its bound.
+    pub fn open(path: &Path, max_bytes: u64) -> Result<Self, EmbeddingCacheError> {
+        let mut file = Self {
+            path: path.to_owned(),
+            max_bytes,
+            open: None,
+        };
+        file.run(|connection, _| {
+            if in_file(connection)? > max_bytes {
+                evict(connection, max_bytes)?;
+                give_back(connection)?;
+            }
+            Ok(())
+        })?;
+        Ok(file)
+    }
+
+    /// Runs `work` with the number of this turn, and again on an empty file if this one is damaged; then the file is within
+    /// its bound again.
+    pub fn run<T>(
+        &mut self,
+        work: impl Fn(&mut Connection, u64) -> Result<T, Failure>,
+    ) -> Result<T, EmbeddingCacheError> {
+        match self.try_run(&work) {
+            Err(failure) if failure.is_damage() => {
+                tracing::warn!(path = %self.path.display(), error = %failure, "the embedding cache is damaged and begun anew");
+                self.open = None;
+                remove(&self.path)?;
+                Ok(self.try_run(&work)?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    fn try_run<T>(
+        &mut self,
+        work: impl Fn(&mut Connection, u64) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => open(&self.path)?,
+        };
+        let Open { connection, turn } = self.open.insert(open);
+        *turn += 1;
+        let value = work(connection, *turn)?;
+        evict(connection, self.max_bytes)?;
+        Ok(value)
+    }
+}
+
+/// Removes the file with its log.
+pub fn remove(path: &Path) -> Result<(), EmbeddingCacheError> {
+    for end in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        match std::fs::remove_file(&name) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(unavailable(format!("cannot remove {}: {error}", path.display())));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<Open, Failure> {
+    protect(path).map_err(|_| {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        rusqlite::Error::SqliteFailure(code, Some(format!("cannot use {}", path.display())))
+    })?;
+    let mut connection = connect(path, OpenFlags::default())?;
+    // Counts only in a file without tables, and so comes first.
+    connection.pragma_update(None, "auto_vacuum", "incremental")?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "off")?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+    match connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))? {
+        LAYOUT => {}
+        0 => {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "user_version", LAYOUT)?;
+            transaction.commit()?;
+        }
+        _ => return Err(Failure::Damaged("another version of this program made it")),
+    }
+    let turn = rows::last_turn(&connection)?;
+    Ok(Open { connection, turn })
+}
+
+/// Removes what was not used for longest until the file's pages in use are within `max_bytes`.
+fn evict(connection: &mut Connection, max_bytes: u64) -> Result<(), Failure> {
+    while in_use(connection)? > max_bytes {
+        if rows::remove_oldest(connection)? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Shortens the file by its free pages, one a step.
+fn give_back(connection: &Connection) -> Result<(), Failure> {
+    let mut statement = connection.prepare("pragma incremental_vacuum")?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+fn in_use(connection: &Connection) -> Result<u64, Failure> {
+    let free = number(connection, "freelist_count")? * number(connection, "page_size")?;
+    Ok(in_file(connection)?.saturating_sub(free))
+}
+
+fn in_file(connection: &Connection) -> Result<u64, Failure> {
+    Ok(number(connection, "page_count")? * number(connection, "page_size")?)
+}
+
+fn number(connection: &Connection, pragma: &str) -> Result<u64, Failure> {
+    Ok(connection.pragma_query_value(None, pragma, |row| row.get(0))?)
+}

@@ -1,0 +1,141 @@
+//! The embedding cache in a SQLite file of its own.
+//!
+//! Invariant: nothing in the file is needed. It is never waited for until it is on the disk, each embedding carries a
+//! hash of itself, and whatever is found damaged makes room for an empty file.
+
+mod file;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use ragstone_core::id::DocumentId;
+use ragstone_core::seam::EmbeddingCache;
+use ragstone_core::seam::embedding_cache::{EmbeddingCacheError, EmbeddingKey, StoredEmbedding};
+use rusqlite::Connection;
+
+use crate::sqlite::{DatabaseError, blocking, lock};
+use file::CacheFile;
+
+/// Embeddings in a file, at most so many bytes of them.
+#[derive(Clone)]
+pub struct SqliteEmbeddingCache {
+    file: Arc<Mutex<CacheFile>>,
+}
+
+impl SqliteEmbeddingCache {
+    /// Opens the file, or makes it, readable by its owner only; a damaged one is replaced. At most `max_bytes` of it are in
+    /// use, beside a write-ahead log of a few megabytes. Blocks.
+    ///
+    /// # Errors
+    /// If there can be no such file.
+    pub fn open(path: &Path, max_bytes: u64) -> Result<Self, EmbeddingCacheError> {
+        let file = CacheFile::open(path, max_bytes)?;
+        Ok(Self {
+            file: Arc::new(Mutex::new(file)),
+        })
+    }
+
+    /// Removes the file of a cache that is switched off: what is deleted meanwhile must not stay in it. Blocks.
+    ///
+    /// # Errors
+    /// If it is there and stays.
+    pub fn remove(path: &Path) -> Result<(), EmbeddingCacheError> {
+        file::remove(path)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut Connection, u64) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, EmbeddingCacheError> {
+        let file = self.file.clone();
+        blocking(move || lock(&file).run(work)).await
+    }
+}
+
+/// Why a statement did not work.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("sqlite: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{0}")]
+    Damaged(&'static str),
+}
+
+impl Failure {
+    /// Whether an empty file would help: always but where the system is short of something.
+    fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode;
+        let Self::Sqlite(error) = self else {
+            return true;
+        };
+        !matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::CannotOpen
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::DiskFull
+                    | ErrorCode::OutOfMemory
+                    | ErrorCode::PermissionDenied
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::SystemIoFailure
+            )
+        )
+    }
+}
+
+impl From<Failure> for EmbeddingCacheError {
+    fn from(failure: Failure) -> Self {
+        unavailable(failure)
+    }
+}
+
+impl From<DatabaseError> for EmbeddingCacheError {
+    fn from(error: DatabaseError) -> Self {
+        unavailable(error)
+    }
+}
+
+fn unavailable(reason: impl ToString) -> EmbeddingCacheError {
+    EmbeddingCacheError {
+        detail: reason.to_string(),
+    }
+}
+
+#[async_trait]
+impl EmbeddingCache for SqliteEmbeddingCache {
+    async fn get(
+        &self,
+        fingerprint: &str,
+        document: DocumentId,
+        keys: &[EmbeddingKey],
+    ) -> Result<Vec<Option<StoredEmbedding>>, EmbeddingCacheError> {
+        let (fingerprint, keys) = (fingerprint.to_owned(), keys.to_vec());
+        self.run(move |connection, turn| rows::get(connection, turn, &fingerprint, document, &keys))
+            .await
+    }
+
+    async fn put(
+        &self,
+        fingerprint: &str,
+        document: DocumentId,
+        entries: Vec<(EmbeddingKey, StoredEmbedding)>,
+    ) -> Result<(), EmbeddingCacheError> {
+        let fingerprint = fingerprint.to_owned();
+        self.run(move |connection, turn| rows::put(connection, turn, &fingerprint, document, &entries))
+            .await
+    }
+
+    async fn forget(&self, document: DocumentId) -> Result<(), EmbeddingCacheError> {
+        self.run(move |connection, _| rows::forget(connection, document))
+            .await
+    }
+
+    async fn documents(&self) -> Result<Vec<DocumentId>, EmbeddingCacheError> {
+        self.run(|connection, _| rows::documents(connection)).await
+    }
+}

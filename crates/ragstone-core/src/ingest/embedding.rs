@@ -1,0 +1,201 @@
+//! Embedding each text once: what the cache has is taken from it, what it lacks is made and kept at once.
+//!
+//! Invariant: an error of the cache is a miss that is counted, and never a job that fails; only a purge waits for it,
+//! because nothing of a deleted document may stay.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Ingestor, Trouble};
+use crate::document::Document;
+use crate::id::DocumentId;
+use crate::rank::late::{distinct_pieces, keep_piece};
+use crate::rank::token_bits::TokenBits;
+use crate::seam::embedder::{EmbeddedTokens, Embedder, Embedding, TextKind};
+use crate::seam::embedding_cache::{EmbeddingCacheError, EmbeddingKey, StoredEmbedding};
+
+/// What the embedding cache was good for since the process began.
+#[derive(Debug, Default)]
+pub struct CacheCounts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl CacheCounts {
+    /// Chunks whose embedding was held.
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// Chunks that were embedded.
+    pub fn misses(&self) -> u64 {
+        self.misses.load(Ordering::Relaxed)
+    }
+
+    /// Calls of the cache that failed.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, found: &[Option<StoredEmbedding>]) {
+        let hits = found.iter().flatten().count() as u64;
+        self.hits.fetch_add(hits, Ordering::Relaxed);
+        self.misses
+            .fetch_add(found.len() as u64 - hits, Ordering::Relaxed);
+    }
+
+    fn failed(&self, error: &EmbeddingCacheError) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(%error, "texts are embedded without it");
+    }
+}
+
+impl Ingestor {
+    /// What the embedding cache was good for.
+    pub fn embedding_cache(&self) -> &CacheCounts {
+        &self.cached
+    }
+
+    /// What is kept of the embeddings of a document's `texts`, each with `prefix` before it, in order. One call embeds all
+    /// that the cache lacks, and it is held before anything is done with it.
+    pub(super) async fn embeddings(
+        &self,
+        embedder: &dyn Embedder,
+        document: &Document,
+        prefix: &str,
+        texts: &[&str],
+    ) -> Result<Vec<StoredEmbedding>, Trouble> {
+        let texts: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
+        let tenant = &document.acl.tenant;
+        let key = |text: &String| EmbeddingKey::of(tenant, prefix.len(), text);
+        let keys: Vec<EmbeddingKey> = texts.iter().map(key).collect();
+        let found = self.held(embedder, document.id, &keys).await;
+        let lacking = |item: &(String, &Option<StoredEmbedding>)| item.1.is_none();
+        let missing: Vec<String> = texts
+            .into_iter()
+            .zip(&found)
+            .filter(lacking)
+            .map(|(text, _)| text)
+            .collect();
+        let made = made(embedder, prefix, &missing).await?;
+        let keys = keys.into_iter().zip(&found).filter(|(_, found)| found.is_none());
+        let fresh = keys.map(|(key, _)| key).zip(made.iter().cloned()).collect();
+        self.keep(embedder, document.id, fresh).await;
+        let mut made = made.into_iter();
+        Ok(found
+            .into_iter()
+            .filter_map(|found| found.or_else(|| made.next()))
+            .collect())
+    }
+
+    /// What the cache has; a vector of another length than the embedder's is not the embedder's.
+    async fn held(
+        &self,
+        embedder: &dyn Embedder,
+        document: DocumentId,
+        keys: &[EmbeddingKey],
+    ) -> Vec<Option<StoredEmbedding>> {
+        let Some(cache) = &self.stores.embeddings else {
+            return vec![None; keys.len()];
+        };
+        let fingerprint = embedder.fingerprint();
+        let fits = |stored: &StoredEmbedding| stored.vector.len() == fingerprint.dimensions;
+        let found = match cache.get(&fingerprint.digest(), document, keys).await {
+            Ok(found) => found.into_iter().map(|stored| stored.filter(fits)).collect(),
+            Err(error) => {
+                self.cached.failed(&error);
+                vec![None; keys.len()]
+            }
+        };
+        self.cached.count(&found);
+        found
+    }
+
+    async fn keep(
+        &self,
+        embedder: &dyn Embedder,
+        document: DocumentId,
+        entries: Vec<(EmbeddingKey, StoredEmbedding)>,
+    ) {
+        let Some(cache) = self.stores.embeddings.as_ref().filter(|_| !entries.is_empty()) else {
+            return;
+        };
+        let fingerprint = embedder.fingerprint().digest();
+        if let Err(error) = cache.put(&fingerprint, document, entries).await {
+            self.cached.failed(&error);
+        }
+    }
+
+    /// Removes the embeddings of everything that a deleted document ever held.
+    pub(super) async fn forget_embeddings(&self, document: DocumentId) -> Result<(), Trouble> {
+        match &self.stores.embeddings {
+            Some(cache) => Ok(cache.forget(document).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// A worker may have put embeddings after the purge of its document; whoever finds its lease stale looks.
+    pub(super) async fn forget_if_deleted(&self, document: DocumentId) {
+        let stands = self.stores.catalogue.standing(&[document]).await;
+        if stands.is_ok_and(|standing| standing.is_empty())
+            && let Err(trouble) = self.forget_embeddings(document).await
+        {
+            tracing::warn!(%document, error = %trouble.error.detail, "embeddings of a deleted document are left");
+        }
+    }
+}
+
+impl From<EmbeddingCacheError> for Trouble {
+    fn from(error: EmbeddingCacheError) -> Self {
+        let hint = "check the disk of the data directory; cache.db may be deleted at any time";
+        Self::new("embedding_cache_failed", error, hint, true)
+    }
+}
+
+async fn made(
+    embedder: &dyn Embedder,
+    prefix: &str,
+    texts: &[String],
+) -> Result<Vec<StoredEmbedding>, Trouble> {
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let embeddings = embedder.embed(texts, TextKind::Passage).await?;
+    if embeddings.len() != texts.len() {
+        let detail = format!("{} embeddings for {} texts", embeddings.len(), texts.len());
+        return Err(Trouble::new(
+            "embedding_failed",
+            detail,
+            "it is tried again by itself",
+            true,
+        ));
+    }
+    let kept = |embedding| stored(embedding, prefix.len() as u32);
+    Ok(embeddings.into_iter().map(kept).collect())
+}
+
+/// What is kept of an embedding.
+fn stored(embedding: Embedding, prefix: u32) -> StoredEmbedding {
+    let tokens = embedding.tokens.as_ref();
+    StoredEmbedding {
+        pieces: tokens.map_or_else(Vec::new, |tokens| distinct_pieces(&tokens.ids)),
+        tokens: tokens.map(|tokens| token_bits(tokens, prefix)),
+        vector: embedding.vector,
+    }
+}
+
+/// The stored form of a chunk's tokens. Those of the prefix get an empty span: they count for the chunk and for no
+/// sentence of it.
+fn token_bits(tokens: &EmbeddedTokens, prefix: u32) -> Vec<u8> {
+    let shift = |at: u32| at.saturating_sub(prefix);
+    let spans: Vec<Range<u32>> = tokens
+        .spans
+        .iter()
+        .map(|span| shift(span.start)..shift(span.end))
+        .collect();
+    TokenBits::new(&tokens.vectors, &spans, |n| keep_piece(&tokens.pieces[n])).to_bytes()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Catching up and rebuilding over every tenant, each document once.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
+use ragstone_adapters::index::embedded::EmbeddedIndex;
+use ragstone_adapters::sqlite::Database;
+use ragstone_core::access::{Acl, Reader};
+use ragstone_core::document::ParsedDocument;
+use ragstone_core::id::{CollectionName, SourceName};
+use ragstone_core::ingest::{IngestSettings, Stores, Upload};
+use ragstone_core::rank::gate::WordStatistics;
+use ragstone_core::seam::embedder::{EmbedderFingerprint, Embedding, TextKind};
+use ragstone_core::seam::parser::ParseRequest;
+use ragstone_core::seam::{EmbedError, ParseFailure, Parser};
+use uuid::Uuid;
+
+use super::*;
+use crate::clock::clock;
+
+/// Bytes that are text.
+struct Text;
+
+#[async_trait]
+impl Parser for Text {
+    fn fingerprint(&self) -> &str {
+        "text"
+    }
+
+    async fn parse(
+        &self,
+        blobs: &dyn ObjectStore,
+        request: &ParseRequest,
+    ) -> Result<ParsedDocument, ParseFailure> {
+        let bytes = blobs.get(&request.blob).await.unwrap().bytes().await.unwrap();
+        Ok(ParsedDocument {
+            media_type: "text/plain".into(),
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+            ..ParsedDocument::default()
+        })
+    }
+}
+
+/// One vector for all, and a count of the texts that got it.
+struct Same {
+    fingerprint: EmbedderFingerprint,
+    texts: AtomicUsize,
+}
+
+impl Same {
+    fn named(model: &str) -> Arc<Self> {
+        let fingerprint = EmbedderFingerprint {
+            model: model.into(),
+            revision: String::new(),
+            dimensions: 2,
+            pooling: String::new(),
+            query_prefix: String::new(),
+            passage_prefix: String::new(),
+        };
+        Arc::new(Self {
+            fingerprint,
+            texts: AtomicUsize::new(0),
+        })
+    }
+
+    fn texts(&self) -> usize {
+        self.texts.swap(0, Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Embedder for Same {
+    fn fingerprint(&self) -> &EmbedderFingerprint {
+        &self.fingerprint
+    }
+
+    async fn embed(&self, texts: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+        self.texts.fetch_add(texts.len(), Ordering::Relaxed);
+        let embedding = Embedding {
+            vector: vec![0.6, 0.8],
+            tokens: None,
+        };
+        Ok(vec![embedding; texts.len()])
+    }
+
+    fn reads(&self, _: &str) -> Option<WordStatistics> {
+        None
+    }
+}
+
+/// A library without vectors, with nothing that remembers embeddings.
+fn library() -> Vectors {
+    let database = Database::in_memory().unwrap();
+    let catalogue: Arc<dyn Catalogue> = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
+    let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(database).unwrap());
+    let recipe = Recipe {
+        parser: "text".into(),
+        split: SplitSettings::default(),
+        structured: SplitStrategy::Recursive,
+    };
+    let stores = Stores {
+        catalogue: catalogue.clone(),
+        index: index.clone(),
+        blobs: Arc::new(InMemory::new()),
+        parser: Arc::new(Text),
+        embeddings: None,
+    };
+    let ids = AtomicU64::new(1);
+    let new_id = Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed))));
+    let settings = IngestSettings::default();
+    let ingestor = Ingestor::new(stores, settings, recipe.pipeline(None), clock(), new_id);
+    Vectors {
+        catalogue,
+        index,
+        ingestor: Arc::new(ingestor),
+        slot: Arc::default(),
+        recipe,
+        operator: crate::operator::of,
+        doorbell: Arc::new(|| {}),
+        state: RwLock::new(VectorState::Off),
+        embedder: RwLock::default(),
+        switching: Mutex::default(),
+    }
+}
+
+impl Vectors {
+    async fn ingest(&self, tenant: &str, uri: &str) -> DocumentId {
+        let principal = (self.operator)(tenant.parse().unwrap());
+        let upload = Upload {
+            collection: CollectionName::default(),
+            source: SourceName::default(),
+            uri: uri.into(),
+            name: "x.txt".into(),
+            title: None,
+            declared_media_type: None,
+            acl: Acl::any_of(principal.tenant().clone(), [Reader::everyone()]),
+            department_id: None,
+            metadata: Default::default(),
+            source_url: None,
+        };
+        let id = DocumentId::of(principal.tenant(), &upload.collection, &upload.source, uri);
+        let bytes = futures::stream::iter([Ok::<_, String>("a lamp".into())]).boxed();
+        self.ingestor.accept(&principal, upload, bytes).await.unwrap();
+        self.work().await;
+        id
+    }
+
+    async fn work(&self) {
+        while self.ingestor.run_next().await.unwrap().is_some() {}
+    }
+
+    /// Adopts an embedder while a worker is there.
+    async fn adopt_at_work(&self, embedder: Arc<Same>) {
+        let working = async {
+            loop {
+                self.work().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            adopted = self.adopt(embedder, true) => adopted.unwrap(),
+            () = working => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_its_vectors_already_is_not_embedded_again_and_every_tenant_gets_them() {
+    let library = library();
+    let first = library.ingest("default", "1").await;
+    library.ingest("default", "2").await;
+    library.ingest("other", "3").await;
+    // As far as a process came that ended before all had their vectors.
+    let embedder = Same::named("m");
+    let pipeline = library.recipe.pipeline(Some(embedder.clone()));
+    library.ingestor.set_pipeline(pipeline);
+    let operator = (library.operator)(TenantId::default());
+    library
+        .ingestor
+        .reingest(&operator, first)
+        .await
+        .unwrap()
+        .unwrap();
+    library.work().await;
+    assert_eq!(embedder.texts(), 1);
+    library.ingestor.set_pipeline(library.recipe.pipeline(None));
+    library.adopt_at_work(embedder.clone()).await;
+    assert_eq!(embedder.texts(), 2);
+    assert_eq!(library.state(), VectorState::Ready("m".into()));
+    library.adopt_at_work(embedder.clone()).await;
+    assert_eq!(embedder.texts(), 0, "all have them");
+}
+
+#[tokio::test]
+async fn a_rebuild_is_of_every_tenant_and_its_jobs_can_be_followed() {
+    let library = library();
+    let embedder = Same::named("m");
+    library.adopt_at_work(embedder.clone()).await;
+    library.ingest("default", "1").await;
+    library.ingest("other", "2").await;
+    assert_eq!(embedder.texts(), 2);
+    let jobs = library.rebuild().await.unwrap();
+    assert_eq!(jobs.len(), 2);
+    library.work().await;
+    assert_eq!(embedder.texts(), 2);
+    for job in jobs {
+        let job = library.job(job).await.unwrap().unwrap();
+        assert_eq!(job.state, JobState::Succeeded);
+    }
+    let none = library.job(JobId(Uuid::nil())).await.unwrap();
+    assert_eq!(none, None);
+    assert_eq!(library.status().await.unwrap()["documents"], 2);
+}
