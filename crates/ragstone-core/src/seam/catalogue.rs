@@ -64,6 +64,10 @@ impl NewVersion {
 
 /// What `begin` did.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each request; nobody keeps many"
+)]
 pub enum Begun {
     /// Everything is equal to the newest `begin`, which is pending or published: nothing was done.
     Unchanged(Document),
