@@ -5,11 +5,17 @@
 
 mod access;
 mod best;
+mod blobs;
+mod dense;
+mod dot;
+mod helpers;
+mod lexical;
 mod memory;
 mod postings;
 mod rows;
 mod search;
 mod segment;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod vectors;
@@ -26,8 +32,9 @@ use ragstone_core::seam::index::{
 use rusqlite::OptionalExtension;
 
 use crate::sqlite::{Database, DatabaseError, Durability, blocking, lock};
+use helpers::Helpers;
 use memory::Memory;
-use segment::{Group, MAX_POINTS, NewPoint, Segment, SegmentBuilder, sides};
+use segment::{Group, MAX_POINTS, NewPoint, Segment, SegmentBuilder};
 
 /// The setting that holds the spec.
 const SPEC: &str = "embedded_index_spec";
@@ -43,6 +50,7 @@ pub struct EmbeddedIndex {
 struct Shared {
     database: Database,
     memory: Memory,
+    helpers: Arc<Helpers>,
     /// What may be written, and the order of writes: held from before a transaction until memory has followed it.
     writing: Mutex<Option<IndexSpec>>,
 }
@@ -58,6 +66,7 @@ impl EmbeddedIndex {
         let shared = Shared {
             database,
             memory: Memory::new(segments),
+            helpers: Arc::new(Helpers::new()),
             writing: Mutex::new(spec),
         };
         Ok(Self {
@@ -225,7 +234,12 @@ fn segments(dimensions: usize, points: &[Point], inserted: &[(usize, Arc<Group>)
                 gate: point.gate,
                 dense: point.dense.as_deref(),
             };
-            builder.push(&new, sides(&point.lexical));
+            let lexical = &point.lexical;
+            builder.push(
+                &new,
+                lexical.unigrams.iter().copied(),
+                lexical.bigrams.iter().copied(),
+            );
         }
         builder.build()
     };
@@ -339,7 +353,7 @@ impl VectorIndex for EmbeddedIndex {
 
     async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
         let snapshot = self.shared.memory.snapshot();
-        let query = query.clone();
+        let (query, helpers) = (query.clone(), self.shared.helpers.clone());
         let dimensions = snapshot.dimensions();
         if let (Some(held), Some(vector)) = (dimensions, &query.query().dense)
             && held != vector.len()
@@ -349,7 +363,7 @@ impl VectorIndex for EmbeddedIndex {
                 vector.len()
             )));
         }
-        Ok(blocking(move || Ok::<_, Failure>(search::search(&snapshot, &query))).await?)
+        Ok(blocking(move || Ok::<_, Failure>(search::search(&snapshot, &query, &helpers))).await?)
     }
 
     async fn chunks(

@@ -34,6 +34,17 @@ pub struct Posting {
     pub weight: f32,
 }
 
+impl Posting {
+    /// The posting of a term at a slot.
+    pub fn new((term, weight): (TermId, f32), slot: u16) -> Self {
+        Self {
+            term: term.0,
+            slot,
+            weight,
+        }
+    }
+}
+
 impl Postings {
     /// Sorts postings that come slot by slot; equal terms of a slot are summed.
     pub fn build(postings: &[Posting]) -> Self {
