@@ -94,16 +94,6 @@ impl<T> Shortlist<T> {
         }
     }
 
-    /// Takes what another list of the same limit kept, of other candidates.
-    pub fn absorb(&mut self, other: Self) {
-        self.floor = self.floor.max(other.floor);
-        let floor = self.floor;
-        self.kept.extend(other.kept.into_iter().filter(|one| one.most >= floor));
-        if self.kept.len() >= self.sift_at {
-            self.sift();
-        }
-    }
-
     fn sift(&mut self) {
         if self.kept.len() >= self.limit && self.limit > 0 {
             let by_least = |a: &Bounded<T>, b: &Bounded<T>| b.least.total_cmp(&a.least);

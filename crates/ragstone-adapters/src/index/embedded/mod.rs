@@ -8,9 +8,9 @@ mod best;
 mod blobs;
 mod dense;
 mod dot;
-mod helpers;
 mod lexical;
 mod memory;
+mod near;
 mod postings;
 mod rows;
 mod search;
@@ -32,9 +32,8 @@ use ragstone_core::seam::index::{
 use rusqlite::OptionalExtension;
 
 use crate::sqlite::{Database, DatabaseError, Durability, blocking, lock};
-use helpers::Helpers;
 use memory::Memory;
-use segment::{Group, MAX_POINTS, NewPoint, Segment, SegmentBuilder};
+use segment::{MAX_POINTS, Segment};
 
 /// The setting that holds the spec.
 const SPEC: &str = "embedded_index_spec";
@@ -50,7 +49,6 @@ pub struct EmbeddedIndex {
 struct Shared {
     database: Database,
     memory: Memory,
-    helpers: Arc<Helpers>,
     /// What may be written, and the order of writes: held from before a transaction until memory has followed it.
     writing: Mutex<Option<IndexSpec>>,
 }
@@ -66,7 +64,6 @@ impl EmbeddedIndex {
         let shared = Shared {
             database,
             memory: Memory::new(segments),
-            helpers: Arc::new(Helpers::new()),
             writing: Mutex::new(spec),
         };
         Ok(Self {
@@ -220,32 +217,6 @@ fn mismatch(detail: impl Into<String>) -> IndexError {
     }
 }
 
-/// Segments of the points that were inserted.
-fn segments(dimensions: usize, points: &[Point], inserted: &[(usize, Arc<Group>)]) -> Vec<Segment> {
-    let build = |run: &[(usize, Arc<Group>)]| {
-        let mut builder = SegmentBuilder::new(dimensions, run.len());
-        for (at, group) in run {
-            let point = &points[*at];
-            let new = NewPoint {
-                point: point.id,
-                chunk: point.chunk.id,
-                group,
-                visible: false,
-                gate: point.gate,
-                dense: point.dense.as_deref(),
-            };
-            let lexical = &point.lexical;
-            builder.push(
-                &new,
-                lexical.unigrams.iter().copied(),
-                lexical.bigrams.iter().copied(),
-            );
-        }
-        builder.build()
-    };
-    inserted.chunks(MAX_POINTS).map(build).collect()
-}
-
 #[async_trait]
 impl VectorIndex for EmbeddedIndex {
     async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
@@ -292,7 +263,7 @@ impl VectorIndex for EmbeddedIndex {
                 .write_blocking(Durability::Ordered, |t| rows::insert(t, &points))?;
             if !inserted.is_empty() {
                 let dimensions = spec.as_ref().map_or(0, dimensions);
-                let new = segments(dimensions, &points, &inserted);
+                let new = segment::of_points(dimensions, &points, &inserted);
                 shared.memory.append(new, dimensions);
             }
             Ok(())
@@ -353,7 +324,7 @@ impl VectorIndex for EmbeddedIndex {
 
     async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
         let snapshot = self.shared.memory.snapshot();
-        let (query, helpers) = (query.clone(), self.shared.helpers.clone());
+        let query = query.clone();
         let dimensions = snapshot.dimensions();
         if let (Some(held), Some(vector)) = (dimensions, &query.query().dense)
             && held != vector.len()
@@ -363,7 +334,7 @@ impl VectorIndex for EmbeddedIndex {
                 vector.len()
             )));
         }
-        Ok(blocking(move || Ok::<_, Failure>(search::search(&snapshot, &query, &helpers))).await?)
+        Ok(blocking(move || Ok::<_, Failure>(search::search(&snapshot, &query))).await?)
     }
 
     async fn chunks(

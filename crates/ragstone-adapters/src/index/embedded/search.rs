@@ -3,15 +3,13 @@
 //! Invariant: a slot outside of the scope is never a candidate and never counts, neither for the gate nor for the
 //! length of a list. Nothing is approximate: see [`Vectors`](super::vectors::Vectors).
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
 use ragstone_core::access::ScopedQuery;
 use ragstone_core::seam::index::{Hit, Hits, IndexQuery, SearchMode};
 
 use super::best::{Place, Scored, best};
-use super::dense::Scan;
-use super::helpers::Helpers;
+use super::dense::Dense;
 use super::lexical::{self, Found};
 use super::memory::Snapshot;
 use super::segment::Segment;
@@ -20,28 +18,19 @@ use super::slots::Slots;
 /// How many best points by words lend their gate to the question.
 const GATE_POINTS: usize = 10;
 
-/// Searches `snapshot`, with the help of cores that are idle.
-pub fn search(snapshot: &Arc<Snapshot>, query: &ScopedQuery<IndexQuery>, helpers: &Arc<Helpers>) -> Hits {
-    let _busy = helpers.begin();
+/// Searches `snapshot`.
+pub fn search(snapshot: &Snapshot, query: &ScopedQuery<IndexQuery>) -> Hits {
     let asked = query.query();
     let admitted = snapshot.segments.iter().map(|segment| candidates(segment, query));
-    let candidates: Arc<Vec<Slots>> = Arc::new(admitted.collect());
-    let limit = asked.depth.max(GATE_POINTS);
-    let dense = asked.dense.as_deref().filter(|_| snapshot.dimensions().is_some());
-    let scan = dense.map(|vector| Arc::new(Scan::new(snapshot.clone(), candidates.clone(), vector, limit)));
-    let wanted = scan.as_ref().filter(|_| asked.mode != SearchMode::Lexical);
-    if let Some(scan) = wanted.filter(|scan| scan.is_worth_help()) {
-        helpers.call(scan);
-    }
-    let most_gate = asked.query_gate * f64::from(snapshot.greatest_gate());
-    let lexical = lexical::shortlist(snapshot, &candidates, &asked.lexical, most_gate, limit);
-    let dense = wanted.map(|scan| scan.finish()).unwrap_or_default();
+    let has_vectors = snapshot.dimensions().is_some();
+    let vector = asked.dense.as_deref().filter(|_| has_vectors);
     let search = Search {
         snapshot,
         asked,
-        scan: scan.as_deref(),
+        candidates: admitted.collect(),
+        dense: vector.map(|vector| Dense::new(snapshot, vector)),
     };
-    search.union(&lexical, dense)
+    search.run()
 }
 
 /// The slots of a segment that the query may see.
@@ -73,46 +62,72 @@ fn candidates(segment: &Segment, query: &ScopedQuery<IndexQuery>) -> Slots {
 struct Search<'a> {
     snapshot: &'a Snapshot,
     asked: &'a IndexQuery,
-    scan: Option<&'a Scan>,
+    /// By segment.
+    candidates: Vec<Slots>,
+    dense: Option<Dense<'a>>,
 }
 
 impl Search<'_> {
-    /// The union of the best by cosine, best first, and of the best by words.
+    fn run(&self) -> Hits {
+        let limit = self.asked.depth.max(GATE_POINTS);
+        let most_gate = self.asked.query_gate * f64::from(self.snapshot.greatest_gate());
+        let terms = &self.asked.lexical;
+        let lexical = lexical::shortlist(self.snapshot, &self.candidates, terms, most_gate, limit);
+        let dense = match self.asked.mode {
+            SearchMode::Lexical => Vec::new(),
+            SearchMode::Dense | SearchMode::Hybrid => self.best_dense(limit),
+        };
+        self.union(&lexical, dense)
+    }
+
+    fn best_dense(&self, limit: usize) -> Vec<Scored> {
+        let best = |dense: &Dense<'_>| dense.best(&self.candidates, limit);
+        self.dense.as_ref().map(best).unwrap_or_default()
+    }
+
+    /// The union of the best by words and of the best by cosine, best first.
     fn union(&self, lexical: &[Found], mut dense: Vec<Scored>) -> Hits {
         let gate = self.gate(lexical, &dense);
         dense.truncate(self.asked.depth);
-        let cosines: HashMap<Place, f64> = dense.iter().map(|found| (found.place, found.score)).collect();
+        let mut cosines: HashMap<Place, f64> = dense.iter().map(|found| (found.place, found.score)).collect();
         let mut found = match self.asked.mode {
             SearchMode::Dense => Vec::new(),
             SearchMode::Lexical | SearchMode::Hybrid => {
                 self.best(lexical, self.asked.depth, |found| found.score(gate))
             }
         };
-        let mut dense_only = cosines.clone();
-        for found in &found {
-            dense_only.remove(&found.place);
-        }
-        let places = dense_only.into_keys().collect();
-        found.extend(lexical::scores(self.snapshot, &self.asked.lexical, places));
-        let hits = found.iter().map(|found| self.hit(found, cosines.get(&found.place)));
+        let by_words: HashSet<Place> = found.iter().map(|found| found.place).collect();
+        let by_cosine_only = cosines.keys().filter(|place| !by_words.contains(place));
+        let by_cosine_only = by_cosine_only.copied().collect();
+        found.extend(lexical::scores(
+            self.snapshot,
+            &self.asked.lexical,
+            by_cosine_only,
+        ));
+        let by_words_only = by_words.into_iter().filter(|place| !cosines.contains_key(place));
+        let by_words_only: Vec<Place> = by_words_only.collect();
+        cosines.extend(self.dense.iter().flat_map(|dense| dense.cosines(&by_words_only)));
+        let hits = found.iter().map(|found| {
+            let cosine = cosines.get(&found.place).copied();
+            self.hit(found, cosine.unwrap_or(0.0))
+        });
         Hits {
             gate,
             hits: hits.collect(),
         }
     }
 
-    fn hit(&self, found: &Found, cosine: Option<&f64>) -> Hit {
+    fn hit(&self, found: &Found, cosine: f64) -> Hit {
         let segment = &self.snapshot.segments[found.place.segment as usize];
         let slot = usize::from(found.place.slot);
         let group = &segment.groups[segment.stored.groups[slot] as usize];
-        let cosine = cosine.copied().or(self.scan.map(|scan| scan.cosine(found.place)));
         Hit {
             point: segment.stored.points[slot],
             chunk: segment.stored.chunks[slot],
             document: group.document,
             generation: group.generation,
             acl_revision: group.acl_revision,
-            dense: cosine.unwrap_or(0.0),
+            dense: cosine,
             unigrams: found.unigrams,
             bigrams: found.bigrams,
         }
@@ -124,7 +139,7 @@ impl Search<'_> {
         let mut places: Vec<Place> = by_words.iter().map(|found| found.place).collect();
         if places.is_empty() {
             let by_cosine = match self.asked.mode {
-                SearchMode::Lexical => &*self.scan.map(Scan::finish).unwrap_or_default(),
+                SearchMode::Lexical => &self.best_dense(GATE_POINTS),
                 SearchMode::Dense | SearchMode::Hybrid => dense,
             };
             places.extend(by_cosine.iter().take(GATE_POINTS).map(|found| found.place));

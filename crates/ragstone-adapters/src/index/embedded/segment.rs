@@ -10,7 +10,7 @@ use ragstone_core::access::Acl;
 use ragstone_core::document::Metadata;
 use ragstone_core::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
 use ragstone_core::rank::TermId;
-use ragstone_core::seam::index::DocumentGeneration;
+use ragstone_core::seam::index::{DocumentGeneration, Point};
 use roaring::RoaringBitmap;
 
 use super::access::AccessIndex;
@@ -175,6 +175,32 @@ impl Segment {
     }
 }
 
+/// Segments of the points that were inserted.
+pub fn of_points(dimensions: usize, points: &[Point], inserted: &[(usize, Arc<Group>)]) -> Vec<Segment> {
+    let build = |run: &[(usize, Arc<Group>)]| {
+        let mut builder = SegmentBuilder::new(dimensions, run.len());
+        for (at, group) in run {
+            let point = &points[*at];
+            let new = NewPoint {
+                point: point.id,
+                chunk: point.chunk.id,
+                group,
+                visible: false,
+                gate: point.gate,
+                dense: point.dense.as_deref(),
+            };
+            let lexical = &point.lexical;
+            builder.push(
+                &new,
+                lexical.unigrams.iter().copied(),
+                lexical.bigrams.iter().copied(),
+            );
+        }
+        builder.build()
+    };
+    inserted.chunks(MAX_POINTS).map(build).collect()
+}
+
 /// A segment in the making.
 pub struct SegmentBuilder {
     points: Vec<PointId>,
@@ -214,7 +240,8 @@ impl SegmentBuilder {
         bigrams: impl Iterator<Item = (TermId, f32)>,
     ) {
         let slot = self.points.len() as u16;
-        self.unigrams.extend(unigrams.map(|term| Posting::new(term, slot)));
+        self.unigrams
+            .extend(unigrams.map(|term| Posting::new(term, slot)));
         self.bigrams.extend(bigrams.map(|term| Posting::new(term, slot)));
         self.vectors.push(point.dense);
         self.place(point);

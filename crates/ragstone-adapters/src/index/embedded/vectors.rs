@@ -6,6 +6,7 @@
 //! approximate. Every processor keeps the same bytes and gives the same scores.
 
 use super::dot::{LINE, Level, Line};
+use super::near;
 
 /// Steps of the fine part within one step of the coarse part.
 const FINE: f32 = 65_534.0;
@@ -83,11 +84,15 @@ impl Vectors {
     /// Room for `points` vectors of `dimensions` components.
     pub fn with_capacity(dimensions: usize, points: usize) -> Self {
         let lines = Line::count(dimensions);
+        let mut coarse = Vec::with_capacity(lines * points);
+        let mut fine = Vec::with_capacity(dimensions * points);
+        near::in_large_pages(&mut coarse);
+        near::in_large_pages(&mut fine);
         Self {
             dimensions,
             lines,
-            coarse: Vec::with_capacity(lines * points),
-            fine: Vec::with_capacity(dimensions * points),
+            coarse,
+            fine,
             scale: Vec::with_capacity(points),
             rest: Vec::with_capacity(points),
             length: Vec::with_capacity(points),
@@ -127,11 +132,6 @@ impl Vectors {
         self.dimensions
     }
 
-    /// Bytes that are scanned for a slot.
-    pub fn scanned_bytes(&self) -> usize {
-        self.lines * LINE
-    }
-
     /// Whether there is a vector at `slot`.
     pub fn has(&self, slot: usize) -> bool {
         self.dimensions > 0 && self.rest[slot] >= 0.0
@@ -151,6 +151,17 @@ impl Vectors {
         for (error, (rest, length)) in found.error[..count].iter_mut().zip(lengths) {
             *error = query.length * rest + query.rest * length;
         }
+    }
+
+    /// Says that the scores of `slots` are estimated soon.
+    pub fn estimated_soon(&self, slots: std::ops::Range<usize>) {
+        near::soon(&self.coarse[slots.start * self.lines..slots.end * self.lines]);
+    }
+
+    /// Says that the exact score of `slot` is asked for soon.
+    pub fn exact_soon(&self, slot: usize) {
+        self.estimated_soon(slot..slot + 1);
+        near::soon(&self.fine[slot * self.dimensions..(slot + 1) * self.dimensions]);
     }
 
     /// The dot product of what was stored with the question.
