@@ -31,6 +31,7 @@ const CLUSTERS: u64 = 400;
 const BATCH: usize = 256;
 const SEARCHES: usize = 300;
 const QUESTION_TERMS: usize = 9;
+const CALLERS: usize = 4;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -143,9 +144,11 @@ fn search(path: &Path, dimensions: usize) {
     let clock = Instant::now();
     let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(Database::open(path).unwrap()).unwrap());
     println!(
-        "  open {:.2} s, resident {} MB",
+        "  open {:.2} s, {:.2} s of processor time; resident {} MB, at most {} MB",
         clock.elapsed().as_secs_f64(),
-        resident()
+        processor_milliseconds() / 1e3,
+        resident("VmRSS:"),
+        resident("VmHWM:")
     );
     let mut sample = Sample::new(1, dimensions);
     let centers: Vec<Vec<f32>> = (0..CLUSTERS).map(|_| sample.vector()).collect();
@@ -179,7 +182,12 @@ fn search(path: &Path, dimensions: usize) {
         let query = question(&mut sample, &centers, SearchMode::Hybrid);
         ScopedQuery::for_contract(&scopes[0].1, None, Some(filter.clone()), query)
     });
-    println!("  resident {} MB after searching", resident());
+    let queries = (0..SEARCHES).map(|_| {
+        let query = question(&mut sample, &centers, SearchMode::Hybrid);
+        ScopedQuery::for_contract(&scopes[0].1, None, None, query)
+    });
+    side_by_side(&index, queries.collect());
+    println!("  resident {} MB after searching", resident("VmRSS:"));
 }
 
 fn question(sample: &mut Sample, centers: &[Vec<f32>], mode: SearchMode) -> IndexQuery {
@@ -231,6 +239,25 @@ fn time(name: &str, index: &Arc<dyn VectorIndex>, mut ask: impl FnMut() -> Scope
     );
 }
 
+/// How many searches a second are answered when several callers never pause.
+fn side_by_side(index: &Arc<dyn VectorIndex>, queries: Vec<ScopedQuery<IndexQuery>>) {
+    let runtime = runtime();
+    let clock = Instant::now();
+    runtime.block_on(async {
+        let share = queries.len() / CALLERS;
+        let callers = queries.chunks(share).map(|queries| async move {
+            for query in queries {
+                index.search(query).await.unwrap();
+            }
+        });
+        futures::future::join_all(callers).await;
+    });
+    println!(
+        "  whole tenant, Hybrid, {CALLERS} callers: {:.0} searches a second",
+        queries.len() as f64 / clock.elapsed().as_secs_f64()
+    );
+}
+
 fn spec(dimensions: usize) -> IndexSpec {
     IndexSpec {
         embedder: Some("synthetic".into()),
@@ -251,9 +278,10 @@ fn processor_milliseconds() -> f64 {
     ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10.0
 }
 
-fn resident() -> u64 {
+/// A line of the process's status, in MiB.
+fn resident(which: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(which));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or(0) >> 10
 }

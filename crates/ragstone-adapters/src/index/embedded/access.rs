@@ -7,7 +7,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use ragstone_core::access::{Acl, Reader, Scope};
 use ragstone_core::id::TenantId;
-use roaring::{MultiOps, RoaringBitmap};
+use roaring::RoaringBitmap;
+
+use super::slots::Slots;
 
 /// The ACLs of a segment's points.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +19,8 @@ pub struct AccessIndex {
 
 #[derive(Debug, Clone, Default)]
 struct TenantAccess {
+    /// All slots of the tenant.
+    all: RoaringBitmap,
     acls: Vec<(Acl, RoaringBitmap)>,
     positions: HashMap<Acl, usize>,
     /// ACLs whose first set names the reader.
@@ -27,6 +31,7 @@ impl AccessIndex {
     /// Adds slots under `acl`.
     pub fn insert(&mut self, acl: &Acl, slots: &RoaringBitmap) {
         let tenant = self.tenants.entry(acl.tenant.clone()).or_default();
+        tenant.all |= slots;
         if let Some(position) = tenant.positions.get(acl) {
             tenant.acls[*position].1 |= slots;
             return;
@@ -45,17 +50,24 @@ impl AccessIndex {
             && let Some(position) = tenant.positions.get(acl)
         {
             tenant.acls[*position].1 -= slots;
+            tenant.all -= slots;
         }
     }
 
-    /// The slots that `scope` admits.
-    pub fn admitted(&self, scope: &Scope) -> RoaringBitmap {
+    /// Adds the slots that `scope` admits.
+    pub fn admit(&self, scope: &Scope, slots: &mut Slots) {
         let Some(tenant) = self.tenants.get(scope.tenant()) else {
-            return RoaringBitmap::new();
+            return;
         };
         let asked = tenant.worth_asking(scope);
-        let admitted = asked.filter(|(acl, _)| scope.admits(acl));
-        admitted.map(|(_, slots)| slots).union()
+        let admitted: Vec<&RoaringBitmap> = asked
+            .filter(|(acl, _)| scope.admits(acl))
+            .map(|(_, slots)| slots)
+            .collect();
+        match admitted.len() == tenant.acls.len() {
+            true => slots.add(&tenant.all),
+            false => admitted.into_iter().for_each(|admitted| slots.add(admitted)),
+        }
     }
 }
 

@@ -8,10 +8,10 @@ use ragstone_core::id::{ChunkId, PointId};
 pub const TIE: f64 = 1e-6;
 
 /// Where a point is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// Which segment.
-    pub segment: usize,
+    pub segment: u32,
     /// Which slot in it.
     pub slot: u16,
 }
@@ -35,51 +35,79 @@ impl Scored {
     }
 }
 
-/// Keeps the best `limit` of what is pushed.
-#[derive(Debug)]
-pub struct Best {
-    limit: usize,
-    kept: Vec<Scored>,
-    floor: f64,
+/// The best `limit`, best first.
+pub fn best(mut all: Vec<Scored>, limit: usize) -> Vec<Scored> {
+    if all.len() > limit && limit > 0 {
+        all.select_nth_unstable_by_key(limit - 1, Scored::key);
+    }
+    all.truncate(limit);
+    all.sort_unstable_by_key(Scored::key);
+    all
 }
 
-impl Best {
-    /// Keeps `limit`.
-    pub fn new(limit: usize) -> Self {
-        let floor = if limit == 0 {
-            f64::INFINITY
-        } else {
-            f64::NEG_INFINITY
-        };
+/// Candidates that may still be among the best, by what their score is at least and at most.
+///
+/// Invariant: at least `limit` of all candidates pushed score `floor` or more, so one that scores less at most is not
+/// among the best `limit`. Ties are the pusher's to allow for, with bounds that are [`TIE`] wider.
+#[derive(Debug)]
+pub struct Shortlist<T> {
+    limit: usize,
+    floor: f64,
+    kept: Vec<Bounded<T>>,
+    sift_at: usize,
+}
+
+#[derive(Debug)]
+struct Bounded<T> {
+    least: f64,
+    most: f64,
+    item: T,
+}
+
+/// The list is sifted when so many times more than wanted have gathered.
+const SIFT_FACTOR: usize = 8;
+
+impl<T> Shortlist<T> {
+    /// For the best `limit`, which are known to score at least `floor`.
+    pub fn new(limit: usize, floor: f64) -> Self {
         Self {
             limit,
+            floor: if limit == 0 { f64::INFINITY } else { floor },
             kept: Vec::new(),
-            floor,
+            sift_at: SIFT_FACTOR * limit,
         }
     }
 
-    /// Whether a score has a chance; lets the caller skip making a [`Scored`].
-    pub fn wants(&self, score: f64) -> bool {
-        score >= self.floor
+    /// What a candidate must reach to be kept.
+    pub fn floor(&self) -> f64 {
+        self.floor
     }
 
-    /// Takes one.
-    pub fn push(&mut self, scored: Scored) {
-        if !self.wants(scored.score) {
+    /// Takes a candidate.
+    pub fn push(&mut self, least: f64, most: f64, item: T) {
+        if most < self.floor {
             return;
         }
-        self.kept.push(scored);
-        if self.kept.len() >= 2 * self.limit + 64 {
-            self.kept.select_nth_unstable_by_key(self.limit - 1, Scored::key);
-            self.kept.truncate(self.limit);
-            self.floor = self.kept[self.limit - 1].score - TIE;
+        self.kept.push(Bounded { least, most, item });
+        if self.kept.len() >= self.sift_at {
+            self.sift();
         }
     }
 
-    /// The best, best first.
-    pub fn finish(mut self) -> Vec<Scored> {
-        self.kept.sort_unstable_by_key(Scored::key);
-        self.kept.truncate(self.limit);
-        self.kept
+    fn sift(&mut self) {
+        if self.kept.len() >= self.limit && self.limit > 0 {
+            let by_least = |a: &Bounded<T>, b: &Bounded<T>| b.least.total_cmp(&a.least);
+            let (_, last, _) = self.kept.select_nth_unstable_by(self.limit - 1, by_least);
+            self.floor = self.floor.max(last.least);
+        }
+        let floor = self.floor;
+        self.kept.retain(|one| one.most >= floor);
+        self.sift_at = self.kept.len() + SIFT_FACTOR * self.limit;
+    }
+
+    /// All that may be among the best, in no order.
+    pub fn finish(mut self) -> impl Iterator<Item = T> {
+        self.sift();
+        self.kept.into_iter().map(|one| one.item)
     }
 }

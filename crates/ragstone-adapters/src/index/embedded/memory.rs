@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ragstone_core::seam::index::DocumentGeneration;
 
+use super::best::{Place, Scored};
 use super::segment::{MAX_POINTS, Segment};
 
 /// A segment is merged into the one before it if that is at most so many times as large.
@@ -25,6 +26,24 @@ impl Snapshot {
     pub fn dimensions(&self) -> Option<usize> {
         let of = |segment: &Arc<Segment>| segment.stored.vectors.dimensions();
         self.segments.first().map(of).filter(|dimensions| *dimensions > 0)
+    }
+
+    /// No point has a greater gate.
+    pub fn greatest_gate(&self) -> f32 {
+        let of = |segment: &Arc<Segment>| segment.stored.greatest_gate;
+        self.segments.iter().map(of).fold(0.0, f32::max)
+    }
+
+    /// A place with what decides its rank.
+    pub fn scored(&self, place: Place, score: f64) -> Scored {
+        let stored = &self.segments[place.segment as usize].stored;
+        let slot = usize::from(place.slot);
+        Scored {
+            score,
+            chunk: stored.chunks[slot],
+            point: stored.points[slot],
+            place,
+        }
     }
 }
 

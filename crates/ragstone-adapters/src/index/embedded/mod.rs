@@ -5,11 +5,17 @@
 
 mod access;
 mod best;
+mod blobs;
+mod dense;
+mod dot;
+mod lexical;
 mod memory;
+mod near;
 mod postings;
 mod rows;
 mod search;
 mod segment;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod vectors;
@@ -27,7 +33,7 @@ use rusqlite::OptionalExtension;
 
 use crate::sqlite::{Database, DatabaseError, Durability, blocking, lock};
 use memory::Memory;
-use segment::{Group, MAX_POINTS, NewPoint, Segment, SegmentBuilder, sides};
+use segment::{MAX_POINTS, Segment};
 
 /// The setting that holds the spec.
 const SPEC: &str = "embedded_index_spec";
@@ -211,27 +217,6 @@ fn mismatch(detail: impl Into<String>) -> IndexError {
     }
 }
 
-/// Segments of the points that were inserted.
-fn segments(dimensions: usize, points: &[Point], inserted: &[(usize, Arc<Group>)]) -> Vec<Segment> {
-    let build = |run: &[(usize, Arc<Group>)]| {
-        let mut builder = SegmentBuilder::new(dimensions, run.len());
-        for (at, group) in run {
-            let point = &points[*at];
-            let new = NewPoint {
-                point: point.id,
-                chunk: point.chunk.id,
-                group,
-                visible: false,
-                gate: point.gate,
-                dense: point.dense.as_deref(),
-            };
-            builder.push(&new, sides(&point.lexical));
-        }
-        builder.build()
-    };
-    inserted.chunks(MAX_POINTS).map(build).collect()
-}
-
 #[async_trait]
 impl VectorIndex for EmbeddedIndex {
     async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
@@ -278,7 +263,7 @@ impl VectorIndex for EmbeddedIndex {
                 .write_blocking(Durability::Ordered, |t| rows::insert(t, &points))?;
             if !inserted.is_empty() {
                 let dimensions = spec.as_ref().map_or(0, dimensions);
-                let new = segments(dimensions, &points, &inserted);
+                let new = segment::of_points(dimensions, &points, &inserted);
                 shared.memory.append(new, dimensions);
             }
             Ok(())

@@ -4,6 +4,8 @@
 
 use ragstone_core::rank::TermId;
 
+use super::near;
+
 /// Postings of all terms, end to end.
 #[derive(Debug, Default)]
 pub struct Postings {
@@ -34,28 +36,54 @@ pub struct Posting {
     pub weight: f32,
 }
 
+impl Posting {
+    /// The posting of a term at a slot.
+    pub fn new((term, weight): (TermId, f32), slot: u16) -> Self {
+        Self {
+            term: term.0,
+            slot,
+            weight,
+        }
+    }
+}
+
 impl Postings {
     /// Sorts postings that come slot by slot; equal terms of a slot are summed.
     pub fn build(postings: &[Posting]) -> Self {
-        let mut built = Self {
-            slots: Vec::with_capacity(postings.len()),
-            weights: Vec::with_capacity(postings.len()),
-            ..Self::default()
-        };
+        let mut built = Self::with_capacity(postings.len());
         let (sorted, ends) = scatter(postings);
         let mut start = 0;
-        let mut bucket = Vec::new();
+        let mut order: Vec<u64> = Vec::new();
         for end in ends {
-            bucket.clear();
-            bucket.extend_from_slice(&sorted[start..end]);
-            bucket.sort_by_key(|posting| posting.term);
-            for posting in &bucket {
+            let bucket = &sorted[start..end];
+            // The place in the low half keeps equal terms in the order of their slots.
+            order.clear();
+            order.extend(
+                (0..)
+                    .zip(bucket)
+                    .map(|(at, posting)| u64::from(posting.term) << 32 | at),
+            );
+            order.sort_unstable();
+            for key in &order {
+                let posting = bucket[*key as u32 as usize];
                 built.push(posting.term, posting.slot, posting.weight);
             }
             start = end;
         }
         built.shrink();
         built
+    }
+
+    fn with_capacity(postings: usize) -> Self {
+        let mut slots = Vec::with_capacity(postings);
+        let mut weights = Vec::with_capacity(postings);
+        near::in_large_pages(&mut slots);
+        near::in_large_pages(&mut weights);
+        Self {
+            slots,
+            weights,
+            ..Self::default()
+        }
     }
 
     fn push(&mut self, term: u32, slot: u16, weight: f32) {
@@ -85,11 +113,7 @@ impl Postings {
     /// One of several: each part with the slot that each of its slots gets, ascending over all parts.
     pub fn merge(parts: &[(&Postings, &[Option<u16>])]) -> Self {
         let room = parts.iter().map(|(part, _)| part.slots.len()).sum();
-        let mut merged = Self {
-            slots: Vec::with_capacity(room),
-            weights: Vec::with_capacity(room),
-            ..Self::default()
-        };
+        let mut merged = Self::with_capacity(room);
         let mut at = vec![0; parts.len()];
         loop {
             let next = |(n, (part, _)): (usize, &(&Postings, _))| part.terms.get(at[n]).copied();
@@ -158,7 +182,9 @@ fn scatter(postings: &[Posting]) -> (Vec<Posting>, Vec<usize>) {
         slot: 0,
         weight: 0.0,
     };
-    let mut sorted = vec![nothing; postings.len()];
+    let mut sorted = Vec::with_capacity(postings.len());
+    near::in_large_pages(&mut sorted);
+    sorted.resize(postings.len(), nothing);
     for posting in postings {
         let at = &mut ends[bucket(posting)];
         sorted[*at] = *posting;

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use ragstone_core::access::{Acl, Scope};
 use ragstone_core::document::{Chunk, Metadata};
 use ragstone_core::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
-use ragstone_core::rank::{SparseVector, TermId};
 use ragstone_core::seam::index::{DocumentGeneration, Point, StoredChunk};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
-use super::segment::{Group, Segment, SegmentBuilder, Side};
+use super::blobs::{decode_dense, decode_sparse, encode_dense, encode_sparse};
+use super::segment::{Group, NewPoint, Segment, SegmentBuilder};
 use crate::sqlite::DatabaseError;
 
 type Result<T> = std::result::Result<T, DatabaseError>;
@@ -320,11 +320,14 @@ pub fn load(
             return Err(damaged("point", format!("group {number} is missing")));
         };
         let has_dense = match row.get_ref(4)?.as_blob_or_null().map_err(unreadable)? {
-            Some(bytes) => decode_dense(bytes, dimensions, &mut dense)?,
+            Some(bytes) => {
+                decode_dense(bytes, dimensions, &mut dense)?;
+                true
+            }
             None => false,
         };
         let sparse = row.get_ref(5)?.as_blob().map_err(unreadable)?;
-        let point = super::segment::NewPoint {
+        let point = NewPoint {
             point: PointId(row.get(0)?),
             chunk: ChunkId(row.get(1)?),
             group,
@@ -332,7 +335,8 @@ pub fn load(
             gate: row.get(3)?,
             dense: has_dense.then_some(&dense),
         };
-        builder.push(&point, decode_sparse(sparse)?);
+        let (unigrams, bigrams) = decode_sparse(sparse)?;
+        builder.push(&point, unigrams, bigrams);
     }
     Ok(builder.build())
 }
@@ -361,57 +365,6 @@ fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T> {
 
 fn write_json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| damaged("json", error))
-}
-
-fn encode_dense(vector: &[f32]) -> Vec<u8> {
-    vector
-        .iter()
-        .flat_map(|component| component.to_le_bytes())
-        .collect()
-}
-
-fn decode_dense(bytes: &[u8], dimensions: usize, vector: &mut Vec<f32>) -> Result<bool> {
-    let (components, rest) = bytes.as_chunks::<4>();
-    if components.len() != dimensions || !rest.is_empty() {
-        return Err(damaged("vector", format!("{} bytes", bytes.len())));
-    }
-    vector.clear();
-    vector.extend(components.iter().map(|component| f32::from_le_bytes(*component)));
-    Ok(true)
-}
-
-/// How many single terms (u32), then term id (u32) and weight (f32) of each, then of each pair; little-endian.
-fn encode_sparse(lexical: &SparseVector) -> Vec<u8> {
-    let all = lexical.unigrams.iter().chain(&lexical.bigrams);
-    let mut bytes = Vec::with_capacity(4 + 8 * (lexical.unigrams.len() + lexical.bigrams.len()));
-    bytes.extend((lexical.unigrams.len() as u32).to_le_bytes());
-    for (term, weight) in all {
-        bytes.extend(term.0.to_le_bytes());
-        bytes.extend(weight.to_le_bytes());
-    }
-    bytes
-}
-
-fn decode_sparse(bytes: &[u8]) -> Result<impl Iterator<Item = (Side, TermId, f32)> + '_> {
-    let parts = bytes.split_first_chunk().map(|(unigrams, rest)| {
-        let (pairs, left) = rest.as_chunks::<8>();
-        (u32::from_le_bytes(*unigrams) as usize, pairs, left)
-    });
-    let Some((unigrams, pairs, [])) = parts else {
-        return Err(damaged("sparse vector", format!("{} bytes", bytes.len())));
-    };
-    Ok(pairs
-        .iter()
-        .enumerate()
-        .map(move |(at, [a, b, c, d, e, f, g, h])| {
-            let side = if at < unigrams {
-                Side::Unigram
-            } else {
-                Side::Bigram
-            };
-            let term = TermId(u32::from_le_bytes([*a, *b, *c, *d]));
-            (side, term, f32::from_le_bytes([*e, *f, *g, *h]))
-        }))
 }
 
 fn unreadable(error: rusqlite::types::FromSqlError) -> DatabaseError {

@@ -1,304 +1,165 @@
 //! One search over one snapshot: which slots may be seen, both legs over them, the union.
 //!
-//! Invariant: a slot outside of the scope's bitmap is never a candidate and never counts, neither for the gate nor for
-//! the length of a list. Nothing is approximate: see [`Vectors`](super::vectors::Vectors).
+//! Invariant: a slot outside of the scope is never a candidate and never counts, neither for the gate nor for the
+//! length of a list. Nothing is approximate: see [`Vectors`](super::vectors::Vectors).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ragstone_core::access::ScopedQuery;
-use ragstone_core::rank::{BIGRAM_WEIGHT, TermId};
 use ragstone_core::seam::index::{Hit, Hits, IndexQuery, SearchMode};
 
-use super::best::{Best, Place, Scored, TIE};
+use super::best::{Place, Scored, best};
+use super::dense::Dense;
+use super::lexical::{self, Found};
 use super::memory::Snapshot;
-use super::postings::{List, Postings};
 use super::segment::Segment;
-use super::vectors::QueryVector;
+use super::slots::Slots;
 
 /// How many best points by words lend their gate to the question.
 const GATE_POINTS: usize = 10;
-/// A list so many times longer than the candidates is looked up for each of them instead of read through.
-const LOOK_UP_FACTOR: usize = 16;
 
 /// Searches `snapshot`.
 pub fn search(snapshot: &Snapshot, query: &ScopedQuery<IndexQuery>) -> Hits {
-    let parts: Vec<Part<'_>> = snapshot
-        .segments
-        .iter()
-        .map(|segment| Part::new(segment, query))
-        .collect();
     let asked = query.query();
-    let dense = asked.dense.as_deref().filter(|_| snapshot.dimensions().is_some());
-    let vector = dense.map(QueryVector::new);
-    let search = Search { parts, asked, vector };
+    let admitted = snapshot.segments.iter().map(|segment| candidates(segment, query));
+    let has_vectors = snapshot.dimensions().is_some();
+    let vector = asked.dense.as_deref().filter(|_| has_vectors);
+    let search = Search {
+        snapshot,
+        asked,
+        candidates: admitted.collect(),
+        dense: vector.map(|vector| Dense::new(snapshot, vector)),
+    };
     search.run()
 }
 
-/// A segment with its candidates and their lexical scores.
-struct Part<'a> {
-    segment: &'a Segment,
-    candidates: Vec<u16>,
-    /// By slot; right for candidates only.
-    unigrams: Vec<f64>,
-    bigrams: Vec<f64>,
-}
-
-struct Search<'a> {
-    parts: Vec<Part<'a>>,
-    asked: &'a IndexQuery,
-    vector: Option<QueryVector>,
-}
-
-impl<'a> Part<'a> {
-    fn new(segment: &'a Segment, query: &ScopedQuery<IndexQuery>) -> Self {
-        let candidates = candidates(segment, query);
-        let lexical = &query.query().lexical;
-        let stored = &segment.stored;
-        Self {
-            unigrams: scores(
-                &stored.unigrams,
-                &lexical.unigrams,
-                &candidates,
-                stored.points.len(),
-            ),
-            bigrams: scores(
-                &stored.bigrams,
-                &lexical.bigrams,
-                &candidates,
-                stored.points.len(),
-            ),
-            segment,
-            candidates,
-        }
-    }
-}
-
-/// The slots that the query may see.
-fn candidates(segment: &Segment, query: &ScopedQuery<IndexQuery>) -> Vec<u16> {
-    let mut slots = segment.access.admitted(query.scope());
-    slots &= &segment.visible;
+/// The slots of a segment that the query may see.
+fn candidates(segment: &Segment, query: &ScopedQuery<IndexQuery>) -> Slots {
+    let mut slots = Slots::none(segment.stored.points.len());
+    segment.access.admit(query.scope(), &mut slots);
+    slots.keep(&segment.visible);
     if let Some(collection) = query.collection() {
         match segment.slots_in(collection) {
-            Some(found) => slots &= found,
-            None => slots.clear(),
+            Some(found) => slots.keep(found),
+            None => slots.retain(|_| false),
         }
     }
     for generation in &query.query().without {
         if segment.has(*generation) {
-            slots -= segment.slots_of(*generation);
+            slots.take(&segment.slots_of(*generation));
         }
     }
-    let slots = slots.into_iter().map(|slot| slot as u16);
-    let Some(filter) = query.filter() else {
-        return slots.collect();
-    };
-    let mut passes: Vec<Option<bool>> = vec![None; segment.groups.len()];
-    let mut check = |slot: &u16| {
-        let place = segment.stored.groups[usize::from(*slot)] as usize;
-        *passes[place].get_or_insert_with(|| filter.matches(&segment.groups[place].fields))
-    };
-    slots.filter(|slot| check(slot)).collect()
+    if let Some(filter) = query.filter() {
+        let mut passes: Vec<Option<bool>> = vec![None; segment.groups.len()];
+        slots.retain(|slot| {
+            let place = segment.stored.groups[usize::from(slot)] as usize;
+            *passes[place].get_or_insert_with(|| filter.matches(&segment.groups[place].fields))
+        });
+    }
+    slots
 }
 
-fn scores(postings: &Postings, terms: &[(TermId, f64)], candidates: &[u16], slots: usize) -> Vec<f64> {
-    if candidates.is_empty() || terms.is_empty() {
-        return Vec::new();
-    }
-    let mut scores = vec![0.0; slots];
-    for (term, idf) in terms {
-        let list = postings.list(*term);
-        match list.slots.len() / LOOK_UP_FACTOR > candidates.len() {
-            true => look_up(list, *idf, candidates, &mut scores),
-            false => read_through(list, *idf, &mut scores),
-        }
-    }
-    scores
-}
-
-fn read_through(list: List<'_>, idf: f64, scores: &mut [f64]) {
-    for (slot, weight) in list.slots.iter().zip(list.weights) {
-        scores[usize::from(*slot)] += f64::from(*weight) * idf;
-    }
-}
-
-fn look_up(list: List<'_>, idf: f64, candidates: &[u16], scores: &mut [f64]) {
-    let mut from = 0;
-    for slot in candidates {
-        match list.slots[from..].binary_search(slot) {
-            Ok(at) => {
-                scores[usize::from(*slot)] += f64::from(list.weights[from + at]) * idf;
-                from += at + 1;
-            }
-            Err(at) => from += at,
-        }
-    }
+struct Search<'a> {
+    snapshot: &'a Snapshot,
+    asked: &'a IndexQuery,
+    /// By segment.
+    candidates: Vec<Slots>,
+    dense: Option<Dense<'a>>,
 }
 
 impl Search<'_> {
     fn run(&self) -> Hits {
-        let gate = self.gate();
-        let mut dense = Vec::new();
-        let mut lexical = Vec::new();
-        if self.asked.mode != SearchMode::Lexical {
-            dense = self.best_dense(self.asked.depth);
-        }
-        if self.asked.mode != SearchMode::Dense {
-            lexical = self.best_by(self.asked.depth, |b, b2| b + BIGRAM_WEIGHT * gate * b2);
-        }
-        let mut union: HashMap<Place, Option<f64>> = HashMap::new();
-        union.extend(lexical.iter().map(|found| (found.place, None)));
-        union.extend(dense.iter().map(|found| (found.place, Some(found.score))));
-        let hits = union.into_iter().map(|(place, cosine)| self.hit(place, cosine));
+        let limit = self.asked.depth.max(GATE_POINTS);
+        let most_gate = self.asked.query_gate * f64::from(self.snapshot.greatest_gate());
+        let terms = &self.asked.lexical;
+        let lexical = lexical::shortlist(self.snapshot, &self.candidates, terms, most_gate, limit);
+        let dense = match self.asked.mode {
+            SearchMode::Lexical => Vec::new(),
+            SearchMode::Dense | SearchMode::Hybrid => self.best_dense(limit),
+        };
+        self.union(&lexical, dense)
+    }
+
+    fn best_dense(&self, limit: usize) -> Vec<Scored> {
+        let best = |dense: &Dense<'_>| dense.best(&self.candidates, limit);
+        self.dense.as_ref().map(best).unwrap_or_default()
+    }
+
+    /// The union of the best by words and of the best by cosine, best first.
+    fn union(&self, lexical: &[Found], mut dense: Vec<Scored>) -> Hits {
+        let gate = self.gate(lexical, &dense);
+        dense.truncate(self.asked.depth);
+        let mut cosines: HashMap<Place, f64> = dense.iter().map(|found| (found.place, found.score)).collect();
+        let mut found = match self.asked.mode {
+            SearchMode::Dense => Vec::new(),
+            SearchMode::Lexical | SearchMode::Hybrid => {
+                self.best(lexical, self.asked.depth, |found| found.score(gate))
+            }
+        };
+        let by_words: HashSet<Place> = found.iter().map(|found| found.place).collect();
+        let by_cosine_only = cosines.keys().filter(|place| !by_words.contains(place));
+        let by_cosine_only = by_cosine_only.copied().collect();
+        found.extend(lexical::scores(
+            self.snapshot,
+            &self.asked.lexical,
+            by_cosine_only,
+        ));
+        let by_words_only = by_words.into_iter().filter(|place| !cosines.contains_key(place));
+        let by_words_only: Vec<Place> = by_words_only.collect();
+        cosines.extend(self.dense.iter().flat_map(|dense| dense.cosines(&by_words_only)));
+        let hits = found.iter().map(|found| {
+            let cosine = cosines.get(&found.place).copied();
+            self.hit(found, cosine.unwrap_or(0.0))
+        });
         Hits {
             gate,
             hits: hits.collect(),
         }
     }
 
-    fn hit(&self, place: Place, cosine: Option<f64>) -> Hit {
-        let part = &self.parts[place.segment];
-        let slot = usize::from(place.slot);
-        let stored = &part.segment.stored;
-        let group = &part.segment.groups[stored.groups[slot] as usize];
-        let score = |scores: &[f64]| scores.get(slot).copied().unwrap_or(0.0);
+    fn hit(&self, found: &Found, cosine: f64) -> Hit {
+        let segment = &self.snapshot.segments[found.place.segment as usize];
+        let slot = usize::from(found.place.slot);
+        let group = &segment.groups[segment.stored.groups[slot] as usize];
         Hit {
-            point: stored.points[slot],
-            chunk: stored.chunks[slot],
+            point: segment.stored.points[slot],
+            chunk: segment.stored.chunks[slot],
             document: group.document,
             generation: group.generation,
             acl_revision: group.acl_revision,
-            dense: cosine.unwrap_or_else(|| self.cosine(place)),
-            unigrams: score(&part.unigrams),
-            bigrams: score(&part.bigrams),
-        }
-    }
-
-    fn cosine(&self, place: Place) -> f64 {
-        let vectors = &self.parts[place.segment].segment.stored.vectors;
-        let slot = usize::from(place.slot);
-        match &self.vector {
-            Some(vector) if vectors.has(slot) => vectors.exact(slot, vector),
-            _ => 0.0,
+            dense: cosine,
+            unigrams: found.unigrams,
+            bigrams: found.bigrams,
         }
     }
 
     /// As [`Hits::gate`] says.
-    fn gate(&self) -> f64 {
-        let mut best = self.best_by(GATE_POINTS, |b, _| b);
-        if best.is_empty() {
-            best = self.best_dense(GATE_POINTS);
+    fn gate(&self, lexical: &[Found], dense: &[Scored]) -> f64 {
+        let by_words = self.best(lexical, GATE_POINTS, |found| found.unigrams);
+        let mut places: Vec<Place> = by_words.iter().map(|found| found.place).collect();
+        if places.is_empty() {
+            let by_cosine = match self.asked.mode {
+                SearchMode::Lexical => &self.best_dense(GATE_POINTS),
+                SearchMode::Dense | SearchMode::Hybrid => dense,
+            };
+            places.extend(by_cosine.iter().take(GATE_POINTS).map(|found| found.place));
         }
-        let gate = |found: &Scored| {
-            let stored = &self.parts[found.place.segment].segment.stored;
-            f64::from(stored.gates[usize::from(found.place.slot)])
+        let gate = |place: &Place| {
+            let stored = &self.snapshot.segments[place.segment as usize].stored;
+            f64::from(stored.gates[usize::from(place.slot)])
         };
-        match best.len() {
+        match places.len() {
             0 => 0.0,
-            points => self.asked.query_gate * best.iter().map(gate).sum::<f64>() / points as f64,
+            points => self.asked.query_gate * places.iter().map(gate).sum::<f64>() / points as f64,
         }
     }
 
-    fn scored(&self, place: Place, score: f64) -> Scored {
-        let stored = &self.parts[place.segment].segment.stored;
-        let slot = usize::from(place.slot);
-        Scored {
-            score,
-            chunk: stored.chunks[slot],
-            point: stored.points[slot],
-            place,
-        }
-    }
-
-    /// The best candidates by a positive score made of B and B2.
-    fn best_by(&self, limit: usize, score: impl Fn(f64, f64) -> f64) -> Vec<Scored> {
-        let mut best = Best::new(limit);
-        for (segment, part) in self.parts.iter().enumerate() {
-            if part.unigrams.is_empty() && part.bigrams.is_empty() {
-                continue;
-            }
-            let at = |scores: &[f64], slot: u16| scores.get(usize::from(slot)).copied().unwrap_or(0.0);
-            for slot in &part.candidates {
-                let score = score(at(&part.unigrams, *slot), at(&part.bigrams, *slot));
-                if score > 0.0 && best.wants(score) {
-                    best.push(self.scored(Place { segment, slot: *slot }, score));
-                }
-            }
-        }
-        best.finish()
-    }
-
-    /// The best candidates by cosine: first all that the bounds of the coarse parts cannot rule out, then exactly. On
-    /// one thread, which leaves the other cores to other searches.
-    fn best_dense(&self, limit: usize) -> Vec<Scored> {
-        let Some(vector) = self.vector.as_ref().filter(|_| limit > 0) else {
-            return Vec::new();
-        };
-        let mut bounds = Bounds::new(limit);
-        for (segment, part) in self.parts.iter().enumerate() {
-            let vectors = &part.segment.stored.vectors;
-            for slot in &part.candidates {
-                let at = usize::from(*slot);
-                if vectors.has(at) {
-                    let (estimate, error) = (vectors.estimate(at, vector), vectors.error(at, vector));
-                    bounds.push(Place { segment, slot: *slot }, estimate, error);
-                }
-            }
-        }
-        let mut best = Best::new(limit);
-        for place in bounds.finish() {
-            best.push(self.scored(place, self.cosine(place)));
-        }
-        best.finish()
-    }
-}
-
-/// Candidates that may still be among the best, by what their score is at least and at most.
-struct Bounds {
-    limit: usize,
-    /// At least this many candidates score so much.
-    floor: f32,
-    kept: Vec<(f32, f32, Place)>,
-}
-
-/// Rounding of sums in single precision, and ties.
-const SLACK: f32 = 4e-6 + TIE as f32;
-/// Candidates are sifted when so many times more than wanted have gathered.
-const SIFT_FACTOR: usize = 8;
-
-impl Bounds {
-    fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            floor: f32::NEG_INFINITY,
-            kept: Vec::with_capacity(SIFT_FACTOR * limit),
-        }
-    }
-
-    fn push(&mut self, place: Place, estimate: f32, error: f32) {
-        let most = estimate + error + SLACK;
-        if most < self.floor {
-            return;
-        }
-        self.kept.push((estimate - error - SLACK, most, place));
-        if self.kept.len() >= self.kept.capacity() {
-            self.sift();
-            self.kept.reserve(SIFT_FACTOR * self.limit);
-        }
-    }
-
-    fn sift(&mut self) {
-        if self.kept.len() < self.limit {
-            return;
-        }
-        let by_least = |a: &(f32, f32, Place), b: &(f32, f32, Place)| b.0.total_cmp(&a.0);
-        let (_, least, _) = self.kept.select_nth_unstable_by(self.limit - 1, by_least);
-        self.floor = self.floor.max(least.0);
-        let floor = self.floor;
-        self.kept.retain(|(_, most, _)| *most >= floor);
-    }
-
-    fn finish(mut self) -> impl Iterator<Item = Place> {
-        self.sift();
-        self.kept.into_iter().map(|(_, _, place)| place)
+    /// The best by a score, of those that have one.
+    fn best(&self, found: &[Found], limit: usize, score: impl Fn(&Found) -> f64) -> Vec<Found> {
+        let positive = found.iter().filter(|found| score(found) > 0.0);
+        let scored = positive.map(|found| self.snapshot.scored(found.place, score(found)));
+        let by_place: HashMap<Place, &Found> = found.iter().map(|found| (found.place, found)).collect();
+        let best = best(scored.collect(), limit);
+        best.iter().map(|scored| *by_place[&scored.place]).collect()
     }
 }

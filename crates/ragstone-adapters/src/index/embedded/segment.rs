@@ -9,8 +9,8 @@ use std::sync::Arc;
 use ragstone_core::access::Acl;
 use ragstone_core::document::Metadata;
 use ragstone_core::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
-use ragstone_core::rank::{SparseVector, TermId};
-use ragstone_core::seam::index::DocumentGeneration;
+use ragstone_core::rank::TermId;
+use ragstone_core::seam::index::{DocumentGeneration, Point};
 use roaring::RoaringBitmap;
 
 use super::access::AccessIndex;
@@ -66,6 +66,8 @@ pub struct Stored {
     pub groups: Vec<u32>,
     /// Slot to gate.
     pub gates: Vec<f32>,
+    /// No slot has a greater one.
+    pub greatest_gate: f32,
     /// Slot to vector.
     pub vectors: Vectors,
     /// Terms.
@@ -173,6 +175,32 @@ impl Segment {
     }
 }
 
+/// Segments of the points that were inserted.
+pub fn of_points(dimensions: usize, points: &[Point], inserted: &[(usize, Arc<Group>)]) -> Vec<Segment> {
+    let build = |run: &[(usize, Arc<Group>)]| {
+        let mut builder = SegmentBuilder::new(dimensions, run.len());
+        for (at, group) in run {
+            let point = &points[*at];
+            let new = NewPoint {
+                point: point.id,
+                chunk: point.chunk.id,
+                group,
+                visible: false,
+                gate: point.gate,
+                dense: point.dense.as_deref(),
+            };
+            let lexical = &point.lexical;
+            builder.push(
+                &new,
+                lexical.unigrams.iter().copied(),
+                lexical.bigrams.iter().copied(),
+            );
+        }
+        builder.build()
+    };
+    inserted.chunks(MAX_POINTS).map(build).collect()
+}
+
 /// A segment in the making.
 pub struct SegmentBuilder {
     points: Vec<PointId>,
@@ -204,20 +232,17 @@ impl SegmentBuilder {
         }
     }
 
-    /// Appends a point with its lexical side.
-    pub fn push(&mut self, point: &NewPoint<'_>, lexical: impl Iterator<Item = (Side, TermId, f32)>) {
+    /// Appends a point with its terms and pairs.
+    pub fn push(
+        &mut self,
+        point: &NewPoint<'_>,
+        unigrams: impl Iterator<Item = (TermId, f32)>,
+        bigrams: impl Iterator<Item = (TermId, f32)>,
+    ) {
         let slot = self.points.len() as u16;
-        for (side, term, weight) in lexical {
-            let postings = match side {
-                Side::Unigram => &mut self.unigrams,
-                Side::Bigram => &mut self.bigrams,
-            };
-            postings.push(Posting {
-                term: term.0,
-                slot,
-                weight,
-            });
-        }
+        self.unigrams
+            .extend(unigrams.map(|term| Posting::new(term, slot)));
+        self.bigrams.extend(bigrams.map(|term| Posting::new(term, slot)));
         self.vectors.push(point.dense);
         self.place(point);
     }
@@ -242,21 +267,29 @@ impl SegmentBuilder {
     /// Takes the points of `part` over, but for their postings; says which slot each one got.
     fn take(&mut self, part: &Segment) -> Vec<Option<u16>> {
         let stored = &part.stored;
-        let take = |slot: usize| {
-            if part.removed.contains(slot as u32) {
-                return None;
-            }
-            self.vectors.push_from(&stored.vectors, slot);
-            Some(self.place(&NewPoint {
-                point: stored.points[slot],
-                chunk: stored.chunks[slot],
-                group: &part.groups[stored.groups[slot] as usize],
-                visible: part.visible.contains(slot as u32),
-                gate: stored.gates[slot],
-                dense: None,
-            }))
+        let points = stored.points.len() as u32;
+        let mut kept = RoaringBitmap::new();
+        kept.insert_range(0..points);
+        kept -= &part.removed;
+        let mut runs = kept.iter();
+        while let Some(run) = runs.next_range() {
+            let run = *run.start() as usize..*run.end() as usize + 1;
+            self.vectors.extend_from(&stored.vectors, run);
+        }
+        let take = |slot: u32| {
+            let at = slot as usize;
+            kept.contains(slot).then(|| {
+                self.place(&NewPoint {
+                    point: stored.points[at],
+                    chunk: stored.chunks[at],
+                    group: &part.groups[stored.groups[at] as usize],
+                    visible: part.visible.contains(slot),
+                    gate: stored.gates[at],
+                    dense: None,
+                })
+            })
         };
-        (0..stored.points.len()).map(take).collect()
+        (0..points).map(take).collect()
     }
 
     /// The segment of the points pushed.
@@ -286,6 +319,7 @@ impl SegmentBuilder {
             points: self.points,
             chunks: self.chunks,
             groups: self.places,
+            greatest_gate: self.gates.iter().copied().fold(0.0, f32::max),
             gates: self.gates,
             vectors: self.vectors,
             unigrams,
@@ -301,26 +335,4 @@ impl SegmentBuilder {
             access: Arc::new(access),
         }
     }
-}
-
-/// Which half of a sparse vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// Single terms.
-    Unigram,
-    /// Adjacent pairs.
-    Bigram,
-}
-
-/// Both halves of a sparse vector, one after the other.
-pub fn sides(lexical: &SparseVector) -> impl Iterator<Item = (Side, TermId, f32)> + '_ {
-    let unigrams = lexical
-        .unigrams
-        .iter()
-        .map(|(term, weight)| (Side::Unigram, *term, *weight));
-    let bigrams = lexical
-        .bigrams
-        .iter()
-        .map(|(term, weight)| (Side::Bigram, *term, *weight));
-    unigrams.chain(bigrams)
 }

@@ -2,24 +2,29 @@
 //!
 //! Invariant: with scale `s`, a component is `s * (coarse + fine / FINE)` to within `s / (2 * FINE)`, about 1e-8 for
 //! a unit vector, which is a float's own precision. The coarse part alone is wrong by no more than
-//! [`Vectors::error`] says, so whoever keeps all candidates within that bound loses none: the scan is exact, not
-//! approximate.
+//! [`Estimates::error`] says, so whoever keeps all candidates within that bound loses none: the scan is exact, not
+//! approximate. Every processor keeps the same bytes and gives the same scores.
 
-use simsimd::SpatialSimilarity;
+use super::dot::{LINE, Level, Line};
+use super::near;
 
 /// Steps of the fine part within one step of the coarse part.
 const FINE: f32 = 65_534.0;
 /// Largest coarse component.
 const COARSE: f32 = 127.0;
+/// Most slots estimated in one go.
+pub const RUN: usize = 64;
 
 /// Vectors of one length; a point without one takes its place with zeros.
 #[derive(Debug, Default)]
 pub struct Vectors {
     dimensions: usize,
-    coarse: Vec<i8>,
+    /// Lines of a coarse part.
+    lines: usize,
+    coarse: Vec<Line>,
     fine: Vec<i16>,
     scale: Vec<f32>,
-    /// Length of what the coarse part leaves out; negative where there is no vector.
+    /// Length of what the coarse part leaves out; below everything where there is no vector.
     rest: Vec<f32>,
     /// Length of the coarse part.
     length: Vec<f32>,
@@ -30,23 +35,47 @@ pub struct Vectors {
 pub struct QueryVector {
     exact: Vec<f32>,
     length: f32,
-    coarse: Vec<i8>,
+    coarse: Vec<Line>,
     scale: f32,
     rest: f32,
+    level: Level,
+}
+
+/// What the coarse parts of a run of slots say about their scores.
+#[derive(Debug)]
+pub struct Estimates {
+    products: [i32; RUN],
+    /// The scores by coarse parts alone.
+    pub score: [f32; RUN],
+    /// How far they may be from the truth: by Cauchy and Schwarz, `q(x - x') + (q - q')x'`. Below everything where there
+    /// is no vector.
+    pub error: [f32; RUN],
+}
+
+impl Default for Estimates {
+    fn default() -> Self {
+        Self {
+            products: [0; RUN],
+            score: [0.0; RUN],
+            error: [0.0; RUN],
+        }
+    }
 }
 
 impl QueryVector {
     /// Prepares `vector`.
     pub fn new(vector: &[f32]) -> Self {
         let scale = scale_of(vector);
-        let coarse: Vec<i8> = vector.iter().map(|x| (x / scale).round() as i8).collect();
-        let left = |(x, c): (&f32, &i8)| x - f32::from(*c) * scale;
+        let mut coarse = Vec::with_capacity(Line::count(vector.len()));
+        let mut fine = Vec::with_capacity(vector.len());
+        let (rest, _) = encode(vector, scale, &mut coarse, &mut fine);
         Self {
             exact: vector.to_vec(),
-            length: length(vector.iter().copied()),
-            rest: length(vector.iter().zip(&coarse).map(left)),
+            length: vector.iter().map(|x| x * x).sum::<f32>().sqrt(),
+            rest: rest.sqrt() * scale,
             coarse,
             scale,
+            level: Level::best(),
         }
     }
 }
@@ -54,10 +83,16 @@ impl QueryVector {
 impl Vectors {
     /// Room for `points` vectors of `dimensions` components.
     pub fn with_capacity(dimensions: usize, points: usize) -> Self {
+        let lines = Line::count(dimensions);
+        let mut coarse = Vec::with_capacity(lines * points);
+        let mut fine = Vec::with_capacity(dimensions * points);
+        near::in_large_pages(&mut coarse);
+        near::in_large_pages(&mut fine);
         Self {
             dimensions,
-            coarse: Vec::with_capacity(dimensions * points),
-            fine: Vec::with_capacity(dimensions * points),
+            lines,
+            coarse,
+            fine,
             scale: Vec::with_capacity(points),
             rest: Vec::with_capacity(points),
             length: Vec::with_capacity(points),
@@ -67,39 +102,29 @@ impl Vectors {
     /// Appends a vector of the right length, or the place of none.
     pub fn push(&mut self, vector: Option<&[f32]>) {
         let Some(vector) = vector else {
-            self.coarse.resize(self.coarse.len() + self.dimensions, 0);
+            self.coarse.resize(self.coarse.len() + self.lines, Line::ZERO);
             self.fine.resize(self.fine.len() + self.dimensions, 0);
             self.scale.push(0.0);
-            self.rest.push(-1.0);
+            self.rest.push(f32::NEG_INFINITY);
             self.length.push(0.0);
             return;
         };
         debug_assert_eq!(vector.len(), self.dimensions);
         let scale = scale_of(vector);
-        let inverse = 1.0 / scale;
-        let (mut rest, mut length) = (0.0, 0.0);
-        for component in vector {
-            let steps = component * inverse;
-            let coarse = steps.round();
-            let left = steps - coarse;
-            rest += left * left;
-            length += coarse * coarse;
-            self.coarse.push(coarse as i8);
-            self.fine.push((left * FINE).round() as i16);
-        }
+        let (rest, length) = encode(vector, scale, &mut self.coarse, &mut self.fine);
         self.scale.push(scale);
         self.rest.push(rest.sqrt() * scale);
         self.length.push(length.sqrt() * scale);
     }
 
-    /// Appends the vector at `slot` of `other`.
-    pub fn push_from(&mut self, other: &Vectors, slot: usize) {
-        let span = slot * self.dimensions..(slot + 1) * self.dimensions;
-        self.coarse.extend_from_slice(&other.coarse[span.clone()]);
-        self.fine.extend_from_slice(&other.fine[span]);
-        self.scale.push(other.scale[slot]);
-        self.rest.push(other.rest[slot]);
-        self.length.push(other.length[slot]);
+    /// Appends the vectors at `slots` of `other`.
+    pub fn extend_from(&mut self, other: &Vectors, slots: std::ops::Range<usize>) {
+        let of = |width: usize| slots.start * width..slots.end * width;
+        self.coarse.extend_from_slice(&other.coarse[of(self.lines)]);
+        self.fine.extend_from_slice(&other.fine[of(self.dimensions)]);
+        self.scale.extend_from_slice(&other.scale[slots.clone()]);
+        self.rest.extend_from_slice(&other.rest[slots.clone()]);
+        self.length.extend_from_slice(&other.length[slots]);
     }
 
     /// Components of a vector; 0 in a lexical index.
@@ -112,30 +137,102 @@ impl Vectors {
         self.dimensions > 0 && self.rest[slot] >= 0.0
     }
 
-    /// The product of the coarse parts.
-    pub fn estimate(&self, slot: usize, query: &QueryVector) -> f32 {
-        let coarse = &self.coarse[slot * self.dimensions..(slot + 1) * self.dimensions];
-        let product = i8::dot(coarse, &query.coarse).expect("both have the spec's length");
-        product as f32 * self.scale[slot] * query.scale
+    /// Estimates the scores of `slots`, at most [`RUN`] of them; the first one's stands first.
+    pub fn estimate(&self, slots: std::ops::Range<usize>, query: &QueryVector, found: &mut Estimates) {
+        let count = slots.len();
+        let rows = &self.coarse[slots.start * self.lines..slots.end * self.lines];
+        let products = &mut found.products[..count];
+        query.level.products(rows, &query.coarse, products);
+        let scale = &self.scale[slots.clone()];
+        for ((score, product), scale) in found.score[..count].iter_mut().zip(products).zip(scale) {
+            *score = *product as f32 * scale * query.scale;
+        }
+        let lengths = self.rest[slots.clone()].iter().zip(&self.length[slots]);
+        for (error, (rest, length)) in found.error[..count].iter_mut().zip(lengths) {
+            *error = query.length * rest + query.rest * length;
+        }
     }
 
-    /// How far [`Self::estimate`] may be from the truth: by Cauchy and Schwarz, `q(x - x') + (q - q')x'`.
-    pub fn error(&self, slot: usize, query: &QueryVector) -> f32 {
-        query.length * self.rest[slot] + query.rest * self.length[slot]
+    /// Says that the scores of `slots` are estimated soon.
+    pub fn estimated_soon(&self, slots: std::ops::Range<usize>) {
+        near::soon(&self.coarse[slots.start * self.lines..slots.end * self.lines]);
+    }
+
+    /// Says that the exact score of `slot` is asked for soon.
+    pub fn exact_soon(&self, slot: usize) {
+        self.estimated_soon(slot..slot + 1);
+        near::soon(&self.fine[slot * self.dimensions..(slot + 1) * self.dimensions]);
     }
 
     /// The dot product of what was stored with the question.
     pub fn exact(&self, slot: usize, query: &QueryVector) -> f64 {
-        let span = slot * self.dimensions..(slot + 1) * self.dimensions;
-        let (coarse, fine) = products(&self.coarse[span.clone()], &self.fine[span], &query.exact);
+        let coarse = &self.coarse[slot * self.lines..(slot + 1) * self.lines];
+        let fine = &self.fine[slot * self.dimensions..(slot + 1) * self.dimensions];
+        let (coarse, fine) = products(coarse, fine, &query.exact);
         f64::from(self.scale[slot]) * (coarse + fine / f64::from(FINE))
     }
 }
 
-/// The products of both parts with the question, with the widest registers there are.
-fn products(coarse: &[i8], fine: &[i16], query: &[f32]) -> (f64, f64) {
+/// The step with which the largest component is the largest byte.
+fn scale_of(vector: &[f32]) -> f32 {
+    let largest = lanes(vector, |largest: f32, x| largest.max(x.abs()));
+    let largest = largest.into_iter().fold(0f32, f32::max);
+    (largest / COARSE).max(f32::MIN_POSITIVE)
+}
+
+/// Partial sums, so that the compiler can use wide registers and none grows large enough to lose digits.
+const LANES: usize = 16;
+
+fn lanes(values: &[f32], add: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    let mut lanes = [0f32; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = add(*lane, *value);
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane = add(*lane, *value);
+    }
+    lanes
+}
+
+/// Appends both parts of a vector; gives the squared lengths, in steps, of what the coarse part leaves out and of the
+/// coarse part.
+fn encode(vector: &[f32], scale: f32, coarse: &mut Vec<Line>, fine: &mut Vec<i16>) -> (f32, f32) {
+    let inverse = 1.0 / scale;
+    let (mut rest, mut length) = ([0f32; LANES], [0f32; LANES]);
+    for components in vector.chunks(LINE) {
+        let mut line = Line::ZERO;
+        let mut left = [0i16; LINE];
+        for (at, component) in components.iter().enumerate() {
+            let steps = component * inverse;
+            let (whole, byte) = nearest(steps);
+            let part = steps - whole;
+            line.0[at] = byte as i8;
+            left[at] = nearest(part * FINE).1 as i16;
+            rest[at % LANES] += part * part;
+            length[at % LANES] += whole * whole;
+        }
+        coarse.push(line);
+        fine.extend_from_slice(&left[..components.len()]);
+    }
+    (rest.iter().sum(), length.iter().sum())
+}
+
+/// The nearest integer, ties to even, as a float and as an integer; for magnitudes below 2^22. Adding the constant
+/// leaves no bits for a fraction, and the integer in the lowest bits.
+fn nearest(value: f32) -> (f32, u32) {
+    const ROUNDER: f32 = 12_582_912.0;
+    let rounded = value + ROUNDER;
+    (rounded - ROUNDER, rounded.to_bits())
+}
+
+/// The products of both parts with the question, with the widest registers there are. Fused operations are left
+/// disabled: they would round otherwise than other processors do.
+fn products(coarse: &[Line], fine: &[i16], query: &[f32]) -> (f64, f64) {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+    if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has what the function was compiled for.
         return unsafe { products_avx2(coarse, fine, query) };
     }
@@ -143,40 +240,30 @@ fn products(coarse: &[i8], fine: &[i16], query: &[f32]) -> (f64, f64) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn products_avx2(coarse: &[i8], fine: &[i16], query: &[f32]) -> (f64, f64) {
+#[target_feature(enable = "avx2")]
+fn products_avx2(coarse: &[Line], fine: &[i16], query: &[f32]) -> (f64, f64) {
     products_portable(coarse, fine, query)
 }
 
 #[inline(always)]
-fn products_portable(coarse: &[i8], fine: &[i16], query: &[f32]) -> (f64, f64) {
+fn products_portable(coarse: &[Line], fine: &[i16], query: &[f32]) -> (f64, f64) {
     let (mut c_sums, mut f_sums) = ([0f32; LANES], [0f32; LANES]);
-    let (c_lanes, c_rest) = coarse.as_chunks::<LANES>();
-    let (f_lanes, f_rest) = fine.as_chunks::<LANES>();
-    let (q_lanes, q_rest) = query.as_chunks::<LANES>();
-    for ((c, f), q) in c_lanes.iter().zip(f_lanes).zip(q_lanes) {
-        for lane in 0..LANES {
-            c_sums[lane] += f32::from(c[lane]) * q[lane];
-            f_sums[lane] += f32::from(f[lane]) * q[lane];
+    for (line, (fine, query)) in coarse.iter().zip(fine.chunks(LINE).zip(query.chunks(LINE))) {
+        let (c_lanes, _) = line.0.as_chunks::<LANES>();
+        let (f_lanes, f_rest) = fine.as_chunks::<LANES>();
+        let (q_lanes, q_rest) = query.as_chunks::<LANES>();
+        for ((c, f), q) in c_lanes.iter().zip(f_lanes).zip(q_lanes) {
+            for lane in 0..LANES {
+                c_sums[lane] += f32::from(c[lane]) * q[lane];
+                f_sums[lane] += f32::from(f[lane]) * q[lane];
+            }
         }
-    }
-    for (lane, ((c, f), q)) in c_rest.iter().zip(f_rest).zip(q_rest).enumerate() {
-        c_sums[lane] += f32::from(*c) * q;
-        f_sums[lane] += f32::from(*f) * q;
+        let c_rest = &line.0[f_lanes.len() * LANES..];
+        for (lane, ((c, f), q)) in c_rest.iter().zip(f_rest).zip(q_rest).enumerate() {
+            c_sums[lane] += f32::from(*c) * q;
+            f_sums[lane] += f32::from(*f) * q;
+        }
     }
     let sum = |lanes: [f32; LANES]| lanes.iter().copied().map(f64::from).sum::<f64>();
     (sum(c_sums), sum(f_sums))
-}
-
-/// Partial sums, so that the compiler can use wide registers and none grows large enough to lose digits.
-const LANES: usize = 16;
-
-/// The step with which the largest component is the largest byte.
-fn scale_of(vector: &[f32]) -> f32 {
-    let largest = vector.iter().fold(0f32, |largest, x| largest.max(x.abs()));
-    (largest / COARSE).max(f32::MIN_POSITIVE)
-}
-
-fn length(components: impl Iterator<Item = f32>) -> f32 {
-    components.map(|x| x * x).sum::<f32>().sqrt()
 }

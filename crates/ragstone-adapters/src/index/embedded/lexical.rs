@@ -1,0 +1,216 @@
+//! The lexical leg: one pass over the postings of a segment, one over its scores.
+//!
+//! Invariant: a slot's score is the sum over the question's terms in their order, whichever way it is found, so it is
+//! the same number in every process.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use ragstone_core::rank::{BIGRAM_WEIGHT, LexicalQuery, TermId};
+
+use super::best::{Place, Shortlist, TIE};
+use super::memory::Snapshot;
+use super::postings::{List, Postings};
+use super::segment::Segment;
+use super::slots::{Slots, WORD, bits};
+
+/// A look-up costs about as much as so many postings read one after the other.
+const LOOK_UP_COST: usize = 16;
+
+/// A candidate's lexical scores.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// Where it is.
+    pub place: Place,
+    /// B.
+    pub unigrams: f64,
+    /// B2.
+    pub bigrams: f64,
+}
+
+impl Found {
+    /// What the list is sorted by.
+    pub fn score(&self, gate: f64) -> f64 {
+        self.unigrams + BIGRAM_WEIGHT * gate * self.bigrams
+    }
+}
+
+/// Every candidate that may be among the best `limit` by [`Found::score`] whatever the gate is, up to `most_gate`; those
+/// by B alone are the case of a gate of 0. Bigrams count between nothing and `most_gate`, which bounds each score.
+pub fn shortlist(
+    snapshot: &Snapshot,
+    candidates: &[Slots],
+    asked: &LexicalQuery,
+    most_gate: f64,
+    limit: usize,
+) -> Vec<Found> {
+    let mut pass = Pass {
+        most_gate,
+        found: Shortlist::new(limit, f64::NEG_INFINITY),
+    };
+    for (number, (segment, slots)) in snapshot.segments.iter().zip(candidates).enumerate() {
+        let terms = Terms::of(segment, asked);
+        let count = slots.count();
+        if count == 0 || terms.is_empty() {
+            continue;
+        }
+        match count * terms.lists() * LOOK_UP_COST < terms.postings() {
+            true => pass.look_up(number, &terms, slots),
+            false => pass.read_through(number, segment, &terms, slots),
+        }
+    }
+    pass.found.finish().collect()
+}
+
+/// Both scores of the given places.
+pub fn scores(snapshot: &Snapshot, asked: &LexicalQuery, mut places: Vec<Place>) -> Vec<Found> {
+    places.sort_unstable();
+    let mut found = Vec::with_capacity(places.len());
+    for of_one in places.chunk_by(|a, b| a.segment == b.segment) {
+        let segment = &snapshot.segments[of_one[0].segment as usize];
+        let slots: Vec<u16> = of_one.iter().map(|place| place.slot).collect();
+        let (unigrams, bigrams) = Terms::of(segment, asked).look_up(&slots);
+        let scores = of_one.iter().zip(unigrams.into_iter().zip(bigrams));
+        found.extend(scores.map(|(place, (unigrams, bigrams))| Found {
+            place: *place,
+            unigrams,
+            bigrams,
+        }));
+    }
+    found
+}
+
+/// The lists of a question's terms in one segment, with the idf of each, in the question's order.
+struct Terms<'a> {
+    unigrams: Vec<(List<'a>, f64)>,
+    bigrams: Vec<(List<'a>, f64)>,
+}
+
+impl<'a> Terms<'a> {
+    fn of(segment: &'a Arc<Segment>, asked: &LexicalQuery) -> Self {
+        fn lists<'a>(postings: &'a Postings, terms: &[(TermId, f64)]) -> Vec<(List<'a>, f64)> {
+            let lists = terms.iter().map(|(term, idf)| (postings.list(*term), *idf));
+            lists.filter(|(list, _)| !list.slots.is_empty()).collect()
+        }
+        Self {
+            unigrams: lists(&segment.stored.unigrams, &asked.unigrams),
+            bigrams: lists(&segment.stored.bigrams, &asked.bigrams),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lists() == 0
+    }
+
+    fn lists(&self) -> usize {
+        self.unigrams.len() + self.bigrams.len()
+    }
+
+    fn postings(&self) -> usize {
+        let both = self.unigrams.iter().chain(&self.bigrams);
+        both.map(|(list, _)| list.slots.len()).sum()
+    }
+
+    /// B and B2 of `slots`, which ascend.
+    fn look_up(&self, slots: &[u16]) -> (Vec<f64>, Vec<f64>) {
+        let side = |lists: &[(List<'_>, f64)]| {
+            let mut sums = vec![0.0; slots.len()];
+            for (list, idf) in lists {
+                look_up(*list, *idf, slots, &mut sums);
+            }
+            sums
+        };
+        (side(&self.unigrams), side(&self.bigrams))
+    }
+}
+
+fn look_up(list: List<'_>, idf: f64, slots: &[u16], sums: &mut [f64]) {
+    let mut from = 0;
+    for (slot, sum) in slots.iter().zip(sums) {
+        match list.slots[from..].binary_search(slot) {
+            Ok(at) => {
+                *sum += f64::from(list.weights[from + at]) * idf;
+                from += at + 1;
+            }
+            Err(at) => from += at,
+        }
+    }
+}
+
+thread_local! {
+    /// Scores by slot, B then B2, kept for the next search of the thread: making it anew costs more than filling it.
+    static SCORES: RefCell<Vec<[f64; WORD]>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Pass {
+    most_gate: f64,
+    found: Shortlist<Found>,
+}
+
+impl Pass {
+    fn look_up(&mut self, number: usize, terms: &Terms<'_>, slots: &Slots) {
+        let slots: Vec<u16> = slots.iter().collect();
+        let (unigrams, bigrams) = terms.look_up(&slots);
+        for (slot, scores) in slots.into_iter().zip(unigrams.into_iter().zip(bigrams)) {
+            self.push(number, slot, scores);
+        }
+    }
+
+    fn read_through(&mut self, number: usize, segment: &Segment, terms: &Terms<'_>, slots: &Slots) {
+        let words = segment.stored.points.len().div_ceil(WORD);
+        SCORES.with_borrow_mut(|scores| {
+            if scores.len() < 2 * words {
+                scores.resize(2 * words, [0.0; WORD]);
+            }
+            let (unigrams, rest) = scores.split_at_mut(words);
+            let bigrams = &mut rest[..words];
+            add_up(&terms.unigrams, unigrams.as_flattened_mut());
+            add_up(&terms.bigrams, bigrams.as_flattened_mut());
+            let scores = unigrams.iter().zip(bigrams.iter());
+            for (word, (candidates, (unigrams, bigrams))) in slots.words().iter().zip(scores).enumerate() {
+                if *candidates != 0 && self.any_reaches(unigrams, bigrams) {
+                    for bit in bits(*candidates) {
+                        let scores = (unigrams[usize::from(bit)], bigrams[usize::from(bit)]);
+                        self.push(number, (word * WORD) as u16 + bit, scores);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Whether any slot of a word may be wanted, candidate or not: one answer for many slots, in wide registers.
+    fn any_reaches(&self, unigrams: &[f64; WORD], bigrams: &[f64; WORD]) -> bool {
+        let weight = BIGRAM_WEIGHT * self.most_gate;
+        let floor = (self.found.floor() - TIE).max(f64::MIN_POSITIVE);
+        let scores = unigrams.iter().zip(bigrams);
+        scores.fold(false, |any, (unigrams, bigrams)| {
+            any | (unigrams + weight * bigrams >= floor)
+        })
+    }
+
+    fn push(&mut self, segment: usize, slot: u16, (unigrams, bigrams): (f64, f64)) {
+        let place = Place {
+            segment: segment as u32,
+            slot,
+        };
+        let found = Found {
+            place,
+            unigrams,
+            bigrams,
+        };
+        let most = found.score(self.most_gate);
+        if most > 0.0 {
+            self.found.push(unigrams - TIE, most + TIE, found);
+        }
+    }
+}
+
+/// Sets each slot's score.
+fn add_up(lists: &[(List<'_>, f64)], scores: &mut [f64]) {
+    scores.fill(0.0);
+    for (list, idf) in lists {
+        for (slot, weight) in list.slots.iter().zip(list.weights) {
+            scores[usize::from(*slot)] += f64::from(*weight) * idf;
+        }
+    }
+}

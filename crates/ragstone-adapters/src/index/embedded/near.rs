@@ -1,0 +1,45 @@
+//! Hints about memory: what is read soon, and what is read from end to end.
+//!
+//! Invariant: a hint changes no value, only when it is at hand.
+
+use super::dot::Line;
+
+/// Says that `lines` are read soon.
+#[inline]
+pub fn soon<T>(lines: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let bytes = std::mem::size_of_val(lines);
+        let start = lines.as_ptr().cast::<i8>();
+        for at in (0..bytes).step_by(size_of::<Line>()) {
+            // SAFETY: the address lies within the slice; the instruction reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(at)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = lines;
+}
+
+/// Less is not worth a large page.
+const LARGE: usize = 4 << 20;
+
+/// Asks for large pages under the room of an empty `values`: a scan then looks up far fewer addresses.
+pub fn in_large_pages<T>(values: &mut Vec<T>) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 4_096;
+        let room = values.spare_capacity_mut();
+        let bytes = std::mem::size_of_val(room);
+        if bytes >= LARGE {
+            let start = room.as_mut_ptr().cast::<u8>();
+            let skipped = start.align_offset(PAGE);
+            let whole = (bytes - skipped) / PAGE * PAGE;
+            // SAFETY: whole pages of an allocation of our own; the advice changes none of their bytes. It may be
+            // refused, which changes nothing.
+            unsafe { libc::madvise(start.add(skipped).cast(), whole, libc::MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (values, LARGE);
+}

@@ -1,0 +1,145 @@
+//! A set of slots of one segment as bits, for the length of one search.
+
+use roaring::RoaringBitmap;
+
+/// Slots of one word.
+pub const WORD: usize = 64;
+
+/// A set of slots.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    words: Vec<u64>,
+}
+
+impl Slots {
+    /// None of the slots of a segment of `points`.
+    pub fn none(points: usize) -> Self {
+        Self {
+            words: vec![0; points.div_ceil(WORD)],
+        }
+    }
+
+    /// Adds slots.
+    pub fn add(&mut self, slots: &RoaringBitmap) {
+        each_word(slots, |word, bits| self.words[word] |= bits);
+    }
+
+    /// Takes slots out.
+    pub fn take(&mut self, slots: &RoaringBitmap) {
+        each_word(slots, |word, bits| self.words[word] &= !bits);
+    }
+
+    /// Takes out what is not among `slots`.
+    pub fn keep(&mut self, slots: &RoaringBitmap) {
+        let mut kept = vec![0; self.words.len()];
+        each_word(slots, |word, bits| kept[word] |= bits);
+        self.words
+            .iter_mut()
+            .zip(kept)
+            .for_each(|(word, kept)| *word &= kept);
+    }
+
+    /// Takes out what does not pass.
+    pub fn retain(&mut self, mut passes: impl FnMut(u16) -> bool) {
+        for (place, word) in self.words.iter_mut().enumerate() {
+            let failing = bits(*word).filter(|bit| !passes((place * WORD) as u16 + bit));
+            *word &= !failing.fold(0, |failing, bit| failing | 1 << bit);
+        }
+    }
+
+    /// The words, each with [`WORD`] slots; the first slot is the lowest bit.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The slots, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        let of = |(place, word): (usize, &u64)| bits(*word).map(move |bit| (place * WORD) as u16 + bit);
+        self.words.iter().enumerate().flat_map(of)
+    }
+}
+
+/// The places of the bits that are set, ascending.
+pub fn bits(mut word: u64) -> impl Iterator<Item = u16> {
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros() as u16);
+        word &= word.wrapping_sub(1);
+        bit
+    })
+}
+
+/// The runs of bits that are set: first place and length, ascending.
+pub fn runs(mut word: u64) -> impl Iterator<Item = (usize, usize)> {
+    std::iter::from_fn(move || {
+        if word == 0 {
+            return None;
+        }
+        let start = word.trailing_zeros();
+        let length = (word >> start).trailing_ones();
+        word &= !mask(start, length);
+        Some((start as usize, length as usize))
+    })
+}
+
+fn mask(start: u32, length: u32) -> u64 {
+    (u64::MAX >> (u64::BITS - length)) << start
+}
+
+/// The slots as bits of words; slots of one document stand together, so there are far fewer runs than slots.
+fn each_word(slots: &RoaringBitmap, mut each: impl FnMut(usize, u64)) {
+    let mut slots = slots.iter();
+    while let Some(range) = slots.next_range() {
+        let (mut start, end) = (*range.start(), *range.end() + 1);
+        while start < end {
+            let bit = start % u64::BITS;
+            let length = (u64::BITS - bit).min(end - start);
+            each((start / u64::BITS) as usize, mask(bit, length));
+            start += length;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_those_of_the_bitmaps() {
+        let a = RoaringBitmap::from_iter([0, 1, 2, 63, 64, 65, 199].into_iter().chain(120..190));
+        let b = RoaringBitmap::from_iter([1, 64, 127, 128, 198]);
+        let collected = |slots: &Slots| slots.iter().map(u32::from).collect::<RoaringBitmap>();
+        let mut slots = Slots::none(200);
+        slots.add(&a);
+        assert_eq!((collected(&slots), slots.count() as u64), (a.clone(), a.len()));
+        slots.take(&b);
+        assert_eq!(collected(&slots), &a - &b);
+        slots.add(&b);
+        assert_eq!(collected(&slots), &a | &b);
+        slots.keep(&b);
+        assert_eq!(collected(&slots), b);
+        slots.retain(|slot| slot % 2 == 0);
+        assert_eq!(slots.iter().collect::<Vec<_>>(), [64, 128, 198]);
+    }
+
+    #[test]
+    fn runs_cover_the_bits() {
+        for (word, expected) in [
+            (0, vec![]),
+            (u64::MAX, vec![(0, 64)]),
+            (0b1011, vec![(0, 2), (3, 1)]),
+            (1 << 63, vec![(63, 1)]),
+            (!1, vec![(1, 63)]),
+        ] {
+            assert_eq!(runs(word).collect::<Vec<_>>(), expected, "{word:b}");
+            assert_eq!(
+                bits(word).count(),
+                expected.iter().map(|(_, length)| length).sum::<usize>()
+            );
+        }
+    }
+}
