@@ -63,8 +63,9 @@ fn who_left_and_comes_back_is_told_of_the_end() {
     service.stub.faults(&["hang_mid@chat?after=3"]);
     let mut events = service.ask(QUESTION, true).open().events();
     let first = events.next().unwrap();
+    service.stub.until("streams_open", 1);
     drop(events);
-    service.stub.until("streams_open", 0);
+    service.stub.until("streams_abandoned", 1);
     let rest: Vec<Event> = resume(&service, &first.id).open().events().collect();
     let failed = rest.last().unwrap();
     assert_eq!(
