@@ -4,6 +4,7 @@
 //! the start. A question never waits behind passages: each kind has a lane of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -16,6 +17,7 @@ use ragstone_core::seam::embedder::{EmbedderFingerprint, Embedding, TextKind};
 use ragstone_core::seam::{EmbedError, Embedder};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::openai::{Client, Connection, Fault};
 
@@ -24,6 +26,9 @@ pub const MAX_BATCH_TEXTS: usize = 2_048;
 
 /// Tries for a question: whoever asked is waiting, and the words can be searched without a vector.
 const QUERY_TRIES: usize = 2;
+
+/// Longest wait for a question's vector, tries and pauses included; less where a single request may take less.
+const QUERY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is embedded at the start to see how long a vector is.
 const PROBE: &str = "How long is a vector?";
@@ -162,11 +167,20 @@ impl OpenAiEmbedder {
     }
 
     async fn in_lane(&self, texts: &[String], kind: TextKind) -> Result<Vec<Vec<f32>>, Fault> {
-        let tries = self.options.connection.tries();
-        let (lane, tries) = match kind {
-            TextKind::Query => (&self.queries, tries.min(QUERY_TRIES)),
-            TextKind::Passage => (&self.passages, tries),
-        };
+        let connection = &self.options.connection;
+        match kind {
+            TextKind::Passage => self.placed(&self.passages, texts, connection.tries()).await,
+            TextKind::Query => {
+                let patience = QUERY_PATIENCE.min(connection.first_byte());
+                let tries = connection.tries().min(QUERY_TRIES);
+                timeout(patience, self.placed(&self.queries, texts, tries))
+                    .await
+                    .unwrap_or_else(|_| Err(Fault::broken(format!("it gave no vector within {patience:?}"))))
+            }
+        }
+    }
+
+    async fn placed(&self, lane: &Semaphore, texts: &[String], tries: usize) -> Result<Vec<Vec<f32>>, Fault> {
         let _place = lane.acquire().await.expect("a lane is never closed");
         let vectors = self.request(texts, tries).await?;
         let dimensions = self.fingerprint.dimensions;

@@ -144,6 +144,10 @@ impl Connection {
         self.limits.tries
     }
 
+    pub(crate) fn first_byte(&self) -> Duration {
+        self.limits.first_byte
+    }
+
     /// Whether the host is OpenAI's own.
     pub(crate) fn is_openai(&self) -> bool {
         self.base.host_str() == Some("api.openai.com")

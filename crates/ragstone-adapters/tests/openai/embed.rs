@@ -260,6 +260,19 @@ async fn a_question_does_not_wait_behind_passages() {
 }
 
 #[tokio::test]
+async fn nobody_waits_long_for_the_vector_of_a_question() {
+    let fake = Fake::start(|asked, number| match number {
+        0 => Reply::json(200, vectors(asked)),
+        _ => Reply::json(429, json!({})).header("retry-after", "30"),
+    })
+    .await;
+    let embedder = connect(&fake.url).await.unwrap();
+    let error = embedder.embed(&texts(1), TextKind::Query).await.unwrap_err();
+    assert!(matches!(error, EmbedError::Broken { .. }), "{error}");
+    assert_eq!(fake.asked().len(), 2);
+}
+
+#[tokio::test]
 async fn no_error_holds_a_secret() {
     let fake =
         Fake::start(|_, _| Reply::json(401, json!({"error": {"message": format!("wrong key {KEY}")}}))).await;

@@ -141,6 +141,12 @@ pub enum AskError {
         /// What is wrong with it.
         detail: String,
     },
+    /// Ask by words alone, or try again.
+    #[error("the question has no vector: {detail}")]
+    NoVector {
+        /// What went wrong.
+        detail: String,
+    },
     /// It did not work, for a reason that may pass.
     #[error("the search failed: {detail}")]
     Broken {
@@ -154,6 +160,7 @@ impl From<AskError> for Failed {
         let code = match &error {
             AskError::Busy { .. } => "busy",
             AskError::Refused { code, .. } => code,
+            AskError::NoVector { .. } => "embedder_unavailable",
             AskError::Broken { .. } => "search_failed",
         };
         Self::new(code, error.to_string())

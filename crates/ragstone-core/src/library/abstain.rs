@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Evidence, Library, LibraryError, SearchRequest};
 use crate::access::Scope;
 use crate::id::TenantId;
+use crate::seam::EmbedError;
 
 /// Below this many chunks chance cannot be told, and a fixed threshold holds.
 const FEWEST_CHUNKS: u64 = 50;
@@ -29,7 +30,7 @@ const OFF_TOPIC: &str = include_str!("off_topic.txt");
 
 /// A threshold and the library it was found on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Calibration {
+pub(super) struct Calibration {
     threshold: f64,
     chunks: u64,
     dense: bool,
@@ -42,13 +43,13 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(library: &Library) -> Self {
-        match library.embedder() {
-            Some(_) => Self {
+    fn of(dense: bool) -> Self {
+        match dense {
+            true => Self {
                 cautious: CAUTIOUS,
                 above_chance: ABOVE_CHANCE,
             },
-            None => Self {
+            false => Self {
                 cautious: CAUTIOUS_LEXICAL,
                 above_chance: ABOVE_CHANCE_LEXICAL,
             },
@@ -64,11 +65,15 @@ impl Evidence {
 }
 
 impl Library {
-    /// Whether a question that reached this much should be answered at all.
+    /// Whether a question that reached this much should be answered at all. Where its vector could not be had, the
+    /// threshold that was found with vectors says nothing.
     pub(super) fn is_thin(&self, tenant: &TenantId, evidence: &Evidence) -> bool {
         let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
-        let threshold = thresholds.get(tenant).copied();
-        evidence.strength() < threshold.unwrap_or_else(|| Scale::of(self).cautious)
+        let found = thresholds
+            .get(tenant)
+            .filter(|found| found.dense == evidence.dense);
+        let cautious = || Scale::of(evidence.dense).cautious;
+        evidence.strength() < found.map_or_else(cautious, |found| found.threshold)
     }
 
     /// Finds the threshold of the scope's tenant, if its library has doubled since it was found last, or became dense.
@@ -83,13 +88,13 @@ impl Library {
             known.dense == dense && (known.chunks..known.chunks.max(1) * 2).contains(&chunks)
         };
         if let Some(known) = known.filter(fits) {
-            self.set_threshold(tenant, known.threshold);
+            self.set_threshold(tenant, known);
             return Ok(false);
         }
-        let scale = Scale::of(self);
+        let scale = Scale::of(dense);
         let threshold = match chunks < FEWEST_CHUNKS {
             true => scale.cautious,
-            false => (self.chance(scope).await? + scale.above_chance).min(HIGHEST),
+            false => (self.chance(scope, dense).await? + scale.above_chance).min(HIGHEST),
         };
         let found = Calibration {
             threshold,
@@ -98,25 +103,29 @@ impl Library {
         };
         let json = serde_json::to_string(&found).expect("a struct of numbers serialises");
         self.catalogue.set_setting(&key, &json).await?;
-        self.set_threshold(tenant, threshold);
+        self.set_threshold(tenant, found);
         Ok(true)
     }
 
-    /// The strength of the middle one of the off-topic questions.
-    async fn chance(&self, scope: &Scope) -> Result<f64, LibraryError> {
+    /// The strength of the middle one of the off-topic questions; an error where one of them gets no vector and should.
+    async fn chance(&self, scope: &Scope, dense: bool) -> Result<f64, LibraryError> {
         let mut reached = Vec::new();
         for question in OFF_TOPIC.lines().filter(|line| !line.trim().is_empty()) {
             let found = self.search(scope, &SearchRequest::new(question, 1)).await?;
+            if dense && !found.evidence.dense {
+                let detail = "an off-topic question got no vector".to_owned();
+                return Err(EmbedError::Broken { detail }.into());
+            }
             reached.push(found.evidence.strength());
         }
         reached.sort_by(f64::total_cmp);
         Ok(reached[reached.len() / 2])
     }
 
-    fn set_threshold(&self, tenant: &TenantId, threshold: f64) {
+    fn set_threshold(&self, tenant: &TenantId, found: Calibration) {
         self.thresholds
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(tenant.clone(), threshold);
+            .insert(tenant.clone(), found);
     }
 }

@@ -7,7 +7,7 @@ use crate::access::Scope;
 use crate::ask::{self, AskError, AskRequest, Found};
 use crate::document::TextRange;
 use crate::id::DocumentId;
-use crate::seam::{EmbedError, IndexError};
+use crate::seam::IndexError;
 
 impl From<LibraryError> for AskError {
     fn from(error: LibraryError) -> Self {
@@ -17,12 +17,8 @@ impl From<LibraryError> for AskError {
                 code: "bad_question",
                 detail,
             },
-            LibraryError::Embed(EmbedError::Refused { .. }) => Self::Refused {
-                code: "no_embedder",
-                detail,
-            },
-            LibraryError::Embed(EmbedError::Busy { .. })
-            | LibraryError::Index(IndexError::Unavailable { .. }) => Self::Busy { detail },
+            LibraryError::Embed(_) => Self::NoVector { detail },
+            LibraryError::Index(IndexError::Unavailable { .. }) => Self::Busy { detail },
             _ => Self::Broken { detail },
         }
     }

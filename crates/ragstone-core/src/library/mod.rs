@@ -95,7 +95,7 @@ pub struct Library {
     blobs: Arc<dyn ObjectStore>,
     embedder: EmbedderSlot,
     alarms: Arc<Alarms>,
-    thresholds: RwLock<HashMap<TenantId, f64>>,
+    thresholds: RwLock<HashMap<TenantId, abstain::Calibration>>,
 }
 
 impl Library {

@@ -89,6 +89,9 @@ pub struct Evidence {
     pub maxsim: Option<f64>,
     /// g: how far the encoder was believed.
     pub gate: f64,
+    /// Whether the question had a vector: without one less can be reached.
+    #[serde(default)]
+    pub dense: bool,
     /// Published chunks of the tenant.
     pub chunks: u64,
 }
@@ -229,6 +232,7 @@ impl Order {
             cosine: dense.first().map_or(0.0, |best| best.score),
             coverage: lexical.first().map_or(0.0, |best| best.score / upper),
             gate,
+            dense: question.dense.is_some(),
             chunks: question.chunks,
             ..Evidence::default()
         };

@@ -334,3 +334,30 @@ async fn a_library_learns_what_chance_reaches_and_keeps_it_until_it_has_doubled(
     assert!(!ask("what fills the rain gauge").await);
     assert!(ask("which chess opening did the champion play").await);
 }
+
+#[tokio::test]
+async fn a_question_without_its_vector_is_judged_by_words() {
+    let house = House::new();
+    let operator = Principal::local_operator();
+    let (scope, library) = (operator.scope(), &house.library);
+    let thin = |fused: f64, dense: bool| {
+        let evidence = Evidence {
+            fused,
+            dense,
+            ..Evidence::default()
+        };
+        library.is_thin(scope.tenant(), &evidence)
+    };
+    assert!(!thin(0.5, false) && thin(0.5, true));
+    let text = "The wind gauge turns in the wind. The rain gauge fills in the rain. ".repeat(60);
+    house.ingest(&operator, "x.txt", &["everyone"], &text).await;
+    house.embedder.fail_with(vec![EmbedError::Broken {
+        detail: "gone".into(),
+    }]);
+    assert!(
+        library.calibrate(&scope).await.is_err(),
+        "chance is not found without vectors"
+    );
+    assert!(library.calibrate(&scope).await.unwrap());
+    assert!(!thin(0.5, false), "and is not the measure of words");
+}

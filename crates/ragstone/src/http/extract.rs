@@ -71,6 +71,11 @@ fn body_problem(error: &axum::Error, limit: usize) -> Problem {
     Problem::new(Code::Interrupted, "the body broke off")
 }
 
+/// Whether the connection ended before the body did.
+pub(super) fn broke_off(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<hyper::Error>())
+}
+
 /// Malformed JSON is one problem, JSON of another form is another.
 pub(super) fn json_problem(error: &serde_json::Error) -> Problem {
     let code = if error.is_data() {
@@ -90,6 +95,19 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
         axum::extract::Query::try_from_uri(&parts.uri)
             .map(|axum::extract::Query(query)| Self(query))
             .map_err(|error| Problem::new(Code::BadQuery, error.body_text()))
+    }
+}
+
+/// Parts of the path. What is no text names nothing.
+pub(super) struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        axum::extract::Path::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(parts)| Self(parts))
+            .map_err(|_| Problem::not_found("path"))
     }
 }
 

@@ -2,22 +2,28 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use http_body_util::BodyExt;
 use ragstone_core::id::TraceId;
 use tracing::Instrument;
 
 use super::problem::{Code, PROBLEM_JSON, Problem};
-use super::{App, metrics};
+use super::{App, auth, metrics};
 
 /// Names a request in answers and in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What pages of this server may load, unless they say otherwise: nothing.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// When one request more may find a place.
+const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Gives the request its id, and counts and logs its answer.
 pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -93,6 +99,25 @@ pub(super) async fn secure(request: Request, next: Next) -> Response {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+/// Bounds the requests that are worked on at once. A place is held until the answer's body is sent, or nobody reads it;
+/// health needs none.
+pub(super) async fn in_place(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if auth::is_open(request.uri().path()) {
+        return next.run(request).await;
+    }
+    let Ok(place) = app.places.clone().try_acquire_owned() else {
+        let detail = format!("{} requests are worked on already", app.settings.max_requests);
+        return Problem::new(Code::Busy, detail)
+            .after(Some(COME_BACK))
+            .into_response();
+    };
+    let held = move |error| {
+        let _ = &place;
+        error
+    };
+    next.run(request).await.map(|body| Body::new(body.map_err(held)))
 }
 
 /// Bounds the time to the head of an answer; for routes that stream nothing.

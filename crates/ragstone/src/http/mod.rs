@@ -32,7 +32,7 @@ use ragstone_core::id::{JobId, TraceId};
 use ragstone_core::ingest::{Clock, Ingestor, NewId};
 use ragstone_core::library::Library;
 use ragstone_core::seam::Catalogue;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 pub use auth::{AdminKey, OperatorDoor};
 pub use health::Readiness;
@@ -70,11 +70,13 @@ pub struct Api {
     pub settings: HttpSettings,
 }
 
-/// What a running router holds: the API and the memory of its streams.
+/// What a running router holds: the API, the memory of its streams, and how many requests still fit.
 struct App {
     api: Arc<Api>,
     tickets: auth::Tickets,
     replays: ask::Replays,
+    /// For each request that may be worked on at once.
+    places: Arc<Semaphore>,
 }
 
 impl Deref for App {

@@ -7,6 +7,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use tokio::sync::Semaphore;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -23,6 +24,7 @@ use super::{
 /// address, and without a key or the operator's door, nobody is let in.
 pub fn router(api: Arc<Api>) -> Router {
     let app = Arc::new(App {
+        places: Arc::new(Semaphore::new(api.settings.max_requests)),
         api,
         tickets: auth::Tickets::default(),
         replays: ask::Replays::default(),
@@ -42,6 +44,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(async || Problem::new(Code::NoRoute, "there is no such path"))
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "not with this method"))
         .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(from_fn_with_state(app.clone(), middleware::in_place))
         .layer(from_fn_with_state(app.clone(), auth::identify))
         .layer(from_fn(middleware::catch_panic))
         .layer(from_fn(middleware::complete));

@@ -21,6 +21,8 @@ pub struct HttpSettings {
     pub body_bytes: u64,
     /// Largest JSON body, in bytes.
     pub json_bytes: usize,
+    /// Requests that are worked on at once, their answers' bodies included; one more is told to come back.
+    pub max_requests: usize,
     /// Longest time to the head of an answer, where nothing is streamed in or out.
     pub request_timeout: Duration,
     /// Longest pause of a sender within a body.
@@ -42,6 +44,7 @@ impl Default for HttpSettings {
             passages: 5,
             body_bytes: 1024 * 1024 * 1024,
             json_bytes: 16 * 1024 * 1024,
+            max_requests: 1024,
             request_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
             heartbeat: Duration::from_secs(15),

@@ -411,6 +411,7 @@ fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
         },
         passages: settings.ask.limit,
         heartbeat: Duration::from_secs(settings.server.heartbeat_seconds),
+        max_requests: settings.server.max_requests,
         ..HttpSettings::default()
     })
 }

@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod answers;
 mod cli;
+mod embeddings;
+mod http;
+mod problems;
 mod quickstart;
 mod settings;
+mod streams;
+mod stub;
 mod support;
 mod vectors;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ragstone_core::document::Document;
@@ -14,7 +14,7 @@ use serde_json::json;
 use super::form::{encoded, last_component};
 use crate::http::App;
 use crate::http::auth::Reader;
-use crate::http::extract::{header as text, id};
+use crate::http::extract::{Path, header as text, id};
 use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
@@ -47,7 +47,10 @@ pub(in crate::http) async fn content(
         whole.size,
         wanted.map_or(Ok(None), |range| byte_range(range, whole.size)),
     );
-    let Some(range) = wanted.map_err(|()| outside(size))? else {
+    let Ok(wanted) = wanted else {
+        return Ok(outside(size));
+    };
+    let Some(range) = wanted else {
         let head = [(header::CONTENT_LENGTH, HeaderValue::from(size))];
         return Ok(answer(
             StatusCode::OK,
@@ -105,12 +108,10 @@ fn entity_tag(document: &Document) -> String {
     format!("\"{}\"", document.published.map_or(0, |generation| generation.0))
 }
 
-fn outside(size: u64) -> Problem {
-    Problem::new(
-        Code::RangeNotSatisfiable,
-        format!("the document has {size} bytes"),
-    )
-    .with("size", json!(size))
+fn outside(size: u64) -> Response {
+    let detail = format!("the document has {size} bytes");
+    let problem = Problem::new(Code::RangeNotSatisfiable, detail).with("size", json!(size));
+    ([(header::CONTENT_RANGE, format!("bytes */{size}"))], problem).into_response()
 }
 
 /// The one range of a `Range` header; none for units, forms and numbers of ranges that are answered whole.

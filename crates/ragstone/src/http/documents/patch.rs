@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use ragstone_core::access::{Acl, Principal, ReaderSet};
 use ragstone_core::document::{Document, Metadata};
 use ragstone_core::ingest::{Grants, MAX_TITLE_BYTES};
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::http::App;
 use crate::http::auth::Writer;
 use crate::http::body::DocumentBody;
-use crate::http::extract::{self, id};
+use crate::http::extract::{self, Path, id};
 use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[

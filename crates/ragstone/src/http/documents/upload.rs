@@ -25,7 +25,7 @@ use super::form::{Fields, NewDocument, UploadForm, last_component, text_name};
 use crate::http::App;
 use crate::http::auth::Writer;
 use crate::http::body::Accepted;
-use crate::http::extract::{self, header as text, is_json};
+use crate::http::extract::{self, broke_off, header as text, is_json};
 use crate::http::problem::{Code, Problem, ProblemBody};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
@@ -305,6 +305,7 @@ fn multipart_problem(app: &App, error: &MultipartError) -> Problem {
             let limit = app.settings.body_bytes;
             Problem::new(Code::TooLarge, format!("the body has more than {limit} bytes"))
         }
+        _ if broke_off(error) => Problem::new(Code::Interrupted, "the body broke off"),
         _ => Problem::new(Code::BadMultipart, error.body_text()),
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use ragstone_core::document::JobState;
 
 use crate::http::App;
 use crate::http::auth::Writer;
 use crate::http::body::JobBody;
-use crate::http::extract::id;
+use crate::http::extract::{Path, id};
 use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::JobFinal, Code::CatalogueUnavailable];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_stream::stream;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::http::App;
 use crate::http::auth::Reader;
 use crate::http::body::JobBody;
-use crate::http::extract::{header, id};
+use crate::http::extract::{Path, header, id};
 use crate::http::problem::{Code, Problem};
 use crate::http::sse;
 
