@@ -8,6 +8,7 @@ mod describe;
 mod model;
 mod routes;
 mod vectors;
+mod workers;
 
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -22,7 +23,7 @@ use ragstone_adapters::cache::SqliteEmbeddingCache;
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
 use ragstone_adapters::data_dir::{DataDirectory, Locked, socket_of};
 use ragstone_adapters::index::embedded::EmbeddedIndex;
-use ragstone_adapters::parse::{ParseLimits, ParserOptions, ParserPool, PoolParser};
+use ragstone_adapters::parse::PoolParser;
 use ragstone_adapters::sqlite::Database;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Stores};
 use ragstone_core::library::Library;
@@ -35,16 +36,16 @@ pub use describe::{Description, describe, text_goes_to};
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use vectors::VectorState;
+pub use workers::parser_pool;
 
 use crate::clock::{clock, new_id, time};
 use crate::config::Settings;
 use crate::http::{self, AdminKey, Api, HttpSettings, Readiness};
 use crate::jobs::{OnIdle, WorkerOptions, Workers};
-use crate::{PARSER_ROLE, operator};
+use crate::operator;
 use vectors::{Recipe, Vectors};
+use workers::job_workers;
 
-/// Workers and parser processes where the settings leave it open: at most this many, and one a core.
-const MOST_WORKERS: usize = 4;
 /// News of jobs that a slow listener may be behind.
 const JOB_NEWS: usize = 1024;
 
@@ -132,46 +133,10 @@ pub async fn open(settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<Ope
     Ok(Opened::Here(Box::new(app)))
 }
 
-/// The parser of the settings, in processes of this program.
-pub fn parser_pool(settings: &Settings) -> anyhow::Result<ParserPool> {
-    let program = std::env::current_exe().context("this program cannot find itself")?;
-    let parse = &settings.parse;
-    Ok(ParserPool::new(ParserOptions {
-        workers: or_cores(parse.workers),
-        documents_per_worker: parse.files_per_process,
-        limits: ParseLimits {
-            max_bytes: parse.max_bytes,
-            max_pages: parse.max_pages,
-            max_text_bytes: parse.max_text_bytes,
-        },
-        cpu_seconds: parse.cpu_seconds,
-        wall_seconds: parse.wall_seconds,
-        memory_bytes: parse.memory_bytes,
-        ..ParserOptions::new(program, [PARSER_ROLE])
-    }))
-}
-
 /// The embedder of the settings, fetched first; an error where they want none.
 pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Arc<dyn Embedder>> {
     let embedder = model::embedder(settings, sink).await?;
     embedder.context("setting embed.provider is none: nothing embeds")
-}
-
-/// Twice as many as cores: while the model runs for some, others parse and store.
-fn job_workers(workers: usize) -> usize {
-    match workers {
-        0 => 2 * or_cores(0),
-        workers => workers,
-    }
-}
-
-fn or_cores(workers: usize) -> usize {
-    match workers {
-        0 => std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(MOST_WORKERS),
-        workers => workers,
-    }
 }
 
 /// Everything, not running yet.

@@ -304,3 +304,14 @@ impl<R: BufRead> Read for Chunked<R> {
         Ok(read)
     }
 }
+
+/// A form of one file.
+pub fn form(field: &str, value: &str, file: &str) -> Vec<u8> {
+    let head = |name: &str| format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"");
+    let (field_head, file_head) = (head(field), head("file"));
+    format!("{field_head}\r\n\r\n{value}\r\n{file_head}; filename=\"a.txt\"\r\n\r\n{file}\r\n--B--\r\n")
+        .into()
+}
+
+/// The media type of [`form`].
+pub const FORM: &str = "multipart/form-data; boundary=B";

@@ -6,7 +6,7 @@ use std::io::BufRead;
 
 use serde_json::{Value, json};
 
-use crate::http::{Answer, Request, request};
+use crate::http::{Answer, FORM, Request, form, request};
 use crate::support::{Sandbox, Server};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -38,6 +38,11 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("model_refused", "needs a model: see answers.rs"),
     ("model_failed", "needs a model: see answers.rs"),
     ("withdrawn", "needs a slow model: see answers.rs"),
+    (
+        "job_superseded",
+        "a job has to fail first: see the tests of the routes",
+    ),
+    ("batch_taken", "the only caller may add to every batch"),
 ];
 
 struct Api {
@@ -110,16 +115,6 @@ fn case(call: &'static str, status: u16, code: &'static str, answer: Answer) -> 
         answer,
     }
 }
-
-/// A form of one file.
-fn form(field: &str, value: &str, file: &str) -> Vec<u8> {
-    let head = |name: &str| format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"");
-    let (field_head, file_head) = (head(field), head("file"));
-    format!("{field_head}\r\n\r\n{value}\r\n{file_head}; filename=\"a.txt\"\r\n\r\n{file}\r\n--B--\r\n")
-        .into()
-}
-
-const FORM: &str = "multipart/form-data; boundary=B";
 
 #[test]
 fn every_code_is_what_its_description_says() {
@@ -453,6 +448,12 @@ fn missing(open: &Api) -> Vec<Case> {
             call("DELETE", &format!("/api/v1/jobs/{NOBODY}")),
         ),
         case("DELETE /api/v1/jobs/{id}", 409, "job_final", call("DELETE", &job)),
+        case(
+            "POST /api/v1/jobs/{id}/retry",
+            409,
+            "job_not_failed",
+            call("POST", &format!("{job}/retry")),
+        ),
         case(
             "GET /api/v1/documents/{id}/content",
             416,

@@ -187,10 +187,16 @@ pub const PINS: &[Pin] = &[
         reason: "the one door through which a network caller becomes a principal",
     },
     Pin {
-        call: "Principal::local_operator",
+        call: "Principal::local_operator_of",
         home: "crates/ragstone/src/operator",
         times: Some(1),
         reason: "the one door through which whoever holds the data directory becomes a principal",
+    },
+    Pin {
+        call: "Principal::local_operator",
+        home: "crates/ragstone/src/operator",
+        times: Some(0),
+        reason: "a shorthand of tests for the default tenant's operator",
     },
     Pin {
         call: "ScopedQuery::new",
@@ -217,8 +223,12 @@ pub const LONG_FILES: &[(&str, &str)] = &[
         "the catalogue's contract, case after case",
     ),
     (
-        "crates/ragstone-core/src/seam/fake/catalogue.rs",
-        "the catalogue's contract in maps; each method of the trait once",
+        "crates/ragstone-core/src/seam/contract/catalogue_ledger.rs",
+        "the ledger's contract, case after case",
+    ),
+    (
+        "crates/ragstone-core/src/ingest/mod.rs",
+        "the story of ingestion, with the steps it names",
     ),
     (
         "crates/ragstone-core/src/ask/assemble.rs",

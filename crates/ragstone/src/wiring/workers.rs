@@ -1,0 +1,46 @@
+//! How many parser processes and job workers there are, and what a parser process may use.
+
+use anyhow::Context;
+use ragstone_adapters::parse::{ParseLimits, ParserOptions, ParserPool};
+
+use crate::PARSER_ROLE;
+use crate::config::Settings;
+
+/// Parser processes where the settings leave it open: at most this many, and one a core.
+const MOST_WORKERS: usize = 4;
+
+/// The parser of the settings, in processes of this program.
+pub fn parser_pool(settings: &Settings) -> anyhow::Result<ParserPool> {
+    let program = std::env::current_exe().context("this program cannot find itself")?;
+    let parse = &settings.parse;
+    Ok(ParserPool::new(ParserOptions {
+        workers: or_cores(parse.workers),
+        documents_per_worker: parse.files_per_process,
+        limits: ParseLimits {
+            max_bytes: parse.max_bytes,
+            max_pages: parse.max_pages,
+            max_text_bytes: parse.max_text_bytes,
+        },
+        cpu_seconds: parse.cpu_seconds,
+        wall_seconds: parse.wall_seconds,
+        memory_bytes: parse.memory_bytes,
+        ..ParserOptions::new(program, [PARSER_ROLE])
+    }))
+}
+
+/// Twice as many as cores: while the model runs for some, others parse and store.
+pub fn job_workers(workers: usize) -> usize {
+    match workers {
+        0 => 2 * or_cores(0),
+        workers => workers,
+    }
+}
+
+fn or_cores(workers: usize) -> usize {
+    match workers {
+        0 => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(MOST_WORKERS),
+        workers => workers,
+    }
+}
