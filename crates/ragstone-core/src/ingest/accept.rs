@@ -2,6 +2,9 @@
 //!
 //! Invariant: a file is never whole in memory, and an upload that is cut off leaves nothing.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use bytes::Bytes;
 use futures::{Stream, StreamExt, pin_mut};
 use object_store::path::Path;
@@ -12,8 +15,11 @@ use crate::access::{Acl, Principal};
 use crate::document::{Document, Job, Metadata};
 use crate::id::{CollectionName, ContentHash, DocumentId, JobId, SourceName};
 use crate::seam::CatalogueError;
+use crate::seam::audit::Named;
 use crate::seam::catalogue::{Begun, DocumentPatch, NewVersion};
 
+/// Where accepted bytes wait for their job.
+pub(super) const INCOMING: &str = "incoming";
 /// Bytes collected before they are written; S3 takes parts of at least 5 MiB.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Longest URI, in bytes.
@@ -50,9 +56,39 @@ pub struct Upload {
 #[derive(Debug)]
 #[must_use = "bytes that are neither begun nor discarded wait for the sweep"]
 pub struct Received {
-    incoming: Path,
+    incoming: Receiving,
     content_hash: ContentHash,
     bytes: u64,
+}
+
+/// Bytes on their way: while this lives, neither `fsck` nor the sweep takes them for an orphan.
+#[derive(Debug)]
+struct Receiving {
+    key: Path,
+    all: InFlight,
+}
+
+/// Keys of the uploads that are not begun yet.
+pub(super) type InFlight = Arc<Mutex<HashSet<Path>>>;
+
+impl Receiving {
+    fn new(key: Path, all: &InFlight) -> Self {
+        lock(all).insert(key.clone());
+        Self {
+            key,
+            all: all.clone(),
+        }
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        lock(&self.all).remove(&self.key);
+    }
+}
+
+fn lock(keys: &Mutex<HashSet<Path>>) -> MutexGuard<'_, HashSet<Path>> {
+    keys.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why bytes were not accepted.
@@ -80,6 +116,9 @@ pub enum AcceptError {
     /// The bytes could not be kept.
     #[error("the blob store failed: {0}")]
     Store(String),
+    /// There is no room for them.
+    #[error("the disk of the data directory is full: {0}")]
+    Full(String),
     /// The catalogue refused or failed.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -87,8 +126,25 @@ pub enum AcceptError {
 
 impl From<object_store::Error> for AcceptError {
     fn from(error: object_store::Error) -> Self {
-        Self::Store(error.to_string())
+        match is_full(&error) {
+            true => Self::Full(error.to_string()),
+            false => Self::Store(error.to_string()),
+        }
     }
+}
+
+/// Whether the disk, or the quota on it, is what the store ran out of.
+fn is_full(error: &object_store::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(kind, Some(StorageFull | QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl Ingestor {
@@ -111,23 +167,28 @@ impl Ingestor {
         name: &str,
         bytes: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Received, AcceptError> {
-        let incoming = Path::from_iter(["incoming", &(self.new_id)().to_string()]);
-        let mut upload = self.stores.blobs.put_multipart(&incoming).await?;
+        let key = Path::from_iter([INCOMING, &(self.new_id)().to_string()]);
+        let incoming = Receiving::new(key, &self.in_flight);
+        let mut upload = self.stores.blobs.put_multipart(&incoming.key).await?;
         let received = self.receive_parts(upload.as_mut(), name, bytes).await;
-        match received {
-            Ok((content_hash, bytes)) => {
-                upload.complete().await?;
-                Ok(Received {
-                    incoming,
-                    content_hash,
-                    bytes,
-                })
-            }
+        let (content_hash, bytes) = match received {
+            Ok(received) => received,
             Err(error) => {
-                upload.abort().await?;
-                Err(error)
+                if let Err(error) = upload.abort().await {
+                    tracing::warn!(%error, "an upload that broke off waits for the sweep");
+                }
+                return Err(error);
             }
+        };
+        if let Err(error) = upload.complete().await {
+            self.remove_incoming(&incoming.key).await;
+            return Err(error.into());
         }
+        Ok(Received {
+            incoming,
+            content_hash,
+            bytes,
+        })
     }
 
     /// Begins a version of a document whose bytes were received, with its job.
@@ -154,24 +215,58 @@ impl Ingestor {
             source_url: upload.source_url,
             content_hash: received.content_hash,
             bytes: received.bytes,
-            incoming: received.incoming.to_string(),
+            incoming: received.incoming.key.to_string(),
             pipeline: self.pipeline().fingerprint().to_owned(),
         };
-        let (job, now) = (JobId((self.new_id)()), (self.clock)());
+        let (id, job, now) = (version.document_id(), JobId((self.new_id)()), (self.clock)());
         let catalogue = &self.stores.catalogue;
+        let before = catalogue.named(&[id]).await.unwrap_or_default();
         let begun = catalogue.begin(&principal.scope(), version, job, now).await;
-        if !matches!(begun, Ok(Begun::Started(..))) {
-            self.discard_received(received).await?;
-        }
-        if let Ok(Begun::Updated(document)) = &begun {
-            self.spread_access(document).await;
+        match &begun {
+            // What the bytes of an older begin wait for was cancelled with it.
+            Ok(Begun::Started(..)) => {
+                for key in before.iter().filter_map(Named::waiting) {
+                    self.remove_incoming(&Path::from(key)).await;
+                }
+            }
+            Ok(Begun::Updated(document)) => {
+                self.spread_access(document).await;
+                self.discard_received(received).await?;
+            }
+            Ok(Begun::Unchanged(_)) => self.discard_received(received).await?,
+            Err(_) => self.discard_unless_named(id, received).await,
         }
         Ok(begun?)
     }
 
+    /// An answer may have been lost after the rows were written, so they are asked. Where they do not answer, the sweep
+    /// decides.
+    async fn discard_unless_named(&self, document: DocumentId, received: Received) {
+        let key = &received.incoming.key;
+        let Ok(rows) = self.stores.catalogue.named(&[document]).await else {
+            return;
+        };
+        if !rows.iter().any(|row| row.waiting() == Some(key.as_ref())) {
+            self.remove_incoming(key).await;
+        }
+    }
+
+    /// Best effort; the sweep finds the rest.
+    pub(super) async fn remove_incoming(&self, key: &Path) {
+        match self.stores.blobs.delete(key).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => tracing::warn!(%key, %error, "accepted bytes wait for the sweep"),
+        }
+    }
+
+    /// Whether these bytes are on their way and not begun yet.
+    pub(super) fn is_receiving(&self, key: &Path) -> bool {
+        lock(&self.in_flight).contains(key)
+    }
+
     /// Removes received bytes that no document will have.
     pub async fn discard_received(&self, received: Received) -> Result<(), AcceptError> {
-        Ok(self.stores.blobs.delete(&received.incoming).await?)
+        Ok(self.stores.blobs.delete(&received.incoming.key).await?)
     }
 
     /// Changes what touches no bytes, in the catalogue and then in the index. None if the caller may not read it.

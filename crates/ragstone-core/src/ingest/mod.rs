@@ -5,12 +5,13 @@
 
 mod accept;
 mod batch;
+pub mod fsck;
 mod grant;
 mod pipeline;
 mod purge;
 mod statistics;
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -18,6 +19,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use accept::{AcceptError, MAX_TITLE_BYTES, MAX_URI_BYTES, Received, Upload};
+pub use fsck::Uploads;
 pub use grant::{GrantError, Grants};
 pub use pipeline::Pipeline;
 
@@ -83,6 +85,10 @@ pub struct Ingestor {
     pipeline: RwLock<Arc<Pipeline>>,
     clock: Clock,
     new_id: NewId,
+    /// Uploads that are not begun yet.
+    in_flight: accept::InFlight,
+    /// Jobs whose end the catalogue could not note: a disk that is full takes no note of that.
+    unsettled: Mutex<Vec<(Claim, Trouble)>>,
 }
 
 /// How a job ended this time.
@@ -196,6 +202,8 @@ impl Ingestor {
             pipeline: RwLock::new(Arc::new(pipeline)),
             clock,
             new_id,
+            in_flight: accept::InFlight::default(),
+            unsettled: Mutex::default(),
         }
     }
 
@@ -203,20 +211,21 @@ impl Ingestor {
     pub fn pipeline(&self) -> Arc<Pipeline> {
         self.pipeline
             .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
     /// Makes new versions by another pipeline from now on; running jobs end with theirs.
     pub fn set_pipeline(&self, pipeline: Pipeline) {
-        *self
-            .pipeline
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(pipeline);
+        *self.pipeline.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pipeline);
     }
 
-    /// Takes the next job, if one waits, and carries it out.
+    /// Takes the next job, if one waits, and carries it out. A job whose end could not be noted comes first.
     pub async fn run_next(&self) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
+        let unsettled = self.unsettled().pop();
+        if let Some((claim, trouble)) = unsettled {
+            return Ok(Some((claim.job.id, self.end(&claim, trouble).await?)));
+        }
         let Some(claim) = self.stores.catalogue.claim((self.clock)()).await? else {
             return Ok(None);
         };
@@ -229,20 +238,33 @@ impl Ingestor {
             JobKind::Ingest => self.ingest(claim).await,
             JobKind::Purge => self.purge(claim).await,
         };
-        let Err(trouble) = done else {
-            return Ok(Outcome::Succeeded);
-        };
-        if trouble.stale {
-            self.discard(claim).await;
-            return Ok(Outcome::Stale);
+        match done {
+            Ok(()) => Ok(Outcome::Succeeded),
+            Err(trouble) => self.end(claim, trouble).await,
         }
-        match self.settle(claim, &trouble).await {
+    }
+
+    /// Notes what became of a job that did not succeed.
+    async fn end(&self, claim: &Claim, trouble: Trouble) -> Result<Outcome, CatalogueError> {
+        let settled = match trouble.stale {
+            true => Err(CatalogueError::Stale),
+            false => self.settle(claim, &trouble).await,
+        };
+        match settled {
             Err(CatalogueError::Stale) => {
                 self.discard(claim).await;
                 Ok(Outcome::Stale)
             }
+            Err(error) => {
+                self.unsettled().push((claim.clone(), trouble));
+                Err(error)
+            }
             settled => settled,
         }
+    }
+
+    fn unsettled(&self) -> std::sync::MutexGuard<'_, Vec<(Claim, Trouble)>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// load -> parse -> split -> embed and store -> publish.
@@ -280,7 +302,7 @@ impl Ingestor {
         blobs.copy(&from, &to).await?;
         self.stores.catalogue.stored(lease).await?;
         if let Original::Incoming(_) = &claim.original {
-            blobs.delete(&from).await?;
+            self.remove_incoming(&from).await;
         }
         Ok(())
     }
@@ -407,5 +429,7 @@ struct Numbered<'a> {
     segment: &'a Segment,
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

@@ -8,14 +8,19 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::{Ingestor, Trouble};
-use crate::document::{Document, Stage};
+use crate::document::{Document, DocumentStatus, Stage};
 use crate::id::Generation;
-use crate::seam::catalogue::Claim;
+use crate::seam::audit::{Explained, Named};
+use crate::seam::catalogue::{Claim, Original};
 
 impl Ingestor {
     /// Removes everything of a tombstoned document.
     pub(super) async fn purge(&self, claim: &Claim) -> Result<(), Trouble> {
         self.note(&claim.lease, Stage::Purge, 0, 1).await?;
+        if let (DocumentStatus::Deleting, Original::Incoming(key)) = (claim.document.status, &claim.original)
+        {
+            self.remove_incoming(&Path::from(key.as_str())).await;
+        }
         self.remove_older(claim).await?;
         Ok(self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?)
     }
@@ -28,34 +33,57 @@ impl Ingestor {
                 self.stores.index.delete(document, generation).await?;
             }
         }
-        self.remove_blobs(claim, |generation| generation < lease.generation)
-            .await
+        for (key, generation) in self.blobs_of(claim).await? {
+            if generation < lease.generation {
+                self.stores.blobs.delete(&key).await?;
+            }
+        }
+        Ok(())
     }
 
-    /// Removes what this attempt wrote; best effort, the sweep finds the rest.
+    /// Removes what this attempt and earlier ones wrote and no row explains; best effort, the sweep finds the rest. The
+    /// rows are asked because the answer to a publish may have been lost.
     pub(super) async fn discard(&self, claim: &Claim) {
-        let lease = &claim.lease;
-        if let Err(error) = self.stores.index.delete(lease.document, lease.generation).await {
-            tracing::warn!(document = %lease.document, %error, "points of a failed attempt are left");
+        if let Err(trouble) = self.remove_unexplained(claim).await {
+            let error = trouble.error.detail;
+            tracing::warn!(document = %claim.lease.document, error, "what a failed attempt wrote is left");
         }
     }
 
-    async fn remove_blobs(&self, claim: &Claim, old: impl Fn(Generation) -> bool) -> Result<(), Trouble> {
+    async fn remove_unexplained(&self, claim: &Claim) -> Result<(), Trouble> {
+        let id = claim.lease.document;
+        let points = self.stores.index.generations(Some(id)).await?;
+        let blobs = self.blobs_of(claim).await?;
+        let row = self.stores.catalogue.named(&[id]).await?.pop();
+        let is_orphan = |explains: fn(&Named, Generation) -> Explained, generation| match &row {
+            Some(row) => explains(row, generation) == Explained::Orphan,
+            None => true,
+        };
+        for ((document, generation), _) in points {
+            if is_orphan(Named::explains_points, generation) {
+                self.stores.index.delete(document, generation).await?;
+            }
+        }
+        for (key, generation) in blobs {
+            if is_orphan(Named::explains_blobs, generation) {
+                self.stores.blobs.delete(&key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The claim's document's blobs with their generations.
+    async fn blobs_of(&self, claim: &Claim) -> Result<Vec<(Path, Generation)>, Trouble> {
         let document = claim.lease.document.to_string();
         let prefix = Path::from_iter([claim.document.acl.tenant.as_str(), &document]);
         let blobs: &dyn ObjectStore = self.stores.blobs.as_ref();
         let found: Vec<_> = blobs.list(Some(&prefix)).try_collect().await?;
-        for blob in found {
-            let generation = blob
-                .location
-                .parts()
-                .nth(2)
-                .and_then(|part| part.as_ref().parse().ok());
-            if generation.is_some_and(|number| old(Generation(number))) {
-                blobs.delete(&blob.location).await?;
-            }
-        }
-        Ok(())
+        let generation = |key: &Path| key.parts().nth(2).and_then(|part| part.as_ref().parse().ok());
+        let named = found.into_iter().filter_map(|blob| {
+            let generation = generation(&blob.location)?;
+            Some((blob.location, Generation(generation)))
+        });
+        Ok(named.collect())
     }
 
     /// Brings the points of a freshly published version up to an ACL that changed meanwhile.

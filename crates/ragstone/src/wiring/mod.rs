@@ -7,11 +7,12 @@ mod arrival;
 mod describe;
 mod model;
 mod routes;
+mod upkeep;
 mod vectors;
 
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use axum::Router;
@@ -178,9 +179,12 @@ struct Built {
     vectors: Arc<Vectors>,
     doorbell: Arc<Notify>,
     events: broadcast::Sender<ragstone_core::id::JobId>,
+    /// When the data directory became this process's.
+    started: SystemTime,
 }
 
 async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Built> {
+    let started = now().into();
     let (catalogue, index) = open_database(directory.database()).await?;
     let blobs = open_blobs(&directory)?;
     let parser: Arc<dyn Parser> = Arc::new(PoolParser::new(parser_pool(settings)?));
@@ -226,6 +230,7 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
         vectors: Arc::new(vectors),
         doorbell,
         events: broadcast::channel(JOB_NEWS).0,
+        started,
     })
 }
 
@@ -276,6 +281,14 @@ impl Built {
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
         self.calibrate().await;
         let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
+        if works {
+            background.push(upkeep::sweep(
+                self.ingestor.clone(),
+                self.directory.blobs(),
+                self.started,
+                ring(&self.doorbell),
+            ));
+        }
         let workers = works.then(|| {
             let options = WorkerOptions {
                 workers: or_cores(settings.jobs.workers),

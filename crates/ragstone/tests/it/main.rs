@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cli;
+mod disk;
+mod fsck;
 mod quickstart;
 mod settings;
 mod support;

@@ -163,7 +163,8 @@ fn start(
     Ok(Begun::Started(stored.document, job))
 }
 
-fn queue(
+/// Writes a job of a document.
+pub fn queue(
     t: &Connection,
     stored: &StoredDocument,
     id: JobId,
@@ -206,19 +207,30 @@ pub fn reingest(
     now: OffsetDateTime,
 ) -> Result<Option<Job>, Failure> {
     let stored = StoredDocument::load(t, id)?.filter(|stored| is_visible(&stored.document, scope));
-    let Some(mut stored) = stored.filter(|stored| stored.document.published.is_some()) else {
+    let Some(stored) = stored.filter(|stored| stored.document.published.is_some()) else {
         return Ok(None);
     };
     let live = "select exists (select 1 from jobs where document = ?1 and state in ('queued', 'running'))";
     if t.prepare_cached(live)?.query_row([id.0], |row| row.get(0))? {
         return Ok(None);
     }
+    make_again(t, stored, pipeline, job, now).map(Some)
+}
+
+/// Queues a version of the published bytes of a document that has no live job.
+pub fn make_again(
+    t: &Connection,
+    mut stored: StoredDocument,
+    pipeline: &str,
+    job: JobId,
+    now: OffsetDateTime,
+) -> Result<Job, Failure> {
     stored.stored = stored.document.published;
     stored.newest = Newest::Pending;
     stored.pipeline = pipeline.to_owned();
     stored.document.updated_at = now;
     stored.save(t)?;
-    queue(t, &stored, job, JobKind::Ingest, draw_generation(t)?, now).map(Some)
+    queue(t, &stored, job, JobKind::Ingest, draw_generation(t)?, now)
 }
 
 /// Changes what touches no bytes.

@@ -282,7 +282,8 @@ fn integer<T: FromSql>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
     Ok(row.get(column)?)
 }
 
-fn name<T: TryFrom<String, Error: std::fmt::Display>>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
+/// A name in a row.
+pub fn name<T: TryFrom<String, Error: std::fmt::Display>>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
     T::try_from(row.get(column)?).map_err(|error| damaged(column, error))
 }
 
@@ -301,7 +302,7 @@ fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<Opt
 }
 
 /// A value of an enum without fields, stored as its name in JSON without quotes.
-fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
+pub fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
     let text: String = row.get(column)?;
     serde_json::from_value(text.into()).map_err(|error| damaged(column, error))
 }

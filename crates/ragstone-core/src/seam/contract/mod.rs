@@ -3,12 +3,14 @@
 //! A suite is an async function that takes a maker of fresh, empty implementations and panics at the first broken
 //! promise. Each one holds, for every allowed case, its refused twin.
 
+mod audit;
 pub mod catalogue;
 pub mod index;
 mod lexical_index;
 mod model;
 mod sample;
 
+pub use audit::audit_contract;
 pub use catalogue::catalogue_contract;
 pub use index::{growing_index_contract, index_contract};
 pub use model::{assert_same, expected};

@@ -20,27 +20,27 @@ use crate::seam::catalogue::{
 /// Documents and jobs in memory.
 #[derive(Debug, Default)]
 pub struct MemoryCatalogue {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     drawn: u64,
-    documents: BTreeMap<DocumentId, Entry>,
-    jobs: Vec<Task>,
-    statistics: BTreeMap<(DocumentId, Generation), (TenantId, StatisticsDelta)>,
+    pub(super) documents: BTreeMap<DocumentId, Entry>,
+    pub(super) jobs: Vec<Task>,
+    pub(super) statistics: BTreeMap<(DocumentId, Generation), (TenantId, StatisticsDelta)>,
     settings: HashMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Entry {
+pub(super) struct Entry {
     life: u64,
-    document: Document,
-    begun: NewVersion,
+    pub(super) document: Document,
+    pub(super) begun: NewVersion,
     found_title: Option<String>,
-    newest_failed: bool,
+    pub(super) newest_failed: bool,
     /// The generation whose final key holds the bytes of the newest begin.
-    stored: Option<Generation>,
+    pub(super) stored: Option<Generation>,
 }
 
 impl Entry {
@@ -69,8 +69,8 @@ impl Entry {
 }
 
 #[derive(Debug, Clone)]
-struct Task {
-    job: Job,
+pub(super) struct Task {
+    pub(super) job: Job,
     life: u64,
     acl: Acl,
     not_before: OffsetDateTime,
@@ -86,7 +86,7 @@ impl Task {
 }
 
 impl State {
-    fn draw(&mut self) -> Generation {
+    pub(super) fn draw(&mut self) -> Generation {
         self.drawn += 1;
         Generation(self.drawn)
     }
@@ -98,7 +98,7 @@ impl State {
             .cloned()
     }
 
-    fn save(&mut self, entry: &Entry) {
+    pub(super) fn save(&mut self, entry: &Entry) {
         for task in &mut self.jobs {
             if task.job.document_id == entry.document.id && task.life == entry.life {
                 task.acl = entry.document.acl.clone();
@@ -107,7 +107,7 @@ impl State {
         self.documents.insert(entry.document.id, entry.clone());
     }
 
-    fn queue(
+    pub(super) fn queue(
         &mut self,
         entry: &Entry,
         id: JobId,

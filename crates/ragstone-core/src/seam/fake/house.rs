@@ -7,11 +7,12 @@ use object_store::memory::InMemory;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use super::faults::Faults;
 use super::{MemoryCatalogue, MemoryIndex, TextParser, WordEmbedder};
 use crate::access::{Acl, Principal, ReaderSet, Role};
 use crate::document::Metadata;
 use crate::id::{CollectionName, DocumentId, SourceName};
-use crate::ingest::{IngestSettings, Ingestor, Outcome, Pipeline, Stores, Upload};
+use crate::ingest::{Clock, IngestSettings, Ingestor, NewId, Outcome, Pipeline, Stores, Upload};
 use crate::library::Library;
 use crate::seam::catalogue::Begun;
 use crate::seam::{Catalogue, Embedder, Parser, VectorIndex};
@@ -31,6 +32,8 @@ pub struct House {
     pub ingestor: Ingestor,
     /// Answers.
     pub library: Library,
+    /// Makes another ingestor over the same stores.
+    begin: Box<dyn Fn() -> Ingestor + Send + Sync>,
     seconds: Arc<AtomicI64>,
 }
 
@@ -42,24 +45,48 @@ impl House {
 
     /// An empty library over another index.
     pub fn over(index: Arc<dyn VectorIndex>) -> Self {
+        Self::built(index, None)
+    }
+
+    /// An empty library whose ingestor works on stores that fail as they are told; the library reads them as they are.
+    pub fn failing(faults: &Arc<Faults>) -> Self {
+        Self::built(Arc::new(MemoryIndex::default()), Some(faults))
+    }
+
+    fn built(index: Arc<dyn VectorIndex>, faults: Option<&Arc<Faults>>) -> Self {
         let (catalogue, blobs) = (Arc::new(MemoryCatalogue::default()), Arc::new(InMemory::new()));
         let embedder = Arc::new(WordEmbedder::default());
         let (seconds, ids) = (Arc::new(AtomicI64::new(0)), AtomicU64::new(1));
-        let stores = Stores {
-            catalogue: catalogue.clone(),
-            index: index.clone(),
-            blobs: blobs.clone(),
-            parser: Arc::new(TextParser),
-        };
         let now = seconds.clone();
-        let clock =
+        let clock: Clock =
             Arc::new(move || OffsetDateTime::UNIX_EPOCH + Duration::seconds(now.load(Ordering::Relaxed)));
-        let new_id = Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed))));
-        let settings = IngestSettings {
-            batch_chunks: 2,
-            ..IngestSettings::default()
+        let new_id: NewId =
+            Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed))));
+        let (stores, embeds, faults) = (
+            (catalogue.clone(), index.clone(), blobs.clone()),
+            embedder.clone(),
+            faults.cloned(),
+        );
+        let begin = move || {
+            let (catalogue, index, blobs) = stores.clone();
+            let stores = Stores {
+                catalogue,
+                index,
+                blobs,
+                parser: Arc::new(TextParser),
+            };
+            let stores = match &faults {
+                Some(faults) => faults.watch(stores),
+                None => stores,
+            };
+            let settings = IngestSettings {
+                batch_chunks: 2,
+                ..IngestSettings::default()
+            };
+            let pipeline = Self::pipeline(embeds.clone());
+            Ingestor::new(stores, settings, pipeline, clock.clone(), new_id.clone())
         };
-        let ingestor = Ingestor::new(stores, settings, Self::pipeline(embedder.clone()), clock, new_id);
+        let ingestor = begin();
         let slot: Arc<dyn Embedder> = embedder.clone();
         let library = Library::new(
             catalogue.clone(),
@@ -74,6 +101,7 @@ impl House {
             embedder,
             ingestor,
             library,
+            begin: Box::new(begin),
             seconds,
         }
     }
@@ -91,6 +119,13 @@ impl House {
             SplitStrategy::Recursive,
             Some(embedder),
         )
+    }
+
+    /// Begins again after the process died: only what is stored is left.
+    pub async fn restart(&mut self) {
+        self.ingestor = (self.begin)();
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::seconds(self.seconds.load(Ordering::Relaxed));
+        self.catalogue.take_back(now).await.expect("the catalogue works");
     }
 
     /// Lets time pass.

@@ -1,7 +1,9 @@
 //! Simple implementations of the seams in memory, for the tests of the stories. Each passes its contract suite.
 
+mod audit;
 mod catalogue;
 mod embedder;
+pub mod faults;
 mod house;
 mod index;
 mod parser;

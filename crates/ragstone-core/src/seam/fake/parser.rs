@@ -32,7 +32,10 @@ impl Parser for TextParser {
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
     ) -> Result<ParsedDocument, ParseFailure> {
-        let lost = |error: object_store::Error| failure("blob_lost", error.to_string());
+        let lost = |error: object_store::Error| ParseFailure {
+            may_pass: true,
+            ..failure("blob_lost", error.to_string())
+        };
         let bytes = blobs
             .get(&request.blob)
             .await
