@@ -121,9 +121,14 @@ impl House {
         )
     }
 
+    /// Another ingestor over the same stores, as another request or worker sees them.
+    pub fn another(&self) -> Ingestor {
+        (self.begin)()
+    }
+
     /// Begins again after the process died: only what is stored is left.
     pub async fn restart(&mut self) {
-        self.ingestor = (self.begin)();
+        self.ingestor = self.another();
         let now = OffsetDateTime::UNIX_EPOCH + Duration::seconds(self.seconds.load(Ordering::Relaxed));
         self.catalogue.take_back(now).await.expect("the catalogue works");
     }
