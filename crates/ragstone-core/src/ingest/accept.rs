@@ -253,9 +253,8 @@ impl Ingestor {
 
     /// Best effort; the sweep finds the rest.
     pub(super) async fn remove_incoming(&self, key: &Path) {
-        match self.stores.blobs.delete(key).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => tracing::warn!(%key, %error, "accepted bytes wait for the sweep"),
+        if let Err(error) = self.remove_blob(key).await {
+            tracing::warn!(%key, %error, "accepted bytes wait for the sweep");
         }
     }
 

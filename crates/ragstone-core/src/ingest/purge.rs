@@ -35,7 +35,7 @@ impl Ingestor {
         }
         for (key, generation) in self.blobs_of(claim).await? {
             if generation < lease.generation {
-                self.stores.blobs.delete(&key).await?;
+                self.remove_blob(&key).await?;
             }
         }
         Ok(())
@@ -66,10 +66,18 @@ impl Ingestor {
         }
         for (key, generation) in blobs {
             if is_orphan(Named::explains_blobs, generation) {
-                self.stores.blobs.delete(&key).await?;
+                self.remove_blob(&key).await?;
             }
         }
         Ok(())
+    }
+
+    /// Removes a blob; one that is gone already, by another hand, is removed.
+    pub(super) async fn remove_blob(&self, key: &Path) -> object_store::Result<()> {
+        match self.stores.blobs.delete(key).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            deleted => deleted,
+        }
     }
 
     /// The claim's document's blobs with their generations.

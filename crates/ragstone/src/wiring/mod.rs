@@ -16,7 +16,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use axum::Router;
-use futures::FutureExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
@@ -39,7 +38,7 @@ pub use vectors::VectorState;
 use crate::clock::{clock, new_id, now};
 use crate::config::Settings;
 use crate::http::{self, AdminKey, Api, HttpSettings, Readiness};
-use crate::jobs::{OnIdle, WorkerOptions, Workers};
+use crate::jobs::{WorkerOptions, Workers};
 use crate::{PARSER_ROLE, operator};
 use vectors::{Recipe, Vectors};
 
@@ -279,7 +278,7 @@ impl Built {
         let operator = routes::operator_router(api.clone(), self.vectors.clone());
         let mut background = vec![self.listen(operator.clone())?];
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
-        self.calibrate().await;
+        upkeep::calibrate(&self.library).await;
         let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
         if works {
             background.push(upkeep::sweep(
@@ -295,7 +294,7 @@ impl Built {
                 poll: Duration::from_secs(settings.jobs.poll_seconds),
                 doorbell: self.doorbell.clone(),
                 events: self.events.clone(),
-                on_idle: self.on_idle(),
+                on_idle: upkeep::on_idle(&self.library),
             };
             Workers::start(&self.ingestor, &options)
         });
@@ -344,25 +343,6 @@ impl Built {
                 tracing::warn!(%error, "the socket of the data directory failed");
             }
         }))
-    }
-
-    /// Finds the threshold below which nothing is answered, where the library has changed enough.
-    async fn calibrate(&self) {
-        calibrate(&self.library).await;
-    }
-
-    fn on_idle(&self) -> OnIdle {
-        let library = self.library.clone();
-        Arc::new(move || {
-            let library = library.clone();
-            async move { calibrate(&library).await }.boxed()
-        })
-    }
-}
-
-async fn calibrate(library: &Library) {
-    if let Err(error) = library.calibrate(&operator::principal().scope()).await {
-        tracing::warn!(%error, "the threshold for answers cannot be found");
     }
 }
 

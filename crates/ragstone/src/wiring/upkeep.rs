@@ -1,12 +1,17 @@
-//! The sweep of this process: at its start, and now and then.
+//! What this process does for the library without being asked: the sweep, and finding the threshold for answers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt;
 use ragstone_adapters::blob::remove_unfinished;
 use ragstone_core::ingest::{Ingestor, Uploads};
+use ragstone_core::library::Library;
 use tokio::task::JoinHandle;
+
+use crate::jobs::OnIdle;
+use crate::operator;
 
 /// How long a sweep is worth.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -43,5 +48,21 @@ pub fn sweep(
             }
             tokio::time::sleep(SWEEP_EVERY).await;
         }
+    })
+}
+
+/// Finds the threshold below which nothing is answered, where the library has changed enough.
+pub async fn calibrate(library: &Library) {
+    if let Err(error) = library.calibrate(&operator::principal().scope()).await {
+        tracing::warn!(%error, "the threshold for answers cannot be found");
+    }
+}
+
+/// What the workers do when nothing waits any more.
+pub fn on_idle(library: &Arc<Library>) -> OnIdle {
+    let library = library.clone();
+    Arc::new(move || {
+        let library = library.clone();
+        async move { calibrate(&library).await }.boxed()
     })
 }

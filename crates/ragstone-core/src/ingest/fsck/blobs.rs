@@ -141,10 +141,7 @@ impl Ingestor {
 
     async fn orphan_blob(&self, check: &mut Check, key: &Path, remove: bool) -> Result<(), FsckError> {
         if remove {
-            match self.stores.blobs.delete(key).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            self.remove_blob(key).await?;
         }
         check
             .report

@@ -120,11 +120,12 @@ impl Ingestor {
             .map(|(_, kind)| kind);
         let remade = lacks.next();
         if let Some(kind) = remade {
-            if original && row.is_being_made() {
+            if (original || text) && row.is_being_made() {
                 check.report.pending.catalogue += 1;
                 return Ok(());
             }
-            let queued = original && check.remedies.restore && self.queue_again(check, document).await?;
+            let queued =
+                (original || text) && check.remedies.restore && self.queue_again(check, document).await?;
             check.report.found(kind, name(at), 1, queued);
         }
         if !original {

@@ -184,6 +184,25 @@ async fn a_lost_text_is_made_again_and_a_lost_original_is_told() {
 }
 
 #[tokio::test]
+async fn points_are_made_of_the_text_where_the_original_is_lost() {
+    let scene = Scene::new().await;
+    scene
+        .house
+        .index
+        .delete(scene.document, scene.generation)
+        .await
+        .unwrap();
+    scene.house.blobs.delete(&scene.key(original_key)).await.unwrap();
+    assert_eq!(
+        scene.kinds().await,
+        [Disagreement::PointsMissing, Disagreement::OriginalMissing]
+    );
+    assert_eq!(scene.repair().await, 1);
+    assert_eq!(scene.kinds().await, [Disagreement::OriginalMissing]);
+    assert_eq!(scene.house.index.count().await.unwrap(), 2);
+}
+
+#[tokio::test]
 async fn points_of_nobody_go() {
     let scene = Scene::new().await;
     let other = Scene::new().await;
