@@ -37,7 +37,7 @@ impl Statistics {
         tenants.sort_unstable();
         tenants.dedup();
         let none = Sums::default();
-        let of = |sums: &Tenants, tenant| {
+        let of = |sums: &Tenants, tenant: &TenantId| {
             sums.get(tenant).unwrap_or(&none) == expected.get(tenant).unwrap_or(&none)
         };
         tenants.retain(|tenant| !of(&stored, tenant) || !of(&held, tenant));
