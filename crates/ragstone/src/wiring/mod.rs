@@ -7,15 +7,15 @@ mod arrival;
 mod describe;
 mod model;
 mod routes;
+mod upkeep;
 mod vectors;
 
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use axum::Router;
-use futures::FutureExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use ragstone_adapters::cache::SqliteEmbeddingCache;
@@ -39,7 +39,7 @@ pub use vectors::VectorState;
 use crate::clock::{clock, new_id, time};
 use crate::config::Settings;
 use crate::http::{self, AdminKey, Api, HttpSettings, Readiness};
-use crate::jobs::{OnIdle, WorkerOptions, Workers};
+use crate::jobs::{WorkerOptions, Workers};
 use crate::{PARSER_ROLE, operator};
 use vectors::{Recipe, Vectors};
 
@@ -183,9 +183,12 @@ struct Built {
     vectors: Arc<Vectors>,
     doorbell: Arc<Notify>,
     events: broadcast::Sender<ragstone_core::id::JobId>,
+    /// When the data directory became this process's.
+    started: SystemTime,
 }
 
 async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Built> {
+    let started = now().into();
     let (catalogue, index) = open_database(directory.database()).await?;
     let blobs = open_blobs(&directory)?;
     let parser: Arc<dyn Parser> = Arc::new(PoolParser::new(parser_pool(settings)?));
@@ -232,6 +235,7 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
         vectors: Arc::new(vectors),
         doorbell,
         events: broadcast::channel(JOB_NEWS).0,
+        started,
     })
 }
 
@@ -300,15 +304,23 @@ impl Built {
         let operator = routes::operator_router(api.clone(), self.vectors.clone());
         let mut background = vec![self.listen(operator.clone())?];
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
-        self.calibrate().await;
+        upkeep::calibrate(&self.library).await;
         let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
+        if works {
+            background.push(upkeep::sweep(
+                self.ingestor.clone(),
+                self.directory.blobs(),
+                self.started,
+                ring(&self.doorbell),
+            ));
+        }
         let workers = works.then(|| {
             let options = WorkerOptions {
                 workers: job_workers(settings.jobs.workers),
                 poll: Duration::from_secs(settings.jobs.poll_seconds),
                 doorbell: self.doorbell.clone(),
                 events: self.events.clone(),
-                on_idle: self.on_idle(),
+                on_idle: upkeep::on_idle(&self.library),
             };
             Workers::start(&self.ingestor, &options)
         });
@@ -356,25 +368,6 @@ impl Built {
                 tracing::warn!(%error, "the socket of the data directory failed");
             }
         }))
-    }
-
-    /// Finds the threshold below which nothing is answered, where the library has changed enough.
-    async fn calibrate(&self) {
-        calibrate(&self.library).await;
-    }
-
-    fn on_idle(&self) -> OnIdle {
-        let library = self.library.clone();
-        Arc::new(move || {
-            let library = library.clone();
-            async move { calibrate(&library).await }.boxed()
-        })
-    }
-}
-
-async fn calibrate(library: &Library) {
-    if let Err(error) = library.calibrate(&operator::principal().scope()).await {
-        tracing::warn!(%error, "the threshold for answers cannot be found");
     }
 }
 

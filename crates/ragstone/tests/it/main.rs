@@ -4,7 +4,9 @@
 
 mod answers;
 mod cli;
+mod disk;
 mod embeddings;
+mod fsck;
 mod http;
 mod problems;
 mod quickstart;
