@@ -36,7 +36,7 @@ pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use vectors::VectorState;
 
-use crate::clock::{clock, new_id, time};
+use crate::clock::{clock, new_id, now, time};
 use crate::config::Settings;
 use crate::http::{self, AdminKey, Api, HttpSettings, Readiness};
 use crate::jobs::{WorkerOptions, Workers};
