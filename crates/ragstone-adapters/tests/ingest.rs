@@ -17,9 +17,8 @@ use ragstone_core::id::DocumentId;
 use ragstone_core::ingest::{AcceptError, IngestSettings, Ingestor, Outcome, Pipeline, Stores};
 use ragstone_core::library::Library;
 use ragstone_core::seam::catalogue::{Begun, PageRequest};
-use ragstone_core::seam::fake::{MemoryCatalogue, MemoryIndex, upload, writer};
+use ragstone_core::seam::fake::{Hands, MemoryCatalogue, MemoryIndex, WORKER, upload, writer};
 use ragstone_core::split::{Segment, SplitSettings, SplitStrategy, split_document};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Largest file of [`Files`], in bytes: more than one part of an upload.
@@ -63,6 +62,7 @@ impl Files {
             index: index.clone(),
             blobs: blobs.clone(),
             parser: Arc::new(parser),
+            embeddings: None,
         };
         let settings = IngestSettings {
             max_bytes: MAX_BYTES,
@@ -71,10 +71,10 @@ impl Files {
         let pipeline = Pipeline::new("p", split(), SplitStrategy::Markdown, None);
         let ids = AtomicU64::new(1);
         let new_id = move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)));
-        let clock = Arc::new(|| OffsetDateTime::UNIX_EPOCH);
+        let time = Arc::<Hands>::default().time();
         Self {
             folder,
-            ingestor: Ingestor::new(stores, settings, pipeline, clock, Arc::new(new_id)),
+            ingestor: Ingestor::new(stores, settings, pipeline, time, Arc::new(new_id)),
             library: Library::new(catalogue, index, blobs, Arc::default()),
             caller: writer("a", &[]),
         }
@@ -96,7 +96,7 @@ impl Files {
         let Ok(Begun::Started(document, _)) = begun else {
             panic!("{name}: {begun:?}")
         };
-        let (_, outcome) = self.ingestor.run_next().await.unwrap().unwrap();
+        let (_, outcome) = self.ingestor.run_next(WORKER).await.unwrap().unwrap();
         assert_eq!(outcome, Outcome::Succeeded, "{name}");
         document.id
     }

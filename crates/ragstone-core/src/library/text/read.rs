@@ -111,8 +111,8 @@ impl TextReader<'_> {
             return Ok(None);
         }
         let mut bytes = Vec::with_capacity(range.len());
-        for number in first..last {
-            let frame = frames[number].text.clone();
+        for (number, frame) in frames.iter().enumerate().take(last).skip(first) {
+            let frame = frame.text.clone();
             let cut = range.start.max(frame.start) - frame.start..range.end.min(frame.end) - frame.start;
             let piece = self.frame(number).await?.get(cut);
             bytes.extend_from_slice(piece.ok_or_else(|| stored.damaged())?);

@@ -10,17 +10,22 @@ use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
 use ragstone_core::access::{Acl, Reader};
-use ragstone_core::document::ParsedDocument;
+use ragstone_core::document::Worker;
 use ragstone_core::id::{CollectionName, SourceName};
 use ragstone_core::ingest::{IngestSettings, Stores, Upload};
 use ragstone_core::rank::gate::WordStatistics;
 use ragstone_core::seam::embedder::{EmbedderFingerprint, Embedding, TextKind};
-use ragstone_core::seam::parser::ParseRequest;
+use ragstone_core::seam::parser::{PageReceiver, ParseRequest, Parsed};
 use ragstone_core::seam::{EmbedError, ParseFailure, Parser};
 use uuid::Uuid;
 
 use super::*;
-use crate::clock::clock;
+use crate::clock::time;
+
+const WORKER: Worker = Worker {
+    process: 1,
+    number: 1,
+};
 
 /// Bytes that are text.
 struct Text;
@@ -35,12 +40,14 @@ impl Parser for Text {
         &self,
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
-    ) -> Result<ParsedDocument, ParseFailure> {
+        pages: &mut dyn PageReceiver,
+    ) -> Result<Parsed, ParseFailure> {
         let bytes = blobs.get(&request.blob).await.unwrap().bytes().await.unwrap();
-        Ok(ParsedDocument {
+        let text = std::str::from_utf8(&bytes).unwrap();
+        pages.page(None, text).await.unwrap();
+        Ok(Parsed {
             media_type: "text/plain".into(),
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
-            ..ParsedDocument::default()
+            ..Parsed::default()
         })
     }
 }
@@ -112,7 +119,7 @@ fn library() -> Vectors {
     let ids = AtomicU64::new(1);
     let new_id = Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed))));
     let settings = IngestSettings::default();
-    let ingestor = Ingestor::new(stores, settings, recipe.pipeline(None), clock(), new_id);
+    let ingestor = Ingestor::new(stores, settings, recipe.pipeline(None), time(), new_id);
     Vectors {
         catalogue,
         index,
@@ -141,6 +148,7 @@ impl Vectors {
             department_id: None,
             metadata: Default::default(),
             source_url: None,
+            batch: None,
         };
         let id = DocumentId::of(principal.tenant(), &upload.collection, &upload.source, uri);
         let bytes = futures::stream::iter([Ok::<_, String>("a lamp".into())]).boxed();
@@ -150,7 +158,7 @@ impl Vectors {
     }
 
     async fn work(&self) {
-        while self.ingestor.run_next().await.unwrap().is_some() {}
+        while self.ingestor.run_next(WORKER).await.unwrap().is_some() {}
     }
 
     /// Adopts an embedder while a worker is there.
