@@ -17,6 +17,7 @@ mod pipeline;
 mod purge;
 mod read;
 mod statistics;
+mod trouble;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -35,11 +36,9 @@ pub use pipeline::Pipeline;
 
 use crate::document::{JobError, JobKind, Outline, Stage, Worker};
 use crate::id::JobId;
-use crate::library::text::TextError;
 use crate::seam::catalogue::{Claim, Lease, Progress, PublishedVersion};
-use crate::seam::{
-    Catalogue, CatalogueError, EmbedError, EmbeddingCache, IndexError, ParseFailure, Parser, VectorIndex,
-};
+use crate::seam::{Catalogue, CatalogueError, EmbeddingCache, Parser, VectorIndex};
+use trouble::Trouble;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
@@ -125,99 +124,6 @@ pub enum Outcome {
     Stale,
     /// Its worker was told to stop: it waits in its old place, and what was written is removed.
     HandedBack,
-}
-
-/// Why a step did not work.
-#[derive(Debug, Clone)]
-struct Trouble {
-    error: JobError,
-    may_pass: bool,
-    stale: bool,
-}
-
-impl Trouble {
-    fn new(code: &str, detail: impl ToString, hint: &str, may_pass: bool) -> Self {
-        let error = JobError {
-            code: code.into(),
-            detail: detail.to_string(),
-            hint: hint.into(),
-        };
-        Self {
-            error,
-            may_pass,
-            stale: false,
-        }
-    }
-}
-
-impl From<CatalogueError> for Trouble {
-    fn from(error: CatalogueError) -> Self {
-        let stale = matches!(error, CatalogueError::Stale);
-        let trouble = Self::new(
-            "catalogue_unavailable",
-            error,
-            "it is tried again by itself",
-            true,
-        );
-        Self { stale, ..trouble }
-    }
-}
-
-impl From<IndexError> for Trouble {
-    fn from(error: IndexError) -> Self {
-        match error {
-            IndexError::Unavailable { .. } => {
-                Self::new("index_unavailable", error, "it is tried again by itself", true)
-            }
-            _ => Self::new("index_refused", error, "run `ragstone doctor`", false),
-        }
-    }
-}
-
-impl From<EmbedError> for Trouble {
-    fn from(error: EmbedError) -> Self {
-        match error {
-            EmbedError::Refused { .. } => Self::new(
-                "embedding_refused",
-                error,
-                "check the embedding model and its key",
-                false,
-            ),
-            _ => Self::new("embedding_failed", error, "it is tried again by itself", true),
-        }
-    }
-}
-
-impl From<TextError> for Trouble {
-    fn from(error: TextError) -> Self {
-        Self::new(
-            "blob_store_failed",
-            error,
-            "check the disk of the data directory",
-            true,
-        )
-    }
-}
-
-impl From<ParseFailure> for Trouble {
-    fn from(failure: ParseFailure) -> Self {
-        Self {
-            error: failure.error,
-            may_pass: failure.may_pass,
-            stale: false,
-        }
-    }
-}
-
-impl From<object_store::Error> for Trouble {
-    fn from(error: object_store::Error) -> Self {
-        Self::new(
-            "blob_store_failed",
-            error,
-            "check the disk of the data directory",
-            true,
-        )
-    }
 }
 
 impl Ingestor {

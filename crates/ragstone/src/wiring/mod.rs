@@ -27,7 +27,6 @@ use ragstone_adapters::sqlite::Database;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Stores};
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Catalogue, Embedder, EmbeddingCache, Parser, VectorIndex};
-use tokio::net::UnixListener;
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
 
@@ -302,7 +301,7 @@ impl Built {
         }
         let api = http::router(Arc::new(self.api(settings)?));
         let operator = routes::operator_router(api.clone(), self.vectors.clone());
-        let mut background = vec![self.listen(operator.clone())?];
+        let mut background = vec![routes::listen(&self.directory.socket(), operator.clone())?];
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
         upkeep::calibrate(&self.library).await;
         let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
@@ -352,22 +351,6 @@ impl Built {
             metrics: http::metrics::recorder(),
             settings: http_settings(settings)?,
         })
-    }
-
-    /// Listens to other processes of the same user.
-    fn listen(&self, router: Router) -> anyhow::Result<JoinHandle<()>> {
-        let path = self.directory.socket();
-        // The lock is ours, so whoever made it is gone.
-        let _ = std::fs::remove_file(&path);
-        let listener =
-            UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
-        #[cfg(unix)]
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-        Ok(tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::warn!(%error, "the socket of the data directory failed");
-            }
-        }))
     }
 }
 

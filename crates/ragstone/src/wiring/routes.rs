@@ -1,8 +1,10 @@
 //! The local operator's door: the API, and what only whoever has the data directory may do.
 
+use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -13,6 +15,8 @@ use ragstone_core::id::JobId;
 use ragstone_core::ingest::fsck::Remedies;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::net::UnixListener;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::vectors::Vectors;
@@ -27,6 +31,21 @@ pub fn operator_router(api: Router, vectors: Arc<Vectors>) -> Router {
         .route("/operator/v1/jobs/{id}", get(job))
         .with_state(vectors);
     api.merge(own).layer(axum::Extension(OperatorDoor))
+}
+
+/// Serves other processes of the same user at the socket `path`.
+pub fn listen(path: &FilePath, router: Router) -> anyhow::Result<JoinHandle<()>> {
+    // The lock is ours, so whoever made it is gone.
+    let _ = std::fs::remove_file(path);
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    #[cfg(unix)]
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::warn!(%error, "the socket of the data directory failed");
+        }
+    }))
 }
 
 /// What is done about what `fsck` finds.
