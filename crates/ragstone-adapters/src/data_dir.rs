@@ -18,6 +18,16 @@ pub enum Locked {
         /// The process id that the holder wrote down, or `unknown`.
         holder: String,
     },
+    /// It cannot be written to.
+    #[error(
+        "cannot write to the data directory {path}: {source}; hint: it must be writable by this user, and its disk not read-only"
+    )]
+    ReadOnly {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// It cannot be made or locked.
     #[error("cannot use {path} as data directory: {source}")]
     Unusable {
@@ -39,23 +49,31 @@ pub struct DataDirectory {
 impl DataDirectory {
     /// Makes the folder if need be, readable by its owner only, and locks it. Does not wait.
     pub fn open(path: &Path) -> Result<Self, Locked> {
-        let unusable = |source| Locked::Unusable {
-            path: path.to_owned(),
-            source,
+        let unusable = |source: io::Error| {
+            use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+            let path = path.to_owned();
+            match source.kind() {
+                PermissionDenied | ReadOnlyFilesystem => Locked::ReadOnly { path, source },
+                _ => Locked::Unusable { path, source },
+            }
         };
         make_private(path).map_err(unusable)?;
-        let path = path.canonicalize().map_err(unusable)?;
-        let mut lock = open_lock(&path).map_err(unusable)?;
+        let resolved = path.canonicalize().map_err(unusable)?;
+        let mut lock = open_lock(&resolved).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let holder = holder(&mut lock);
+                let path = resolved;
                 return Err(Locked::Held { path, holder });
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
         sign(&mut lock).map_err(unusable)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self {
+            path: resolved,
+            _lock: lock,
+        })
     }
 
     /// The folder itself.

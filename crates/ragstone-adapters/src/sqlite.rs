@@ -56,6 +56,26 @@ pub enum DatabaseError {
     Ended(String),
 }
 
+impl DatabaseError {
+    /// Whether what is stored cannot be read, rather than not be read now.
+    pub fn is_damaged(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Damaged(_) => true,
+            Self::Sqlite(error) => {
+                matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the disk has no room.
+    pub fn is_full(&self) -> bool {
+        use rusqlite::ErrorCode::DiskFull;
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(DiskFull))
+    }
+}
+
 /// What a commit waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {

@@ -2,6 +2,9 @@
 //!
 //! Invariant: a file is never whole in memory, and an upload that is cut off leaves nothing.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use bytes::Bytes;
 use futures::{Stream, StreamExt, pin_mut};
 use object_store::ObjectStoreExt;
@@ -13,8 +16,11 @@ use crate::document::{Document, Job, Metadata};
 use crate::id::{CollectionName, ContentHash, DocumentId, JobId, SourceName};
 use crate::library::blob::BlobWriter;
 use crate::seam::CatalogueError;
+use crate::seam::audit::Named;
 use crate::seam::catalogue::{Begun, DocumentPatch, NewVersion};
 
+/// Where accepted bytes wait for their job.
+pub(super) const INCOMING: &str = "incoming";
 /// Longest URI, in bytes.
 pub const MAX_URI_BYTES: usize = 4 * 1024;
 /// Longest title, in bytes.
@@ -51,9 +57,39 @@ pub struct Upload {
 #[derive(Debug)]
 #[must_use = "bytes that are neither begun nor discarded wait for the sweep"]
 pub struct Received {
-    incoming: Path,
+    incoming: Receiving,
     content_hash: ContentHash,
     bytes: u64,
+}
+
+/// Bytes on their way: while this lives, neither `fsck` nor the sweep takes them for an orphan.
+#[derive(Debug)]
+struct Receiving {
+    key: Path,
+    all: InFlight,
+}
+
+/// Keys of the uploads that are not begun yet.
+pub(super) type InFlight = Arc<Mutex<HashSet<Path>>>;
+
+impl Receiving {
+    fn new(key: Path, all: &InFlight) -> Self {
+        lock(all).insert(key.clone());
+        Self {
+            key,
+            all: all.clone(),
+        }
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        lock(&self.all).remove(&self.key);
+    }
+}
+
+fn lock(keys: &Mutex<HashSet<Path>>) -> MutexGuard<'_, HashSet<Path>> {
+    keys.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why bytes were not accepted.
@@ -81,6 +117,9 @@ pub enum AcceptError {
     /// The bytes could not be kept.
     #[error("the blob store failed: {0}")]
     Store(String),
+    /// There is no room for them.
+    #[error("the disk of the data directory is full: {0}")]
+    Full(String),
     /// The catalogue refused or failed.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -88,8 +127,25 @@ pub enum AcceptError {
 
 impl From<object_store::Error> for AcceptError {
     fn from(error: object_store::Error) -> Self {
-        Self::Store(error.to_string())
+        match is_full(&error) {
+            true => Self::Full(error.to_string()),
+            false => Self::Store(error.to_string()),
+        }
     }
+}
+
+/// Whether the disk, or the quota on it, is what the store ran out of.
+fn is_full(error: &object_store::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(kind, Some(StorageFull | QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl Ingestor {
@@ -112,22 +168,25 @@ impl Ingestor {
         name: &str,
         bytes: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Received, AcceptError> {
-        let incoming = Path::from_iter(["incoming", &(self.new_id)().to_string()]);
-        let mut blob = BlobWriter::new(self.stores.blobs.as_ref(), incoming.clone());
-        match self.receive_into(&mut blob, name, bytes).await {
-            Ok((content_hash, bytes)) => {
-                blob.finish().await?;
-                Ok(Received {
-                    incoming,
-                    content_hash,
-                    bytes,
-                })
-            }
+        let key = Path::from_iter([INCOMING, &(self.new_id)().to_string()]);
+        let incoming = Receiving::new(key, &self.in_flight);
+        let mut blob = BlobWriter::new(self.stores.blobs.as_ref(), incoming.key.clone());
+        let (content_hash, bytes) = match self.receive_into(&mut blob, name, bytes).await {
+            Ok(received) => received,
             Err(error) => {
                 blob.abort().await;
-                Err(error)
+                return Err(error);
             }
+        };
+        if let Err(error) = blob.finish().await {
+            self.remove_incoming(&incoming.key).await;
+            return Err(error.into());
         }
+        Ok(Received {
+            incoming,
+            content_hash,
+            bytes,
+        })
     }
 
     /// Begins a version of a document whose bytes were received, with its job.
@@ -154,25 +213,58 @@ impl Ingestor {
             source_url: upload.source_url,
             content_hash: received.content_hash,
             bytes: received.bytes,
-            incoming: received.incoming.to_string(),
+            incoming: received.incoming.key.to_string(),
             pipeline: self.pipeline().fingerprint().to_owned(),
             batch: upload.batch,
         };
-        let (job, now) = (JobId((self.new_id)()), (self.clock)());
+        let (id, job, now) = (version.document_id(), JobId((self.new_id)()), (self.clock)());
         let catalogue = &self.stores.catalogue;
+        let before = catalogue.named(&[id]).await.unwrap_or_default();
         let begun = catalogue.begin(&principal.scope(), version, job, now).await;
-        if !matches!(begun, Ok(Begun::Started(..))) {
-            self.discard_received(received).await?;
-        }
-        if let Ok(Begun::Updated(document)) = &begun {
-            self.spread_access(document).await;
+        match &begun {
+            // What the bytes of an older begin wait for was cancelled with it.
+            Ok(Begun::Started(..)) => {
+                for key in before.iter().filter_map(Named::waiting) {
+                    self.remove_incoming(&Path::from(key)).await;
+                }
+            }
+            Ok(Begun::Updated(document)) => {
+                self.spread_access(document).await;
+                self.discard_received(received).await?;
+            }
+            Ok(Begun::Unchanged(_)) => self.discard_received(received).await?,
+            Err(_) => self.discard_unless_named(id, received).await,
         }
         Ok(begun?)
     }
 
+    /// An answer may have been lost after the rows were written, so they are asked. Where they do not answer, the sweep
+    /// decides.
+    async fn discard_unless_named(&self, document: DocumentId, received: Received) {
+        let key = &received.incoming.key;
+        let Ok(rows) = self.stores.catalogue.named(&[document]).await else {
+            return;
+        };
+        if !rows.iter().any(|row| row.waiting() == Some(key.as_ref())) {
+            self.remove_incoming(key).await;
+        }
+    }
+
+    /// Best effort; the sweep finds the rest.
+    pub(super) async fn remove_incoming(&self, key: &Path) {
+        if let Err(error) = self.remove_blob(key).await {
+            tracing::warn!(%key, %error, "accepted bytes wait for the sweep");
+        }
+    }
+
+    /// Whether these bytes are on their way and not begun yet.
+    pub(super) fn is_receiving(&self, key: &Path) -> bool {
+        lock(&self.in_flight).contains(key)
+    }
+
     /// Removes received bytes that no document will have.
     pub async fn discard_received(&self, received: Received) -> Result<(), AcceptError> {
-        Ok(self.stores.blobs.delete(&received.incoming).await?)
+        Ok(self.stores.blobs.delete(&received.incoming.key).await?)
     }
 
     /// Changes what touches no bytes, in the catalogue and then in the index. None if the caller may not read it.

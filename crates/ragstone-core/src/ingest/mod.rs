@@ -9,6 +9,7 @@
 mod accept;
 mod batch;
 mod embedding;
+pub mod fsck;
 mod grant;
 mod keep;
 mod parse;
@@ -16,9 +17,10 @@ mod pipeline;
 mod purge;
 mod read;
 mod statistics;
+mod trouble;
 
 use std::future::Future;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use object_store::ObjectStore;
@@ -27,17 +29,16 @@ use uuid::Uuid;
 
 pub use accept::{AcceptError, MAX_TITLE_BYTES, MAX_URI_BYTES, Received, Upload};
 pub use embedding::CacheCounts;
+pub use fsck::Uploads;
 pub use grant::{GrantError, Grants};
 pub use keep::{HEARTBEAT, Sleep, Steady, Time};
 pub use pipeline::Pipeline;
 
 use crate::document::{JobError, JobKind, Outline, Stage, Worker};
 use crate::id::JobId;
-use crate::library::text::TextError;
 use crate::seam::catalogue::{Claim, Lease, Progress, PublishedVersion};
-use crate::seam::{
-    Catalogue, CatalogueError, EmbedError, EmbeddingCache, IndexError, ParseFailure, Parser, VectorIndex,
-};
+use crate::seam::{Catalogue, CatalogueError, EmbeddingCache, Parser, VectorIndex};
+use trouble::Trouble;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
@@ -104,6 +105,10 @@ pub struct Ingestor {
     time: Time,
     new_id: NewId,
     writes: keep::Writes,
+    /// Uploads that are not begun yet.
+    in_flight: accept::InFlight,
+    /// Jobs whose end the catalogue could not note: a disk that is full takes no note of that.
+    unsettled: Mutex<Vec<(Claim, keep::Left)>>,
 }
 
 /// How a job ended this time.
@@ -119,99 +124,6 @@ pub enum Outcome {
     Stale,
     /// Its worker was told to stop: it waits in its old place, and what was written is removed.
     HandedBack,
-}
-
-/// Why a step did not work.
-#[derive(Debug, Clone)]
-struct Trouble {
-    error: JobError,
-    may_pass: bool,
-    stale: bool,
-}
-
-impl Trouble {
-    fn new(code: &str, detail: impl ToString, hint: &str, may_pass: bool) -> Self {
-        let error = JobError {
-            code: code.into(),
-            detail: detail.to_string(),
-            hint: hint.into(),
-        };
-        Self {
-            error,
-            may_pass,
-            stale: false,
-        }
-    }
-}
-
-impl From<CatalogueError> for Trouble {
-    fn from(error: CatalogueError) -> Self {
-        let stale = matches!(error, CatalogueError::Stale);
-        let trouble = Self::new(
-            "catalogue_unavailable",
-            error,
-            "it is tried again by itself",
-            true,
-        );
-        Self { stale, ..trouble }
-    }
-}
-
-impl From<IndexError> for Trouble {
-    fn from(error: IndexError) -> Self {
-        match error {
-            IndexError::Unavailable { .. } => {
-                Self::new("index_unavailable", error, "it is tried again by itself", true)
-            }
-            _ => Self::new("index_refused", error, "run `ragstone doctor`", false),
-        }
-    }
-}
-
-impl From<EmbedError> for Trouble {
-    fn from(error: EmbedError) -> Self {
-        match error {
-            EmbedError::Refused { .. } => Self::new(
-                "embedding_refused",
-                error,
-                "check the embedding model and its key",
-                false,
-            ),
-            _ => Self::new("embedding_failed", error, "it is tried again by itself", true),
-        }
-    }
-}
-
-impl From<TextError> for Trouble {
-    fn from(error: TextError) -> Self {
-        Self::new(
-            "blob_store_failed",
-            error,
-            "check the disk of the data directory",
-            true,
-        )
-    }
-}
-
-impl From<ParseFailure> for Trouble {
-    fn from(failure: ParseFailure) -> Self {
-        Self {
-            error: failure.error,
-            may_pass: failure.may_pass,
-            stale: false,
-        }
-    }
-}
-
-impl From<object_store::Error> for Trouble {
-    fn from(error: object_store::Error) -> Self {
-        Self::new(
-            "blob_store_failed",
-            error,
-            "check the disk of the data directory",
-            true,
-        )
-    }
 }
 
 impl Ingestor {
@@ -232,6 +144,8 @@ impl Ingestor {
             time,
             new_id,
             writes: keep::Writes::default(),
+            in_flight: accept::InFlight::default(),
+            unsettled: Mutex::default(),
         }
     }
 
@@ -239,16 +153,13 @@ impl Ingestor {
     pub fn pipeline(&self) -> Arc<Pipeline> {
         self.pipeline
             .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
     /// Makes new versions by another pipeline from now on; running jobs end with theirs.
     pub fn set_pipeline(&self, pipeline: Pipeline) {
-        *self
-            .pipeline
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(pipeline);
+        *self.pipeline.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pipeline);
     }
 
     /// Takes the next job, if one waits, and carries it out.
@@ -260,8 +171,10 @@ impl Ingestor {
         Ok(Some((claim.job.id, outcome)))
     }
 
-    /// Takes the next job for `worker`, if one waits; [`Ingestor::run`] carries it out.
+    /// Takes the next job for `worker`, if one waits; [`Ingestor::run`] carries it out. Ends that could not be noted are
+    /// noted first.
     pub async fn claim(&self, worker: Worker) -> Result<Option<Claim>, CatalogueError> {
+        self.settle_the_rest().await?;
         let catalogue = &self.stores.catalogue;
         catalogue.claim(worker, self.settings.lease, self.moment()).await
     }
@@ -278,19 +191,46 @@ impl Ingestor {
                 _ => self.ingest(claim).await,
             }
         };
-        let settled = match self.kept(&claim.lease, work, told_to_stop).await {
-            Ok(()) => return Ok(Outcome::Succeeded),
-            Err(keep::Left::Told) => self.hand_back(claim).await,
-            Err(keep::Left::Trouble(trouble)) if trouble.stale => Err(CatalogueError::Stale),
-            Err(keep::Left::Trouble(trouble)) => self.settle(claim, &trouble).await,
+        match self.kept(&claim.lease, work, told_to_stop).await {
+            Ok(()) => Ok(Outcome::Succeeded),
+            Err(left) => self.end(claim, left).await,
+        }
+    }
+
+    /// Notes what became of a job that did not succeed.
+    async fn end(&self, claim: &Claim, left: keep::Left) -> Result<Outcome, CatalogueError> {
+        let settled = match &left {
+            keep::Left::Told => self.hand_back(claim).await,
+            keep::Left::Trouble(trouble) if trouble.stale => Err(CatalogueError::Stale),
+            keep::Left::Trouble(trouble) => self.settle(claim, trouble).await,
         };
         match settled {
             Err(CatalogueError::Stale) => {
                 self.leave_nothing(claim).await;
                 Ok(Outcome::Stale)
             }
+            Err(error) => {
+                self.unsettled().push((claim.clone(), left));
+                Err(error)
+            }
             settled => settled,
         }
+    }
+
+    /// Notes the ends that could not be noted when they came.
+    async fn settle_the_rest(&self) -> Result<(), CatalogueError> {
+        loop {
+            let next = self.unsettled().pop();
+            let Some((claim, left)) = next else {
+                return Ok(());
+            };
+            let outcome = self.end(&claim, left).await?;
+            tracing::info!(job = %claim.job.id, ?outcome, "the end of a job is noted late");
+        }
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, Vec<(Claim, keep::Left)>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// load -> parse -> split -> embed and store -> publish.
@@ -399,5 +339,7 @@ fn title(claim: &Claim, outline: &Outline) -> String {
     claim.given_title.clone().or(own).unwrap_or_else(stem)
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

@@ -8,15 +8,20 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::{Ingestor, Trouble};
-use crate::document::{Document, JobKind, Stage};
+use crate::document::{Document, DocumentStatus, Stage};
 use crate::id::Generation;
-use crate::library::text::{original_key, text_key};
+use crate::library::text::text_key;
+use crate::seam::audit::{Explained, Named};
 use crate::seam::catalogue::{Claim, Original};
 
 impl Ingestor {
     /// Removes everything of a tombstoned document.
     pub(super) async fn purge(&self, claim: &Claim) -> Result<(), Trouble> {
         self.note(&claim.lease, Stage::Purge, 0, 1).await?;
+        if let (DocumentStatus::Deleting, Original::Incoming(key)) = (claim.document.status, &claim.original)
+        {
+            self.remove_incoming(&Path::from(key.as_str())).await;
+        }
         self.whole(&claim.lease, self.remove_older(claim)).await?;
         self.forget_embeddings(claim.lease.document).await?;
         Ok(self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?)
@@ -30,8 +35,12 @@ impl Ingestor {
                 self.stores.index.delete(document, generation).await?;
             }
         }
-        self.remove_blobs(claim, |generation| generation < lease.generation)
-            .await
+        for (key, generation) in self.blobs_of(claim).await? {
+            if generation < lease.generation {
+                self.remove_blob(&key).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the points of earlier attempts, whose workers may have died before they could.
@@ -45,68 +54,83 @@ impl Ingestor {
         Ok(())
     }
 
-    /// Removes the points that this attempt wrote; best effort, the sweep finds the rest. The text stays for the next
-    /// attempt.
+    /// Removes the points that this attempt wrote, and whatever no row explains; the text stays for the next attempt.
     pub(super) async fn discard(&self, claim: &Claim) {
-        let lease = &claim.lease;
-        if claim.job.kind == JobKind::Purge {
-            return;
-        }
-        if let Err(error) = self.stores.index.delete(lease.document, lease.generation).await {
-            tracing::warn!(document = %lease.document, %error, "points of a failed attempt are left");
-        }
-        self.forget_if_deleted(lease.document).await;
+        self.clear(claim, false).await;
     }
 
     /// Removes everything that this attempt wrote but the original, where that is the one the catalogue names.
     pub(super) async fn leave_nothing(&self, claim: &Claim) {
-        if claim.job.kind == JobKind::Purge {
-            return;
-        }
-        self.discard(claim).await;
-        if let Err(trouble) = self.remove_files(claim).await {
-            let (document, error) = (claim.lease.document, trouble.error.detail);
-            tracing::warn!(%document, %error, "files of an attempt that was stopped are left");
-        }
+        self.clear(claim, true).await;
     }
 
-    async fn remove_files(&self, claim: &Claim) -> Result<(), Trouble> {
-        let (lease, tenant) = (&claim.lease, &claim.document.acl.tenant);
-        let named = self.stores.catalogue.original(lease.document).await?;
-        let mut files = vec![text_key(tenant, lease.document, lease.generation)];
-        if named != Some(Original::Stored(lease.generation)) {
-            files.push(original_key(tenant, lease.document, lease.generation));
+    /// Best effort; the sweep finds the rest.
+    async fn clear(&self, claim: &Claim, with_files: bool) {
+        if let Err(trouble) = self.remove_unexplained(claim, with_files).await {
+            let (document, error) = (claim.lease.document, trouble.error.detail);
+            tracing::warn!(%document, error, "what an attempt wrote is left");
         }
-        if let Original::Incoming(key) = &claim.original
-            && named.as_ref() != Some(&claim.original)
-        {
-            files.push(Path::from(key.as_str()));
-        }
-        for file in files {
-            match self.stores.blobs.delete(&file).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
+        self.forget_if_deleted(claim.lease.document).await;
+    }
+
+    /// The rows are asked because the answer to a publish may have been lost.
+    async fn remove_unexplained(&self, claim: &Claim, with_files: bool) -> Result<(), Trouble> {
+        let (id, own) = (claim.lease.document, claim.lease.generation);
+        let points = self.stores.index.generations(Some(id)).await?;
+        let blobs = self.blobs_of(claim).await?;
+        let row = self.stores.catalogue.named(&[id]).await?.pop();
+        let goes = |explains: fn(&Named, Generation) -> Explained, generation, is_own| match &row {
+            Some(row) => match explains(row, generation) {
+                Explained::Named => false,
+                Explained::Pending => is_own,
+                Explained::Orphan => true,
+            },
+            None => true,
+        };
+        for ((document, generation), _) in points {
+            if goes(Named::explains_points, generation, generation == own) {
+                self.stores.index.delete(document, generation).await?;
             }
         }
-        Ok(())
+        let text = text_key(&claim.document.acl.tenant, id, own);
+        for (key, generation) in blobs {
+            let is_own = with_files && generation == own;
+            let explains = match is_own && key == text {
+                true => Named::explains_points,
+                false => Named::explains_blobs,
+            };
+            if goes(explains, generation, is_own) {
+                self.remove_blob(&key).await?;
+            }
+        }
+        match &claim.original {
+            Original::Incoming(key) if row.as_ref().and_then(Named::waiting) != Some(key) => {
+                Ok(self.remove_blob(&Path::from(key.as_str())).await?)
+            }
+            _ => Ok(()),
+        }
     }
 
-    async fn remove_blobs(&self, claim: &Claim, old: impl Fn(Generation) -> bool) -> Result<(), Trouble> {
+    /// Removes a blob; one that is gone already, by another hand, is removed.
+    pub(super) async fn remove_blob(&self, key: &Path) -> object_store::Result<()> {
+        match self.stores.blobs.delete(key).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            deleted => deleted,
+        }
+    }
+
+    /// The claim's document's blobs with their generations.
+    async fn blobs_of(&self, claim: &Claim) -> Result<Vec<(Path, Generation)>, Trouble> {
         let document = claim.lease.document.to_string();
         let prefix = Path::from_iter([claim.document.acl.tenant.as_str(), &document]);
         let blobs: &dyn ObjectStore = self.stores.blobs.as_ref();
         let found: Vec<_> = blobs.list(Some(&prefix)).try_collect().await?;
-        for blob in found {
-            let generation = blob
-                .location
-                .parts()
-                .nth(2)
-                .and_then(|part| part.as_ref().parse().ok());
-            if generation.is_some_and(|number| old(Generation(number))) {
-                blobs.delete(&blob.location).await?;
-            }
-        }
-        Ok(())
+        let generation = |key: &Path| key.parts().nth(2).and_then(|part| part.as_ref().parse().ok());
+        let named = found.into_iter().filter_map(|blob| {
+            let generation = generation(&blob.location)?;
+            Some((blob.location, Generation(generation)))
+        });
+        Ok(named.collect())
     }
 
     /// Brings the points of a freshly published version up to an ACL that changed meanwhile.

@@ -173,6 +173,12 @@ pub enum CatalogueError {
         /// What went wrong.
         detail: String,
     },
+    /// Its disk is full; passes once there is room.
+    #[error("the catalogue's disk is full: {detail}")]
+    Full {
+        /// What went wrong.
+        detail: String,
+    },
     /// The URI belongs to a document that this caller may not read or write.
     #[error("the uri is taken")]
     UriTaken,
@@ -199,7 +205,7 @@ pub type CatalogueResult<T> = Result<T, CatalogueError>;
 /// The truth about documents and jobs. Times are given by the caller; a store with a clock of its own that all its
 /// processes share may use that in place of [`Moment::steady`].
 #[async_trait]
-pub trait Catalogue: Send + Sync {
+pub trait Catalogue: super::Audit {
     /// Writes a version and its job in one transaction, and cancels the document's older jobs. `scope` is the
     /// writer's: a URI of a document outside of it is taken.
     async fn begin(

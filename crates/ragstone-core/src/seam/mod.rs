@@ -3,6 +3,7 @@
 //! Invariant: nothing of an implementation stands here; each seam has one contract suite that every
 //! implementation passes.
 
+pub mod audit;
 pub mod catalogue;
 pub mod chat;
 #[cfg(any(test, feature = "contract"))]
@@ -20,6 +21,7 @@ pub mod fake_chat;
 pub mod index;
 pub mod parser;
 
+pub use audit::Audit;
 pub use catalogue::{Catalogue, CatalogueError};
 pub use chat::{ChatError, ChatModel};
 pub use embedder::{EmbedError, Embedder};

@@ -6,6 +6,7 @@ mod ask;
 mod client;
 mod doctor;
 mod document;
+mod fsck;
 mod index;
 mod ingest;
 mod inspect;
@@ -94,6 +95,8 @@ enum Command {
     /// See what the index holds, or make it again
     #[command(subcommand)]
     Index(index::Index),
+    /// Compare catalogue, index and blobs, and make them agree again
+    Fsck(fsck::Fsck),
     /// Tell what will run, what is missing, and where text goes
     Doctor(doctor::Doctor),
     /// Print the completions of a shell
@@ -185,6 +188,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Job(command) => command.run(context).await,
         Command::Model(command) => command.run(context).await,
         Command::Index(command) => command.run(context).await,
+        Command::Fsck(command) => command.run(context).await,
         Command::Doctor(command) => command.run(context).await,
         Command::Completions { .. } => Ok(()),
     }

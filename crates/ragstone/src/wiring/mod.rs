@@ -7,16 +7,16 @@ mod arrival;
 mod describe;
 mod model;
 mod routes;
+mod upkeep;
 mod vectors;
 mod workers;
 
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use axum::Router;
-use futures::FutureExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use ragstone_adapters::cache::SqliteEmbeddingCache;
@@ -28,7 +28,6 @@ use ragstone_adapters::sqlite::Database;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Stores};
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Catalogue, Embedder, EmbeddingCache, Parser, VectorIndex};
-use tokio::net::UnixListener;
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
 
@@ -38,10 +37,10 @@ pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use vectors::VectorState;
 pub use workers::parser_pool;
 
-use crate::clock::{clock, new_id, time};
+use crate::clock::{clock, new_id, now, time};
 use crate::config::Settings;
 use crate::http::{self, AdminKey, Api, HttpSettings, Readiness};
-use crate::jobs::{OnIdle, WorkerOptions, Workers};
+use crate::jobs::{WorkerOptions, Workers};
 use crate::operator;
 use vectors::{Recipe, Vectors};
 use workers::job_workers;
@@ -148,9 +147,12 @@ struct Built {
     vectors: Arc<Vectors>,
     doorbell: Arc<Notify>,
     events: broadcast::Sender<ragstone_core::id::JobId>,
+    /// When the data directory became this process's.
+    started: SystemTime,
 }
 
 async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Built> {
+    let started = now().into();
     let (catalogue, index) = open_database(directory.database()).await?;
     let blobs = open_blobs(&directory)?;
     let parser: Arc<dyn Parser> = Arc::new(PoolParser::new(parser_pool(settings)?));
@@ -197,6 +199,7 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
         vectors: Arc::new(vectors),
         doorbell,
         events: broadcast::channel(JOB_NEWS).0,
+        started,
     })
 }
 
@@ -263,17 +266,25 @@ impl Built {
         }
         let api = http::router(Arc::new(self.api(settings)?));
         let operator = routes::operator_router(api.clone(), self.vectors.clone());
-        let mut background = vec![self.listen(operator.clone())?];
+        let mut background = vec![routes::listen(&self.directory.socket(), operator.clone())?];
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
-        self.calibrate().await;
+        upkeep::calibrate(&self.library).await;
         let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
+        if works {
+            background.push(upkeep::sweep(
+                self.ingestor.clone(),
+                self.directory.blobs(),
+                self.started,
+                ring(&self.doorbell),
+            ));
+        }
         let workers = works.then(|| {
             let options = WorkerOptions {
                 workers: job_workers(settings.jobs.workers),
                 poll: Duration::from_secs(settings.jobs.poll_seconds),
                 doorbell: self.doorbell.clone(),
                 events: self.events.clone(),
-                on_idle: self.on_idle(),
+                on_idle: upkeep::on_idle(&self.library),
             };
             Workers::start(&self.ingestor, &options)
         });
@@ -305,41 +316,6 @@ impl Built {
             metrics: http::metrics::recorder(),
             settings: http_settings(settings)?,
         })
-    }
-
-    /// Listens to other processes of the same user.
-    fn listen(&self, router: Router) -> anyhow::Result<JoinHandle<()>> {
-        let path = self.directory.socket();
-        // The lock is ours, so whoever made it is gone.
-        let _ = std::fs::remove_file(&path);
-        let listener =
-            UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
-        #[cfg(unix)]
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-        Ok(tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::warn!(%error, "the socket of the data directory failed");
-            }
-        }))
-    }
-
-    /// Finds the threshold below which nothing is answered, where the library has changed enough.
-    async fn calibrate(&self) {
-        calibrate(&self.library).await;
-    }
-
-    fn on_idle(&self) -> OnIdle {
-        let library = self.library.clone();
-        Arc::new(move || {
-            let library = library.clone();
-            async move { calibrate(&library).await }.boxed()
-        })
-    }
-}
-
-async fn calibrate(library: &Library) {
-    if let Err(error) = library.calibrate(&operator::principal().scope()).await {
-        tracing::warn!(%error, "the threshold for answers cannot be found");
     }
 }
 

@@ -1,14 +1,22 @@
 //! The local operator's door: the API, and what only whoever has the data directory may do.
 
+use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
+use anyhow::Context;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
+use ragstone_core::document::Job;
 use ragstone_core::id::JobId;
+use ragstone_core::ingest::fsck::Remedies;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::net::UnixListener;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::vectors::Vectors;
@@ -19,42 +27,77 @@ pub fn operator_router(api: Router, vectors: Arc<Vectors>) -> Router {
     let own = Router::new()
         .route("/operator/v1/index", get(index_status))
         .route("/operator/v1/index/rebuild", post(index_rebuild))
+        .route("/operator/v1/fsck", post(fsck))
         .route("/operator/v1/jobs/{id}", get(job))
         .with_state(vectors);
     api.merge(own).layer(axum::Extension(OperatorDoor))
 }
 
+/// Serves other processes of the same user at the socket `path`.
+pub fn listen(path: &FilePath, router: Router) -> anyhow::Result<JoinHandle<()>> {
+    // The lock is ours, so whoever made it is gone.
+    let _ = std::fs::remove_file(path);
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    #[cfg(unix)]
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::warn!(%error, "the socket of the data directory failed");
+        }
+    }))
+}
+
+/// What is done about what `fsck` finds.
+#[derive(Deserialize)]
+struct FsckRequest {
+    repair: bool,
+    older_than_seconds: u64,
+}
+
+async fn fsck(State(vectors): State<Arc<Vectors>>, Json(request): Json<FsckRequest>) -> Response {
+    let remedies = match request.repair {
+        true => Remedies::repair(Duration::from_secs(request.older_than_seconds)),
+        false => Remedies::default(),
+    };
+    let report = vectors.ingestor.fsck(remedies).await;
+    if report.as_ref().is_ok_and(|report| !report.jobs.is_empty()) {
+        (vectors.doorbell)();
+    }
+    reply("fsck_failed", report.map_err(Into::into))
+}
+
 async fn index_status(State(vectors): State<Arc<Vectors>>) -> Response {
-    reply(vectors.status().await)
+    reply("index_failed", vectors.status().await)
 }
 
 async fn index_rebuild(State(vectors): State<Arc<Vectors>>) -> Response {
-    reply(vectors.rebuild().await.map(|jobs| json!({ "jobs": jobs })))
+    reply(
+        "index_failed",
+        vectors.rebuild().await.map(|jobs| json!({ "jobs": jobs })),
+    )
 }
 
 /// How far a rebuild is with one document, of whatever tenant.
 async fn job(State(vectors): State<Arc<Vectors>>, Path(id): Path<Uuid>) -> Response {
+    let shown = |job: Job| json!({ "state": job.state, "document_id": job.document_id, "error": job.error });
     match vectors.job(JobId(id)).await {
         Ok(None) => problem(StatusCode::NOT_FOUND, "not_found", "no such job".into()),
-        found => reply(found.map(|found| {
-            found
-                .map(|job| json!({ "state": job.state, "document_id": job.document_id, "error": job.error }))
-                .into()
-        })),
+        found => reply("index_failed", found.map(|job| job.map(shown))),
     }
 }
 
-fn reply(result: anyhow::Result<serde_json::Value>) -> Response {
+fn reply(code: &str, result: anyhow::Result<impl Serialize>) -> Response {
     match result {
-        Ok(value) => axum::Json(value).into_response(),
+        Ok(value) => Json(value).into_response(),
         Err(error) => {
             let detail = format!("{error:#}");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "index_failed", detail)
+            problem(StatusCode::INTERNAL_SERVER_ERROR, code, detail)
         }
     }
 }
 
 fn problem(status: StatusCode, code: &str, detail: String) -> Response {
     let problem = json!({ "status": status.as_u16(), "code": code, "detail": detail });
-    (status, axum::Json(problem)).into_response()
+    (status, Json(problem)).into_response()
 }

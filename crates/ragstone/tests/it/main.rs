@@ -5,7 +5,9 @@
 mod answers;
 mod chaos;
 mod cli;
+mod disk;
 mod embeddings;
+mod fsck;
 mod http;
 mod problems;
 mod quickstart;

@@ -227,10 +227,6 @@ pub const LONG_FILES: &[(&str, &str)] = &[
         "the ledger's contract, case after case",
     ),
     (
-        "crates/ragstone-core/src/ingest/mod.rs",
-        "the story of ingestion, with the steps it names",
-    ),
-    (
         "crates/ragstone-core/src/ask/assemble.rs",
         "one state machine; its states would have to be public to be apart",
     ),

@@ -192,7 +192,8 @@ fn join(
     }
 }
 
-fn fresh(id: JobId, kind: JobKind, parent: Option<JobId>, now: OffsetDateTime) -> Job {
+/// A job that nobody has claimed yet.
+pub fn fresh(id: JobId, kind: JobKind, parent: Option<JobId>, now: OffsetDateTime) -> Job {
     Job {
         id,
         kind,
@@ -227,7 +228,8 @@ fn row_of(stored: &StoredDocument, job: Job) -> StoredJob {
     }
 }
 
-fn queue(t: &Connection, stored: &StoredDocument, job: Job) -> Result<Job, Failure> {
+/// Writes a job of a document.
+pub fn queue(t: &Connection, stored: &StoredDocument, job: Job) -> Result<Job, Failure> {
     let mut row = row_of(stored, job);
     row.job.generation = draw_generation(t)?;
     row.place = last_place(t, row.acl.tenant.as_str(), &row.source)?;
@@ -245,19 +247,30 @@ pub fn reingest(
     now: OffsetDateTime,
 ) -> Result<Option<Job>, Failure> {
     let stored = StoredDocument::load(t, id)?.filter(|stored| is_visible(&stored.document, scope));
-    let Some(mut stored) = stored.filter(|stored| stored.document.published.is_some()) else {
+    let Some(stored) = stored.filter(|stored| stored.document.published.is_some()) else {
         return Ok(None);
     };
     let live = "select exists (select 1 from jobs where document = ?1 and state in ('queued', 'running'))";
     if t.prepare_cached(live)?.query_row([id.0], |row| row.get(0))? {
         return Ok(None);
     }
+    make_again(t, stored, pipeline, job, now).map(Some)
+}
+
+/// Queues a version of the published bytes of a document that has no live job.
+pub fn make_again(
+    t: &Connection,
+    mut stored: StoredDocument,
+    pipeline: &str,
+    job: JobId,
+    now: OffsetDateTime,
+) -> Result<Job, Failure> {
     stored.stored = stored.document.published;
     stored.newest = Newest::Pending;
     stored.pipeline = pipeline.to_owned();
     stored.document.updated_at = now;
     stored.save(t)?;
-    queue(t, &stored, fresh(job, JobKind::Ingest, None, now)).map(Some)
+    queue(t, &stored, fresh(job, JobKind::Ingest, None, now))
 }
 
 /// Changes what touches no bytes.

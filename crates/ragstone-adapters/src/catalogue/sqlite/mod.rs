@@ -3,6 +3,7 @@
 //! Invariant: each call is one transaction; what a call acknowledged survives power loss, but for progress, which is
 //! worth no disk write.
 
+mod audit;
 mod begin;
 mod cursor;
 mod documents;
@@ -61,6 +62,7 @@ impl SqliteCatalogue {
     ) -> CatalogueResult<T> {
         let (database, statistics) = (self.database.clone(), self.statistics.clone());
         let work = move || {
+            let _order = statistics.in_order();
             let mut changes = Vec::new();
             let value = database.write_blocking(Durability::Synced, |t| work(t, &mut changes))?;
             statistics.follow(&database, changes);
@@ -114,17 +116,10 @@ impl From<Failure> for CatalogueError {
 impl From<DatabaseError> for CatalogueError {
     fn from(error: DatabaseError) -> Self {
         let detail = error.to_string();
-        let damaged = match &error {
-            DatabaseError::Damaged(_) => true,
-            DatabaseError::Sqlite(error) => matches!(
-                error.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
-            ),
-            _ => false,
-        };
-        match damaged {
-            true => Self::Damaged { detail },
-            false => Self::Unavailable { detail },
+        match error {
+            error if error.is_damaged() => Self::Damaged { detail },
+            error if error.is_full() => Self::Full { detail },
+            _ => Self::Unavailable { detail },
         }
     }
 }

@@ -3,9 +3,11 @@
 //! Invariant: the sums are those of the generations in the table `statistics`. What a generation added is what its
 //! removal takes away, because the row keeps it. Changes are sums too, so their order does not matter.
 
+mod recount;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use ragstone_core::id::{DocumentId, Generation, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
@@ -27,7 +29,7 @@ pub struct Change {
 }
 
 /// Sums of one tenant.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Sums {
     chunks: i64,
     terms: HashMap<u32, i64>,
@@ -81,6 +83,7 @@ fn clamp(sum: i64) -> u64 {
 pub struct Statistics {
     tenants: RwLock<HashMap<TenantId, Sums>>,
     unfolded: AtomicUsize,
+    order: Mutex<()>,
 }
 
 impl Statistics {
@@ -94,7 +97,13 @@ impl Statistics {
         Ok(Self {
             tenants: RwLock::new(tenants),
             unfolded: AtomicUsize::new(unfolded),
+            order: Mutex::default(),
         })
+    }
+
+    /// Held from before a change is committed until memory has followed it, so that whoever holds it finds both equal.
+    pub fn in_order(&self) -> MutexGuard<'_, ()> {
+        crate::sqlite::lock(&self.order)
     }
 
     /// Follows committed changes, and folds them now and then.

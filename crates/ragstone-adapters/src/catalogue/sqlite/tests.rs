@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use ragstone_core::document::{JobState, Worker};
 use ragstone_core::rank::TermId;
-use ragstone_core::seam::catalogue::{Begun, Catalogue, StatisticsDelta};
+use ragstone_core::seam::Audit;
+use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, StatisticsDelta};
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
-use ragstone_core::seam::contract::{acl, caller, catalogue_contract, tenant};
+use ragstone_core::seam::contract::{acl, audit_contract, caller, catalogue_contract, tenant};
 
 use super::SqliteCatalogue;
-use crate::sqlite::Database;
+use crate::sqlite::{Database, DatabaseError, Durability};
 
 #[tokio::test]
 async fn in_memory_keeps_the_contract() {
@@ -18,6 +19,7 @@ async fn in_memory_keeps_the_contract() {
         Arc::new(catalogue) as Arc<dyn Catalogue>
     };
     catalogue_contract(make).await;
+    audit_contract(make).await;
 }
 
 #[tokio::test]
@@ -170,4 +172,92 @@ async fn many_workers_share_the_queue() {
     taken.sort();
     taken.dedup();
     assert_eq!(taken.len(), JOBS as usize);
+}
+
+#[tokio::test]
+async fn statistics_that_drifted_are_found_and_counted_again() {
+    let drifts = [
+        "delete from statistics_changes",
+        "insert into statistics_changes (tenant, sign, delta) select tenant, 1, delta from statistics",
+        "insert into statistics (document, generation, tenant, delta)
+         select document, 9999, tenant, delta from statistics",
+    ];
+    for (n, drift) in drifts.into_iter().enumerate() {
+        let database = Database::in_memory().unwrap();
+        let catalogue = SqliteCatalogue::open(database.clone()).unwrap();
+        let new = version(&acl("a", &[&["everyone"]]), "x", "x");
+        catalogue
+            .begin(&caller("a", &[]), new, job_id(1), at(0))
+            .await
+            .unwrap();
+        let claim = catalogue.claim(WORKER, LEASE, moment(1)).await.unwrap().unwrap();
+        let statistics = StatisticsDelta {
+            chunks: 3,
+            terms: vec![(TermId(1), 2)],
+            pieces: vec![(5, 3)],
+        };
+        catalogue
+            .publish(&claim.lease, made("t", statistics), at(2))
+            .await
+            .unwrap();
+        assert!(catalogue.miscounted().await.unwrap().is_empty());
+        let execute = |t: &rusqlite::Transaction<'_>| Ok::<_, DatabaseError>(t.execute(drift, [])?);
+        database.write_blocking(Durability::Synced, execute).unwrap();
+        // A row too many moves no sum; it goes with the next count.
+        let moved = n < 2;
+        let found = catalogue.miscounted().await.unwrap();
+        assert_eq!(
+            found,
+            if moved { vec![tenant("a")] } else { Vec::new() },
+            "{drift}"
+        );
+        let reopened = SqliteCatalogue::open(database.clone()).unwrap();
+        for catalogue in [&catalogue, &reopened] {
+            catalogue.recount().await.unwrap();
+            assert!(catalogue.miscounted().await.unwrap().is_empty(), "{drift}");
+            let found = catalogue
+                .term_statistics(&tenant("a"), &[TermId(1)])
+                .await
+                .unwrap();
+            assert_eq!((found.documents, found.df[&TermId(1)]), (3, 2), "{drift}");
+        }
+    }
+}
+
+/// Both that share the database tell a damaged file from one that is only busy.
+#[tokio::test]
+async fn a_damaged_file_is_damaged_to_the_catalogue_and_to_the_index() {
+    use ragstone_core::seam::IndexError;
+    let code = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+    for (number, damaged, full) in [
+        (rusqlite::ffi::SQLITE_CORRUPT, true, false),
+        (rusqlite::ffi::SQLITE_NOTADB, true, false),
+        (rusqlite::ffi::SQLITE_FULL, false, true),
+        (rusqlite::ffi::SQLITE_BUSY, false, false),
+    ] {
+        let error = || DatabaseError::from(code(number));
+        assert_eq!(
+            (error().is_damaged(), error().is_full()),
+            (damaged, full),
+            "{number}"
+        );
+        let catalogue = CatalogueError::from(error());
+        assert_eq!(
+            matches!(catalogue, CatalogueError::Damaged { .. }),
+            damaged,
+            "{number}"
+        );
+        assert_eq!(matches!(catalogue, CatalogueError::Full { .. }), full, "{number}");
+        let index = IndexError::from(error());
+        assert_eq!(matches!(index, IndexError::Damaged { .. }), damaged, "{number}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ragstone.db");
+    std::fs::write(
+        &path,
+        "this is no database, however long one looks at it".repeat(100),
+    )
+    .unwrap();
+    let refused = Database::open(&path).unwrap_err();
+    assert!(refused.is_damaged(), "{refused}");
 }

@@ -118,9 +118,9 @@ impl From<Failure> for IndexError {
 impl From<DatabaseError> for IndexError {
     fn from(error: DatabaseError) -> Self {
         let detail = error.to_string();
-        match error {
-            DatabaseError::Damaged(_) => Self::Damaged { detail },
-            _ => Self::Unavailable { detail },
+        match error.is_damaged() {
+            true => Self::Damaged { detail },
+            false => Self::Unavailable { detail },
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::access::Principal;
 use crate::document::{Document, DocumentStatus};
 use crate::id::DocumentId;
 use crate::library::SearchRequest;
+use crate::seam::EmbedError;
 use crate::seam::catalogue::Begun;
 use crate::seam::fake::{House, upload, writer};
 use crate::split::{SplitSettings, SplitStrategy};

@@ -3,6 +3,7 @@
 //! A suite is an async function that takes a maker of fresh, empty implementations and panics at the first broken
 //! promise. Each one holds, for every allowed case, its refused twin.
 
+mod audit;
 pub mod catalogue;
 mod catalogue_ledger;
 pub mod embedding_cache;
@@ -11,6 +12,7 @@ mod lexical_index;
 mod model;
 mod sample;
 
+pub use audit::audit_contract;
 pub use catalogue::catalogue_contract;
 pub use embedding_cache::embedding_cache_contract;
 pub use index::{growing_index_contract, index_contract};

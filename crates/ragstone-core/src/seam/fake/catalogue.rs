@@ -1,6 +1,6 @@
 //! A catalogue in maps.
 
-mod state;
+pub(super) mod state;
 mod version;
 
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ use version::{amended, born, renewed};
 /// Documents and jobs in memory.
 #[derive(Debug, Default)]
 pub struct MemoryCatalogue {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
 type Key = (i128, Uuid);

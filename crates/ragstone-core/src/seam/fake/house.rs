@@ -6,11 +6,12 @@ use std::sync::{Arc, RwLock};
 use object_store::memory::InMemory;
 use uuid::Uuid;
 
+use super::faults::Faults;
 use super::{Hands, MemoryCatalogue, MemoryEmbeddingCache, MemoryIndex, TextParser, WordEmbedder};
 use crate::access::{Acl, Principal, ReaderSet, Role};
 use crate::document::{Metadata, Worker};
 use crate::id::{CollectionName, DocumentId, SourceName};
-use crate::ingest::{IngestSettings, Ingestor, Outcome, Pipeline, Stores, Upload};
+use crate::ingest::{IngestSettings, Ingestor, NewId, Outcome, Pipeline, Stores, Upload};
 use crate::library::Library;
 use crate::seam::catalogue::Begun;
 use crate::seam::{Catalogue, Embedder, Parser, VectorIndex};
@@ -32,6 +33,8 @@ pub struct House {
     pub ingestor: Ingestor,
     /// Answers.
     pub library: Library,
+    /// Makes another ingestor over the same stores.
+    begin: Box<dyn Fn() -> Ingestor + Send + Sync>,
     hands: Arc<Hands>,
 }
 
@@ -49,31 +52,56 @@ impl House {
 
     /// An empty library over another index.
     pub fn over(index: Arc<dyn VectorIndex>) -> Self {
+        Self::built(index, None)
+    }
+
+    /// An empty library whose ingestor works on stores that fail as they are told; the library reads them as they are.
+    pub fn failing(faults: &Arc<Faults>) -> Self {
+        Self::built(Arc::new(MemoryIndex::default()), Some(faults))
+    }
+
+    fn built(index: Arc<dyn VectorIndex>, faults: Option<&Arc<Faults>>) -> Self {
         let (catalogue, blobs) = (Arc::new(MemoryCatalogue::default()), Arc::new(InMemory::new()));
         let (embedder, embeddings) = (
             Arc::new(WordEmbedder::default()),
             Arc::<MemoryEmbeddingCache>::default(),
         );
         let (hands, ids) = (Arc::<Hands>::default(), AtomicU64::new(1));
-        let stores = Stores {
-            catalogue: catalogue.clone(),
-            index: index.clone(),
-            blobs: blobs.clone(),
-            parser: Arc::new(TextParser),
-            embeddings: Some(embeddings.clone()),
-        };
-        let new_id = Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed))));
-        let settings = IngestSettings {
-            batch_chunks: 2,
-            ..IngestSettings::default()
-        };
-        let ingestor = Ingestor::new(
-            stores,
-            settings,
-            Self::pipeline(embedder.clone()),
+        let (time, new_id): (_, NewId) = (
             hands.time(),
-            new_id,
+            Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
         );
+        let (stores, embeds, faults) = (
+            (
+                catalogue.clone(),
+                index.clone(),
+                blobs.clone(),
+                embeddings.clone(),
+            ),
+            embedder.clone(),
+            faults.cloned(),
+        );
+        let begin = move || {
+            let (catalogue, index, blobs, embeddings) = stores.clone();
+            let stores = Stores {
+                catalogue,
+                index,
+                blobs,
+                parser: Arc::new(TextParser),
+                embeddings: Some(embeddings),
+            };
+            let stores = match &faults {
+                Some(faults) => faults.watch(stores),
+                None => stores,
+            };
+            let settings = IngestSettings {
+                batch_chunks: 2,
+                ..IngestSettings::default()
+            };
+            let pipeline = Self::pipeline(embeds.clone());
+            Ingestor::new(stores, settings, pipeline, time.clone(), new_id.clone())
+        };
+        let ingestor = begin();
         let slot: Arc<dyn Embedder> = embedder.clone();
         let library = Library::new(
             catalogue.clone(),
@@ -89,6 +117,7 @@ impl House {
             embedder,
             ingestor,
             library,
+            begin: Box::new(begin),
             hands,
         }
     }
@@ -106,6 +135,18 @@ impl House {
             SplitStrategy::Recursive,
             Some(embedder),
         )
+    }
+
+    /// Another ingestor over the same stores, as another request or worker sees them.
+    pub fn another(&self) -> Ingestor {
+        (self.begin)()
+    }
+
+    /// Begins again after the process died: only what is stored is left.
+    pub async fn restart(&mut self) {
+        self.ingestor = self.another();
+        let now = self.ingestor.moment();
+        self.catalogue.take_back(now).await.expect("the catalogue works");
     }
 
     /// Lets time pass.

@@ -1,8 +1,10 @@
 //! Simple implementations of the seams in memory, for the tests of the stories. Each passes its contract suite.
 
+mod audit;
 mod catalogue;
 mod embedder;
 mod embedding_cache;
+pub mod faults;
 mod hands;
 mod house;
 mod index;

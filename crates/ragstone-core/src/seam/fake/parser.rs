@@ -36,7 +36,10 @@ impl Parser for TextParser {
         request: &ParseRequest,
         pages: &mut dyn PageReceiver,
     ) -> Result<Parsed, ParseFailure> {
-        let lost = |error: object_store::Error| failure("blob_lost", error.to_string());
+        let lost = |error: object_store::Error| ParseFailure {
+            may_pass: true,
+            ..failure("blob_lost", error.to_string())
+        };
         let bytes = blobs
             .get(&request.blob)
             .await

@@ -14,7 +14,8 @@ use crate::http::body::JobBody;
 use crate::http::extract::{Path, id};
 use crate::http::problem::{Code, Problem};
 
-pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable];
+pub(in crate::http) const PROBLEMS: &[Code] =
+    &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
 
 /// What a deletion began.
 #[derive(Serialize, ToSchema)]

@@ -28,6 +28,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::BadReader,
     Code::ReadersRequired,
     Code::CatalogueUnavailable,
+    Code::StorageFull,
 ];
 
 /// Changes; what is left out stays, null removes where something may be missing.

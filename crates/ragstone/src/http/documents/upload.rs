@@ -42,6 +42,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::BadReader,
     Code::ReadersRequired,
     Code::CatalogueUnavailable,
+    Code::StorageFull,
 ];
 
 /// Most files of one form.
@@ -235,8 +236,8 @@ async fn discard(app: &App, received: Received) {
     }
 }
 
-/// Streams a file's bytes to the blob store. A file that is too large is refused by itself; a body that breaks off
-/// is the end of the request.
+/// Streams a file's bytes to the blob store. A file that is too large, or for which there is no room, is refused by
+/// itself; a body that breaks off is the end of the request.
 async fn receive(app: &App, field: Field<'_>, name: &str) -> Result<File, Problem> {
     let Some(name) = last_component(name) else {
         return Err(Problem::new(Code::BadField, format!("{name:?} is not a file name")).at("/file"));
@@ -247,7 +248,9 @@ async fn receive(app: &App, field: Field<'_>, name: &str) -> Result<File, Proble
     let received = app.ingestor.receive(&name, bytes).await;
     match (broke, received) {
         (Some(problem), _) => Err(problem),
-        (None, Err(error)) if !matches!(error, AcceptError::TooLarge { .. }) => Err(error.into()),
+        (None, Err(error)) if !matches!(error, AcceptError::TooLarge { .. } | AcceptError::Full(_)) => {
+            Err(error.into())
+        }
         (None, received) => Ok(File {
             name,
             declared_media_type,

@@ -12,7 +12,12 @@ use crate::http::body::JobBody;
 use crate::http::extract::{Path, id};
 use crate::http::problem::{Code, Problem};
 
-pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::JobFinal, Code::CatalogueUnavailable];
+pub(in crate::http) const PROBLEMS: &[Code] = &[
+    Code::NotFound,
+    Code::JobFinal,
+    Code::CatalogueUnavailable,
+    Code::StorageFull,
+];
 
 /// Cancels a job; a job that was cancelled before is answered alike.
 #[utoipa::path(delete, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),

@@ -77,6 +77,7 @@ codes! {
     TooManyTickets TOO_MANY_REQUESTS "too_many_tickets" "Too many stream tickets are waiting" "use those you have, or wait a minute";
     Busy SERVICE_UNAVAILABLE "busy" "Too much is going on" "try again after the time in Retry-After";
     Internal INTERNAL_SERVER_ERROR "internal" "Something went wrong inside" "look for the request's id in the server's log";
+    StorageFull INSUFFICIENT_STORAGE "storage_full" "The server has no room for it" "make room on the disk of the data directory and send it again; nothing was kept";
     ModelRefused BAD_GATEWAY "model_refused" "The chat model refused" "check the model, its key and its limits with ragstone doctor";
     ModelFailed BAD_GATEWAY "model_failed" "The chat model failed" "try again; ragstone doctor checks the model";
     NotReady SERVICE_UNAVAILABLE "not_ready" "A dependency is not ready" "see dependencies";

@@ -23,6 +23,7 @@ impl From<CatalogueError> for Problem {
     fn from(error: CatalogueError) -> Self {
         match &error {
             CatalogueError::Unavailable { .. } => unavailable(Code::CatalogueUnavailable, &error),
+            CatalogueError::Full { .. } => unavailable(Code::StorageFull, &error),
             CatalogueError::UriTaken => Self::new(Code::UriTaken, error.to_string()),
             CatalogueError::BatchTaken => Self::new(Code::BatchTaken, error.to_string()),
             CatalogueError::BadCursor => Self::new(Code::BadCursor, error.to_string()),
@@ -57,6 +58,7 @@ impl From<AcceptError> for Problem {
             AcceptError::Invalid(detail) => Self::new(Code::BadField, detail),
             AcceptError::Interrupted { .. } => Self::new(Code::Interrupted, error.to_string()),
             AcceptError::Store(detail) => internal(&detail),
+            AcceptError::Full(_) => unavailable(Code::StorageFull, &error),
             AcceptError::Catalogue(error) => error.into(),
         }
     }

@@ -1,0 +1,221 @@
+//! `fsck`: catalogue, index and blobs compared both ways, and made to agree again.
+//!
+//! Invariant: it never touches what a live lease may still write. What is stored is listed before the rows are read, so
+//! nothing is taken for an orphan because it was stored meanwhile; what a row names and is missing is looked at twice.
+//! Memory holds ids, never rows or points.
+
+mod blobs;
+mod points;
+mod rows;
+mod sweep;
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use serde::Serialize;
+pub use sweep::Uploads;
+use time::OffsetDateTime;
+
+use super::Ingestor;
+use crate::id::{DocumentId, Generation, JobId};
+use crate::seam::audit::Named;
+use crate::seam::index::DocumentGeneration;
+use crate::seam::{CatalogueError, IndexError};
+
+/// Rows, generations and blobs looked at together.
+const BATCH: usize = 500;
+/// Most findings that are told one by one; the rest are counted.
+const MAX_FINDINGS: usize = 100;
+/// How old a blob that no row explains must be before it is removed.
+pub const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is done about what is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Remedies {
+    /// Points that nothing explains are removed, and tombstoned documents purged to the end.
+    pub finish: bool,
+    /// Blobs that nothing explains are removed from this age on. One that a later published version replaced is removed
+    /// at any age.
+    pub blobs: Option<Duration>,
+    /// Accepted bytes that nothing explains are removed from this age on.
+    pub incoming: Option<Duration>,
+    /// Documents that lack points, text or statistics are queued to be made again, and sums that are wrong counted again.
+    pub restore: bool,
+}
+
+impl Remedies {
+    /// Everything; blobs from this age on.
+    pub fn repair(older_than: Duration) -> Self {
+        Self {
+            finish: true,
+            blobs: Some(older_than),
+            incoming: Some(older_than),
+            restore: true,
+        }
+    }
+}
+
+/// Numbers by the store that they are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Counts {
+    /// Points.
+    pub index: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// Documents that lack something, and tenants whose statistics are wrong.
+    pub catalogue: u64,
+}
+
+impl Counts {
+    /// Whether all are zero.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What does not agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disagreement {
+    /// Points of a generation that no row names.
+    OrphanPoints,
+    /// A blob that no row names.
+    OrphanBlob,
+    /// A published version with fewer points than chunks.
+    PointsMissing,
+    /// A published version without its text.
+    TextMissing,
+    /// A version without its original; only another upload brings it back.
+    OriginalMissing,
+    /// A published version that the term statistics do not count, or count differently.
+    NotCounted,
+    /// A deleted document whose purge ended before its time.
+    PurgeUnfinished,
+    /// A tenant whose term statistics are not the sum of its documents'.
+    Miscounted,
+}
+
+/// One thing that does not agree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What.
+    pub kind: Disagreement,
+    /// Which: a document with its generation, a blob's key, a tenant.
+    pub what: String,
+    /// Whether something was done about it.
+    pub repaired: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Report {
+    /// Documents that are not tombstoned.
+    pub documents: u64,
+    /// Chunks of their published versions.
+    pub chunks: u64,
+    /// What does not agree and was left.
+    pub orphans: Counts,
+    /// What a live job will purge or make.
+    pub pending: Counts,
+    /// What was repaired.
+    pub repaired: u64,
+    /// The first hundred of what does not agree.
+    pub findings: Vec<Finding>,
+    /// Jobs that were queued to repair something.
+    pub jobs: Vec<JobId>,
+}
+
+impl Report {
+    fn found(&mut self, kind: Disagreement, what: String, amount: u64, repaired: bool) {
+        use Disagreement::{OrphanBlob, OrphanPoints};
+        let left = match kind {
+            _ if repaired => &mut self.repaired,
+            OrphanPoints => &mut self.orphans.index,
+            OrphanBlob => &mut self.orphans.blobs,
+            _ => &mut self.orphans.catalogue,
+        };
+        *left += amount;
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(Finding { kind, what, repaired });
+        }
+    }
+}
+
+/// Why the stores could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum FsckError {
+    /// The catalogue failed.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The blob store failed.
+    #[error("the blob store failed: {0}")]
+    Blobs(#[from] object_store::Error),
+}
+
+/// One comparison on its way.
+struct Check {
+    remedies: Remedies,
+    now: OffsetDateTime,
+    report: Report,
+    /// Points of each generation.
+    points: HashMap<DocumentGeneration, u64>,
+    /// Which generations have an original, and which a text.
+    originals: HashSet<DocumentGeneration>,
+    texts: HashSet<DocumentGeneration>,
+    /// Accepted bytes, of which the rows have not explained these yet.
+    incoming: HashMap<String, blobs::Waiting>,
+}
+
+impl Check {
+    fn new(remedies: Remedies, now: OffsetDateTime) -> Self {
+        Self {
+            remedies,
+            now,
+            report: Report::default(),
+            points: HashMap::new(),
+            originals: HashSet::new(),
+            texts: HashSet::new(),
+            incoming: HashMap::new(),
+        }
+    }
+}
+
+impl Ingestor {
+    /// Compares the stores and does what `remedies` say.
+    pub async fn fsck(&self, remedies: Remedies) -> Result<Report, FsckError> {
+        let mut check = Check::new(remedies, (self.clock)());
+        self.compare(&mut check).await?;
+        self.check_statistics(&mut check).await?;
+        Ok(check.report)
+    }
+
+    /// Everything but the sums of the term statistics, which are as long as all vocabularies.
+    async fn compare(&self, check: &mut Check) -> Result<(), FsckError> {
+        self.list_incoming(check).await?;
+        self.check_points(check).await?;
+        self.check_blobs(check).await?;
+        self.check_rows(check).await?;
+        self.check_incoming(check).await
+    }
+
+    /// The rows of these documents by id.
+    async fn rows_of(
+        &self,
+        documents: impl IntoIterator<Item = DocumentId>,
+    ) -> Result<HashMap<DocumentId, Named>, CatalogueError> {
+        let ids: HashSet<_> = documents.into_iter().collect();
+        let ids: Vec<_> = ids.into_iter().collect();
+        let rows = self.stores.catalogue.named(&ids).await?;
+        Ok(rows.into_iter().map(|row| (row.document, row)).collect())
+    }
+}
+
+fn name((document, generation): (DocumentId, Generation)) -> String {
+    format!("document {document}, generation {generation}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! The sweep: what crashed between two steps is finished, without anybody asking for it.
+//!
+//! Invariant: it removes only what this program named itself and no row explains, and leaves to `fsck` what a person
+//! should see.
+
+use std::time::Duration;
+
+use super::{Check, FsckError, ORPHAN_AGE, Remedies, Report};
+use crate::ingest::Ingestor;
+
+/// Which accepted bytes belong to nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uploads {
+    /// Those that this process does not receive: it alone has the stores.
+    OursAlone,
+    /// Those that are old: other processes receive too.
+    Shared,
+}
+
+impl Ingestor {
+    /// Removes points and blobs that publishing or purging left, and old bytes of uploads that broke off; purges deleted
+    /// documents to the end.
+    pub async fn sweep(&self, uploads: Uploads) -> Result<Report, FsckError> {
+        let remedies = Remedies {
+            finish: true,
+            blobs: Some(ORPHAN_AGE),
+            incoming: Some(match uploads {
+                Uploads::OursAlone => Duration::ZERO,
+                Uploads::Shared => ORPHAN_AGE,
+            }),
+            restore: false,
+        };
+        let mut check = Check::new(remedies, (self.clock)());
+        self.compare(&mut check).await?;
+        Ok(check.report)
+    }
+}

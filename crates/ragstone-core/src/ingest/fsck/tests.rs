@@ -1,0 +1,267 @@
+//! What `fsck` finds, and what repair makes of it.
+
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use super::*;
+use crate::access::Principal;
+use crate::library::text::{original_key, text_key};
+use crate::seam::fake::{House, WORKER, writer};
+use crate::seam::{Audit, Catalogue};
+
+const TEXT: &str = "The lamp stands.\x0cThe ship leaves.";
+
+struct Scene {
+    house: House,
+    caller: Principal,
+    document: DocumentId,
+    generation: Generation,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let (house, caller) = (House::new(), writer("a", &[]));
+        let document = house.ingest(&caller, "x.txt", &["everyone"], TEXT).await;
+        let rows = house.catalogue.named(&[document]).await.unwrap();
+        let generation = rows[0].published.unwrap();
+        Self {
+            house,
+            caller,
+            document,
+            generation,
+        }
+    }
+
+    fn key(&self, of: fn(&crate::id::TenantId, DocumentId, Generation) -> Path) -> Path {
+        of(self.caller.tenant(), self.document, self.generation)
+    }
+
+    async fn put(&self, key: &str) {
+        self.house.blobs.put(&Path::from(key), "x".into()).await.unwrap();
+    }
+
+    async fn fsck(&self, remedies: Remedies) -> Report {
+        self.house.ingestor.fsck(remedies).await.unwrap()
+    }
+
+    async fn kinds(&self) -> Vec<Disagreement> {
+        let report = self.fsck(Remedies::default()).await;
+        assert_eq!(report.repaired, 0, "looking changes nothing");
+        report.findings.iter().map(|finding| finding.kind).collect()
+    }
+
+    /// Repairs whatever its age, works, and says how many things were repaired.
+    async fn repair(&self) -> u64 {
+        let repaired = self.fsck(Remedies::repair(Duration::ZERO)).await.repaired;
+        self.house.work().await;
+        repaired
+    }
+}
+
+#[tokio::test]
+async fn a_sound_library_is_clean() {
+    let scene = Scene::new().await;
+    let report = scene.fsck(Remedies::default()).await;
+    let sound = Report {
+        documents: 1,
+        chunks: 2,
+        ..Report::default()
+    };
+    assert_eq!(report, sound);
+    assert_eq!(scene.repair().await, 0);
+}
+
+#[tokio::test]
+async fn what_no_row_explains_is_removed_once_it_is_old() {
+    let scene = Scene::new().await;
+    let ghost = DocumentId(uuid::Uuid::from_u128(9));
+    for key in [
+        format!("a/{ghost}/1/original"),
+        format!("a/{}/99999/text", scene.document),
+        format!("b/{}/{}/text", scene.document, scene.generation),
+        "incoming/1".to_owned(),
+        "note.txt".to_owned(),
+    ] {
+        scene.put(&key).await;
+        assert_eq!(scene.kinds().await, [Disagreement::OrphanBlob], "{key}");
+        let young = scene.fsck(Remedies::repair(ORPHAN_AGE)).await;
+        assert_eq!(
+            (young.orphans.blobs, young.repaired),
+            (1, 0),
+            "{key} is too young"
+        );
+        assert_eq!(scene.repair().await, 1, "{key}");
+        assert!(scene.kinds().await.is_empty(), "{key}");
+    }
+    assert_eq!(scene.house.blob_count().await, 2, "what rows name stays");
+}
+
+#[tokio::test]
+async fn the_sweep_leaves_to_people_what_it_did_not_make() {
+    let scene = Scene::new().await;
+    for key in ["incoming/1", "note.txt", &format!("a/{}/0/text", scene.document)] {
+        scene.put(key).await;
+    }
+    let shared = scene
+        .house
+        .ingestor
+        .sweep(crate::ingest::Uploads::Shared)
+        .await
+        .unwrap();
+    assert_eq!(shared.repaired, 1, "the version that was replaced: {shared:?}");
+    let alone = scene
+        .house
+        .ingestor
+        .sweep(crate::ingest::Uploads::OursAlone)
+        .await
+        .unwrap();
+    assert_eq!(
+        (alone.repaired, alone.orphans.blobs),
+        (1, 1),
+        "the upload: {alone:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_upload_on_its_way_is_no_orphan() {
+    let scene = Scene::new().await;
+    let bytes = futures::stream::iter([Ok::<_, String>("text".into())]);
+    let received = scene.house.ingestor.receive("y.txt", bytes).await.unwrap();
+    let during = scene.fsck(Remedies::repair(Duration::ZERO)).await;
+    assert_eq!((during.pending.blobs, during.repaired), (1, 0), "{during:?}");
+    drop(received);
+    assert_eq!(
+        scene.kinds().await,
+        [Disagreement::OrphanBlob],
+        "nobody begins it any more"
+    );
+}
+
+#[tokio::test]
+async fn what_waits_for_its_job_is_explained() {
+    let scene = Scene::new().await;
+    scene
+        .house
+        .accept(&scene.caller, "x.txt", &["everyone"], "Newer.")
+        .await;
+    assert!(scene.kinds().await.is_empty(), "the waiting bytes");
+    scene.put(&format!("a/{}/1/text", scene.document)).await;
+    let report = scene.fsck(Remedies::repair(Duration::ZERO)).await;
+    assert_eq!(
+        (report.pending.blobs, report.repaired),
+        (1, 0),
+        "its job purges that: {report:?}"
+    );
+}
+
+#[tokio::test]
+async fn lost_points_are_made_again() {
+    let scene = Scene::new().await;
+    scene
+        .house
+        .index
+        .delete(scene.document, scene.generation)
+        .await
+        .unwrap();
+    assert_eq!(scene.kinds().await, [Disagreement::PointsMissing]);
+    assert_eq!(scene.repair().await, 1);
+    assert!(scene.kinds().await.is_empty());
+    assert_eq!(scene.house.index.count().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_lost_text_is_made_again_and_a_lost_original_is_told() {
+    let scene = Scene::new().await;
+    scene.house.blobs.delete(&scene.key(text_key)).await.unwrap();
+    assert_eq!(scene.kinds().await, [Disagreement::TextMissing]);
+    assert_eq!(scene.repair().await, 1);
+    assert!(scene.kinds().await.is_empty());
+    let scene = Scene::new().await;
+    scene.house.blobs.delete(&scene.key(original_key)).await.unwrap();
+    assert_eq!(scene.kinds().await, [Disagreement::OriginalMissing]);
+    assert_eq!(scene.repair().await, 0, "nothing here has the bytes");
+    assert_eq!(scene.kinds().await, [Disagreement::OriginalMissing]);
+}
+
+#[tokio::test]
+async fn points_are_made_of_the_text_where_the_original_is_lost() {
+    let scene = Scene::new().await;
+    scene
+        .house
+        .index
+        .delete(scene.document, scene.generation)
+        .await
+        .unwrap();
+    scene.house.blobs.delete(&scene.key(original_key)).await.unwrap();
+    assert_eq!(
+        scene.kinds().await,
+        [Disagreement::PointsMissing, Disagreement::OriginalMissing]
+    );
+    assert_eq!(scene.repair().await, 1);
+    assert_eq!(scene.kinds().await, [Disagreement::OriginalMissing]);
+    assert_eq!(scene.house.index.count().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn points_of_nobody_go() {
+    let scene = Scene::new().await;
+    let other = Scene::new().await;
+    let row = other.house.catalogue.named(&[other.document]).await.unwrap();
+    assert_eq!(row[0].counted, Some(2));
+    // The same points over a catalogue that never heard of them.
+    let stranger = House::over(scene.house.index.clone());
+    let report = stranger.ingestor.fsck(Remedies::default()).await.unwrap();
+    assert_eq!((report.orphans.index, report.documents), (2, 0));
+    let report = stranger
+        .ingestor
+        .sweep(crate::ingest::Uploads::Shared)
+        .await
+        .unwrap();
+    assert_eq!(report.repaired, 2);
+    assert_eq!(scene.house.index.count().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_purge_that_gave_up_is_taken_up_again() {
+    use crate::document::JobError;
+    let scene = Scene::new().await;
+    scene
+        .house
+        .ingestor
+        .delete(&scene.caller, scene.document)
+        .await
+        .unwrap();
+    let pending = scene.fsck(Remedies::default()).await;
+    assert_eq!(
+        (
+            pending.pending.index,
+            pending.pending.blobs,
+            pending.pending.catalogue
+        ),
+        (2, 2, 1)
+    );
+    assert!(pending.findings.is_empty(), "its job is live: {pending:?}");
+    let now = OffsetDateTime::UNIX_EPOCH;
+    let claim = scene.house.ingestor.claim(WORKER).await.unwrap().unwrap();
+    let error = JobError {
+        code: "gave_up".into(),
+        detail: String::new(),
+        hint: String::new(),
+    };
+    scene
+        .house
+        .catalogue
+        .fail(&claim.lease, error, now)
+        .await
+        .unwrap();
+    assert!(scene.kinds().await.contains(&Disagreement::PurgeUnfinished));
+    scene
+        .house
+        .ingestor
+        .sweep(crate::ingest::Uploads::OursAlone)
+        .await
+        .unwrap();
+    scene.house.work().await;
+    assert_eq!(scene.fsck(Remedies::default()).await, Report::default());
+    assert_eq!(scene.house.blob_count().await, 0);
+}

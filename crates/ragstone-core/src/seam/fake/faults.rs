@@ -1,0 +1,356 @@
+//! Stores that fail at a call of the test's choice, or do something before it.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, UploadPart,
+};
+use time::OffsetDateTime;
+
+use super::lock;
+use crate::access::{Acl, Scope, ScopedQuery};
+use crate::document::{Document, Job, JobCounts, JobError, Metadata, Worker};
+use crate::id::{DocumentId, Generation, JobId, PointId, TenantId};
+use crate::ingest::Stores;
+use crate::rank::{TermId, TermStatistics};
+use crate::seam::audit::{Audit, Named};
+use crate::seam::catalogue::{
+    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, Flipped, JobFilter, Lease,
+    Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
+};
+use crate::seam::embedding_cache::{EmbeddingCache, EmbeddingCacheError, EmbeddingKey, StoredEmbedding};
+use crate::seam::index::{
+    DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
+};
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is done.
+    Refused,
+    /// It is done, and its answer is lost.
+    Lost,
+    /// Nothing is done, now and by every later call: the process died here.
+    Dead,
+}
+
+/// What happens at a call.
+pub enum Event {
+    /// The call fails.
+    Fails(Fault),
+    /// This is done first.
+    After(BoxFuture<'static, ()>),
+}
+
+/// Counts the calls of a set of stores, from 1, and makes one of them special.
+#[derive(Default)]
+pub struct Faults {
+    plan: Mutex<Plan>,
+}
+
+#[derive(Default)]
+struct Plan {
+    calls: usize,
+    event: Option<(usize, Event)>,
+    dead: bool,
+    /// The call at which the event came.
+    came: Option<&'static str>,
+}
+
+impl Faults {
+    /// Lets `event` come at the `n`-th call from here on.
+    pub fn at(&self, n: usize, event: Event) {
+        let mut plan = lock(&self.plan);
+        let (calls, dead) = (0, false);
+        *plan = Plan {
+            calls,
+            dead,
+            event: Some((n, event)),
+            came: None,
+        };
+    }
+
+    /// Lets every further call through; the name of the call at which the event came, if it did.
+    pub fn heal(&self) -> Option<&'static str> {
+        std::mem::take(&mut *lock(&self.plan)).came
+    }
+
+    /// The same stores, watched.
+    pub fn watch(self: &Arc<Self>, stores: Stores) -> Stores {
+        let faults = self;
+        Stores {
+            catalogue: Arc::new(Watched {
+                faults: faults.clone(),
+                inner: stores.catalogue,
+            }),
+            index: Arc::new(Watched {
+                faults: faults.clone(),
+                inner: stores.index,
+            }),
+            blobs: Arc::new(Watched {
+                faults: faults.clone(),
+                inner: stores.blobs,
+            }),
+            parser: stores.parser,
+            embeddings: stores.embeddings.map(|inner| {
+                let faults = faults.clone();
+                Arc::new(Watched { faults, inner }) as Arc<dyn EmbeddingCache>
+            }),
+        }
+    }
+
+    fn next(&self, name: &'static str) -> Option<Event> {
+        let mut plan = lock(&self.plan);
+        plan.calls += 1;
+        if plan.dead {
+            return Some(Event::Fails(Fault::Dead));
+        }
+        let calls = plan.calls;
+        let (_, event) = plan.event.take_if(|(n, _)| *n == calls)?;
+        plan.came = Some(name);
+        plan.dead = matches!(event, Event::Fails(Fault::Dead));
+        Some(event)
+    }
+
+    async fn call<T, E: Broken>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        match self.next(name) {
+            None => work.await,
+            Some(Event::After(first)) => {
+                first.await;
+                work.await
+            }
+            Some(Event::Fails(Fault::Lost)) => {
+                work.await?;
+                Err(E::broken(name))
+            }
+            Some(Event::Fails(Fault::Refused | Fault::Dead)) => Err(E::broken(name)),
+        }
+    }
+}
+
+/// An error that may pass.
+trait Broken {
+    fn broken(name: &str) -> Self;
+}
+
+impl Broken for CatalogueError {
+    fn broken(name: &str) -> Self {
+        Self::Unavailable { detail: name.into() }
+    }
+}
+
+impl Broken for EmbeddingCacheError {
+    fn broken(name: &str) -> Self {
+        Self { detail: name.into() }
+    }
+}
+
+impl Broken for IndexError {
+    fn broken(name: &str) -> Self {
+        Self::Unavailable { detail: name.into() }
+    }
+}
+
+impl Broken for object_store::Error {
+    fn broken(name: &str) -> Self {
+        Self::Generic {
+            store: "watched",
+            source: name.into(),
+        }
+    }
+}
+
+struct Watched<T: ?Sized> {
+    faults: Arc<Faults>,
+    inner: Arc<T>,
+}
+
+impl<T: ?Sized> std::fmt::Debug for Watched<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watched")
+    }
+}
+
+impl<T: ?Sized> std::fmt::Display for Watched<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("watched")
+    }
+}
+
+macro_rules! watched {
+    ($seam:ident of $whole:ident, $error:ty: $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+) => {
+        #[async_trait]
+        impl $seam for Watched<dyn $whole> {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, $error> {
+                self.faults.call(stringify!($name), self.inner.$name($($argument),*)).await
+            })+
+        }
+    };
+}
+
+watched! { Audit of Catalogue, CatalogueError:
+    fn named_after(after: Option<DocumentId>, limit: usize) -> Vec<Named>;
+    fn named(documents: &[DocumentId]) -> Vec<Named>;
+    fn queue_again(document: DocumentId, pipeline: &str, job: JobId, now: OffsetDateTime) -> Option<Job>;
+    fn miscounted() -> Vec<TenantId>;
+    fn recount() -> ();
+}
+
+watched! { Catalogue of Catalogue, CatalogueError:
+    fn begin(scope: &Scope, version: NewVersion, job: JobId, now: OffsetDateTime) -> Begun;
+    fn reingest(scope: &Scope, document: DocumentId, pipeline: &str, job: JobId, now: OffsetDateTime) -> Option<Job>;
+    fn patch(scope: &Scope, document: DocumentId, patch: DocumentPatch, now: OffsetDateTime) -> Option<Document>;
+    fn tombstone(scope: &Scope, document: DocumentId, job: JobId, now: OffsetDateTime) -> Option<Job>;
+    fn claim(worker: Worker, lease: Duration, now: Moment) -> Option<Claim>;
+    fn heartbeat(lease: &Lease, extend: Duration, now: Moment) -> Duration;
+    fn take_back(now: Moment) -> u64;
+    fn hand_back(lease: &Lease, now: OffsetDateTime) -> ();
+    fn stored(lease: &Lease) -> ();
+    fn original(document: DocumentId) -> Option<Original>;
+    fn progress(lease: &Lease, progress: Progress, now: Moment) -> ();
+    fn publish(lease: &Lease, version: PublishedVersion, now: OffsetDateTime) -> Flipped;
+    fn fail(lease: &Lease, error: JobError, now: OffsetDateTime) -> ();
+    fn retry(lease: &Lease, error: JobError, wait: Duration, now: Moment) -> ();
+    fn purged(lease: &Lease, now: OffsetDateTime) -> ();
+    fn redrive(scope: &Scope, job: JobId, now: OffsetDateTime) -> Option<Redriven>;
+    fn cancel(scope: &Scope, job: JobId, now: OffsetDateTime) -> Option<Job>;
+    fn document(scope: &Scope, document: DocumentId) -> Option<Document>;
+    fn documents(scope: &Scope, filter: &DocumentFilter, page: &PageRequest) -> Page<Document>;
+    fn tenants() -> Vec<TenantId>;
+    fn standing(documents: &[DocumentId]) -> Vec<Document>;
+    fn job(scope: &Scope, job: JobId) -> Option<Job>;
+    fn jobs(scope: &Scope, filter: &JobFilter, page: &PageRequest) -> Page<Job>;
+    fn job_counts(tenant: &TenantId) -> JobCounts;
+    fn term_statistics(tenant: &TenantId, terms: &[TermId]) -> TermStatistics;
+    fn piece_frequencies(tenant: &TenantId, pieces: &[u32]) -> Vec<u64>;
+    fn setting(key: &str) -> Option<String>;
+    fn set_setting(key: &str, value: &str) -> ();
+}
+
+watched! { EmbeddingCache of EmbeddingCache, EmbeddingCacheError:
+    fn get(fingerprint: &str, document: DocumentId, keys: &[EmbeddingKey]) -> Vec<Option<StoredEmbedding>>;
+    fn put(fingerprint: &str, document: DocumentId, entries: Vec<(EmbeddingKey, StoredEmbedding)>) -> ();
+    fn forget(document: DocumentId) -> ();
+    fn documents() -> Vec<DocumentId>;
+}
+
+watched! { VectorIndex of VectorIndex, IndexError:
+    fn ensure(spec: &IndexSpec) -> ();
+    fn upsert(points: Vec<Point>) -> ();
+    fn publish(document: DocumentId, generation: Generation) -> ();
+    fn delete(document: DocumentId, generation: Generation) -> ();
+    fn set_access(
+        document: DocumentId, generation: Generation, acl: &Acl, acl_revision: u64, fields: &Metadata
+    ) -> ();
+    fn search(query: &ScopedQuery<IndexQuery>) -> Hits;
+    fn chunks(scope: &Scope, points: &[PointId], with_tokens: bool) -> Vec<StoredChunk>;
+    fn scroll(
+        scope: &Scope, document: DocumentId, generation: Generation, from: u32, limit: usize
+    ) -> Vec<StoredChunk>;
+    fn count() -> u64;
+    fn generations(document: Option<DocumentId>) -> Vec<(DocumentGeneration, u64)>;
+}
+
+type Stored<T> = object_store::Result<T>;
+
+#[async_trait]
+impl ObjectStore for Watched<dyn ObjectStore> {
+    async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Stored<PutResult> {
+        self.faults
+            .call("put", self.inner.put_opts(at, payload, options))
+            .await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        at: &Path,
+        options: PutMultipartOptions,
+    ) -> Stored<Box<dyn MultipartUpload>> {
+        let begun = self.inner.put_multipart_opts(at, options);
+        let inner = self.faults.call("put_multipart", begun).await?;
+        let faults = self.faults.clone();
+        Ok(Box::new(WatchedUpload { faults, inner }))
+    }
+
+    async fn get_opts(&self, at: &Path, options: GetOptions) -> Stored<GetResult> {
+        self.faults.call("get", self.inner.get_opts(at, options)).await
+    }
+
+    fn delete_stream(&self, keys: BoxStream<'static, Stored<Path>>) -> BoxStream<'static, Stored<Path>> {
+        let (faults, inner) = (self.faults.clone(), self.inner.clone());
+        let delete = move |key: Stored<Path>| {
+            let (faults, inner) = (faults.clone(), inner.clone());
+            async move {
+                let key = key?;
+                faults.call("delete_blob", inner.delete(&key)).await?;
+                Ok(key)
+            }
+        };
+        keys.then(delete).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Stored<ObjectMeta>> {
+        let (faults, listed) = (self.faults.clone(), self.inner.list(prefix));
+        let begin = async move {
+            match faults
+                .call("list", async { Ok::<_, object_store::Error>(()) })
+                .await
+            {
+                Ok(()) => listed,
+                Err(error) => stream::iter([Err(error)]).boxed(),
+            }
+        };
+        begin.flatten_stream().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Stored<ListResult> {
+        let listed = self.inner.list_with_delimiter(prefix);
+        self.faults.call("list_with_delimiter", listed).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Stored<()> {
+        let copied = self.inner.copy_opts(from, to, options);
+        self.faults.call("copy", copied).await
+    }
+}
+
+struct WatchedUpload {
+    faults: Arc<Faults>,
+    inner: Box<dyn MultipartUpload>,
+}
+
+impl std::fmt::Debug for WatchedUpload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WatchedUpload")
+    }
+}
+
+#[async_trait]
+impl MultipartUpload for WatchedUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let (faults, part) = (self.faults.clone(), self.inner.put_part(data));
+        async move { faults.call("put_part", part).await }.boxed()
+    }
+
+    async fn complete(&mut self) -> Stored<PutResult> {
+        let completed = self.inner.complete();
+        self.faults.call("complete", completed).await
+    }
+
+    async fn abort(&mut self) -> Stored<()> {
+        let aborted = self.inner.abort();
+        self.faults.call("abort", aborted).await
+    }
+}

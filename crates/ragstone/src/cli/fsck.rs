@@ -1,0 +1,151 @@
+//! `fsck`: whether catalogue, index and blobs agree, and making them agree again.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::client::Door;
+use super::output::{Output, say};
+use super::progress::{fetching, wait_for_job};
+use super::{Context, Partly};
+use crate::wiring::ModelFetch;
+
+/// Compare catalogue, index and blobs, both ways
+///
+/// Exit code 1 if anything is left that does not agree. What a live job will purge is told as pending.
+#[derive(Debug, Args)]
+pub struct Fsck {
+    /// Remove what no row explains, make again what is missing, count again what is counted wrong
+    #[arg(long)]
+    repair: bool,
+    /// Remove blobs that no row explains from this age on, such as 90s, 15m, 12h, 7d
+    #[arg(long, value_name = "AGE", default_value = "1d", value_parser = age, requires = "repair")]
+    older_than: Duration,
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a number with s, m, h or d");
+    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
+}
+
+impl Fsck {
+    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+        let fetch = match self.repair {
+            true => fetching(),
+            false => ModelFetch::Never,
+        };
+        let door = Door::open(&context.settings, fetch).await?;
+        let done = self.through(&door, context.output).await;
+        door.close().await;
+        done
+    }
+
+    async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
+        let mut report = compare(door, self.repair, self.older_than).await?;
+        let jobs = jobs(&report);
+        for id in &jobs {
+            wait_for_job(door, id, |_| {}).await?;
+        }
+        if !jobs.is_empty() {
+            let repaired = report["repaired"].take();
+            report = compare(door, false, self.older_than).await?;
+            report["repaired"] = repaired;
+        }
+        show(report, output)
+    }
+}
+
+async fn compare(door: &Door, repair: bool, older_than: Duration) -> anyhow::Result<Value> {
+    let request = json!({ "repair": repair, "older_than_seconds": older_than.as_secs() });
+    door.json(Method::POST, "/operator/v1/fsck", Some(&request)).await
+}
+
+fn jobs(report: &Value) -> Vec<String> {
+    let jobs = report["jobs"].as_array().into_iter().flatten();
+    jobs.filter_map(|id| id.as_str().map(str::to_owned)).collect()
+}
+
+fn show(mut report: Value, output: Output) -> anyhow::Result<()> {
+    if let Some(fields) = report.as_object_mut() {
+        fields.remove("jobs");
+    }
+    let left: u64 = ["index", "blobs", "catalogue"]
+        .iter()
+        .filter_map(|store| report["orphans"][store].as_u64())
+        .sum();
+    match output.json {
+        true => output.object(&report)?,
+        false => tell(&report, left, output)?,
+    }
+    match left {
+        0 => Ok(()),
+        _ => Err(Partly.into()),
+    }
+}
+
+fn tell(report: &Value, left: u64, output: Output) -> anyhow::Result<()> {
+    let counts = |of: &str| {
+        let of = &report[of];
+        format!(
+            "{} points, {} blobs, {} rows",
+            of["index"], of["blobs"], of["catalogue"]
+        )
+    };
+    for finding in report["findings"].as_array().into_iter().flatten() {
+        let kind = finding["kind"].as_str().unwrap_or_default().replace('_', " ");
+        let what = finding["what"].as_str().unwrap_or_default();
+        let repaired = match finding["repaired"].as_bool() {
+            Some(true) => "repaired",
+            _ => "left",
+        };
+        output.line(&format!("{repaired:<8}  {kind}: {what}"))?;
+    }
+    output.line(&format!(
+        "{} documents, {} chunks",
+        report["documents"], report["chunks"]
+    ))?;
+    output.line(&format!("does not agree: {}", counts("orphans")))?;
+    output.line(&format!("pending:        {}", counts("pending")))?;
+    output.line(&format!("repaired:       {}", report["repaired"]))?;
+    if left > 0 {
+        say(
+            "hint: `ragstone fsck --repair` removes what no row explains and is old enough, and makes again what is missing",
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_a_number_with_a_unit() {
+        for (text, seconds) in [
+            ("0s", 0),
+            ("90s", 90),
+            ("15m", 900),
+            ("12h", 43_200),
+            ("7d", 604_800),
+        ] {
+            assert_eq!(age(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for wrong in ["", "d", "1", "1w", "-1d", "1.5h", "1ü", "99999999999999999d"] {
+            assert!(age(wrong).is_err(), "{wrong}");
+        }
+    }
+}
