@@ -270,7 +270,8 @@ impl Built {
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
         upkeep::calibrate(&self.library).await;
         let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
-        if works {
+        // A command that comes and goes leaves the sweep to whoever stays, and `fsck` its findings.
+        if matches!(fetch, ModelFetch::Background) {
             background.push(upkeep::sweep(
                 self.ingestor.clone(),
                 self.directory.blobs(),

@@ -43,6 +43,7 @@ const NOT_HERE: &[(&str, &str)] = &[
         "a job has to fail first: see the tests of the routes",
     ),
     ("batch_taken", "the only caller may add to every batch"),
+    ("storage_full", "needs a full disk: see disk.rs"),
 ];
 
 struct Api {
