@@ -254,7 +254,7 @@ pub trait Catalogue: super::Audit {
     async fn heartbeat(&self, lease: &Lease, extend: Duration, now: Moment) -> CatalogueResult<Duration>;
 
     /// Called once as a process starts, before its first claim: what ran when the last process ended is queued again in
-    /// its old place (or is poisoned, see [`poisoned`]), and waits are counted from this process's start, none longer
+    /// its old place (or is poisoned, see [`MAX_DEATHS`]), and waits are counted from this process's start, none longer
     /// than it was. Says how many jobs ran.
     async fn take_back(&self, now: Moment) -> CatalogueResult<u64>;
 

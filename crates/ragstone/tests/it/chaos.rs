@@ -16,7 +16,7 @@ use crate::support::Sandbox;
 
 const KILLS: u64 = 6;
 /// Operations for each kill, so that something is always under way.
-const OPERATIONS_A_KILL: u64 = 4;
+const OPERATIONS_A_KILL: u64 = 24;
 /// Longest life of a process, in milliseconds: from before it listens to long after.
 const LONGEST_LIFE: u64 = 700;
 /// Names of documents that take part.
@@ -247,10 +247,11 @@ fn state_after(sandbox: &Sandbox, operations: &[Operation], lives: &[u64]) -> Va
             // Nobody listens any more if the test failed.
             let _ = sender.send(());
         });
+        let (_silent, nothing) = mpsc::channel::<()>();
         for (life, milliseconds) in (0..).zip(lives) {
             let mut child = start(scope, sandbox, door, life);
-            // Whoever finished early lets the others be killed at work that is left.
-            let _ = finished.recv_timeout(Duration::from_millis(*milliseconds));
+            // Its life is as long as nothing comes.
+            let _ = nothing.recv_timeout(Duration::from_millis(*milliseconds));
             child.kill().unwrap();
             child.wait().unwrap();
             door.open(life, None);

@@ -1,6 +1,6 @@
 //! PDF: spans from the engine, put in reading order page by page and joined into lines by us.
 //!
-//! What pages repeat at their edges is left out ([`running`]).
+//! What pages repeat at their edges is left out (`running`).
 //!
 //! Invariant: an encrypted file is refused before any of it is extracted, because the engine would answer with
 //! silently empty pages.

@@ -46,7 +46,7 @@ impl<'a> TextWriter<'a> {
         })
     }
 
-    /// Appends a page. Frames begin where pages begin; longer pages are cut every [`FRAME_BYTES`].
+    /// Appends a page. Frames begin where pages begin; longer pages are cut every `FRAME_BYTES`.
     pub async fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), TextError> {
         let start = self.text_bytes;
         if self.frame.len() + text.len() > FRAME_BYTES {

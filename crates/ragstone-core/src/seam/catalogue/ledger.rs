@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::document::{Document, Job, JobCounts, JobError, JobKind, JobState, Stage};
 use crate::id::{DocumentId, Generation, JobId};
 
-/// Deaths of a worker at one place, without progress between them, after which a job is [`poisoned`].
+/// Deaths of a worker at one place, without progress between them, after which a job is `poisoned`.
 pub const MAX_DEATHS: u32 = 3;
 
 /// A moment as one process sees it.
