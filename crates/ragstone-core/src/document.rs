@@ -346,6 +346,28 @@ pub struct Job {
 }
 
 impl Job {
+    /// A job that nobody has claimed yet, of no document and no generation so far.
+    pub fn queued(id: JobId, kind: JobKind, parent: Option<JobId>, now: OffsetDateTime) -> Self {
+        Self {
+            id,
+            kind,
+            document_id: None,
+            parent,
+            children: None,
+            generation: Generation(0),
+            state: JobState::Queued,
+            stage: Stage::Queued,
+            done: 0,
+            total: 0,
+            rate: None,
+            attempts: 0,
+            worker: None,
+            error: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// Seconds that are left at the job's rate; none unless it runs and its rate is known.
     pub fn remaining(&self) -> Option<f64> {
         let rate = self.rate.filter(|rate| *rate > 0.0)?;

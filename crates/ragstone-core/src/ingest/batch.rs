@@ -171,8 +171,7 @@ impl Version<'_> {
     /// What people call the document: its title and, unless a caller gave that, the file's name. A title of a file often
     /// lacks what tells it from its other editions.
     fn named(&self) -> String {
-        let name = &self.claim.name;
-        let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+        let stem = self.claim.stem();
         match self.claim.given_title.is_some() || self.title.contains(stem) {
             true => self.title.to_owned(),
             false => format!("{} {stem}", self.title),

@@ -328,15 +328,9 @@ impl Ingestor {
 
 /// The caller's title, else the file's own, else its name without the extension.
 fn title(claim: &Claim, outline: &Outline) -> String {
-    let stem = || {
-        claim
-            .name
-            .rsplit_once('.')
-            .map_or(claim.name.as_str(), |(stem, _)| stem)
-            .to_owned()
-    };
     let own = outline.title.clone().filter(|title| !title.trim().is_empty());
-    claim.given_title.clone().or(own).unwrap_or_else(stem)
+    let title = claim.given_title.clone().or(own);
+    title.unwrap_or_else(|| claim.stem().to_owned())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use ragstone_core::seam::catalogue::CatalogueResult;
 use rusqlite::{Connection, Row, params};
 use time::OffsetDateTime;
 
-use super::begin::{fresh, make_again, queue};
+use super::begin::{make_again, queue};
 use super::row::{StoredDocument, name, word};
 use super::{Failure, SqliteCatalogue};
 use crate::sqlite::{DatabaseError, Durability, blocking};
@@ -130,7 +130,7 @@ fn again(
         return Ok(None);
     }
     match stored.document.status {
-        DocumentStatus::Deleting => queue(t, &stored, fresh(job, JobKind::Purge, None, now)).map(Some),
+        DocumentStatus::Deleting => queue(t, &stored, Job::queued(job, JobKind::Purge, None, now)).map(Some),
         _ if stored.document.published.is_none() => Ok(None),
         _ => make_again(t, stored, pipeline, job, now).map(Some),
     }

@@ -1,7 +1,7 @@
 //! Writes that a caller asks for: a new version, a changed document, a deletion.
 
 use ragstone_core::access::Scope;
-use ragstone_core::document::{Document, DocumentStatus, Job, JobKind, JobState, Stage};
+use ragstone_core::document::{Document, DocumentStatus, Job, JobKind};
 use ragstone_core::id::{DocumentId, Generation, JobId};
 use ragstone_core::seam::catalogue::{Begun, CatalogueError, Course, DocumentPatch, NewVersion};
 use rusqlite::{Connection, params};
@@ -167,7 +167,7 @@ fn start(
         join(t, scope, &stored, batch, now)?;
     }
     save_with_jobs(t, &stored)?;
-    let job = queue(t, &stored, fresh(job, JobKind::Ingest, batch, now))?;
+    let job = queue(t, &stored, Job::queued(job, JobKind::Ingest, batch, now))?;
     Ok(Begun::Started(stored.document, job))
 }
 
@@ -181,7 +181,7 @@ fn join(
 ) -> Result<(), Failure> {
     let Some(found) = StoredJob::load(t, batch)? else {
         Batch::insert(t, batch)?;
-        let mut job = row_of(stored, fresh(batch, JobKind::Batch, None, now));
+        let mut job = row_of(stored, Job::queued(batch, JobKind::Batch, None, now));
         job.job.document_id = None;
         return job.insert(t);
     };
@@ -189,28 +189,6 @@ fn join(
     match is_open && scope.admits(&found.acl) {
         true => Ok(()),
         false => Err(CatalogueError::BatchTaken.into()),
-    }
-}
-
-/// A job that nobody has claimed yet.
-pub fn fresh(id: JobId, kind: JobKind, parent: Option<JobId>, now: OffsetDateTime) -> Job {
-    Job {
-        id,
-        kind,
-        document_id: None,
-        parent,
-        children: None,
-        generation: Generation(0),
-        state: JobState::Queued,
-        stage: Stage::Queued,
-        done: 0,
-        total: 0,
-        rate: None,
-        attempts: 0,
-        worker: None,
-        error: None,
-        created_at: now,
-        updated_at: now,
     }
 }
 
@@ -270,7 +248,7 @@ pub fn make_again(
     stored.pipeline = pipeline.to_owned();
     stored.document.updated_at = now;
     stored.save(t)?;
-    queue(t, &stored, fresh(job, JobKind::Ingest, None, now))
+    queue(t, &stored, Job::queued(job, JobKind::Ingest, None, now))
 }
 
 /// Changes what touches no bytes.
@@ -354,7 +332,7 @@ pub fn tombstone(
     let published = stored.document.published.unwrap_or(Generation(0));
     changes.extend(statistics::withdraw(t, id, published)?);
     // Everything before this generation is the life that ends here.
-    queue(t, &stored, fresh(job, JobKind::Purge, None, now)).map(Some)
+    queue(t, &stored, Job::queued(job, JobKind::Purge, None, now)).map(Some)
 }
 
 /// Purges of earlier lives go on: what they remove is nobody else's.

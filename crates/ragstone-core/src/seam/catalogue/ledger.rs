@@ -56,6 +56,15 @@ pub struct Claim {
     pub original: Original,
 }
 
+impl Claim {
+    /// The file name without its extension.
+    pub fn stem(&self) -> &str {
+        self.name
+            .rsplit_once('.')
+            .map_or(self.name.as_str(), |(stem, _)| stem)
+    }
+}
+
 /// Where a job finds the bytes of its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Original {

@@ -14,22 +14,13 @@ fn at(seconds: f64) -> Moment {
 
 fn claimed() -> (Course, Job) {
     let mut job = Job {
-        id: JobId(Uuid::nil()),
-        kind: JobKind::Ingest,
-        document_id: None,
-        parent: None,
-        children: None,
         generation: Generation(1),
-        state: JobState::Queued,
-        stage: Stage::Queued,
-        done: 0,
-        total: 0,
-        rate: None,
-        attempts: 0,
-        worker: None,
-        error: None,
-        created_at: OffsetDateTime::UNIX_EPOCH,
-        updated_at: OffsetDateTime::UNIX_EPOCH,
+        ..Job::queued(
+            JobId(Uuid::nil()),
+            JobKind::Ingest,
+            None,
+            OffsetDateTime::UNIX_EPOCH,
+        )
     };
     let mut course = Course::default();
     take(&mut course, &mut job);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use time::OffsetDateTime;
 
 use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Stage};
+use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState};
 use crate::id::{DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::seam::catalogue::{
     CatalogueError, CatalogueResult, Course, DocumentPatch, Lease, Moment, NewVersion, StatisticsDelta,
@@ -120,7 +120,7 @@ impl State {
         now: OffsetDateTime,
     ) -> Job {
         let generation = self.draw();
-        let mut job = fresh(id, kind, now);
+        let mut job = Job::queued(id, kind, None, now);
         (job.document_id, job.parent, job.generation) = (Some(entry.document.id), parent, generation);
         let mut task = Task {
             job: job.clone(),
@@ -174,7 +174,7 @@ impl State {
     ) -> CatalogueResult<()> {
         let Some(task) = self.jobs.iter().find(|task| task.job.id == id) else {
             self.jobs.push(Task {
-                job: fresh(id, JobKind::Batch, now),
+                job: Job::queued(id, JobKind::Batch, None, now),
                 course: Course::default(),
                 life: 0,
                 source: entry.document.source.clone(),
@@ -332,26 +332,5 @@ impl State {
     pub fn counted(&self, tenant: &TenantId) -> impl Iterator<Item = &StatisticsDelta> {
         let of_tenant = move |(owner, _): &&(TenantId, StatisticsDelta)| owner == tenant;
         self.statistics.values().filter(of_tenant).map(|(_, delta)| delta)
-    }
-}
-
-fn fresh(id: JobId, kind: JobKind, now: OffsetDateTime) -> Job {
-    Job {
-        id,
-        kind,
-        document_id: None,
-        parent: None,
-        children: None,
-        generation: Generation(0),
-        state: JobState::Queued,
-        stage: Stage::Queued,
-        done: 0,
-        total: 0,
-        rate: None,
-        attempts: 0,
-        worker: None,
-        error: None,
-        created_at: now,
-        updated_at: now,
     }
 }
