@@ -3,9 +3,11 @@
     cargo build --release && python3 bench/memory.py [--program target/release/ragstone] [--pages 50 1000 5000]
 
 Plain Python on Linux. For each length a fresh server without vectors ingests one generated PDF through HTTP; the figures
-are `VmHWM`, the most that was ever resident. Then a server is sent an upload far over `parse.max_bytes`. Prints JSON
-lines; exits 1 if the file of 1,000 pages takes more than 1.5 times what the first one takes, in either process, or the
-refused upload more than the server takes for the first file.
+are `VmHWM`, the most that was ever resident. The chunks of a longer file stay in the memory of the index, which is what
+an index in memory is for; so the server is started again on what it stored, and what that one holds beyond an empty one
+(`index_mib`, anonymous memory) is taken off before files are compared. Then a server is sent an upload far over
+`parse.max_bytes`. Prints JSON lines; exits 1 if the file of 1,000 pages takes more than 1.5 times what the first one
+takes, in either process, or the refused upload more than the server takes for the first file.
 """
 
 import argparse
@@ -39,9 +41,9 @@ def main():
     print(json.dumps(refused))
     failed = refused["server_mib"] > rows[0]["server_mib"] or refused["status"] != 413
     for row in rows[1:]:
-        ratios = {part: round(row[part] / rows[0][part], 2) for part in ("server_mib", "parser_mib")}
+        ratios = {part: round(row[part] / rows[0][part], 2) for part in ("server_mib", "ingesting_mib", "parser_mib")}
         print(json.dumps({"pages": row["pages"], "against": rows[0]["pages"], **ratios}))
-        failed |= row["pages"] <= 1000 and max(ratios.values()) > ALLOWED
+        failed |= row["pages"] <= 1000 and max(ratios["ingesting_mib"], ratios["parser_mib"]) > ALLOWED
     sys.exit(failed)
 
 
@@ -49,7 +51,7 @@ def measure(program, pages):
     """Ingests one file and says what it took."""
     file = pdf(pages)
     with Server(program) as server:
-        idle = server.peak()
+        idle, empty = server.peak(), server.anonymous()
         begun = time.monotonic()
         answer = server.request("POST", "/api/v1/documents", form([file]), multipart())
         document, job = answer[1]["document"]["id"], answer[1]["job"]["id"]
@@ -66,6 +68,9 @@ def measure(program, pages):
             "parser_mib": mib(server.peak_of_parsers()),
             "chunks": server.request("GET", f"/api/v1/documents/{document}")[1]["chunks"],
         }
+        server.restart()
+        row["index_mib"] = mib(max(server.anonymous() - empty, 0))
+        row["ingesting_mib"] = round(row["server_mib"] - row["index_mib"], 1)
     print(json.dumps(row), flush=True)
     return row
 
@@ -98,7 +103,8 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        environment = {
+        self.program = program
+        self.environment = {
             "PATH": os.environ["PATH"],
             "RAGSTONE_DATA": self.folder.name,
             "RAGSTONE_LISTEN": f"127.0.0.1:{self.port}",
@@ -107,13 +113,28 @@ class Server:
             "RAGSTONE_PARSE__CPU_SECONDS": "3600",
             "RAGSTONE_PARSE__WALL_SECONDS": "3600",
         }
-        self.process = subprocess.Popen([program, "serve"], env=environment, stderr=subprocess.DEVNULL)
+        self.start()
+
+    def start(self):
+        command = [self.program, "serve"]
+        self.process = subprocess.Popen(command, env=self.environment, stderr=subprocess.DEVNULL)
+
+    def restart(self):
+        """A new process on what the old one stored."""
+        self.process.terminate()
+        self.process.wait(30)
+        self.start()
+        self.wait_until_ready()
 
     def __enter__(self):
+        self.wait_until_ready()
+        return self
+
+    def wait_until_ready(self):
         for _ in range(600):
             try:
                 if self.request("GET", "/readyz")[0] == 200:
-                    return self
+                    return
             except OSError:
                 pass
             time.sleep(0.05)
@@ -132,6 +153,11 @@ class Server:
 
     def peak(self):
         return resident(self.process.pid)
+
+    def anonymous(self):
+        """Bytes that are resident now and no copy of a file."""
+        rollup = pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        return int(next(line.split()[1] for line in rollup.splitlines() if line.startswith("Anonymous"))) * 1024
 
     def peak_of_parsers(self):
         children = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/children")

@@ -4,6 +4,7 @@
 //! ```text
 //! embed_speed MODEL cut TEXT_FILE…                    texts -> chunks of about 160 tokens, a JSON list
 //! embed_speed MODEL embed CHUNKS f32|bf16|f16 THREADS  chunks a second, GFLOP/s, question latency, memory
+//! embed_speed MODEL ingest CHUNKS f32|bf16|f16 THREADS every chunk once, with the token vectors that an index keeps
 //! embed_speed MODEL gemm                              the crate rten-gemm at the model's shapes, one thread
 //! ```
 
@@ -20,6 +21,9 @@ use serde_json::{Value, json};
 /// Wordpieces of a chunk without `[CLS]` and `[SEP]`.
 const CHUNK: usize = 158;
 
+/// Chunks that ingestion embeds at once.
+const INGESTED: usize = 64;
+
 /// How long each figure is measured.
 const MEASURE: Duration = Duration::from_secs(4);
 
@@ -32,19 +36,25 @@ fn main() -> Result<()> {
     let line = match arguments[..] {
         [model, "cut", ref files @ ..] => cut(&load(model, Precision::F32, 1)?, files)?,
         [model, "embed", chunks, precision, threads] => {
-            let precision = match precision {
-                "f32" => Precision::F32,
-                "bf16" => Precision::Bf16,
-                "f16" => Precision::F16,
-                other => bail!("precision {other} is none of f32, bf16 and f16"),
-            };
-            measure(model, chunks, precision, threads.parse()?)?
+            measure(model, chunks, named(precision)?, threads.parse()?)?
+        }
+        [model, "ingest", chunks, precision, threads] => {
+            ingest(&load(model, named(precision)?, threads.parse()?)?, chunks)?
         }
         [model, "gemm"] => json!({ "gflops": Shapes::read(model)?.gemm_gflops()? }),
         _ => bail!("see the head of examples/embed_speed.rs for the arguments"),
     };
     println!("{line}");
     Ok(())
+}
+
+fn named(precision: &str) -> Result<Precision> {
+    Ok(match precision {
+        "f32" => Precision::F32,
+        "bf16" => Precision::Bf16,
+        "f16" => Precision::F16,
+        other => bail!("precision {other} is none of f32, bf16 and f16"),
+    })
 }
 
 fn load(folder: &str, precision: Precision, threads: usize) -> Result<LocalModel> {
@@ -110,6 +120,18 @@ fn measure(folder: &str, chunks: &str, precision: Precision, threads: usize) -> 
         "question_ms": questions[questions.len() / 2], "load_ms": load_ms,
         "resident_mib": memory("VmRSS:")?, "peak_mib": memory("VmHWM:")?,
     }))
+}
+
+/// What ingestion asks of the model, and nothing else of ingestion.
+fn ingest(model: &LocalModel, chunks: &str) -> Result<Value> {
+    let chunks: Vec<String> = serde_json::from_slice(&std::fs::read(chunks)?)?;
+    let chunks: Vec<&str> = chunks.iter().map(String::as_str).collect();
+    model.embed(&chunks[..chunks.len().min(4)], Side::Passage, true)?;
+    let start = Instant::now();
+    for batch in chunks.chunks(INGESTED) {
+        model.embed(batch, Side::Passage, true)?;
+    }
+    Ok(json!({ "chunks_per_second": chunks.len() as f64 / start.elapsed().as_secs_f64() }))
 }
 
 /// User and system time of this process, which a busy machine disturbs less than the clock on the wall.

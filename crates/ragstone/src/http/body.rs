@@ -208,16 +208,19 @@ impl From<JobCounts> for CountsBody {
 pub(super) struct Accepted {
     /// The document.
     pub document: DocumentBody,
-    /// The job that will publish it; null if nothing has to be done.
+    /// The job that will publish it; where nothing has to be done, the newest job of the document, if it is known still.
     pub job: Option<JobBody>,
+    /// Whether the job was queued by this request.
+    #[serde(skip)]
+    pub queued: bool,
 }
 
 impl Accepted {
     /// 202 where a job was queued.
     pub fn status(&self) -> StatusCode {
-        match self.job {
-            Some(_) => StatusCode::ACCEPTED,
-            None => StatusCode::OK,
+        match self.queued {
+            true => StatusCode::ACCEPTED,
+            false => StatusCode::OK,
         }
     }
 }

@@ -166,6 +166,10 @@ pub fn jobs(
         filter.kind.as_ref().map(write_word).transpose()?.map(boxed),
     );
     narrow("parent", filter.parent.map(|parent| Box::new(parent.0) as _));
+    narrow(
+        "document",
+        filter.document.map(|document| Box::new(document.0) as _),
+    );
     query.push_str(" order by created_at desc, id desc");
     let mut statement = connection.prepare_cached(&query)?;
     let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;

@@ -94,6 +94,8 @@ pub struct JobFilter {
     pub kind: Option<JobKind>,
     /// Of this batch.
     pub parent: Option<JobId>,
+    /// Of this document.
+    pub document: Option<DocumentId>,
 }
 
 /// What came of driving a job again.

@@ -904,6 +904,19 @@ async fn jobs_are_listed(catalogue: &Shared, operator: &Scope) {
         .len(),
         20
     );
+    let job = catalogue
+        .job(operator, running)
+        .await
+        .expect("a job")
+        .expect("there");
+    assert_eq!(
+        of(JobFilter {
+            document: job.document_id,
+            ..JobFilter::default()
+        })
+        .await,
+        [running]
+    );
     assert!(
         of(JobFilter {
             kind: Some(JobKind::Purge),

@@ -454,6 +454,7 @@ impl Catalogue for MemoryCatalogue {
             filter.state.is_none_or(|state| state == job.state)
                 && filter.kind.is_none_or(|kind| kind == job.kind)
                 && (filter.parent.is_none() || filter.parent == job.parent)
+                && (filter.document.is_none() || filter.document == job.document_id)
         };
         let listed = lock(&self.state).listed(scope);
         let key = |job: &Job| (job.created_at.unix_timestamp_nanos(), job.id.0);

@@ -295,7 +295,9 @@ async fn follow(
         chunks,
         error,
     };
-    let Some(job) = accepted["job"]["id"].as_str() else {
+    // Where nothing is to be done, the newest job is named: one that still runs is worth waiting for.
+    let live = matches!(accepted["job"]["state"].as_str(), Some("queued" | "running"));
+    let Some(job) = accepted["job"]["id"].as_str().filter(|_| live) else {
         let failed = document["status"] == "failed";
         let chunks = document["chunks"].as_u64().unwrap_or_default();
         let fate = if failed { Fate::Failed } else { Fate::Unchanged };

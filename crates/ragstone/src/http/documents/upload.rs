@@ -16,8 +16,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::Stream;
 use ragstone_core::access::Principal;
+use ragstone_core::document::Job;
+use ragstone_core::id::DocumentId;
 use ragstone_core::ingest::{AcceptError, Received, Upload};
-use ragstone_core::seam::catalogue::Begun;
+use ragstone_core::seam::catalogue::{Begun, JobFilter, PageRequest};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -93,7 +95,7 @@ async fn text_document(app: &App, principal: &Principal, document: NewDocument) 
     let upload = fields.upload(principal, &app.settings, name, Some("text/plain".into()))?;
     let bytes = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(text))]);
     let begun = app.ingestor.accept(principal, upload, bytes).await?;
-    let accepted = accepted(app, begun);
+    let accepted = accepted(app, principal, begun).await?;
     Ok((accepted.status(), Json(accepted)).into_response())
 }
 
@@ -110,21 +112,36 @@ async fn multipart(app: &Arc<App>, request: Request) -> Result<Multipart, Proble
         .map_err(|error| Problem::new(Code::BadMultipart, error.body_text()))
 }
 
-/// Rings the doorbell for a queued job.
-fn accepted(app: &App, begun: Begun) -> Accepted {
-    match begun {
-        Begun::Unchanged(document) | Begun::Updated(document) => Accepted {
-            document: document.into(),
-            job: None,
-        },
+/// Rings the doorbell for a queued job; where none was queued, names the document's newest.
+async fn accepted(app: &App, principal: &Principal, begun: Begun) -> Result<Accepted, Problem> {
+    let (document, job, queued) = match begun {
+        Begun::Unchanged(document) | Begun::Updated(document) => {
+            let job = newest_job(app, principal, document.id).await?;
+            (document, job, false)
+        }
         Begun::Started(document, job) => {
             (app.doorbell)();
-            Accepted {
-                document: document.into(),
-                job: Some(job.into()),
-            }
+            (document, Some(job), true)
         }
-    }
+    };
+    Ok(Accepted {
+        document: document.into(),
+        job: job.map(Into::into),
+        queued,
+    })
+}
+
+async fn newest_job(app: &App, principal: &Principal, document: DocumentId) -> Result<Option<Job>, Problem> {
+    let filter = JobFilter {
+        document: Some(document),
+        ..JobFilter::default()
+    };
+    let first = PageRequest {
+        cursor: None,
+        limit: 1,
+    };
+    let mut found = app.catalogue.jobs(&principal.scope(), &filter, &first).await?;
+    Ok(found.items.pop())
 }
 
 /// A form as far as it was read.
@@ -227,7 +244,7 @@ async fn begin(app: &App, principal: &Principal, fields: &Fields, file: File) ->
         }
     };
     let begun = app.ingestor.begin(principal, upload, received).await?;
-    Ok(accepted(app, begun))
+    accepted(app, principal, begun).await
 }
 
 async fn discard(app: &App, received: Received) {

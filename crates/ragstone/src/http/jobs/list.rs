@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use ragstone_core::document::{JobKind, JobState};
-use ragstone_core::id::JobId;
+use ragstone_core::id::{DocumentId, JobId};
 use ragstone_core::seam::catalogue::JobFilter;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -34,6 +34,8 @@ pub(in crate::http) struct Parameters {
     kind: Option<JobKind>,
     /// Of this batch.
     parent: Option<Uuid>,
+    /// Of this document.
+    document: Option<Uuid>,
 }
 
 /// A page of jobs.
@@ -56,6 +58,7 @@ pub(in crate::http) async fn list(
         state: parameters.state,
         kind: parameters.kind,
         parent: parameters.parent.map(JobId),
+        document: parameters.document.map(DocumentId),
     };
     let request = page(parameters.cursor, parameters.limit);
     let found = app.catalogue.jobs(&principal.scope(), &filter, &request).await?;
