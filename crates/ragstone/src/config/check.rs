@@ -41,9 +41,7 @@ impl Findings {
 /// Everything that is wrong with `settings`.
 pub fn findings(settings: &Settings) -> Findings {
     let mut found = Findings::default();
-    settings
-        .server
-        .check(settings.access.is_on(), &mut found);
+    settings.server.check(settings.access.is_on(), &mut found);
     settings.data.check(&mut found);
     settings.access.check(&mut found);
     settings.parse.check(&mut found);

@@ -267,24 +267,51 @@ mod tests {
     fn paths_are_names_with_dots_an_address_or_a_pointer() {
         let check = |text: &str, expected: Option<&[&str]>| {
             let path = text.parse::<ClaimPath>().ok();
-            assert_eq!(path.as_ref().map(ClaimPath::names), expected.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).as_deref(), "{text}");
+            assert_eq!(
+                path.as_ref().map(ClaimPath::names),
+                expected
+                    .map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+                    .as_deref(),
+                "{text}"
+            );
         };
         check("sub", Some(&["sub"]));
         check("realm_access.roles", Some(&["realm_access", "roles"]));
-        check("https://example.com/groups", Some(&["https://example.com/groups"]));
+        check(
+            "https://example.com/groups",
+            Some(&["https://example.com/groups"]),
+        );
         check("/a.b/c", Some(&["a.b", "c"]));
         check("/a~1b/~0c~01", Some(&["a/b", "~c~1"]));
-        for wrong in ["", " ", ".", "a.", ".a", "a..b", "/", "/a/", "/a~", "/a~2", "/a~é"] {
+        for wrong in [
+            "", " ", ".", "a.", ".a", "a..b", "/", "/a/", "/a~", "/a~2", "/a~é",
+        ] {
             check(wrong, None);
         }
     }
 
     #[test]
     fn keys_come_over_tls_or_from_this_machine() {
-        for url in ["https://login.example.com/keys?v=1", "http://127.0.0.1:8/k", "http://localhost/k", "http://[::1]:9/k"] {
+        for url in [
+            "https://login.example.com/keys?v=1",
+            "http://127.0.0.1:8/k",
+            "http://localhost/k",
+            "http://[::1]:9/k",
+        ] {
             assert!(key_url(url).is_ok(), "{url}");
         }
-        for url in ["http://login.example.com/keys", "http://10.0.0.1/k", "http://localhost.example.com/k", "http://127.0.0.1.example.com/", "ftp://localhost/k", "file:///etc/keys", "login.example.com", "", "https://user:pw@login.example.com/k", "https://login.example.com/k#f"] {
+        for url in [
+            "http://login.example.com/keys",
+            "http://10.0.0.1/k",
+            "http://localhost.example.com/k",
+            "http://127.0.0.1.example.com/",
+            "ftp://localhost/k",
+            "file:///etc/keys",
+            "login.example.com",
+            "",
+            "https://user:pw@login.example.com/k",
+            "https://login.example.com/k#f",
+        ] {
             assert!(key_url(url).is_err(), "{url}");
         }
     }

@@ -181,7 +181,9 @@ fn list(text: &str) -> Result<Value, String> {
 fn tables(text: &str) -> Result<Value, String> {
     let items: Vec<Dict> =
         serde_json::from_str(text).map_err(|error| format!("must be a JSON list of objects: {error}"))?;
-    Ok(Value::from(items.into_iter().map(Value::from).collect::<Vec<_>>()))
+    Ok(Value::from(
+        items.into_iter().map(Value::from).collect::<Vec<_>>(),
+    ))
 }
 
 fn nested(key: &str, value: Value) -> Dict {

@@ -78,13 +78,22 @@ async fn caller(app: &App, request: &mut Request) -> Result<Principal, Problem> 
 
 /// A caller with the key, or with a token of an issuer.
 async fn vouched(app: &App, presented: &str) -> Result<Principal, Problem> {
-    let is_key = app.settings.admin_key.as_ref().is_some_and(|key| key.is(presented));
+    let is_key = app
+        .settings
+        .admin_key
+        .as_ref()
+        .is_some_and(|key| key.is(presented));
     let token = match &app.settings.issuers {
         _ if is_key => administrator(),
         Some(issuers) if Issuers::has_form(presented) => issuers.verify(presented).await?,
         _ => return Err(Problem::new(Code::Unauthorized, "the key is not known here")),
     };
-    let VerifiedToken { tenant, subject, readers, role } = token;
+    let VerifiedToken {
+        tenant,
+        subject,
+        readers,
+        role,
+    } = token;
     Ok(Principal::verified(tenant, subject, readers, role))
 }
 

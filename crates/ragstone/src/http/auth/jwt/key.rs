@@ -81,7 +81,9 @@ impl Key {
             id: jwk.kid,
         };
         let signs = jwk.usage.is_none_or(|usage| usage == "sig");
-        let verifies = jwk.key_ops.is_none_or(|uses| uses.iter().any(|one| one == "verify"));
+        let verifies = jwk
+            .key_ops
+            .is_none_or(|uses| uses.iter().any(|one| one == "verify"));
         let agrees = jwk.alg.is_none_or(|name| name == key.algorithm().as_str());
         match signs && verifies && agrees {
             true => Ok(key),
@@ -101,7 +103,9 @@ impl Key {
     /// Whether `signature` is this key's, of `signed`.
     pub fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
         let verified = match &self.public {
-            Public::Rsa { n, e } => RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature),
+            Public::Rsa { n, e } => {
+                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature)
+            }
             Public::P256(point) => {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature)
             }

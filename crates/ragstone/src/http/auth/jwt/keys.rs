@@ -135,7 +135,10 @@ impl Keys {
 
     /// Begins a fetch, unless one runs or began just now. It is a task of its own: who asked for it may leave.
     fn begin(self: &Arc<Self>, state: &mut State, now: Duration) {
-        let runs = state.running.as_ref().is_some_and(|running| running.has_changed().is_ok());
+        let runs = state
+            .running
+            .as_ref()
+            .is_some_and(|running| running.has_changed().is_ok());
         if runs || state.began.is_some_and(|began| now < began + REFETCH_INTERVAL) {
             return;
         }
@@ -159,13 +162,20 @@ impl Keys {
         };
         keys.retain(|key| self.algorithms.contains(&key.algorithm()));
         if keys.is_empty() {
-            tracing::warn!(issuer = self.issuer, "an issuer publishes no key that can be used");
+            tracing::warn!(
+                issuer = self.issuer,
+                "an issuer publishes no key that can be used"
+            );
         }
         let now = (self.steady)();
         let mut state = self.state();
         if state.set.keys != keys {
             let generation = state.set.generation + 1;
-            tracing::debug!(issuer = self.issuer, keys = keys.len(), "the keys of an issuer changed");
+            tracing::debug!(
+                issuer = self.issuer,
+                keys = keys.len(),
+                "the keys of an issuer changed"
+            );
             state.set = Arc::new(KeySet { generation, keys });
         }
         state.renew = now + max_age * 3 / 4;
@@ -210,6 +220,8 @@ async fn wait(fetch: Option<watch::Receiver<()>>) -> bool {
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys").field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("Keys")
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
     }
 }

@@ -105,9 +105,17 @@ mod tests {
         let remembered = Remembered::default();
         let hash = blake3::hash(b"a");
         remembered.put(hash, known(10.0, 1), 0.0);
-        assert!(remembered.get(&hash, 9.9, |issuer, generation| (issuer, generation) == (0, 1)).is_some());
+        assert!(
+            remembered
+                .get(&hash, 9.9, |issuer, generation| (issuer, generation) == (0, 1))
+                .is_some()
+        );
         assert!(remembered.get(&hash, 10.0, |_, _| true).is_none());
-        assert!(remembered.get(&hash, 9.9, |_, generation| generation == 2).is_none());
+        assert!(
+            remembered
+                .get(&hash, 9.9, |_, generation| generation == 2)
+                .is_none()
+        );
         assert!(remembered.get(&blake3::hash(b"b"), 0.0, |_, _| true).is_none());
     }
 

@@ -1,0 +1,9 @@
+//! Tokens of real keys, against issuers that serve their key sets over HTTP on this machine; time is handed in.
+
+pub mod support;
+
+mod attacks;
+mod claims;
+mod forms;
+mod rotation;
+mod speed;
