@@ -4,6 +4,7 @@ pub mod support;
 
 mod attacks;
 mod claims;
+mod door;
 mod forms;
 mod rotation;
 mod speed;

@@ -293,7 +293,7 @@ pub struct World {
     pub ed: Signer,
     pub publisher: Publisher,
     pub hands: Hands,
-    pub issuers: Issuers,
+    pub issuers: Arc<Issuers>,
 }
 
 impl World {
@@ -307,7 +307,7 @@ impl World {
         let publisher = Publisher::start().await;
         publisher.publish(&[rsa.jwk("rsa"), es.jwk("es"), ed.jwk("ed")]);
         let hands = Hands::new();
-        let issuers = issuers(&[settings(MAIN, &publisher, more)], &hands);
+        let issuers = Arc::new(issuers(&[settings(MAIN, &publisher, more)], &hands));
         Self {
             rsa,
             es,
