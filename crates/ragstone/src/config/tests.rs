@@ -206,7 +206,7 @@ fn issuers_are_tables_or_a_json_list_of_objects() {
     let list = format!("[{ISSUER}]");
     assert_eq!(
         named(&environment(&[("RAGSTONE_ACCESS__ISSUERS", &list)])),
-        [main.clone()]
+        std::slice::from_ref(&main)
     );
     let text = r#"
         [[access.issuers]]

@@ -209,7 +209,7 @@ async fn keys_are_discovered() {
 async fn what_is_no_key_set_is_refused() {
     let (publisher, other) = (Publisher::start().await, Publisher::start().await);
     let key = Signer::ed25519().jwk("k");
-    other.publish(&[key.clone()]);
+    other.publish(std::slice::from_ref(&key));
     let check = async |page: Page, expected: Result<usize, FetchError>| {
         publisher.put("/keys", page);
         assert_eq!(fetched(settings(MAIN, &publisher, json!({}))).await, expected);
