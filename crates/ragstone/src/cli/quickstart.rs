@@ -53,7 +53,7 @@ impl Quickstart {
         say(&format!("serving at http://{address}\n\n> {}\n", self.question));
         let shown = async {
             // With a key this program is a caller like any other, and asks for none.
-            if !settings.access.admin_key.is_set() {
+            if !settings.access.is_on() {
                 let question = json!({ "question": self.question });
                 answer(&Door::Address(address), question, output).await?;
             }

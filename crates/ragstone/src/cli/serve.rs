@@ -49,6 +49,9 @@ fn announce(settings: &Settings, address: SocketAddr, vectors: &VectorState) {
         chat = if settings.chats_remotely() { settings.chat.model.as_str() } else { "extractive" },
         "serving at http://{address}"
     );
+    for issuer in wiring::issuers(settings) {
+        tracing::info!("tokens are taken from {issuer}");
+    }
     let places = wiring::text_goes_to(settings);
     if places.is_empty() {
         tracing::info!("no text leaves this machine");

@@ -41,9 +41,7 @@ impl Findings {
 /// Everything that is wrong with `settings`.
 pub fn findings(settings: &Settings) -> Findings {
     let mut found = Findings::default();
-    settings
-        .server
-        .check(settings.access.admin_key.is_set(), &mut found);
+    settings.server.check(settings.access.is_on(), &mut found);
     settings.data.check(&mut found);
     settings.access.check(&mut found);
     settings.parse.check(&mut found);
@@ -62,8 +60,8 @@ pub fn findings(settings: &Settings) -> Findings {
 }
 
 impl Server {
-    fn check(&self, has_key: bool, found: &mut Findings) {
-        if !self.listen.ip().is_loopback() && !has_key {
+    fn check(&self, access_is_on: bool, found: &mut Findings) {
+        if !self.listen.ip().is_loopback() && !access_is_on {
             found.say(
                 "server.listen",
                 format!(
@@ -119,6 +117,9 @@ impl Access {
                     "must be printable ASCII without spaces".into(),
                 );
             }
+        }
+        for detail in super::issuer::findings(&self.issuers) {
+            found.say("access.issuers", detail);
         }
     }
 }

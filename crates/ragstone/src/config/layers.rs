@@ -10,6 +10,9 @@ use super::{Problem, SettingsError};
 /// The compiled-in manual.
 pub const DEFAULTS: &str = include_str!("default.toml");
 
+/// Keys whose values are lists of tables, not of text.
+const LISTS_OF_TABLES: [&str; 2] = ["access.issuers", "model.manifest.files"];
+
 /// What settings are made of, beside the defaults; later ones win.
 #[derive(Debug, Default, Clone)]
 pub struct Layers {
@@ -157,6 +160,7 @@ fn typed(name: &str, key: &str, text: &str, known: &[(String, Value)]) -> Result
             "0" | "false" | "no" | "off" => Ok(Value::from(false)),
             _ => Err(problem(format!("must be true or false, got {text:?}"))),
         },
+        Value::Array(..) if LISTS_OF_TABLES.contains(&key) => tables(text).map_err(problem),
         Value::Array(..) => list(text).map_err(problem),
         _ => Ok(Value::from(text)),
     }
@@ -171,6 +175,15 @@ fn list(text: &str) -> Result<Value, String> {
     }
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     Ok(Value::from(items.map(String::from).collect::<Vec<_>>()))
+}
+
+/// A JSON list of objects.
+fn tables(text: &str) -> Result<Value, String> {
+    let items: Vec<Dict> =
+        serde_json::from_str(text).map_err(|error| format!("must be a JSON list of objects: {error}"))?;
+    Ok(Value::from(
+        items.into_iter().map(Value::from).collect::<Vec<_>>(),
+    ))
 }
 
 fn nested(key: &str, value: Value) -> Dict {

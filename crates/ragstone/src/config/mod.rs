@@ -3,6 +3,7 @@
 //! Invariant: this is the only module that reads the environment, and it reads it once.
 
 mod check;
+mod issuer;
 mod layers;
 mod names;
 mod secret;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use issuer::{Algorithm, ClaimPath, Issuer, is_loopback, key_url};
 pub use layers::{DEFAULTS, Layers};
 pub use names::SHORT_NAMES;
 pub use secret::Secret;

@@ -7,6 +7,7 @@ use ragstone_core::access::Reader;
 use ragstone_core::split::{KeepSeparator, SplitStrategy};
 use serde::Deserialize;
 
+use super::issuer::Issuer;
 use super::secret::Secret;
 
 /// `[server]`
@@ -50,6 +51,15 @@ pub struct Access {
     pub default_readers: Vec<Reader>,
     /// The first key.
     pub admin_key: Secret,
+    /// Who may vouch for callers with tokens.
+    pub issuers: Vec<Issuer>,
+}
+
+impl Access {
+    /// Whether callers have to prove who they are.
+    pub fn is_on(&self) -> bool {
+        self.admin_key.is_set() || !self.issuers.is_empty()
+    }
 }
 
 /// `[parse]`

@@ -185,3 +185,136 @@ fn the_example_names_what_there_is() {
         assert!(known, "{name} is no setting");
     }
 }
+
+const ISSUER: &str = r#"{"issuer": "https://login.example.com/main", "audience": "ragstone"}"#;
+
+#[test]
+fn issuers_are_tables_or_a_json_list_of_objects() {
+    let named = |layers: &Layers| {
+        let settings = Settings::from_layers(layers).unwrap();
+        assert!(settings.access.is_on());
+        let names = settings.access.issuers.into_iter();
+        names
+            .map(|issuer| (issuer.issuer, issuer.audience, issuer.clock_skew_seconds))
+            .collect::<Vec<_>>()
+    };
+    let main = (
+        "https://login.example.com/main".to_owned(),
+        vec!["ragstone".to_owned()],
+        60,
+    );
+    let list = format!("[{ISSUER}]");
+    assert_eq!(
+        named(&environment(&[("RAGSTONE_ACCESS__ISSUERS", &list)])),
+        std::slice::from_ref(&main)
+    );
+    let text = r#"
+        [[access.issuers]]
+        issuer = "https://login.example.com/main"
+        audience = "ragstone"
+        [[access.issuers]]
+        issuer = "accounts.example.com"
+        audience = ["a", "b"]
+        jwks_url = "https://www.example.com/certs"
+        algorithms = ["RS256"]
+        clock_skew_seconds = 0
+        tenant_claim = "org.id"
+        subject_claim = "email"
+        groups_claim = "https://example.com/groups"
+        role_claim = "realm_access.roles"
+        roles = { editors = "writer", owners = "admin" }
+    "#;
+    let second = (
+        "accounts.example.com".to_owned(),
+        vec!["a".to_owned(), "b".to_owned()],
+        0,
+    );
+    assert_eq!(named(&file(text)), [main, second]);
+    let beyond = environment(&[
+        ("RAGSTONE_ACCESS__ISSUERS", &list),
+        ("RAGSTONE_LISTEN", "0.0.0.0:80"),
+    ]);
+    assert_eq!(Settings::from_layers(&beyond).unwrap().server.listen.port(), 80);
+    assert!(!Settings::from_layers(&Layers::default()).unwrap().access.is_on());
+}
+
+#[test]
+fn the_manuals_example_of_an_issuer_is_valid() {
+    let lines = DEFAULTS
+        .lines()
+        .skip_while(|line| !line.contains("[[access.issuers]]"));
+    let example: Vec<&str> = lines.map_while(|line| line.strip_prefix("#   ")).collect();
+    let check = |without: &str| {
+        let kept = example.iter().filter(|line| !line.starts_with(without));
+        let text: Vec<&str> = kept.copied().collect();
+        Settings::from_layers(&file(&text.join("\n"))).map(|settings| settings.access.issuers.len())
+    };
+    assert_eq!(check("tenant_claim"), Ok(1));
+    assert_eq!(check("tenant ="), Ok(1));
+    assert!(
+        check("nothing")
+            .unwrap_err()
+            .to_string()
+            .contains("exclude each other")
+    );
+}
+
+#[test]
+fn wrong_issuers_are_named() {
+    let check = |members: &str, expected: &str| {
+        let list = format!("[{}, {members}}}]", ISSUER.strip_suffix('}').unwrap());
+        let refused = refused(&environment(&[("RAGSTONE_ACCESS__ISSUERS", &list)]));
+        assert!(
+            refused.contains("access.issuers") && refused.contains(expected),
+            "{members}: {refused}"
+        );
+    };
+    check(
+        r#""jwks_url": "http://login.example.com/keys""#,
+        "jwks_url must be an https:// address; http:// only on this machine",
+    );
+    check(
+        r#""jwks_url": "https://user:pw@login.example.com/keys""#,
+        "must not hold a password",
+    );
+    check(r#""algorithms": ["HS256"]"#, "HS256");
+    check(r#""algorithms": ["none"]"#, "none");
+    check(r#""algorithms": []"#, "algorithms must name one or more");
+    check(r#""clock_skew_seconds": 601"#, "must be 0 to 600, got 601");
+    check(r#""tenant": "a/b""#, "is not a name");
+    check(r#""tenant": "a", "tenant_claim": "b""#, "exclude each other");
+    check(r#""groups_claim": "a..b""#, "names no claim");
+    check(r#""roles": {"x": "admin"}"#, "roles needs role_claim");
+    check(r#""role_claim": "r", "roles": {"x": "root"}"#, "root");
+    check(r#""audiences": ["a"]"#, "audiences");
+    let whole = |list: &str, expected: &str| {
+        let refused = refused(&environment(&[("RAGSTONE_ACCESS__ISSUERS", list)]));
+        assert!(
+            refused.contains("access.issuers") && refused.contains(expected),
+            "{list}: {refused}"
+        );
+    };
+    whole(&format!("[{ISSUER}, {ISSUER}]"), "is named twice");
+    whole(
+        &format!("[{}]", [ISSUER; 33].join(",")),
+        "must be 32 or fewer, got 33",
+    );
+    whole(r#"[{"issuer": "https://login.example.com"}]"#, "audience");
+    whole(
+        r#"[{"issuer": "https://login.example.com", "audience": []}]"#,
+        "audience must name one or more",
+    );
+    whole(
+        r#"[{"issuer": "login", "audience": "a"}]"#,
+        "must be an https:// address",
+    );
+    whole(
+        r#"[{"issuer": "http://login.example.com", "audience": "a"}]"#,
+        "http:// only on this machine",
+    );
+    whole(
+        r#"["https://login.example.com"]"#,
+        "must be a JSON list of objects",
+    );
+    whole("https://login.example.com", "must be a JSON list of objects");
+}

@@ -34,6 +34,7 @@ use ragstone_core::library::Library;
 use ragstone_core::seam::Catalogue;
 use tokio::sync::{Semaphore, broadcast};
 
+pub use auth::jwt::Issuers;
 pub use auth::{AdminKey, OperatorDoor};
 pub use health::Readiness;
 pub use routes::router;

@@ -1,16 +1,20 @@
 //! Limits and defaults of the HTTP interface.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ragstone_core::access::{Reader, ReaderSet};
 
 use super::auth::AdminKey;
+use super::auth::jwt::Issuers;
 
 /// Limits and defaults of the HTTP interface.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// The first key; without it the caller is the local operator, and only from this machine.
+    /// The first key; without it and without issuers the caller is the local operator, and only from this machine.
     pub admin_key: Option<AdminKey>,
+    /// Who may vouch for callers with tokens.
+    pub issuers: Option<Arc<Issuers>>,
     /// Other origins whose pages may call, such as `https://wiki.example.com`; CORS is off while there are none.
     pub allowed_origins: Vec<String>,
     /// Who may read an upload that names nobody; empty asks every upload to name somebody.
@@ -39,6 +43,7 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             admin_key: None,
+            issuers: None,
             allowed_origins: Vec::new(),
             default_readers: ReaderSet::from([Reader::everyone()]),
             passages: 5,

@@ -65,14 +65,17 @@ pub async fn describe(settings: &Settings, version: &'static str) -> Description
     let file = settings.file.clone().unwrap_or_else(|| "none".into());
     Description {
         version,
-        parts: vec![
+        parts: [
             part("settings file", Health::Ok, file, None),
             data(settings),
             embedder(settings),
             chat(settings),
             parser(settings).await,
             api(settings),
-        ],
+        ]
+        .into_iter()
+        .chain(issuers(settings).map(|words| part("issuer", Health::Ok, words, None)))
+        .collect(),
         text_goes_to: text_goes_to(settings),
     }
 }
@@ -106,6 +109,22 @@ fn shown(url: &str) -> String {
     format!("{scheme}://{host}/{path}")
         .trim_end_matches('/')
         .to_owned()
+}
+
+/// Who may vouch for callers: each issuer, with where its keys come from and what it vouches for.
+pub fn issuers(settings: &Settings) -> impl Iterator<Item = String> {
+    settings.access.issuers.iter().map(|issuer| {
+        let keys = match issuer.jwks_url.as_str() {
+            "" => "its keys are discovered".into(),
+            url => format!("its keys from {}", shown(url)),
+        };
+        let tenant = match &issuer.tenant_claim {
+            Some(claim) => format!("the tenant its claim {claim} names"),
+            None => format!("tenant {}", issuer.tenant.clone().unwrap_or_default()),
+        };
+        let audience = issuer.audience.join(" or ");
+        format!("{}, {keys}, for {tenant}, audience {audience}", issuer.issuer)
+    })
 }
 
 fn data(settings: &Settings) -> Part {
@@ -223,9 +242,14 @@ async fn parser(settings: &Settings) -> Part {
 
 fn api(settings: &Settings) -> Part {
     let listen = settings.server.listen;
-    let who = match settings.access.admin_key.is_set() {
-        true => "callers with the admin key",
-        false => "callers on this machine, without a key",
+    let who = match (
+        settings.access.admin_key.is_set(),
+        settings.access.issuers.is_empty(),
+    ) {
+        (true, true) => "callers with the admin key",
+        (true, false) => "callers with the admin key or a token",
+        (false, false) => "callers with a token",
+        (false, true) => "callers on this machine, without a key",
     };
     part("api", Health::Ok, format!("http://{listen}, for {who}"), None)
 }

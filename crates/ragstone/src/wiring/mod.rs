@@ -31,7 +31,7 @@ use ragstone_core::seam::{Catalogue, Embedder, EmbeddingCache, Parser, VectorInd
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
 
-pub use describe::{Description, describe, text_goes_to};
+pub use describe::{Description, describe, issuers, text_goes_to};
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use vectors::VectorState;
@@ -39,7 +39,7 @@ pub use workers::parser_pool;
 
 use crate::clock::{clock, new_id, now, time};
 use crate::config::Settings;
-use crate::http::{self, AdminKey, Api, HttpSettings, Readiness};
+use crate::http::{self, AdminKey, Api, HttpSettings, Issuers, Readiness};
 use crate::jobs::{WorkerOptions, Workers};
 use crate::operator;
 use vectors::{Recipe, Vectors};
@@ -264,7 +264,11 @@ impl Built {
         if taken_back > 0 {
             tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
         }
-        let api = http::router(Arc::new(self.api(settings)?));
+        let api = self.api(settings)?;
+        if let (ModelFetch::Background, Some(issuers)) = (fetch, &api.settings.issuers) {
+            issuers.prepare();
+        }
+        let api = http::router(Arc::new(api));
         let operator = routes::operator_router(api.clone(), self.vectors.clone());
         let mut background = vec![routes::listen(&self.directory.socket(), operator.clone())?];
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
@@ -341,11 +345,13 @@ fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
         .expose()
         .map(AdminKey::new)
         .transpose()?;
+    let issuers = Issuers::new(&settings.access.issuers, &time())?.map(Arc::new);
     Ok(HttpSettings {
         admin_key: key,
+        issuers,
         allowed_origins: settings.server.cors_origins.clone(),
-        default_readers: match settings.access.admin_key.is_set() {
-            // As shipped, "everyone" holds only while no key exists; afterwards an upload has to name its readers.
+        default_readers: match settings.access.is_on() {
+            // As shipped, "everyone" holds only while no key and no issuer exists; afterwards an upload has to name its readers.
             true if settings.access.default_readers == [ragstone_core::access::Reader::everyone()] => {
                 Default::default()
             }

@@ -15,4 +15,5 @@ mod settings;
 mod streams;
 mod stub;
 mod support;
+mod tokens;
 mod vectors;

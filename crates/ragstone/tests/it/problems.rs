@@ -34,6 +34,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("search_failed", "its database would have to break"),
     ("interrupted", "a model's answer ends with a word about it"),
     ("timeout", "takes 30 seconds"),
+    ("issuer_unavailable", "needs an issuer: see tokens.rs"),
     ("model_busy", "needs a model: see answers.rs"),
     ("model_refused", "needs a model: see answers.rs"),
     ("model_failed", "needs a model: see answers.rs"),

@@ -3,6 +3,7 @@
 //! Invariant: `identify` runs before any body is read and is the only maker of a caller; a handler names the role it
 //! needs by the extractor it takes ([`Reader`], [`Writer`], [`Admin`]).
 
+pub mod jwt;
 mod key;
 mod local;
 mod ticket;
@@ -20,6 +21,7 @@ use ragstone_core::id::TenantId;
 
 use super::App;
 use super::problem::{Code, Problem};
+use jwt::{Issuers, TokenRefused, VerifiedToken};
 
 pub use key::{AdminKey, MIN_KEY_BYTES, ShortKey};
 pub(super) use ticket::{TICKET_LIFETIME, Tickets};
@@ -49,7 +51,7 @@ pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, 
     if is_open(request.uri().path()) {
         return next.run(request).await;
     }
-    match caller(&app, &request) {
+    match caller(&app, &mut request).await {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
@@ -58,35 +60,62 @@ pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, 
     }
 }
 
-fn caller(app: &App, request: &Request) -> Result<Principal, Problem> {
+async fn caller(app: &App, request: &mut Request) -> Result<Principal, Problem> {
     if request.extensions().get::<OperatorDoor>().is_some() {
         return Ok((app.operator)());
     }
-    match &app.settings.admin_key {
-        Some(key) => keyed(app, key, request),
-        None => {
-            local::check(request, &app.settings.allowed_origins)?;
-            Ok((app.operator)())
-        }
+    if app.settings.admin_key.is_none() && app.settings.issuers.is_none() {
+        local::check(request, &app.settings.allowed_origins)?;
+        return Ok((app.operator)());
     }
-}
-
-/// A caller with a key, or with a ticket where headers cannot be sent.
-fn keyed(app: &App, key: &AdminKey, request: &Request) -> Result<Principal, Problem> {
     if let Some(presented) = bearer(request.headers()) {
-        return match key.is(presented) {
-            true => Ok(Principal::verified(
-                TenantId::default(),
-                "admin".into(),
-                ReaderSet::new(),
-                Role::Admin,
-            )),
-            false => Err(Problem::new(Code::Unauthorized, "the key is not known here")),
-        };
+        return vouched(app, presented).await;
     }
     ticket(request.method(), request.uri())
         .and_then(|ticket| app.tickets.redeem(&ticket))
         .ok_or_else(|| Problem::new(Code::Unauthorized, "no key was sent, or the ticket is spent"))
+}
+
+/// A caller with the key, or with a token of an issuer.
+async fn vouched(app: &App, presented: &str) -> Result<Principal, Problem> {
+    let is_key = app
+        .settings
+        .admin_key
+        .as_ref()
+        .is_some_and(|key| key.is(presented));
+    let token = match &app.settings.issuers {
+        _ if is_key => administrator(),
+        Some(issuers) if Issuers::has_form(presented) => issuers.verify(presented).await?,
+        _ => return Err(Problem::new(Code::Unauthorized, "the key is not known here")),
+    };
+    let VerifiedToken {
+        tenant,
+        subject,
+        readers,
+        role,
+    } = token;
+    Ok(Principal::verified(tenant, subject, readers, role))
+}
+
+fn administrator() -> VerifiedToken {
+    VerifiedToken {
+        tenant: TenantId::default(),
+        subject: "admin".into(),
+        readers: ReaderSet::new(),
+        role: Role::Admin,
+    }
+}
+
+impl From<TokenRefused> for Problem {
+    /// The reason is for the log: it would help whoever makes tokens up.
+    fn from(reason: TokenRefused) -> Self {
+        tracing::debug!(%reason, "a token was refused");
+        match reason {
+            TokenRefused::NoKeys => Self::new(Code::IssuerUnavailable, "the token cannot be verified now")
+                .after(Some(jwt::REFETCH_INTERVAL)),
+            _ => Self::new(Code::Unauthorized, "the token is not accepted here").of_a_token(),
+        }
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -46,7 +46,7 @@ codes! {
     BadCursor BAD_REQUEST "bad_cursor" "The cursor is not one that a list gave" "take next_cursor as it is, or begin without a cursor";
     BadMultipart BAD_REQUEST "bad_multipart" "The multipart body is malformed" "send it with a boundary, each part with a name";
     Interrupted BAD_REQUEST "upload_interrupted" "The upload broke off" "send it again; nothing was kept";
-    Unauthorized UNAUTHORIZED "unauthorized" "A key is needed" "send Authorization: Bearer <key>; for an EventSource get a ticket from /api/v1/stream-tickets";
+    Unauthorized UNAUTHORIZED "unauthorized" "A key or a token is needed" "send Authorization: Bearer <key or token>; for an EventSource get a ticket from /api/v1/stream-tickets";
     NotLocal FORBIDDEN "not_local" "Without keys only this machine may call" "call from this machine, or set RAGSTONE_ADMIN_KEY to at least 32 characters";
     ForeignHost FORBIDDEN "foreign_host" "The Host header names another machine" "call 127.0.0.1 or localhost, or set RAGSTONE_ADMIN_KEY";
     ForeignOrigin FORBIDDEN "foreign_origin" "A page of another origin may not call" "add its origin to RAGSTONE_CORS_ORIGINS";
@@ -85,6 +85,7 @@ codes! {
     IndexUnavailable SERVICE_UNAVAILABLE "index_unavailable" "The index is unavailable" "try again; ragstone doctor checks it";
     EmbedderUnavailable SERVICE_UNAVAILABLE "embedder_unavailable" "The embedding model is unavailable" "try again, or search with mode lexical; ragstone doctor checks it";
     SearchFailed SERVICE_UNAVAILABLE "search_failed" "The search failed" "try again; ragstone doctor checks what it stands on";
+    IssuerUnavailable SERVICE_UNAVAILABLE "issuer_unavailable" "The keys of the token's issuer are unavailable" "try again after the time in Retry-After; the server's log says why";
     ModelBusy SERVICE_UNAVAILABLE "model_busy" "The chat model is busy" "try again after a while";
     Broken SERVICE_UNAVAILABLE "interrupted" "The answer broke off" "ask again";
     Timeout GATEWAY_TIMEOUT "timeout" "The answer took too long" "try again, or ask for less";

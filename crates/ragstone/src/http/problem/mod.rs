@@ -29,6 +29,7 @@ pub struct Problem {
     pub detail: String,
     pointer: Option<String>,
     retry_after: Option<Duration>,
+    challenge: &'static str,
     extensions: Map<String, Value>,
 }
 
@@ -66,6 +67,7 @@ impl Problem {
             detail: detail.into(),
             pointer: None,
             retry_after: None,
+            challenge: "Bearer",
             extensions: Map::new(),
         }
     }
@@ -79,6 +81,12 @@ impl Problem {
     /// With the time after which it may work.
     pub fn after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait.or(self.retry_after);
+        self
+    }
+
+    /// Of a token that was sent: who sent it needs another one (RFC 6750, 3.1).
+    pub fn of_a_token(mut self) -> Self {
+        self.challenge = r#"Bearer error="invalid_token""#;
         self
     }
 
@@ -117,7 +125,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self.body()).expect("a struct of strings serialises");
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         if status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Bearer");
+            let challenge = HeaderValue::from_static(self.challenge);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = self.retry_after {

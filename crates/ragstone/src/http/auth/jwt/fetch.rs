@@ -1,0 +1,240 @@
+//! Fetches an issuer's keys: discovery (OpenID Connect Discovery 1.0) where no address is set, then the key set.
+//!
+//! Invariant: only addresses of the settings, or of the issuer's own discovery document, are asked; no redirect is
+//! followed; nothing a token says chooses an address.
+
+use std::sync::Once;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderMap};
+use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode, Url};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::key::{Jwk, Key};
+use crate::config::{Issuer, is_loopback, key_url};
+
+/// Longest time to connect, TLS included.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Longest time for one request.
+const TOTAL: Duration = Duration::from_secs(5);
+/// Largest document that is read, in bytes.
+const MAX_BODY_BYTES: usize = 256 << 10;
+/// Most keys of a set that are read.
+const MAX_KEYS: usize = 100;
+/// Shortest and longest time that keys are kept, whatever the issuer says.
+const MIN_AGE: Duration = Duration::from_secs(5 * 60);
+const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long they are kept where it says nothing.
+const DEFAULT_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// Where one issuer's keys come from.
+#[derive(Debug)]
+pub struct Source {
+    http: Client,
+    issuer: String,
+    /// The key set; none to discover it.
+    keys: Option<Url>,
+    /// Whether addresses without TLS are allowed: only if the settings name this machine themselves.
+    plain: bool,
+}
+
+/// Keys as they were fetched.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Those that can be used.
+    pub keys: Vec<Key>,
+    /// How long they may be kept.
+    pub max_age: Duration,
+}
+
+/// Why there are no keys; without an address and what stood at it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// It could not be asked.
+    #[error("it cannot be reached: {0}")]
+    Unreachable(String),
+    /// It answered with something else than 200; a redirect is one such answer.
+    #[error("it answered with status {0}")]
+    Status(u16),
+    /// More than is read.
+    #[error("its answer has more than {MAX_BODY_BYTES} bytes")]
+    TooLarge,
+    /// Not the document that was asked for.
+    #[error("its answer is not a {0}")]
+    Malformed(&'static str),
+    /// The discovery document of another issuer.
+    #[error("its discovery document names another issuer")]
+    OtherIssuer,
+    /// The discovery document names an address that is not asked.
+    #[error("its discovery document names keys at an address that {0}")]
+    Address(String),
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<serde_json::Value>,
+}
+
+impl Source {
+    /// The source that an issuer's settings name.
+    pub fn new(settings: &Issuer) -> Result<Self, FetchError> {
+        Self::patient(settings, TOTAL)
+    }
+
+    /// The same with another bound for a request.
+    pub fn patient(settings: &Issuer, total: Duration) -> Result<Self, FetchError> {
+        let keys = match settings.jwks_url.as_str() {
+            "" => None,
+            url => Some(key_url(url).map_err(FetchError::Address)?),
+        };
+        let named = keys.clone().or_else(|| settings.issuer.parse().ok());
+        let plain = named.is_some_and(|url| is_loopback(&url));
+        Ok(Self {
+            http: client(plain, total)?,
+            issuer: settings.issuer.clone(),
+            keys,
+            plain,
+        })
+    }
+
+    /// The keys as they are now.
+    pub async fn fetch(&self) -> Result<Fetched, FetchError> {
+        let url = match &self.keys {
+            Some(url) => url.clone(),
+            None => self.discover().await?,
+        };
+        let (headers, set): (_, KeySet) = self.get(url, "key set").await?;
+        let keys = set.keys.into_iter().take(MAX_KEYS);
+        Ok(Fetched {
+            keys: keys.filter_map(|jwk| usable(&self.issuer, jwk)).collect(),
+            max_age: max_age(&headers),
+        })
+    }
+
+    async fn discover(&self) -> Result<Url, FetchError> {
+        let base = self.issuer.trim_end_matches('/');
+        let url =
+            key_url(&format!("{base}/.well-known/openid-configuration")).map_err(FetchError::Address)?;
+        let (_, found): (_, Discovery) = self.get(url, "discovery document").await?;
+        if found.issuer != self.issuer {
+            return Err(FetchError::OtherIssuer);
+        }
+        let url = key_url(&found.jwks_uri).map_err(FetchError::Address)?;
+        match url.scheme() == "https" || self.plain {
+            true => Ok(url),
+            false => Err(FetchError::Address("is this machine's".into())),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        what: &'static str,
+    ) -> Result<(HeaderMap, T), FetchError> {
+        let request = self.http.get(url).header(ACCEPT, "application/json");
+        let mut response = request.send().await.map_err(unreachable)?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status().as_u16()));
+        }
+        let mut body = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(unreachable)? {
+            if body.len() + part.len() > MAX_BODY_BYTES {
+                return Err(FetchError::TooLarge);
+            }
+            body.extend_from_slice(&part);
+        }
+        let document = serde_json::from_slice(&body).map_err(|_| FetchError::Malformed(what))?;
+        Ok((response.headers().clone(), document))
+    }
+}
+
+fn client(plain: bool, total: Duration) -> Result<Client, FetchError> {
+    static PROVIDER: Once = Once::new();
+    // An error means that the process has chosen one itself, which serves as well.
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    let builder = || {
+        Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(total)
+            .redirect(Policy::none())
+            .https_only(!plain)
+            .user_agent(concat!("ragstone/", env!("CARGO_PKG_VERSION")))
+    };
+    let built = match plain {
+        // This machine is asked itself; and an image without certificates of authorities can ask it as well.
+        true => builder()
+            .no_proxy()
+            .build()
+            .or_else(|_| builder().no_proxy().tls_certs_only([]).build()),
+        false => builder().build(),
+    };
+    built.map_err(unreachable)
+}
+
+fn usable(issuer: &str, jwk: serde_json::Value) -> Option<Key> {
+    let key = serde_json::from_value::<Jwk>(jwk).map_err(|_| super::key::KeyRefused::Malformed);
+    key.and_then(Key::of)
+        .inspect_err(|reason| tracing::debug!(issuer, %reason, "a key of an issuer is not used"))
+        .ok()
+}
+
+/// An error with all its causes, and without the address.
+fn unreachable(error: reqwest::Error) -> FetchError {
+    let error = error.without_url();
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let words: Vec<String> = causes.map(ToString::to_string).collect();
+    FetchError::Unreachable(words.join(": "))
+}
+
+/// What `Cache-Control` says (RFC 9111, 5.2.2), within bounds.
+fn max_age(headers: &HeaderMap) -> Duration {
+    let said = headers.get_all(CACHE_CONTROL).into_iter();
+    let said: Vec<String> = said
+        .filter_map(|value| Some(value.to_str().ok()?.to_ascii_lowercase()))
+        .collect();
+    let mut directives = said.iter().flat_map(|value| value.split(',')).map(str::trim);
+    if directives
+        .clone()
+        .any(|one| matches!(one, "no-store" | "no-cache"))
+    {
+        return MIN_AGE;
+    }
+    let seconds = directives.find_map(|one| one.strip_prefix("max-age=")?.trim_matches('"').parse().ok());
+    seconds
+        .map_or(DEFAULT_AGE, Duration::from_secs)
+        .clamp(MIN_AGE, MAX_AGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_kept_as_long_as_the_issuer_says_within_bounds() {
+        let check = |said: &[&str], expected: Duration| {
+            let mut headers = HeaderMap::new();
+            for value in said {
+                headers.append(CACHE_CONTROL, value.parse().unwrap());
+            }
+            assert_eq!(max_age(&headers), expected, "{said:?}");
+        };
+        check(&[], DEFAULT_AGE);
+        check(
+            &["public, max-age=600, must-revalidate"],
+            Duration::from_secs(600),
+        );
+        check(&["public", "Max-Age=\"700\""], Duration::from_secs(700));
+        check(&["max-age=0"], MIN_AGE);
+        check(&["no-store, max-age=600"], MIN_AGE);
+        check(&["max-age=99999999999"], MAX_AGE);
+        check(&["max-age=soon", "s-maxage=9"], DEFAULT_AGE);
+    }
+}

@@ -1,0 +1,158 @@
+//! One public key of an issuer, read from a JWK (RFC 7517) and good for one algorithm.
+//!
+//! Invariant: a key verifies by its own algorithm only, whatever a token says; none is symmetric, none is weak.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+};
+use serde::Deserialize;
+
+use crate::config::Algorithm;
+
+/// Fewest and most bits of an RSA modulus: NIST SP 800-131A, and what `ring` computes with.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+/// Bytes of a coordinate on P-256, and of a key of Ed25519.
+const COORDINATE_BYTES: usize = 32;
+/// How an uncompressed point begins (SEC 1, 2.3.3).
+const UNCOMPRESSED: u8 = 4;
+
+/// A key that verifies signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// What tokens call it.
+    pub id: Option<String>,
+    public: Public,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Public {
+    Rsa { n: Vec<u8>, e: Vec<u8> },
+    P256(Vec<u8>),
+    Ed25519(Vec<u8>),
+}
+
+/// Why a key of an issuer is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRefused {
+    /// Another kind or curve.
+    #[error("its kind or curve is not one that is used here")]
+    Kind,
+    /// Made for something else than verifying, or for another algorithm.
+    #[error("it is meant for another use or algorithm")]
+    Use,
+    /// Members that are missing, or do not decode to what they should be.
+    #[error("it is malformed")]
+    Malformed,
+    /// Too short to be safe, or longer than is computed with.
+    #[error("an RSA key has 2048 to 8192 bits")]
+    Size,
+    /// Its private half is published too.
+    #[error("its private half is published")]
+    Private,
+}
+
+/// The members of a JWK that matter here; certificates are not read.
+#[derive(Debug, Deserialize)]
+pub struct Jwk {
+    kty: String,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    kid: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    d: Option<serde::de::IgnoredAny>,
+}
+
+impl Key {
+    /// The key that a JWK describes.
+    pub fn of(jwk: Jwk) -> Result<Self, KeyRefused> {
+        if jwk.d.is_some() {
+            return Err(KeyRefused::Private);
+        }
+        let key = Self {
+            public: Public::of(&jwk)?,
+            id: jwk.kid,
+        };
+        let signs = jwk.usage.is_none_or(|usage| usage == "sig");
+        let verifies = jwk
+            .key_ops
+            .is_none_or(|uses| uses.iter().any(|one| one == "verify"));
+        let agrees = jwk.alg.is_none_or(|name| name == key.algorithm().as_str());
+        match signs && verifies && agrees {
+            true => Ok(key),
+            false => Err(KeyRefused::Use),
+        }
+    }
+
+    /// The one algorithm it is good for.
+    pub fn algorithm(&self) -> Algorithm {
+        match self.public {
+            Public::Rsa { .. } => Algorithm::Rs256,
+            Public::P256(_) => Algorithm::Es256,
+            Public::Ed25519(_) => Algorithm::EdDsa,
+        }
+    }
+
+    /// Whether `signature` is this key's, of `signed`.
+    pub fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
+        let verified = match &self.public {
+            Public::Rsa { n, e } => {
+                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature)
+            }
+            Public::P256(point) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature)
+            }
+            Public::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(signed, signature),
+        };
+        verified.is_ok()
+    }
+}
+
+impl Public {
+    fn of(jwk: &Jwk) -> Result<Self, KeyRefused> {
+        match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+            ("RSA", _) => rsa(jwk),
+            ("EC", Some("P-256")) => {
+                let point = [vec![UNCOMPRESSED], coordinate(&jwk.x)?, coordinate(&jwk.y)?];
+                Ok(Self::P256(point.concat()))
+            }
+            ("OKP", Some("Ed25519")) => coordinate(&jwk.x).map(Self::Ed25519),
+            _ => Err(KeyRefused::Kind),
+        }
+    }
+}
+
+fn rsa(jwk: &Jwk) -> Result<Public, KeyRefused> {
+    let (n, e) = (number(&jwk.n)?, number(&jwk.e)?);
+    let first = *n.first().ok_or(KeyRefused::Malformed)?;
+    let bits = n.len() * 8 - first.leading_zeros() as usize;
+    match RSA_BITS.contains(&bits) {
+        true => Ok(Public::Rsa { n, e }),
+        false => Err(KeyRefused::Size),
+    }
+}
+
+fn coordinate(member: &Option<String>) -> Result<Vec<u8>, KeyRefused> {
+    bytes(member).and_then(|bytes| match bytes.len() {
+        COORDINATE_BYTES => Ok(bytes),
+        _ => Err(KeyRefused::Malformed),
+    })
+}
+
+/// A big number; zeros that some issuers put before it do not count.
+fn number(member: &Option<String>) -> Result<Vec<u8>, KeyRefused> {
+    let bytes = bytes(member)?;
+    Ok(bytes.into_iter().skip_while(|byte| *byte == 0).collect())
+}
+
+fn bytes(member: &Option<String>) -> Result<Vec<u8>, KeyRefused> {
+    let text = member.as_deref().ok_or(KeyRefused::Malformed)?;
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyRefused::Malformed)
+}

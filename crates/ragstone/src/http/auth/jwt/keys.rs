@@ -1,0 +1,227 @@
+//! The keys of one issuer: fetched when they are first needed, again before they grow old, and for a key that is not
+//! known.
+//!
+//! Invariant: one fetch at a time, begun at most once in [`REFETCH_INTERVAL`] while anything is amiss, and not ended by
+//! a caller that leaves; keys that are out of date are used only while their issuer cannot be asked, and not for long.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::TokenRefused;
+use super::fetch::{FetchError, Fetched, Source};
+use super::key::Key;
+use crate::config::Algorithm;
+
+/// Shortest time between two fetches that an unknown key or a failure causes.
+pub const REFETCH_INTERVAL: Duration = Duration::from_secs(30);
+/// How long keys are used past their time while the issuer cannot be asked.
+pub const USED_WHILE_FAILING: Duration = Duration::from_secs(60 * 60);
+
+/// Tells the time since some moment.
+pub type Steady = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// The keys of one issuer.
+pub struct Keys {
+    issuer: String,
+    algorithms: Vec<Algorithm>,
+    source: Source,
+    steady: Steady,
+    state: Mutex<State>,
+}
+
+/// Keys that were published together.
+#[derive(Debug, Default)]
+pub struct KeySet {
+    /// Another one for each other content.
+    pub generation: u64,
+    keys: Vec<Key>,
+}
+
+/// Which key a token is verified with.
+#[derive(Debug, PartialEq, Eq)]
+enum Choice<'a> {
+    One(&'a Key),
+    /// Perhaps one that was published since.
+    Unknown,
+    /// None of those that fit, or several.
+    None,
+}
+
+#[derive(Default)]
+struct State {
+    set: Arc<KeySet>,
+    /// When they are fetched again while they are used, when before they are used, and when they are not used any
+    /// more; all in the past before the first fetch.
+    renew: Duration,
+    old: Duration,
+    dead: Duration,
+    /// When the last fetch began.
+    began: Option<Duration>,
+    /// Closed when the fetch that runs has ended.
+    running: Option<watch::Receiver<()>>,
+}
+
+impl Keys {
+    /// The keys from `source` that are good for `algorithms`; nothing is fetched yet.
+    pub fn new(issuer: String, algorithms: Vec<Algorithm>, source: Source, steady: Steady) -> Self {
+        Self {
+            issuer,
+            algorithms,
+            source,
+            steady,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Fetches them if they are needed soon, without waiting.
+    pub fn prepare(self: &Arc<Self>) {
+        self.current();
+    }
+
+    /// The generation that may be used without waiting.
+    pub fn current(self: &Arc<Self>) -> Option<u64> {
+        let now = (self.steady)();
+        let mut state = self.state();
+        if now >= state.renew {
+            self.begin(&mut state, now);
+        }
+        (now < state.old).then_some(state.set.generation)
+    }
+
+    /// Verifies `signature` of `signed` with the key that `id` and `algorithm` name; the generation of that key.
+    pub async fn verify(
+        self: &Arc<Self>,
+        (id, algorithm): (Option<&str>, Algorithm),
+        signed: &[u8],
+        signature: &[u8],
+    ) -> Result<u64, TokenRefused> {
+        let mut set = self.fresh().await?;
+        if set.choose(id, algorithm) == Choice::Unknown && self.fetched_again().await {
+            set = self.fresh().await?;
+        }
+        match set.choose(id, algorithm) {
+            Choice::One(key) if key.verifies(signed, signature) => Ok(set.generation),
+            Choice::One(_) => Err(TokenRefused::Signature),
+            Choice::Unknown | Choice::None => Err(TokenRefused::Key),
+        }
+    }
+
+    /// Keys that may be used, fetched before if they are out of date.
+    async fn fresh(self: &Arc<Self>) -> Result<Arc<KeySet>, TokenRefused> {
+        let fetch = match self.current() {
+            Some(_) => None,
+            None => self.state().running.clone(),
+        };
+        wait(fetch).await;
+        let state = self.state();
+        match (self.steady)() < state.dead {
+            true => Ok(state.set.clone()),
+            false => Err(TokenRefused::NoKeys),
+        }
+    }
+
+    /// Waits for a fetch that may bring an unknown key; false where there was one just now.
+    async fn fetched_again(self: &Arc<Self>) -> bool {
+        let now = (self.steady)();
+        let fetch = {
+            let mut state = self.state();
+            self.begin(&mut state, now);
+            state.running.clone()
+        };
+        wait(fetch).await
+    }
+
+    /// Begins a fetch, unless one runs or began just now. It is a task of its own: who asked for it may leave.
+    fn begin(self: &Arc<Self>, state: &mut State, now: Duration) {
+        let runs = state
+            .running
+            .as_ref()
+            .is_some_and(|running| running.has_changed().is_ok());
+        if runs || state.began.is_some_and(|began| now < began + REFETCH_INTERVAL) {
+            return;
+        }
+        let (ends, running) = watch::channel(());
+        (state.began, state.running) = (Some(now), Some(running));
+        let keys = self.clone();
+        tokio::spawn(async move {
+            let fetched = keys.source.fetch().await;
+            keys.take(fetched);
+            drop(ends);
+        });
+    }
+
+    fn take(&self, fetched: Result<Fetched, FetchError>) {
+        let Fetched { mut keys, max_age } = match fetched {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                tracing::warn!(issuer = self.issuer, %error, "the keys of an issuer could not be fetched");
+                return;
+            }
+        };
+        keys.retain(|key| self.algorithms.contains(&key.algorithm()));
+        if keys.is_empty() {
+            tracing::warn!(
+                issuer = self.issuer,
+                "an issuer publishes no key that can be used"
+            );
+        }
+        let now = (self.steady)();
+        let mut state = self.state();
+        if state.set.keys != keys {
+            let generation = state.set.generation + 1;
+            tracing::debug!(
+                issuer = self.issuer,
+                keys = keys.len(),
+                "the keys of an issuer changed"
+            );
+            state.set = Arc::new(KeySet { generation, keys });
+        }
+        state.renew = now + max_age * 3 / 4;
+        state.old = now + max_age;
+        state.dead = state.old + USED_WHILE_FAILING;
+        state.running = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeySet {
+    /// The one key of this name and algorithm; without a name the only one of the algorithm.
+    fn choose(&self, id: Option<&str>, algorithm: Algorithm) -> Choice<'_> {
+        let named: Vec<&Key> = self
+            .keys
+            .iter()
+            .filter(|key| id.is_none() || key.id.as_deref() == id)
+            .collect();
+        let mut fitting = named.iter().filter(|key| key.algorithm() == algorithm);
+        match (fitting.next(), fitting.next()) {
+            (Some(key), None) => Choice::One(key),
+            (None, _) if named.is_empty() => Choice::Unknown,
+            _ => Choice::None,
+        }
+    }
+}
+
+/// Waits until a fetch has ended; false if there is none.
+async fn wait(fetch: Option<watch::Receiver<()>>) -> bool {
+    match fetch {
+        None => false,
+        // Nothing is ever sent: what comes is the end.
+        Some(mut fetch) => {
+            let _ = fetch.changed().await;
+            true
+        }
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys")
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,216 @@
+//! Tokens (JWT, OpenID Connect): whoever one of the issuers vouches for becomes a caller.
+//!
+//! Invariant: a key and its algorithm come from the issuer's settings and from its own key set, never from the token; a
+//! token that is not beyond doubt is refused, and neither it nor a claim's value reaches a log.
+
+mod claims;
+mod fetch;
+mod key;
+mod keys;
+mod remembered;
+mod token;
+mod unique;
+
+use std::sync::Arc;
+
+use ragstone_core::access::{ReaderSet, Role};
+use ragstone_core::id::TenantId;
+use ragstone_core::ingest::{Clock, Time};
+
+use crate::config;
+use fetch::{FetchError, Source};
+use keys::Keys;
+pub use keys::REFETCH_INTERVAL;
+use remembered::{Known, REMEMBERED_FOR, Remembered};
+use token::Token;
+
+/// Everyone who may vouch for a caller.
+pub struct Issuers {
+    issuers: Vec<Issuer>,
+    remembered: Remembered,
+    clock: Clock,
+}
+
+struct Issuer {
+    settings: config::Issuer,
+    keys: Arc<Keys>,
+}
+
+/// What a verified token says about a caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedToken {
+    /// The caller's tenant.
+    pub tenant: TenantId,
+    /// The caller's name within it.
+    pub subject: String,
+    /// `user:<subject>`, and what the caller's departments and groups are.
+    pub readers: ReaderSet,
+    /// What the caller may do.
+    pub role: Role,
+}
+
+/// Why a token was refused. For the log; a caller is not told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenRefused {
+    /// Not three parts of base64url, the first two of them JSON objects.
+    #[error("it is malformed")]
+    Malformed,
+    /// More bytes than are read.
+    #[error("it has more than {} bytes", token::MAX_TOKEN_BYTES)]
+    TooLong,
+    /// `none`, a symmetric one, or another one that is not accepted.
+    #[error("its algorithm is not accepted")]
+    Algorithm,
+    /// An extension that it says must be understood.
+    #[error("it has critical extensions")]
+    Critical,
+    /// A token for another use.
+    #[error("its type is not one that speaks for a caller")]
+    Type,
+    /// Nobody who may vouch for a caller.
+    #[error("its issuer is not one of the settings'")]
+    Issuer,
+    /// No key of the issuer fits, or several do.
+    #[error("no key of its issuer fits")]
+    Key,
+    /// Not signed by the issuer.
+    #[error("its signature is not its issuer's")]
+    Signature,
+    /// It was good once.
+    #[error("it has expired")]
+    Expired,
+    /// It is not good yet.
+    #[error("it is from the future")]
+    NotYet,
+    /// Made for another service.
+    #[error("it is for another audience")]
+    Audience,
+    /// This claim is missing or has another form than it should.
+    #[error("its claim {0} is missing, or of another form than expected")]
+    Claim(String),
+    /// This claim has more values than are read.
+    #[error("its claim {0} has too many values")]
+    TooMany(String),
+    /// The issuer's keys cannot be had; the one reason that may pass.
+    #[error("the keys of its issuer cannot be fetched")]
+    NoKeys,
+}
+
+/// An issuer that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("issuer {issuer}: {reason}")]
+pub struct IssuerError {
+    issuer: String,
+    reason: FetchError,
+}
+
+impl Issuers {
+    /// The issuers of the settings; none where they name none. Nothing is fetched yet.
+    pub fn new(settings: &[config::Issuer], time: &Time) -> Result<Option<Self>, IssuerError> {
+        let issuers: Vec<Issuer> = settings
+            .iter()
+            .map(|settings| Issuer::new(settings, time))
+            .collect::<Result<_, _>>()?;
+        Ok((!issuers.is_empty()).then(|| Self {
+            issuers,
+            remembered: Remembered::default(),
+            clock: time.wall.clone(),
+        }))
+    }
+
+    /// Begins to fetch all keys, so that the first caller need not wait for them.
+    pub fn prepare(&self) {
+        self.issuers.iter().for_each(|issuer| issuer.keys.prepare());
+    }
+
+    /// Whether a bearer's text has the form of a token, three parts, rather than that of a key.
+    pub fn has_form(bearer: &str) -> bool {
+        bearer.bytes().filter(|byte| *byte == b'.').count() == 2
+    }
+
+    /// Whom `token` speaks for. Waits for an issuer's keys if they are not known yet, a few seconds at most.
+    pub async fn verify(&self, token: &str) -> Result<VerifiedToken, TokenRefused> {
+        if token.len() > token::MAX_TOKEN_BYTES {
+            return Err(TokenRefused::TooLong);
+        }
+        let (hash, now) = (blake3::hash(token.as_bytes()), self.now());
+        let is_current = |issuer: usize, generation| self.issuers[issuer].keys.current() == Some(generation);
+        if let Some(known) = self.remembered.get(&hash, now, is_current) {
+            return Ok(known);
+        }
+        let (verified, known) = self.verify_anew(token).await?;
+        self.remembered.put(hash, known, now);
+        Ok(verified)
+    }
+
+    async fn verify_anew(&self, text: &str) -> Result<(VerifiedToken, Known), TokenRefused> {
+        let token = token::parse(text)?;
+        let named = token.claims.get("iss").and_then(serde_json::Value::as_str);
+        let place = self
+            .issuers
+            .iter()
+            .position(|issuer| named == Some(&issuer.settings.issuer));
+        let place = place.ok_or(TokenRefused::Issuer)?;
+        let issuer = &self.issuers[place];
+        let generation = issuer.verify_signature(&token).await?;
+        let now = self.now();
+        let ends = issuer.check_claims(&token, now)?;
+        let verified = claims::caller(&token.claims, &issuer.settings)?;
+        let known = Known {
+            token: verified.clone(),
+            issuer: place,
+            generation,
+            until: ends.min(now + REMEMBERED_FOR.as_secs_f64()),
+            bytes: text.len(),
+        };
+        Ok((verified, known))
+    }
+
+    /// Seconds since 1970.
+    fn now(&self) -> f64 {
+        let now = (self.clock)();
+        now.unix_timestamp() as f64 + f64::from(now.nanosecond()) / 1e9
+    }
+}
+
+impl Issuer {
+    fn new(settings: &config::Issuer, time: &Time) -> Result<Self, IssuerError> {
+        let source = Source::new(settings).map_err(|reason| IssuerError {
+            issuer: settings.issuer.clone(),
+            reason,
+        })?;
+        Ok(Self::from(settings, source, time))
+    }
+
+    fn from(settings: &config::Issuer, source: Source, time: &Time) -> Self {
+        let (name, algorithms) = (settings.issuer.clone(), settings.algorithms.clone());
+        Self {
+            settings: settings.clone(),
+            keys: Arc::new(Keys::new(name, algorithms, source, time.steady.clone())),
+        }
+    }
+
+    async fn verify_signature(&self, token: &Token<'_>) -> Result<u64, TokenRefused> {
+        if !self.settings.algorithms.contains(&token.algorithm) {
+            return Err(TokenRefused::Algorithm);
+        }
+        let key = (token.key_id.as_deref(), token.algorithm);
+        self.keys.verify(key, token.signed, &token.signature).await
+    }
+
+    /// When the token ends, in seconds since 1970.
+    fn check_claims(&self, token: &Token<'_>, now: f64) -> Result<f64, TokenRefused> {
+        claims::check_audience(&token.claims, &self.settings.audience)?;
+        claims::check_times(&token.claims, now, self.settings.clock_skew_seconds as f64)
+    }
+}
+
+impl std::fmt::Debug for Issuers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.issuers.iter().map(|issuer| &issuer.settings.issuer);
+        f.debug_list().entries(names).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Tokens that were verified a moment ago, so that each is verified once and not with each request.
+//!
+//! Invariant: a token is found by the hash of all its bytes, is forgotten when it expires or when its issuer's keys
+//! change, and is never kept itself.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::VerifiedToken;
+
+/// Longest time that a token is remembered.
+pub const REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
+/// Most tokens that are remembered.
+const MAX_TOKENS: usize = 8_192;
+/// Most bytes of all remembered tokens, before they were hashed: what is kept of them is of that order.
+const MAX_BYTES: usize = 16 << 20;
+
+/// A token that was verified.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// What it said.
+    pub token: VerifiedToken,
+    /// Whose it is: the place of its issuer.
+    pub issuer: usize,
+    /// The generation of its issuer's keys.
+    pub generation: u64,
+    /// When it is forgotten, in seconds since 1970.
+    pub until: f64,
+    /// Its length.
+    pub bytes: usize,
+}
+
+/// Verified tokens by their hash.
+#[derive(Debug, Default)]
+pub struct Remembered(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    known: HashMap<[u8; blake3::OUT_LEN], Known>,
+    bytes: usize,
+}
+
+impl Remembered {
+    /// What a token of this hash said, if it is remembered at `now` and `is_current` says so of its issuer and generation.
+    pub fn get(
+        &self,
+        hash: &blake3::Hash,
+        now: f64,
+        is_current: impl FnOnce(usize, u64) -> bool,
+    ) -> Option<VerifiedToken> {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = inner.known.get(hash.as_bytes())?;
+        (now < known.until && is_current(known.issuer, known.generation)).then(|| known.token.clone())
+    }
+
+    /// Remembers a token; where there is no room, those that have expired are forgotten, or all of them.
+    pub fn put(&self, hash: blake3::Hash, known: Known, now: f64) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.is_full(known.bytes) {
+            inner.known.retain(|_, known| now < known.until);
+            inner.bytes = inner.known.values().map(|known| known.bytes).sum();
+        }
+        if inner.is_full(known.bytes) {
+            *inner = Inner::default();
+        }
+        inner.bytes += known.bytes;
+        if let Some(before) = inner.known.insert(hash.into(), known) {
+            inner.bytes -= before.bytes;
+        }
+    }
+}
+
+impl Inner {
+    fn is_full(&self, more: usize) -> bool {
+        self.known.len() >= MAX_TOKENS || self.bytes + more > MAX_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ragstone_core::access::{ReaderSet, Role};
+    use ragstone_core::id::TenantId;
+
+    use super::*;
+
+    fn known(until: f64, bytes: usize) -> Known {
+        let token = VerifiedToken {
+            tenant: TenantId::default(),
+            subject: "u".into(),
+            readers: ReaderSet::new(),
+            role: Role::Reader,
+        };
+        Known {
+            token,
+            issuer: 0,
+            generation: 1,
+            until,
+            bytes,
+        }
+    }
+
+    #[test]
+    fn a_token_is_known_until_its_time_and_while_its_keys_are() {
+        let remembered = Remembered::default();
+        let hash = blake3::hash(b"a");
+        remembered.put(hash, known(10.0, 1), 0.0);
+        assert!(
+            remembered
+                .get(&hash, 9.9, |issuer, generation| (issuer, generation) == (0, 1))
+                .is_some()
+        );
+        assert!(remembered.get(&hash, 10.0, |_, _| true).is_none());
+        assert!(
+            remembered
+                .get(&hash, 9.9, |_, generation| generation == 2)
+                .is_none()
+        );
+        assert!(remembered.get(&blake3::hash(b"b"), 0.0, |_, _| true).is_none());
+    }
+
+    #[test]
+    fn memory_is_bounded_by_number_and_by_bytes() {
+        let check = |number: usize, bytes: usize, kept: usize| {
+            let remembered = Remembered::default();
+            let hash = |n: usize| blake3::hash(&n.to_le_bytes());
+            for n in 0..number {
+                // The first half expires at 1.
+                let until = if n < number / 2 { 1.0 } else { 3.0 };
+                remembered.put(hash(n), known(until, bytes), 0.0);
+            }
+            remembered.put(hash(number), known(3.0, bytes), 2.0);
+            assert!(remembered.get(&hash(number), 2.0, |_, _| true).is_some());
+            let inner = remembered.0.lock().unwrap();
+            assert_eq!((inner.known.len(), inner.bytes), (kept, kept * bytes));
+        };
+        check(10, 100, 11);
+        check(MAX_TOKENS, 1, MAX_TOKENS / 2 + 1);
+        check(1024, MAX_BYTES / 1024, 513);
+        check(MAX_TOKENS + 1, 1, 2);
+    }
+}

@@ -1,0 +1,57 @@
+//! How long a check takes. Run it with optimisation:
+//! `cargo test --release -p ragstone --lib jwt::tests::speed -- --ignored --nocapture`.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::support::*;
+
+/// Checks of one kind.
+const CHECKS: usize = 2_000;
+
+#[tokio::test]
+#[ignore = "prints times, and checks none"]
+async fn checks_of_tokens() {
+    let world = World::meaning(json!({"groups_claim": "groups"})).await;
+    let groups: Vec<String> = (0..200).map(|n| format!("team-{n:04}")).collect();
+    for (name, groups) in [("no groups", Vec::new()), ("200 groups", groups)] {
+        for (id, signer) in [("rsa", &world.rsa), ("es", &world.es), ("ed", &world.ed)] {
+            let of = |n: usize| -> Value {
+                with(claims_of(MAIN), json!({"sub": format!("u{n}"), "groups": groups}))
+            };
+            let tokens: Vec<String> = (0..CHECKS).map(|n| signer.token(id, &of(n))).collect();
+            world.verify(&signer.token(id, &of(CHECKS))).await.unwrap();
+            let cold = time(&world, &tokens).await;
+            let one = vec![tokens[CHECKS - 1].clone(); CHECKS];
+            let warm = time(&world, &one).await;
+            println!(
+                "{:>6} {name:<10} {:>5} bytes: signature {}, remembered {}",
+                signer.algorithm(),
+                one[0].len(),
+                shown(&cold),
+                shown(&warm)
+            );
+        }
+    }
+}
+
+/// Microseconds of each check, shortest first.
+async fn time(world: &World, tokens: &[String]) -> Vec<f64> {
+    let mut times = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let started = Instant::now();
+        world.verify(token).await.unwrap();
+        times.push(started.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+fn shown(times: &[f64]) -> String {
+    format!(
+        "p50 {:.1} p99 {:.1} us",
+        times[times.len() / 2],
+        times[times.len() * 99 / 100]
+    )
+}
