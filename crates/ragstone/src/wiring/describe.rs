@@ -223,9 +223,24 @@ async fn parser(settings: &Settings) -> Part {
 
 fn api(settings: &Settings) -> Part {
     let listen = settings.server.listen;
-    let who = match settings.access.admin_key.is_set() {
-        true => "callers with the admin key",
-        false => "callers on this machine, without a key",
-    };
-    part("api", Health::Ok, format!("http://{listen}, for {who}"), None)
+    if settings.access.admin_key.is_set() {
+        let detail = format!("http://{listen}, for callers with the admin key or another one");
+        return part("api", Health::Ok, detail, None);
+    }
+    match listen.ip().is_loopback() {
+        true => part(
+            "api",
+            Health::Ok,
+            format!(
+                "http://{listen}, for callers on this machine; once there is a key, for callers with one"
+            ),
+            None,
+        ),
+        false => part(
+            "api",
+            Health::Notice,
+            format!("http://{listen}, for callers with a key; refused while there is none"),
+            Some("`ragstone key create` makes one"),
+        ),
+    }
 }

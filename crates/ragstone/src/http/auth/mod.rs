@@ -4,6 +4,7 @@
 //! needs by the extractor it takes ([`Reader`], [`Writer`], [`Admin`]).
 
 mod key;
+mod keyring;
 mod local;
 mod ticket;
 
@@ -15,13 +16,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use ragstone_core::access::{Principal, ReaderSet, Role};
+use ragstone_core::access::{Principal, Reader as ReaderToken, ReaderSet, Role};
 use ragstone_core::id::TenantId;
+use ragstone_core::seam::catalogue::CatalogueResult;
+use ragstone_core::seam::keys::{Key, KeyId, KeySecret};
 
-use super::App;
 use super::problem::{Code, Problem};
+use super::{Api, App};
 
 pub use key::{AdminKey, MIN_KEY_BYTES, ShortKey};
+pub use keyring::Keyring;
+pub(super) use keyring::NewKey;
 pub(super) use ticket::{TICKET_LIFETIME, Tickets};
 
 /// Marks a request that came through a door only the operator can open: the process itself, or its 0600 socket.
@@ -39,54 +44,142 @@ pub struct Writer(pub Principal);
 /// A caller who may do everything in its tenant.
 pub struct Admin(pub Principal);
 
+/// The same with what it came in by.
+pub(super) struct AdminIdentity(pub Identity);
+
+/// Who came in, and by what.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Identity {
+    /// The caller.
+    pub principal: Principal,
+    /// The key it came with, if it was one of the catalogue's.
+    pub key: Option<KeyId>,
+    /// Whether the keys of all tenants are its to manage: the operator's, and the first key's.
+    pub of_all_tenants: bool,
+}
+
+/// What a proof says of its caller.
+struct Verified {
+    tenant: TenantId,
+    subject: String,
+    readers: ReaderSet,
+    role: Role,
+}
+
+/// The one place that makes a principal of a caller from outside; `tests/tidy.rs` pins it.
+fn principal(caller: Verified) -> Principal {
+    Principal::verified(caller.tenant, caller.subject, caller.readers, caller.role)
+}
+
+impl Identity {
+    fn operator(app: &App) -> Self {
+        Self {
+            principal: (app.operator)(),
+            key: None,
+            of_all_tenants: true,
+        }
+    }
+
+    fn first_key() -> Self {
+        let caller = Verified {
+            tenant: TenantId::default(),
+            subject: "admin".into(),
+            readers: ReaderSet::new(),
+            role: Role::Admin,
+        };
+        Self {
+            principal: principal(caller),
+            key: None,
+            of_all_tenants: true,
+        }
+    }
+
+    fn of_key(key: &Key) -> Self {
+        let caller = Verified {
+            tenant: key.tenant.clone(),
+            subject: key.subject.clone(),
+            readers: key.readers.clone(),
+            role: key.role,
+        };
+        Self {
+            principal: principal(caller),
+            key: Some(key.id),
+            of_all_tenants: false,
+        }
+    }
+}
+
+impl Api {
+    /// Whether callers have to prove who they are: as soon as there is anything to prove it with.
+    pub async fn is_guarded(&self) -> CatalogueResult<bool> {
+        Ok(self.settings.admin_key.is_some() || self.keys.exist().await?)
+    }
+
+    /// Who may read an upload that names nobody. As shipped everyone of the tenant, and nobody once there is a key.
+    pub(super) fn default_readers(&self) -> ReaderSet {
+        let guarded = self.settings.admin_key.is_some() || self.keys.known_to_exist();
+        match &self.settings.default_readers {
+            Some(readers) => readers.clone(),
+            None if guarded => ReaderSet::new(),
+            None => ReaderSet::from([ReaderToken::everyone()]),
+        }
+    }
+}
+
 /// Whether a path answers without a caller.
 pub(super) fn is_open(path: &str) -> bool {
     OPEN.contains(&path)
 }
 
 /// Identifies the caller, or answers for the handler.
-pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn identify(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if is_open(request.uri().path()) {
         return next.run(request).await;
     }
-    match caller(&app, &request) {
-        Ok(principal) => {
-            request.extensions_mut().insert(principal);
-            next.run(request).await
+    let (mut parts, body) = request.into_parts();
+    match caller(&app, &parts).await {
+        Ok(identity) => {
+            parts.extensions.insert(identity);
+            next.run(Request::from_parts(parts, body)).await
         }
         Err(problem) => problem.into_response(),
     }
 }
 
-fn caller(app: &App, request: &Request) -> Result<Principal, Problem> {
-    if request.extensions().get::<OperatorDoor>().is_some() {
-        return Ok((app.operator)());
+async fn caller(app: &App, parts: &Parts) -> Result<Identity, Problem> {
+    let guarded = app.is_guarded().await?;
+    if parts.extensions.get::<OperatorDoor>().is_some() {
+        return Ok(Identity::operator(app));
     }
-    match &app.settings.admin_key {
-        Some(key) => keyed(app, key, request),
-        None => {
-            local::check(request, &app.settings.allowed_origins)?;
-            Ok((app.operator)())
-        }
+    if !guarded {
+        local::check(parts, &app.settings.allowed_origins)?;
+        return Ok(Identity::operator(app));
+    }
+    match bearer(&parts.headers) {
+        Some(presented) => proven(app, presented).await,
+        None => redeemed(app, parts).await,
     }
 }
 
-/// A caller with a key, or with a ticket where headers cannot be sent.
-fn keyed(app: &App, key: &AdminKey, request: &Request) -> Result<Principal, Problem> {
-    if let Some(presented) = bearer(request.headers()) {
-        return match key.is(presented) {
-            true => Ok(Principal::verified(
-                TenantId::default(),
-                "admin".into(),
-                ReaderSet::new(),
-                Role::Admin,
-            )),
-            false => Err(Problem::new(Code::Unauthorized, "the key is not known here")),
-        };
+/// Whom the text behind `Bearer` proves; here kinds of proof are told apart.
+async fn proven(app: &App, presented: &str) -> Result<Identity, Problem> {
+    let first_key = app.settings.admin_key.as_ref();
+    match presented {
+        text if first_key.is_some_and(|key| key.is(text)) => Ok(Identity::first_key()),
+        text if KeySecret::is_meant(text) => Ok(Identity::of_key(&*app.keys.verify(text).await?)),
+        _ => Err(keyring::unknown()),
     }
-    ticket(request.method(), request.uri())
-        .and_then(|ticket| app.tickets.redeem(&ticket))
-        .ok_or_else(|| Problem::new(Code::Unauthorized, "no key was sent, or the ticket is spent"))
+}
+
+/// The owner of a ticket, where headers cannot be sent. A ticket dies with the key that it was got with.
+async fn redeemed(app: &App, parts: &Parts) -> Result<Identity, Problem> {
+    let refused = || Problem::new(Code::Unauthorized, "no key was sent, or the ticket is spent");
+    let ticket = ticket(&parts.method, &parts.uri).and_then(|ticket| app.tickets.redeem(&ticket));
+    let identity = ticket.ok_or_else(refused)?;
+    match identity.key {
+        Some(key) if !app.keys.is_live(key).await? => Err(refused()),
+        _ => Ok(identity),
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -105,19 +198,29 @@ fn ticket(method: &Method, uri: &Uri) -> Option<String> {
     (streams && method == Method::GET).then(|| value.to_owned())
 }
 
-fn identified(parts: &Parts) -> Result<Principal, Problem> {
-    let principal = parts.extensions.get::<Principal>().cloned();
-    principal.ok_or_else(|| Problem::new(Code::Unauthorized, "nobody was identified"))
-}
-
-fn at_least(parts: &Parts, role: Role) -> Result<Principal, Problem> {
-    let principal = identified(parts)?;
-    match principal.role() >= role {
-        true => Ok(principal),
+fn at_least(parts: &Parts, role: Role) -> Result<Identity, Problem> {
+    let identity = parts.extensions.get::<Identity>();
+    let identity = identity.ok_or_else(|| Problem::new(Code::Unauthorized, "nobody was identified"))?;
+    match identity.principal.role() >= role {
+        true => Ok(identity.clone()),
         false => Err(Problem::new(
             Code::Forbidden,
             format!("this needs the role {role:?}").to_lowercase(),
         )),
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for AdminIdentity {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        at_least(parts, Role::Admin).map(Self)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Identity {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        at_least(parts, Role::Reader)
     }
 }
 
@@ -126,7 +229,7 @@ macro_rules! extractor {
         $(impl<S: Sync> FromRequestParts<S> for $type {
             type Rejection = Problem;
             async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-                at_least(parts, Role::$type).map(Self)
+                at_least(parts, Role::$type).map(|identity| Self(identity.principal))
             }
         })+
     };
