@@ -117,7 +117,7 @@ async fn a_key_is_shown_once() {
         shown,
         json!({
             "name": "robot", "role": "writer", "tenant": "acme", "subject": "ada", "live": true,
-            "readers": ["dept:x", "dept:y", "group:g", "user:ada"], "expires_at": "2031-05-06T07:08:09Z",
+            "readers": ["dept:x", "dept:y", "group:g", "user:ada"], "expires_at": "2031-05-06T07:08:09.000Z",
             "revoked_at": null, "last_used_at": null, "successor": null,
         })
     );
