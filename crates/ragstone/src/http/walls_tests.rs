@@ -1,10 +1,10 @@
 //! The walls between tenants, and between callers of one, on every route: each call beside its twin from the other side.
 
+use ragstone_core::access::Acl;
+use ragstone_core::ask::AnswerEvent;
 use serde_json::{Value, json};
 
 use super::test_app::{Answer, TestApp};
-use ragstone_core::access::Acl;
-use ragstone_core::ask::AnswerEvent;
 
 const DOCUMENTS: &str = "/api/v1/documents";
 const JOBS: &str = "/api/v1/jobs";

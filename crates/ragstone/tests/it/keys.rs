@@ -135,10 +135,11 @@ fn beyond_this_machine_nothing_is_served_without_a_key() {
         "{}",
         refused.err
     );
-    create(&sandbox, &["first", "--role", "reader"]);
+    let (_, key) = create(&sandbox, &["first", "--role", "reader"]);
     let mut command = sandbox.command(&everywhere);
     let server = Server::spawn(command.stdin(Stdio::null()));
-    assert_eq!(server.stop(), Some(0));
+    list(&server, &key).ok(200);
+    list(&server, "rgs_x").problem(401, "unauthorized");
 }
 
 #[test]
