@@ -166,7 +166,10 @@ async fn proven(app: &App, presented: &str) -> Result<Identity, Problem> {
     let first_key = app.settings.admin_key.as_ref();
     match presented {
         text if first_key.is_some_and(|key| key.is(text)) => Ok(Identity::first_key()),
-        text if KeySecret::is_meant(text) => Ok(Identity::of_key(&app.keys.verify(text).await?)),
+        text if KeySecret::is_meant(text) => {
+            let key = app.keys.verify(text).await?;
+            Ok(Identity::of_key(&key))
+        }
         _ => Err(keyring::unknown()),
     }
 }
