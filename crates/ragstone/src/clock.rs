@@ -1,10 +1,11 @@
-//! The one clock and the one source of fresh ids.
+//! The one clock, and the one source of fresh ids and secrets.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt;
 use ragstone_core::ingest::{Clock, NewId, Time};
+use ragstone_core::seam::keys::Entropy;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -26,6 +27,15 @@ pub fn time() -> Time {
 /// Gives random ids that sort by the time they were made.
 pub fn new_id() -> NewId {
     Arc::new(Uuid::now_v7)
+}
+
+/// Gives random bytes of the system's, for secrets.
+pub fn entropy() -> Entropy {
+    Arc::new(|| {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).expect("a running system has random bytes");
+        bytes
+    })
 }
 
 /// The time, in UTC.

@@ -19,6 +19,7 @@ pub mod fake;
 #[cfg(any(test, feature = "contract"))]
 pub mod fake_chat;
 pub mod index;
+pub mod keys;
 pub mod parser;
 
 pub use audit::Audit;
@@ -27,4 +28,5 @@ pub use chat::{ChatError, ChatModel};
 pub use embedder::{EmbedError, Embedder};
 pub use embedding_cache::EmbeddingCache;
 pub use index::{IndexError, VectorIndex};
+pub use keys::KeyStore;
 pub use parser::{ParseFailure, Parser};

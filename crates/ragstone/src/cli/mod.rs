@@ -11,6 +11,7 @@ mod index;
 mod ingest;
 mod inspect;
 mod job;
+mod key;
 mod model;
 mod output;
 mod progress;
@@ -89,6 +90,9 @@ enum Command {
     /// List, show and cancel background work
     #[command(subcommand)]
     Job(job::Job),
+    /// Make, list, rotate and revoke API keys
+    #[command(subcommand)]
+    Key(key::Key),
     /// Fetch the embedding model ahead, or see where it is
     #[command(subcommand)]
     Model(model::Model),
@@ -186,6 +190,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Inspect(command) => command.run(context).await,
         Command::Document(command) => command.run(context).await,
         Command::Job(command) => command.run(context).await,
+        Command::Key(command) => command.run(context).await,
         Command::Model(command) => command.run(context).await,
         Command::Index(command) => command.run(context).await,
         Command::Fsck(command) => command.run(context).await,

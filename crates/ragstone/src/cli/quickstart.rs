@@ -51,9 +51,10 @@ impl Quickstart {
         let listener = free_port(settings.server.listen).await?;
         let address = listener.local_addr()?;
         say(&format!("serving at http://{address}\n\n> {}\n", self.question));
+        let guarded = app.is_guarded().await?;
         let shown = async {
-            // With a key this program is a caller like any other, and asks for none.
-            if !settings.access.is_on() {
+            // Where there is a key this program is a caller like any other, and asks for none.
+            if !guarded {
                 let question = json!({ "question": self.question });
                 answer(&Door::Address(address), question, output).await?;
             }

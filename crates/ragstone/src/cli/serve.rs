@@ -34,6 +34,10 @@ impl Serve {
                 .into());
             }
         };
+        if let Err(refused) = app.may_listen(settings.server.listen).await {
+            app.close().await;
+            return Err(refused);
+        }
         let listener = TcpListener::bind(settings.server.listen).await;
         let listener = listener.with_context(|| format!("cannot listen at {}", settings.server.listen))?;
         announce(&settings, listener.local_addr()?, &app.vectors());

@@ -9,6 +9,8 @@ use super::{Problem, SettingsError};
 
 /// The compiled-in manual.
 pub const DEFAULTS: &str = include_str!("default.toml");
+/// What the manual is called where a value came from it.
+pub const BUILT_IN: &str = "the built-in defaults";
 
 /// Keys whose values are lists of tables, not of text.
 const LISTS_OF_TABLES: [&str; 2] = ["access.issuers", "model.manifest.files"];
@@ -45,11 +47,11 @@ impl Provider for Layer {
 impl Layers {
     /// All of them over the defaults.
     pub fn figment(&self) -> Result<Figment, SettingsError> {
-        let defaults = parse("the built-in defaults", DEFAULTS)?;
+        let defaults = parse(BUILT_IN, DEFAULTS)?;
         let mut known = Vec::new();
         leaves(&defaults, "", &mut known);
         let mut figment = Figment::from(Layer {
-            name: "the built-in defaults".into(),
+            name: BUILT_IN.into(),
             values: defaults,
         });
         let mut problems = Vec::new();

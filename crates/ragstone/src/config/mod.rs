@@ -70,6 +70,9 @@ pub struct Settings {
     pub index: Index,
     /// `[telemetry]`
     pub telemetry: Telemetry,
+    /// Whether `access.default_readers` was set, be it to what is shipped.
+    #[serde(skip)]
+    pub default_readers_given: bool,
     /// The settings file that was read, if any.
     #[serde(skip)]
     pub file: Option<String>,
@@ -176,6 +179,7 @@ impl Settings {
                     .collect(),
             )
         })?;
+        settings.default_readers_given = place(&figment, "access.default_readers") != layers::BUILT_IN;
         settings.file = layers.file.as_ref().map(|(name, _)| name.clone());
         let found = check::findings(&settings);
         let problems = found.0.into_iter().map(|(key, detail)| Problem {

@@ -55,13 +55,6 @@ pub struct Access {
     pub issuers: Vec<Issuer>,
 }
 
-impl Access {
-    /// Whether callers have to prove who they are.
-    pub fn is_on(&self) -> bool {
-        self.admin_key.is_set() || !self.issuers.is_empty()
-    }
-}
-
 /// `[parse]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -12,7 +12,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::App;
-use super::auth::Admin;
+use super::auth::AdminIdentity;
 use super::problem::{Code, Problem};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::CatalogueUnavailable];
@@ -89,7 +89,14 @@ pub(super) fn asked(outcome: &'static str) {
 /// What was counted, as Prometheus reads it.
 #[utoipa::path(get, path = "/metrics", tag = "operation",
     responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain")))]
-pub(super) async fn metrics(State(app): State<Arc<App>>, _: Admin) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn metrics(
+    State(app): State<Arc<App>>,
+    AdminIdentity(identity): AdminIdentity,
+) -> Result<impl IntoResponse, Problem> {
+    // Some figures are those of the operator's tenant: another tenant's administrator has no part in them.
+    if !identity.of_all_tenants && identity.principal.tenant() != (app.operator)().tenant() {
+        return Err(Problem::new(Code::Forbidden, "this is for the operator's tenant"));
+    }
     counter!(LEAKS).absolute(app.library.alarms().leaks());
     counter!(STALE).absolute(app.library.alarms().stale());
     let cached = app.ingestor.embedding_cache();

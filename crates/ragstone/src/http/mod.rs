@@ -10,6 +10,7 @@ mod documents;
 mod extract;
 mod health;
 mod jobs;
+mod keys;
 pub mod metrics;
 mod middleware;
 mod openapi;
@@ -21,6 +22,8 @@ mod sse;
 mod stream_tickets;
 #[cfg(test)]
 mod test_app;
+#[cfg(test)]
+mod walls_tests;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -35,7 +38,7 @@ use ragstone_core::seam::Catalogue;
 use tokio::sync::{Semaphore, broadcast};
 
 pub use auth::jwt::Issuers;
-pub use auth::{AdminKey, OperatorDoor};
+pub use auth::{AdminKey, Keyring, OperatorDoor};
 pub use health::Readiness;
 pub use routes::router;
 pub use settings::HttpSettings;
@@ -51,6 +54,8 @@ pub struct Api {
     pub ingestor: Arc<Ingestor>,
     /// The ledger of jobs.
     pub catalogue: Arc<dyn Catalogue>,
+    /// The keys of callers.
+    pub keys: Arc<Keyring>,
     /// Answers questions.
     pub answerer: Answerer,
     /// Names the local operator.

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::openapi::{endpoint, open_endpoint};
 use super::problem::{Code, Problem};
 use super::{
-    Api, App, HttpSettings, ask, auth, documents, health, jobs, metrics, middleware, openapi, search,
+    Api, App, HttpSettings, ask, auth, documents, health, jobs, keys, metrics, middleware, openapi, search,
     stream_tickets,
 };
 
@@ -94,6 +94,10 @@ fn quick() -> OpenApiRouter<Arc<App>> {
         .routes(endpoint(routes!(jobs::cancel::cancel), jobs::cancel::PROBLEMS))
         .routes(endpoint(routes!(jobs::retry::retry), jobs::retry::PROBLEMS))
         .routes(endpoint(routes!(jobs::events::events), jobs::events::PROBLEMS))
+        .routes(endpoint(routes!(keys::create::create), keys::create::PROBLEMS))
+        .routes(endpoint(routes!(keys::list::list), keys::list::PROBLEMS))
+        .routes(endpoint(routes!(keys::rotate::rotate), keys::rotate::PROBLEMS))
+        .routes(endpoint(routes!(keys::revoke::revoke), keys::revoke::PROBLEMS))
         .routes(endpoint(routes!(search::search), search::PROBLEMS))
         .routes(endpoint(
             routes!(stream_tickets::create),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ragstone_core::access::{Reader, ReaderSet};
+use ragstone_core::access::ReaderSet;
 
 use super::auth::AdminKey;
 use super::auth::jwt::Issuers;
@@ -11,14 +11,16 @@ use super::auth::jwt::Issuers;
 /// Limits and defaults of the HTTP interface.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// The first key; without it and without issuers the caller is the local operator, and only from this machine.
+    /// The first key; while there is neither a key nor an issuer the caller is the local operator, and only from this
+    /// machine.
     pub admin_key: Option<AdminKey>,
     /// Who may vouch for callers with tokens.
     pub issuers: Option<Arc<Issuers>>,
     /// Other origins whose pages may call, such as `https://wiki.example.com`; CORS is off while there are none.
     pub allowed_origins: Vec<String>,
-    /// Who may read an upload that names nobody; empty asks every upload to name somebody.
-    pub default_readers: ReaderSet,
+    /// Who may read an upload that names nobody; empty asks every upload to name somebody. None: as shipped, which is
+    /// everyone of the tenant while there is no key, and nobody once there is one.
+    pub default_readers: Option<ReaderSet>,
     /// Passages of a search or an answer that does not say.
     pub passages: usize,
     /// Largest multipart body, in bytes; a single file is also bound by the ingestor.
@@ -45,7 +47,7 @@ impl Default for HttpSettings {
             admin_key: None,
             issuers: None,
             allowed_origins: Vec::new(),
-            default_readers: ReaderSet::from([Reader::everyone()]),
+            default_readers: None,
             passages: 5,
             body_bytes: 1024 * 1024 * 1024,
             json_bytes: 16 * 1024 * 1024,

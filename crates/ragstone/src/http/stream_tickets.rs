@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
-use super::auth::{Reader, TICKET_LIFETIME};
+use super::auth::{Identity, TICKET_LIFETIME};
 use super::problem::{Code, Problem};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TooManyTickets];
@@ -28,10 +28,10 @@ pub(super) struct StreamTicket {
     responses((status = 201, body = StreamTicket)))]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
-    Reader(principal): Reader,
+    identity: Identity,
 ) -> Result<(StatusCode, Json<StreamTicket>), Problem> {
     let ticket = format!("{}{}", (app.new_id)().simple(), (app.new_id)().simple());
-    match app.tickets.issue(&ticket, principal) {
+    match app.tickets.issue(&ticket, identity) {
         true => Ok((
             StatusCode::CREATED,
             Json(StreamTicket {

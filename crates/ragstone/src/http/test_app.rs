@@ -19,7 +19,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
-use ragstone_core::access::{Principal, Role};
+use ragstone_core::access::{Principal, Role, Scope};
 use ragstone_core::ask::AnswerEvent;
 use ragstone_core::document::{JobError, Worker};
 use ragstone_core::ingest::{IngestSettings, Ingestor, Pipeline, Stores, Time};
@@ -33,7 +33,7 @@ use tokio::sync::broadcast;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::{AdminKey, Api, HttpSettings, OperatorDoor, Readiness};
+use super::{AdminKey, Api, HttpSettings, Keyring, OperatorDoor, Readiness};
 
 /// A key that is long enough.
 pub const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
@@ -62,6 +62,8 @@ pub struct TestApp {
     pub answers: Arc<Mutex<VecDeque<Events>>>,
     /// How often the doorbell rang.
     pub rings: Arc<AtomicUsize>,
+    /// The scopes that questions were asked in.
+    pub scopes: Arc<Mutex<Vec<Scope>>>,
 }
 
 /// A text whose parsing never ends.
@@ -165,11 +167,20 @@ impl TestApp {
         );
         let (told, scripted, rings) = (readiness.clone(), answers.clone(), Arc::new(AtomicUsize::new(0)));
         let rung = rings.clone();
+        let scopes = Arc::<Mutex<Vec<Scope>>>::default();
+        let asked = scopes.clone();
+        let drawn = AtomicU64::new(1);
+        let entropy: ragstone_core::seam::keys::Entropy = Arc::new(move || {
+            let n = drawn.fetch_add(1, Ordering::Relaxed);
+            *blake3::hash(&n.to_le_bytes()).as_bytes()
+        });
         let api = Api {
+            keys: Keyring::new(catalogue.clone(), entropy, clock.clone()),
             library: Arc::new(library),
             ingestor,
             catalogue,
-            answerer: Arc::new(move |_, _, _| {
+            answerer: Arc::new(move |scope, _, _| {
+                asked.lock().unwrap().push(scope);
                 let next = scripted.lock().unwrap().pop_front();
                 next.expect("an answer is scripted")
             }),
@@ -192,6 +203,7 @@ impl TestApp {
             readiness,
             answers,
             rings,
+            scopes,
         }
     }
 
@@ -202,6 +214,7 @@ impl TestApp {
             library: api.library.clone(),
             ingestor: api.ingestor.clone(),
             catalogue: api.catalogue.clone(),
+            keys: api.keys.clone(),
             answerer: api.answerer.clone(),
             operator: caller,
             doorbell: api.doorbell.clone(),
@@ -219,6 +232,7 @@ impl TestApp {
             readiness: self.readiness.clone(),
             answers: self.answers.clone(),
             rings: self.rings.clone(),
+            scopes: self.scopes.clone(),
         }
     }
 
@@ -242,6 +256,17 @@ impl TestApp {
             .extensions_mut()
             .insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4_000))));
         Call { app: self, request }
+    }
+
+    /// Makes a key as the operator does; what the answer says.
+    pub async fn issue(&self, new: &Value) -> Value {
+        let answer = self
+            .post("/api/v1/keys", new)
+            .through_operator_door()
+            .send()
+            .await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()
     }
 
     /// Carries out every job that waits.

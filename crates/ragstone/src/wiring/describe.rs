@@ -242,14 +242,22 @@ async fn parser(settings: &Settings) -> Part {
 
 fn api(settings: &Settings) -> Part {
     let listen = settings.server.listen;
-    let who = match (
-        settings.access.admin_key.is_set(),
-        settings.access.issuers.is_empty(),
-    ) {
-        (true, true) => "callers with the admin key",
-        (true, false) => "callers with the admin key or a token",
-        (false, false) => "callers with a token",
-        (false, true) => "callers on this machine, without a key",
+    let access = &settings.access;
+    let who = match (access.admin_key.is_set(), access.issuers.is_empty()) {
+        (true, true) => "callers with the admin key or another one",
+        (_, false) => "callers with a key or a token",
+        (false, true) if listen.ip().is_loopback() => {
+            "callers on this machine; once there is a key, for callers with one"
+        }
+        (false, true) => {
+            let detail = format!("http://{listen}, for callers with a key; refused while there is none");
+            return part(
+                "api",
+                Health::Notice,
+                detail,
+                Some("`ragstone key create` makes one"),
+            );
+        }
     };
     part("api", Health::Ok, format!("http://{listen}, for {who}"), None)
 }

@@ -11,6 +11,7 @@ mod upkeep;
 mod vectors;
 mod workers;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
@@ -24,10 +25,10 @@ use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
 use ragstone_adapters::data_dir::{DataDirectory, Locked, socket_of};
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::parse::PoolParser;
-use ragstone_adapters::sqlite::Database;
+use ragstone_adapters::sqlite;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Stores};
 use ragstone_core::library::Library;
-use ragstone_core::seam::{Catalogue, Embedder, EmbeddingCache, Parser, VectorIndex};
+use ragstone_core::seam::{Catalogue, Embedder, EmbeddingCache, KeyStore, Parser, VectorIndex};
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
 
@@ -37,9 +38,9 @@ pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use vectors::VectorState;
 pub use workers::parser_pool;
 
-use crate::clock::{clock, new_id, now, time};
-use crate::config::Settings;
-use crate::http::{self, AdminKey, Api, HttpSettings, Issuers, Readiness};
+use crate::clock::{clock, entropy, new_id, now, time};
+use crate::config::{Problem, Settings, SettingsError};
+use crate::http::{self, AdminKey, Api, HttpSettings, Issuers, Keyring, Readiness};
 use crate::jobs::{WorkerOptions, Workers};
 use crate::operator;
 use vectors::{Recipe, Vectors};
@@ -76,6 +77,7 @@ pub enum Opened {
 
 /// Everything of a process that has the data directory.
 pub struct App {
+    parts: Arc<Api>,
     api: Router,
     operator: Router,
     workers: Option<Workers>,
@@ -94,6 +96,28 @@ impl App {
     /// The router for the local operator.
     pub fn operator_router(&self) -> Router {
         self.operator.clone()
+    }
+
+    /// Whether callers from outside have to prove who they are.
+    pub async fn is_guarded(&self) -> anyhow::Result<bool> {
+        Ok(self.parts.is_guarded().await?)
+    }
+
+    /// Refuses to serve beyond this machine while nobody has to prove anything.
+    pub async fn may_listen(&self, address: SocketAddr) -> anyhow::Result<()> {
+        if address.ip().is_loopback() || self.is_guarded().await? {
+            return Ok(());
+        }
+        let detail = format!(
+            "{address} is not a loopback address: make a key first (`ragstone key create`), or set \
+             RAGSTONE_ADMIN_KEY or [[access.issuers]]"
+        );
+        Err(SettingsError(vec![Problem {
+            key: "server.listen".into(),
+            place: String::new(),
+            detail,
+        }])
+        .into())
     }
 
     /// How the vectors stand.
@@ -142,6 +166,7 @@ pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<A
 struct Built {
     directory: DataDirectory,
     catalogue: Arc<dyn Catalogue>,
+    keys: Arc<dyn KeyStore>,
     library: Arc<Library>,
     ingestor: Arc<Ingestor>,
     vectors: Arc<Vectors>,
@@ -153,7 +178,11 @@ struct Built {
 
 async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Built> {
     let started = now().into();
-    let (catalogue, index) = open_database(directory.database()).await?;
+    let Database {
+        catalogue,
+        keys,
+        index,
+    } = open_database(directory.database()).await?;
     let blobs = open_blobs(&directory)?;
     let parser: Arc<dyn Parser> = Arc::new(PoolParser::new(parser_pool(settings)?));
     let recipe = Recipe {
@@ -194,6 +223,7 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
     Ok(Built {
         directory,
         catalogue,
+        keys,
         library: Arc::new(library),
         ingestor,
         vectors: Arc::new(vectors),
@@ -208,12 +238,22 @@ fn ring(doorbell: &Arc<Notify>) -> Arc<dyn Fn() + Send + Sync> {
     Arc::new(move || doorbell.notify_one())
 }
 
-async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<dyn Catalogue>, Arc<dyn VectorIndex>)> {
+/// What stands on the one database.
+struct Database {
+    catalogue: Arc<dyn Catalogue>,
+    keys: Arc<dyn KeyStore>,
+    index: Arc<dyn VectorIndex>,
+}
+
+async fn open_database(path: PathBuf) -> anyhow::Result<Database> {
     let open = move || {
-        let database = Database::open(&path)?;
-        let catalogue: Arc<dyn Catalogue> = Arc::new(SqliteCatalogue::open(database.clone())?);
-        let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(database)?);
-        anyhow::Ok((catalogue, index))
+        let database = sqlite::Database::open(&path)?;
+        let catalogue = Arc::new(SqliteCatalogue::open(database.clone())?);
+        anyhow::Ok(Database {
+            keys: catalogue.clone(),
+            catalogue,
+            index: Arc::new(EmbeddedIndex::open(database)?),
+        })
     };
     tokio::task::spawn_blocking(open).await?
 }
@@ -264,11 +304,11 @@ impl Built {
         if taken_back > 0 {
             tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
         }
-        let api = self.api(settings)?;
-        if let (ModelFetch::Background, Some(issuers)) = (fetch, &api.settings.issuers) {
+        let parts = Arc::new(self.api(settings)?);
+        if let (ModelFetch::Background, Some(issuers)) = (fetch, &parts.settings.issuers) {
             issuers.prepare();
         }
-        let api = http::router(Arc::new(api));
+        let api = http::router(parts.clone());
         let operator = routes::operator_router(api.clone(), self.vectors.clone());
         let mut background = vec![routes::listen(&self.directory.socket(), operator.clone())?];
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
@@ -294,6 +334,7 @@ impl Built {
             Workers::start(&self.ingestor, &options)
         });
         Ok(App {
+            parts,
             api,
             operator,
             workers,
@@ -311,6 +352,7 @@ impl Built {
             library: self.library.clone(),
             ingestor: self.ingestor.clone(),
             catalogue: self.catalogue.clone(),
+            keys: Keyring::new(self.keys.clone(), entropy(), clock()),
             answerer: answer::answerer(settings, self.library.clone(), chat.clone())?,
             operator: operator::principal,
             doorbell: ring(&self.doorbell),
@@ -350,13 +392,11 @@ fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
         admin_key: key,
         issuers,
         allowed_origins: settings.server.cors_origins.clone(),
-        default_readers: match settings.access.is_on() {
-            // As shipped, "everyone" holds only while no key and no issuer exists; afterwards an upload has to name its readers.
-            true if settings.access.default_readers == [ragstone_core::access::Reader::everyone()] => {
-                Default::default()
-            }
-            _ => settings.access.default_readers.iter().cloned().collect(),
-        },
+        // As shipped, "everyone" holds only while there is neither key nor issuer; afterwards an upload has to name its
+        // readers.
+        default_readers: settings
+            .default_readers_given
+            .then(|| settings.access.default_readers.iter().cloned().collect()),
         passages: settings.ask.limit,
         heartbeat: Duration::from_secs(settings.server.heartbeat_seconds),
         max_requests: settings.server.max_requests,

@@ -9,6 +9,7 @@ mod disk;
 mod embeddings;
 mod fsck;
 mod http;
+mod keys;
 mod problems;
 mod quickstart;
 mod settings;

@@ -22,9 +22,10 @@ const NOT_HERE: &[(&str, &str)] = &[
         "stands for what a library of the router refuses, none does",
     ),
     ("not_local", "without a key the server listens on loopback only"),
-    ("forbidden", "the only key is an administrator's"),
-    ("grant_refused", "the only key may grant everything"),
-    ("uri_taken", "the only caller may write every document"),
+    ("forbidden", "needs a lesser key: see keys.rs"),
+    ("grant_refused", "needs a lesser key: see keys.rs"),
+    ("uri_taken", "needs two writers: see keys.rs"),
+    ("key_ended", "needs a key that has: see keys.rs"),
     ("conflict", "two changes have to meet within a millisecond"),
     ("too_many_tickets", "4,096 tickets have to wait"),
     ("internal", "nothing breaks on request"),
@@ -43,7 +44,7 @@ const NOT_HERE: &[(&str, &str)] = &[
         "job_superseded",
         "a job has to fail first: see the tests of the routes",
     ),
-    ("batch_taken", "the only caller may add to every batch"),
+    ("batch_taken", "needs two writers: see keys.rs"),
     ("storage_full", "needs a full disk: see disk.rs"),
 ];
 

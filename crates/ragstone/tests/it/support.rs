@@ -135,12 +135,16 @@ pub struct Server {
 
 impl Server {
     pub fn start(sandbox: &Sandbox) -> Self {
-        let mut command = sandbox.command(&["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(
+            sandbox
+                .command(&["serve", "--listen", "127.0.0.1:0"])
+                .stdin(Stdio::null()),
+        )
+    }
+
+    /// The server that this command starts.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = String::new();
         let address = loop {

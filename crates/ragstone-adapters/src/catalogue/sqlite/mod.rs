@@ -9,6 +9,7 @@ mod cursor;
 mod documents;
 mod job_row;
 mod jobs;
+mod keys;
 mod lease;
 mod queue;
 mod row;

@@ -193,7 +193,8 @@ pub fn name<T: TryFrom<String, Error: std::fmt::Display>>(row: &Row<'_>, column:
     T::try_from(row.get(column)?).map_err(|error| damaged(column, error))
 }
 
-fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
+/// What a JSON column holds.
+pub fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
     let text = row.get_ref(column)?.as_str().map_err(from_sql)?;
     serde_json::from_str(text).map_err(|error| damaged(column, error))
 }
@@ -231,6 +232,12 @@ pub fn write_json<T: Serialize>(value: &T) -> Result<String, Failure> {
 pub fn instant(row: &Row<'_>, column: &str) -> Result<OffsetDateTime, Failure> {
     let nanoseconds: i64 = row.get(column)?;
     OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into()).map_err(|error| damaged(column, error))
+}
+
+/// The time in a row, if there is one.
+pub fn optional_instant(row: &Row<'_>, column: &str) -> Result<Option<OffsetDateTime>, Failure> {
+    let nanoseconds: Option<i64> = row.get(column)?;
+    nanoseconds.map(|_| instant(row, column)).transpose()
 }
 
 /// A time as it stands in a row.

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use ragstone_core::document::{JobState, Worker};
 use ragstone_core::rank::TermId;
-use ragstone_core::seam::Audit;
 use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, StatisticsDelta};
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
-use ragstone_core::seam::contract::{acl, audit_contract, caller, catalogue_contract, tenant};
+use ragstone_core::seam::contract::{
+    acl, audit_contract, caller, catalogue_contract, key_store_contract, tenant,
+};
+use ragstone_core::seam::keys::Pepper;
+use ragstone_core::seam::{Audit, KeyStore};
 
 use super::SqliteCatalogue;
 use crate::sqlite::{Database, DatabaseError, Durability};
@@ -20,6 +23,14 @@ async fn in_memory_keeps_the_contract() {
     };
     catalogue_contract(make).await;
     audit_contract(make).await;
+}
+
+#[tokio::test]
+async fn in_memory_keeps_the_contract_of_keys() {
+    key_store_contract(|| async {
+        Arc::new(SqliteCatalogue::open(Database::in_memory().unwrap()).unwrap()) as Arc<dyn KeyStore>
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -112,6 +123,31 @@ async fn a_database_of_the_first_schema_migrates() {
         [(job_id(2), 0), (job_id(3), 2), (job_id(4), 0)],
         "in their order, with what they spent"
     );
+}
+
+/// A database as the second schema left it gets a place for keys and keeps what it had.
+#[tokio::test]
+async fn a_database_of_the_second_schema_migrates() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ragstone.db");
+    {
+        let old = rusqlite::Connection::open(&path).unwrap();
+        old.execute_batch(include_str!("../../sqlite/schema_1.sql"))
+            .unwrap();
+        old.execute_batch(include_str!("tests/schema_1_rows.sql"))
+            .unwrap();
+        old.execute_batch(include_str!("../../sqlite/schema_2.sql"))
+            .unwrap();
+        old.pragma_update(None, "user_version", 2).unwrap();
+    }
+    let pepper = |n: u8| Pepper::new(&(Arc::new(move || [n; 32]) as _));
+    for fresh in [1, 2] {
+        let catalogue = SqliteCatalogue::open(Database::open(&path).unwrap()).unwrap();
+        assert_eq!(catalogue.pepper(pepper(fresh)).await.unwrap(), pepper(1));
+        assert!(!catalogue.has_keys().await.unwrap());
+        let job = catalogue.job(&caller("a", &[]), job_id(1)).await.unwrap();
+        assert_eq!(job.unwrap().state, JobState::Succeeded);
+    }
 }
 
 /// No question that a claim asks is answered by looking through the queue.

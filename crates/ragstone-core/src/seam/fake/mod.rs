@@ -8,6 +8,7 @@ pub mod faults;
 mod hands;
 mod house;
 mod index;
+mod keys;
 mod parser;
 
 pub use catalogue::MemoryCatalogue;
@@ -16,6 +17,7 @@ pub use embedding_cache::MemoryEmbeddingCache;
 pub use hands::Hands;
 pub use house::{House, WORKER, upload, writer};
 pub use index::MemoryIndex;
+pub use keys::MemoryKeys;
 pub use parser::{ENDLESS, TextParser};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

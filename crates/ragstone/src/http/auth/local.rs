@@ -5,22 +5,23 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::ConnectInfo;
 use axum::http::header::{HOST, ORIGIN};
+use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method};
 
 use crate::http::problem::{Code, Problem};
 
 /// Refuses what does not come from this machine.
-pub(super) fn check(request: &Request, allowed_origins: &[String]) -> Result<(), Problem> {
+pub(super) fn check(request: &Parts, allowed_origins: &[String]) -> Result<(), Problem> {
     check_peer(request)?;
     let host = check_host(request)?;
     check_origin(request, &host, allowed_origins)
 }
 
-fn check_peer(request: &Request) -> Result<(), Problem> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+fn check_peer(request: &Parts) -> Result<(), Problem> {
+    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
     match peer.map(|ConnectInfo(peer)| peer.ip().to_canonical()) {
         Some(ip) if ip.is_loopback() => Ok(()),
         Some(ip) => Err(Problem::new(Code::NotLocal, format!("{ip} is not this machine"))),
@@ -28,21 +29,21 @@ fn check_peer(request: &Request) -> Result<(), Problem> {
     }
 }
 
-fn check_host(request: &Request) -> Result<Authority, Problem> {
+fn check_host(request: &Parts) -> Result<Authority, Problem> {
     let foreign = |named: &str| Problem::new(Code::ForeignHost, format!("Host is {named:?}"));
-    let named = text(request.headers(), HOST.as_str());
-    let target = request.uri().authority().map(Authority::as_str);
+    let named = text(&request.headers, HOST.as_str());
+    let target = request.uri.authority().map(Authority::as_str);
     let named = named.or(target).ok_or_else(|| foreign(""))?;
     let host: Authority = named.parse().map_err(|_| foreign(named))?;
-    let local = is_loopback_name(host.host()) && request.uri().host().is_none_or(is_loopback_name);
+    let local = is_loopback_name(host.host()) && request.uri.host().is_none_or(is_loopback_name);
     match local {
         true => Ok(host),
         false => Err(foreign(named)),
     }
 }
 
-fn check_origin(request: &Request, host: &Authority, allowed: &[String]) -> Result<(), Problem> {
-    let headers = request.headers();
+fn check_origin(request: &Parts, host: &Authority, allowed: &[String]) -> Result<(), Problem> {
+    let headers = &request.headers;
     let foreign =
         |origin: &str| Problem::new(Code::ForeignOrigin, format!("the request comes from {origin}"));
     match headers
@@ -64,10 +65,10 @@ fn is_own(origin: &str, host: &Authority) -> bool {
 }
 
 /// A link on another site may open the API page; it may call nothing.
-fn opens_a_page(request: &Request) -> bool {
-    let headers = request.headers();
-    request.method() == Method::GET
-        && !request.uri().path().starts_with("/api/")
+fn opens_a_page(request: &Parts) -> bool {
+    let headers = &request.headers;
+    request.method == Method::GET
+        && !request.uri.path().starts_with("/api/")
         && text(headers, "sec-fetch-mode") == Some("navigate")
         && text(headers, "sec-fetch-dest") == Some("document")
 }

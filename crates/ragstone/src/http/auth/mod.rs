@@ -5,6 +5,7 @@
 
 pub mod jwt;
 mod key;
+mod keyring;
 mod local;
 mod ticket;
 
@@ -16,14 +17,18 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use ragstone_core::access::{Principal, ReaderSet, Role};
+use ragstone_core::access::{Principal, Reader as ReaderToken, ReaderSet, Role};
 use ragstone_core::id::TenantId;
+use ragstone_core::seam::catalogue::CatalogueResult;
+use ragstone_core::seam::keys::{Key, KeyId, KeySecret};
 
-use super::App;
 use super::problem::{Code, Problem};
-use jwt::{Issuers, TokenRefused, VerifiedToken};
+use super::{Api, App};
+use jwt::{Issuers, TokenRefused};
 
 pub use key::{AdminKey, MIN_KEY_BYTES, ShortKey};
+pub use keyring::Keyring;
+pub(super) use keyring::NewKey;
 pub(super) use ticket::{TICKET_LIFETIME, Tickets};
 
 /// Marks a request that came through a door only the operator can open: the process itself, or its 0600 socket.
@@ -41,68 +46,166 @@ pub struct Writer(pub Principal);
 /// A caller who may do everything in its tenant.
 pub struct Admin(pub Principal);
 
+/// The same with what it came in by.
+pub(super) struct AdminIdentity(pub Identity);
+
+/// Who came in, and by what.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Identity {
+    /// The caller.
+    pub principal: Principal,
+    /// The key it came with, if it was one of the catalogue's.
+    pub key: Option<KeyId>,
+    /// Whether the keys of all tenants are its to manage: the operator's, and the first key's.
+    pub of_all_tenants: bool,
+}
+
+/// What a proof says of its caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its name within the tenant.
+    pub subject: String,
+    /// Whom it may act as.
+    pub readers: ReaderSet,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// The one place that makes a principal of a caller from outside; `tests/tidy.rs` pins it.
+fn principal(caller: Verified) -> Principal {
+    Principal::verified(caller.tenant, caller.subject, caller.readers, caller.role)
+}
+
+impl Identity {
+    fn operator(app: &App) -> Self {
+        Self {
+            principal: (app.operator)(),
+            key: None,
+            of_all_tenants: true,
+        }
+    }
+
+    fn first_key() -> Self {
+        let caller = Verified {
+            tenant: TenantId::default(),
+            subject: "admin".into(),
+            readers: ReaderSet::new(),
+            role: Role::Admin,
+        };
+        Self {
+            principal: principal(caller),
+            key: None,
+            of_all_tenants: true,
+        }
+    }
+
+    fn of_token(caller: Verified) -> Self {
+        Self {
+            principal: principal(caller),
+            key: None,
+            of_all_tenants: false,
+        }
+    }
+
+    fn of_key(key: &Key) -> Self {
+        let caller = Verified {
+            tenant: key.tenant.clone(),
+            subject: key.subject.clone(),
+            readers: key.readers.clone(),
+            role: key.role,
+        };
+        Self {
+            principal: principal(caller),
+            key: Some(key.id),
+            of_all_tenants: false,
+        }
+    }
+}
+
+impl Api {
+    /// Whether callers have to prove who they are: as soon as there is anything to prove it with.
+    pub async fn is_guarded(&self) -> CatalogueResult<bool> {
+        Ok(self.is_guarded_by_settings() || self.keys.exist().await?)
+    }
+
+    fn is_guarded_by_settings(&self) -> bool {
+        self.settings.admin_key.is_some() || self.settings.issuers.is_some()
+    }
+
+    /// Who may read an upload that names nobody. As shipped everyone of the tenant, and nobody once there is a key.
+    pub(super) fn default_readers(&self) -> ReaderSet {
+        let guarded = self.is_guarded_by_settings() || self.keys.known_to_exist();
+        match &self.settings.default_readers {
+            Some(readers) => readers.clone(),
+            None if guarded => ReaderSet::new(),
+            None => ReaderSet::from([ReaderToken::everyone()]),
+        }
+    }
+}
+
 /// Whether a path answers without a caller.
 pub(super) fn is_open(path: &str) -> bool {
     OPEN.contains(&path)
 }
 
 /// Identifies the caller, or answers for the handler.
-pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn identify(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if is_open(request.uri().path()) {
         return next.run(request).await;
     }
-    match caller(&app, &mut request).await {
-        Ok(principal) => {
-            request.extensions_mut().insert(principal);
-            next.run(request).await
+    let (mut parts, body) = request.into_parts();
+    match caller(&app, &parts).await {
+        Ok(identity) => {
+            parts.extensions.insert(identity);
+            next.run(Request::from_parts(parts, body)).await
         }
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn caller(app: &App, request: &mut Request) -> Result<Principal, Problem> {
-    if request.extensions().get::<OperatorDoor>().is_some() {
-        return Ok((app.operator)());
+async fn caller(app: &App, parts: &Parts) -> Result<Identity, Problem> {
+    let guarded = app.is_guarded().await?;
+    if parts.extensions.get::<OperatorDoor>().is_some() {
+        return Ok(Identity::operator(app));
     }
-    if app.settings.admin_key.is_none() && app.settings.issuers.is_none() {
-        local::check(request, &app.settings.allowed_origins)?;
-        return Ok((app.operator)());
+    if !guarded {
+        local::check(parts, &app.settings.allowed_origins)?;
+        return Ok(Identity::operator(app));
     }
-    if let Some(presented) = bearer(request.headers()) {
-        return vouched(app, presented).await;
+    match bearer(&parts.headers) {
+        Some(presented) => proven(app, presented).await,
+        None => redeemed(app, parts).await,
     }
-    ticket(request.method(), request.uri())
-        .and_then(|ticket| app.tickets.redeem(&ticket))
-        .ok_or_else(|| Problem::new(Code::Unauthorized, "no key was sent, or the ticket is spent"))
 }
 
-/// A caller with the key, or with a token of an issuer.
-async fn vouched(app: &App, presented: &str) -> Result<Principal, Problem> {
-    let is_key = app
-        .settings
-        .admin_key
-        .as_ref()
-        .is_some_and(|key| key.is(presented));
-    let token = match &app.settings.issuers {
-        _ if is_key => administrator(),
-        Some(issuers) if Issuers::has_form(presented) => issuers.verify(presented).await?,
-        _ => return Err(Problem::new(Code::Unauthorized, "the key is not known here")),
-    };
-    let VerifiedToken {
-        tenant,
-        subject,
-        readers,
-        role,
-    } = token;
-    Ok(Principal::verified(tenant, subject, readers, role))
+/// Whom the text behind `Bearer` proves; here kinds of proof are told apart.
+async fn proven(app: &App, presented: &str) -> Result<Identity, Problem> {
+    let first_key = app.settings.admin_key.as_ref();
+    if first_key.is_some_and(|key| key.is(presented)) {
+        return Ok(Identity::first_key());
+    }
+    if KeySecret::is_meant(presented) {
+        let key = app.keys.verify(presented).await?;
+        return Ok(Identity::of_key(&key));
+    }
+    match &app.settings.issuers {
+        Some(issuers) if Issuers::has_form(presented) => {
+            Ok(Identity::of_token(issuers.verify(presented).await?))
+        }
+        _ => Err(keyring::unknown()),
+    }
 }
 
-fn administrator() -> VerifiedToken {
-    VerifiedToken {
-        tenant: TenantId::default(),
-        subject: "admin".into(),
-        readers: ReaderSet::new(),
-        role: Role::Admin,
+/// The owner of a ticket, where headers cannot be sent. A ticket dies with the key that it was got with.
+async fn redeemed(app: &App, parts: &Parts) -> Result<Identity, Problem> {
+    let refused = || Problem::new(Code::Unauthorized, "no key was sent, or the ticket is spent");
+    let ticket = ticket(&parts.method, &parts.uri).and_then(|ticket| app.tickets.redeem(&ticket));
+    let identity = ticket.ok_or_else(refused)?;
+    match identity.key {
+        Some(key) if !app.keys.is_live(key).await? => Err(refused()),
+        _ => Ok(identity),
     }
 }
 
@@ -134,19 +237,29 @@ fn ticket(method: &Method, uri: &Uri) -> Option<String> {
     (streams && method == Method::GET).then(|| value.to_owned())
 }
 
-fn identified(parts: &Parts) -> Result<Principal, Problem> {
-    let principal = parts.extensions.get::<Principal>().cloned();
-    principal.ok_or_else(|| Problem::new(Code::Unauthorized, "nobody was identified"))
-}
-
-fn at_least(parts: &Parts, role: Role) -> Result<Principal, Problem> {
-    let principal = identified(parts)?;
-    match principal.role() >= role {
-        true => Ok(principal),
+fn at_least(parts: &Parts, role: Role) -> Result<Identity, Problem> {
+    let identity = parts.extensions.get::<Identity>();
+    let identity = identity.ok_or_else(|| Problem::new(Code::Unauthorized, "nobody was identified"))?;
+    match identity.principal.role() >= role {
+        true => Ok(identity.clone()),
         false => Err(Problem::new(
             Code::Forbidden,
             format!("this needs the role {role:?}").to_lowercase(),
         )),
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for AdminIdentity {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        at_least(parts, Role::Admin).map(Self)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Identity {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        at_least(parts, Role::Reader)
     }
 }
 
@@ -155,7 +268,7 @@ macro_rules! extractor {
         $(impl<S: Sync> FromRequestParts<S> for $type {
             type Rejection = Problem;
             async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-                at_least(parts, Role::$type).map(Self)
+                at_least(parts, Role::$type).map(|identity| Self(identity.principal))
             }
         })+
     };

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ragstone_core::access::Principal;
 use tokio::time::Instant;
+
+use super::Identity;
 
 /// How long a ticket waits.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(60);
@@ -13,17 +14,17 @@ pub const TICKET_LIFETIME: Duration = Duration::from_secs(60);
 const MAX_TICKETS: usize = 4_096;
 
 struct Waiting {
-    principal: Principal,
+    identity: Identity,
     until: Instant,
 }
 
 /// Tickets that wait, by the hash of their text.
 #[derive(Default)]
-pub struct Tickets(Mutex<HashMap<blake3::Hash, Waiting>>);
+pub(in crate::http) struct Tickets(Mutex<HashMap<blake3::Hash, Waiting>>);
 
 impl Tickets {
     /// Keeps `ticket` for its one use; false if too many wait.
-    pub fn issue(&self, ticket: &str, principal: Principal) -> bool {
+    pub fn issue(&self, ticket: &str, identity: Identity) -> bool {
         let now = Instant::now();
         let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if tickets.len() >= MAX_TICKETS {
@@ -33,27 +34,31 @@ impl Tickets {
             return false;
         }
         let until = now + TICKET_LIFETIME;
-        tickets.insert(blake3::hash(ticket.as_bytes()), Waiting { principal, until });
+        tickets.insert(blake3::hash(ticket.as_bytes()), Waiting { identity, until });
         true
     }
 
     /// Spends `ticket`; its owner if it was waiting.
-    pub fn redeem(&self, ticket: &str) -> Option<Principal> {
+    pub fn redeem(&self, ticket: &str) -> Option<Identity> {
         let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = tickets.remove(&blake3::hash(ticket.as_bytes()))?;
-        (waiting.until > Instant::now()).then_some(waiting.principal)
+        (waiting.until > Instant::now()).then_some(waiting.identity)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use ragstone_core::access::{ReaderSet, Role};
+    use ragstone_core::access::{Principal, ReaderSet, Role};
     use ragstone_core::id::TenantId;
 
     use super::*;
 
-    fn caller() -> Principal {
-        Principal::verified(TenantId::default(), "u".into(), ReaderSet::new(), Role::Reader)
+    fn caller() -> Identity {
+        Identity {
+            principal: Principal::verified(TenantId::default(), "u".into(), ReaderSet::new(), Role::Reader),
+            key: None,
+            of_all_tenants: false,
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 //! Invariant: a field that is not known is refused, so that a misspelt `readers` never opens a document to everyone.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use ragstone_core::access::Principal;
+use ragstone_core::access::{Principal, ReaderSet};
 use ragstone_core::document::Metadata;
 use ragstone_core::id::{CollectionName, JobId, SourceName};
 use ragstone_core::ingest::{Grants, Upload};
@@ -11,7 +11,6 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::http::HttpSettings;
 use crate::http::problem::{Code, Problem};
 
 /// The source that uploads belong to.
@@ -159,7 +158,7 @@ impl Fields {
     pub fn upload(
         &self,
         principal: &Principal,
-        settings: &HttpSettings,
+        default_readers: &ReaderSet,
         name: String,
         declared_media_type: Option<String>,
     ) -> Result<Upload, Problem> {
@@ -169,7 +168,7 @@ impl Fields {
         };
         let uri = || format!("{UPLOADS}://{}/{}", encoded(principal.subject()), encoded(&name));
         Ok(Upload {
-            acl: grants.acl(principal, &settings.default_readers)?,
+            acl: grants.acl(principal, default_readers)?,
             uri: self.uri.clone().unwrap_or_else(uri),
             name,
             collection: self.collection.clone(),

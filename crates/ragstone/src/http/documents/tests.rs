@@ -311,7 +311,7 @@ async fn a_json_document_is_refused_with_its_place() {
 #[tokio::test]
 async fn readers_are_required_where_no_default_stands_for_them() {
     let app = TestApp::with(HttpSettings {
-        default_readers: ReaderSet::new(),
+        default_readers: Some(ReaderSet::new()),
         ..HttpSettings::default()
     });
     let refused = app

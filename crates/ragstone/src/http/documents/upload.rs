@@ -92,7 +92,7 @@ pub(in crate::http) async fn upload(
 
 async fn text_document(app: &App, principal: &Principal, document: NewDocument) -> Result<Response, Problem> {
     let (name, (fields, text)) = (text_name(&document.uri), document.split());
-    let upload = fields.upload(principal, &app.settings, name, Some("text/plain".into()))?;
+    let upload = fields.upload(principal, &app.default_readers(), name, Some("text/plain".into()))?;
     let bytes = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(text))]);
     let begun = app.ingestor.accept(principal, upload, bytes).await?;
     let accepted = accepted(app, principal, begun).await?;
@@ -236,7 +236,12 @@ impl Form {
 
 async fn begin(app: &App, principal: &Principal, fields: &Fields, file: File) -> Result<Accepted, Problem> {
     let received = file.received?;
-    let upload: Upload = match fields.upload(principal, &app.settings, file.name, file.declared_media_type) {
+    let upload: Upload = match fields.upload(
+        principal,
+        &app.default_readers(),
+        file.name,
+        file.declared_media_type,
+    ) {
         Ok(upload) => upload,
         Err(problem) => {
             discard(app, received).await;

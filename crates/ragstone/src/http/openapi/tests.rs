@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::http::problem::Code;
 use crate::http::test_app::TestApp;
 
-const PATHS: [(&str, &[&str]); 15] = [
+const PATHS: [(&str, &[&str]); 18] = [
     ("/healthz", &["get"]),
     ("/readyz", &["get"]),
     ("/metrics", &["get"]),
@@ -18,6 +18,9 @@ const PATHS: [(&str, &[&str]); 15] = [
     ("/api/v1/jobs/{id}", &["delete", "get"]),
     ("/api/v1/jobs/{id}/events", &["get"]),
     ("/api/v1/jobs/{id}/retry", &["post"]),
+    ("/api/v1/keys", &["get", "post"]),
+    ("/api/v1/keys/{id}", &["delete"]),
+    ("/api/v1/keys/{id}/rotate", &["post"]),
     ("/api/v1/search", &["post"]),
     ("/api/v1/ask", &["post"]),
     ("/api/v1/stream-tickets", &["post"]),

@@ -47,8 +47,8 @@ codes! {
     BadMultipart BAD_REQUEST "bad_multipart" "The multipart body is malformed" "send it with a boundary, each part with a name";
     Interrupted BAD_REQUEST "upload_interrupted" "The upload broke off" "send it again; nothing was kept";
     Unauthorized UNAUTHORIZED "unauthorized" "A key or a token is needed" "send Authorization: Bearer <key or token>; for an EventSource get a ticket from /api/v1/stream-tickets";
-    NotLocal FORBIDDEN "not_local" "Without keys only this machine may call" "call from this machine, or set RAGSTONE_ADMIN_KEY to at least 32 characters";
-    ForeignHost FORBIDDEN "foreign_host" "The Host header names another machine" "call 127.0.0.1 or localhost, or set RAGSTONE_ADMIN_KEY";
+    NotLocal FORBIDDEN "not_local" "Without keys only this machine may call" "call from this machine, or make a key with `ragstone key create`";
+    ForeignHost FORBIDDEN "foreign_host" "The Host header names another machine" "call 127.0.0.1 or localhost, or make a key with `ragstone key create`";
     ForeignOrigin FORBIDDEN "foreign_origin" "A page of another origin may not call" "add its origin to RAGSTONE_CORS_ORIGINS";
     Forbidden FORBIDDEN "forbidden" "The caller's role does not allow this" "use a key with the role that is named";
     GrantRefused FORBIDDEN "grant_refused" "A reader may not be granted by this caller" "name only readers that you hold yourself";
@@ -61,6 +61,7 @@ codes! {
     JobNotFailed CONFLICT "job_not_failed" "The job neither failed nor was cancelled" "nothing is to be tried again";
     JobSuperseded CONFLICT "job_superseded" "The job's document was begun again or deleted since" "follow the document's newest job, or send it again";
     BatchTaken CONFLICT "batch_taken" "The batch is another caller's, or was cancelled" "name a batch of your own: any fresh UUID";
+    KeyEnded CONFLICT "key_ended" "The key was revoked or rotated, or has expired" "create another one";
     Withdrawn CONFLICT "withdrawn" "A document of the answer was withdrawn" "ask again";
     Conflict CONFLICT "conflict" "Somebody else changed this at the same moment" "try again";
     TooLarge PAYLOAD_TOO_LARGE "too_large" "The body or a file is larger than allowed" "split it, or raise the limit that is named";

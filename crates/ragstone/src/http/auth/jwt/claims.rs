@@ -7,9 +7,10 @@ use ragstone_core::access::{Reader, ReaderSet, Role};
 use ragstone_core::id::TenantId;
 use serde_json::Value;
 
+use super::TokenRefused;
 use super::token::Claims;
-use super::{TokenRefused, VerifiedToken};
 use crate::config::{ClaimPath, Issuer};
+use crate::http::auth::Verified;
 
 /// Most values of a claim with departments, groups or roles.
 pub const MAX_VALUES: usize = 1_000;
@@ -59,7 +60,7 @@ fn time(claims: &Claims, name: &str) -> Result<Option<f64>, TokenRefused> {
 }
 
 /// Whom `claims` speak for, by what `issuer` is set to mean.
-pub fn caller(claims: &Claims, issuer: &Issuer) -> Result<VerifiedToken, TokenRefused> {
+pub fn caller(claims: &Claims, issuer: &Issuer) -> Result<Verified, TokenRefused> {
     let subject = required(claims, &issuer.subject_claim)?;
     let mut readers = ReaderSet::from([reader("user", subject, &issuer.subject_claim)?]);
     for (kind, path) in [
@@ -71,7 +72,7 @@ pub fn caller(claims: &Claims, issuer: &Issuer) -> Result<VerifiedToken, TokenRe
             readers.insert(reader(kind, name, path)?);
         }
     }
-    Ok(VerifiedToken {
+    Ok(Verified {
         tenant: tenant(claims, issuer)?,
         subject: subject.to_owned(),
         readers,

@@ -13,10 +13,9 @@ mod unique;
 
 use std::sync::Arc;
 
-use ragstone_core::access::{ReaderSet, Role};
-use ragstone_core::id::TenantId;
 use ragstone_core::ingest::{Clock, Time};
 
+use super::Verified;
 use crate::config;
 use fetch::{FetchError, Source};
 use keys::Keys;
@@ -34,19 +33,6 @@ pub struct Issuers {
 struct Issuer {
     settings: config::Issuer,
     keys: Arc<Keys>,
-}
-
-/// What a verified token says about a caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedToken {
-    /// The caller's tenant.
-    pub tenant: TenantId,
-    /// The caller's name within it.
-    pub subject: String,
-    /// `user:<subject>`, and what the caller's departments and groups are.
-    pub readers: ReaderSet,
-    /// What the caller may do.
-    pub role: Role,
 }
 
 /// Why a token was refused. For the log; a caller is not told.
@@ -129,7 +115,7 @@ impl Issuers {
     }
 
     /// Whom `token` speaks for. Waits for an issuer's keys if they are not known yet, a few seconds at most.
-    pub async fn verify(&self, token: &str) -> Result<VerifiedToken, TokenRefused> {
+    pub async fn verify(&self, token: &str) -> Result<Verified, TokenRefused> {
         if token.len() > token::MAX_TOKEN_BYTES {
             return Err(TokenRefused::TooLong);
         }
@@ -143,7 +129,7 @@ impl Issuers {
         Ok(verified)
     }
 
-    async fn verify_anew(&self, text: &str) -> Result<(VerifiedToken, Known), TokenRefused> {
+    async fn verify_anew(&self, text: &str) -> Result<(Verified, Known), TokenRefused> {
         let token = token::parse(text)?;
         let named = token.claims.get("iss").and_then(serde_json::Value::as_str);
         let place = self

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::VerifiedToken;
+use crate::http::auth::Verified;
 
 /// Longest time that a token is remembered.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 16 << 20;
 #[derive(Debug, Clone)]
 pub struct Known {
     /// What it said.
-    pub token: VerifiedToken,
+    pub token: Verified,
     /// Whose it is: the place of its issuer.
     pub issuer: usize,
     /// The generation of its issuer's keys.
@@ -48,7 +48,7 @@ impl Remembered {
         hash: &blake3::Hash,
         now: f64,
         is_current: impl FnOnce(usize, u64) -> bool,
-    ) -> Option<VerifiedToken> {
+    ) -> Option<Verified> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = inner.known.get(hash.as_bytes())?;
         (now < known.until && is_current(known.issuer, known.generation)).then(|| known.token.clone())
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn known(until: f64, bytes: usize) -> Known {
-        let token = VerifiedToken {
+        let token = Verified {
             tenant: TenantId::default(),
             subject: "u".into(),
             readers: ReaderSet::new(),

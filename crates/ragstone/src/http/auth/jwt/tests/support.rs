@@ -23,7 +23,8 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config;
-use crate::http::auth::jwt::{Issuers, TokenRefused, VerifiedToken};
+use crate::http::auth::Verified;
+use crate::http::auth::jwt::{Issuers, TokenRefused};
 
 /// The moment of the tests, in seconds since 1970.
 pub const NOW: i64 = 1_800_000_000;
@@ -323,7 +324,7 @@ impl World {
         self.ed.token("ed", &with(claims_of(MAIN), members))
     }
 
-    pub async fn verify(&self, token: &str) -> Result<VerifiedToken, TokenRefused> {
+    pub async fn verify(&self, token: &str) -> Result<Verified, TokenRefused> {
         self.issuers.verify(token).await
     }
 

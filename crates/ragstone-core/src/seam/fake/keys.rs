@@ -1,0 +1,139 @@
+//! Keys in a list.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::lock;
+use crate::id::TenantId;
+use crate::seam::catalogue::{CatalogueError, CatalogueResult, Page, PageRequest};
+use crate::seam::keys::{Key, KeyHash, KeyId, KeyStore, Pepper, Rotation, StoredKey};
+
+/// Keys in memory.
+#[derive(Debug, Default)]
+pub struct MemoryKeys {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pepper: Option<Pepper>,
+    keys: Vec<StoredKey>,
+}
+
+impl State {
+    fn seen(&mut self, tenant: Option<&TenantId>, id: KeyId) -> Option<&mut Key> {
+        let mut keys = self.keys.iter_mut().map(|stored| &mut stored.key);
+        keys.find(|key| key.id == id && is_of(key, tenant))
+    }
+}
+
+fn is_of(key: &Key, tenant: Option<&TenantId>) -> bool {
+    tenant.is_none_or(|tenant| key.tenant == *tenant)
+}
+
+#[async_trait]
+impl KeyStore for MemoryKeys {
+    async fn pepper(&self, fresh: Pepper) -> CatalogueResult<Pepper> {
+        Ok(lock(&self.state).pepper.get_or_insert(fresh).clone())
+    }
+
+    async fn has_keys(&self) -> CatalogueResult<bool> {
+        Ok(!lock(&self.state).keys.is_empty())
+    }
+
+    async fn create(&self, key: StoredKey) -> CatalogueResult<bool> {
+        let mut state = lock(&self.state);
+        let taken = state.keys.iter().any(|stored| stored.key.id == key.key.id);
+        if !taken {
+            state.keys.push(key);
+        }
+        Ok(!taken)
+    }
+
+    async fn find(&self, id: KeyId) -> CatalogueResult<Option<StoredKey>> {
+        let state = lock(&self.state);
+        Ok(state.keys.iter().find(|stored| stored.key.id == id).cloned())
+    }
+
+    async fn list(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<Page<Key>> {
+        let place = |key: &Key| (key.created_at, key.id);
+        let mut keys: Vec<Key> = lock(&self.state)
+            .keys
+            .iter()
+            .map(|stored| stored.key.clone())
+            .filter(|key| is_of(key, tenant))
+            .collect();
+        keys.sort_by_key(place);
+        if let Some(cursor) = &page.cursor {
+            let last: KeyId = cursor.parse().map_err(|_| CatalogueError::BadCursor)?;
+            let last = keys.iter().position(|key| key.id == last);
+            keys.drain(..=last.ok_or(CatalogueError::BadCursor)?);
+        }
+        let more = keys.len() > page.limit;
+        keys.truncate(page.limit);
+        Ok(Page {
+            next_cursor: keys.last().map(|key| key.id.to_string()).filter(|_| more),
+            items: keys,
+        })
+    }
+
+    async fn rotate(
+        &self,
+        tenant: Option<&TenantId>,
+        id: KeyId,
+        (successor, hash): (KeyId, KeyHash),
+        until: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Rotation> {
+        let mut state = lock(&self.state);
+        let Some(old) = state.seen(tenant, id) else {
+            return Ok(Rotation::Unknown);
+        };
+        if !old.may_be_rotated(now) {
+            return Ok(Rotation::Ended);
+        }
+        let key = old.succeeded_by(successor, now);
+        old.successor = Some(successor);
+        old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
+        state.keys.push(StoredKey {
+            key: key.clone(),
+            hash,
+        });
+        Ok(Rotation::Done(key))
+    }
+
+    async fn revoke(
+        &self,
+        tenant: Option<&TenantId>,
+        id: KeyId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<Key>> {
+        let mut state = lock(&self.state);
+        Ok(state.seen(tenant, id).map(|key| {
+            key.revoked_at.get_or_insert(now);
+            key.clone()
+        }))
+    }
+
+    async fn used(&self, id: KeyId, at: OffsetDateTime) -> CatalogueResult<()> {
+        if let Some(key) = lock(&self.state).seen(None, id) {
+            key.last_used_at = key.last_used_at.max(Some(at));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::seam::contract::key_store_contract;
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        key_store_contract(|| async { Arc::new(MemoryKeys::default()) as Arc<dyn KeyStore> }).await;
+    }
+}

@@ -1,0 +1,195 @@
+//! `key`: create, list, rotate, revoke.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::Context;
+use super::client::Door;
+use super::document::{each, query};
+use super::output::{Output, say};
+use crate::wiring::ModelFetch;
+
+const KEYS: &str = "/api/v1/keys";
+
+/// What to do with API keys
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Make a key and show it, this once; it goes into `Authorization: Bearer`
+    ///
+    /// From the first key on the API answers callers with a key only, also on this machine; commands on the data
+    /// directory itself need none.
+    Create(Create),
+    /// List keys, oldest first, those that have ended among them; never their secrets
+    List {
+        /// Only of this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// Make another key with the same rights in a key's place, and show it, this once
+    Rotate {
+        /// The key's id
+        id: String,
+        /// How long the old key holds yet, such as 1h or 30m, at most 30d [default: not at all]
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        grace: Option<Duration>,
+    },
+    /// End a key: it opens nothing from the next request on
+    Revoke {
+        /// The key's id
+        id: String,
+    },
+}
+
+/// A key to be made
+#[derive(Debug, Args)]
+pub struct Create {
+    /// What people call it
+    name: String,
+    /// What its callers may do
+    #[arg(long)]
+    role: Role,
+    /// Whose callers it lets in [default: default]
+    #[arg(long)]
+    tenant: Option<String>,
+    /// A department they belong to; may be repeated
+    #[arg(long = "department", value_name = "DEPARTMENT")]
+    departments: Vec<String>,
+    /// A group they belong to; may be repeated
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// The person it stands for
+    #[arg(long)]
+    user: Option<String>,
+    /// After what time it is refused, such as 30d or 12h [default: never]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    expires: Option<Duration>,
+}
+
+/// What callers may do.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Role {
+    /// Read, search and ask what its readers admit
+    Reader,
+    /// Also write, and grant to readers it has itself
+    Writer,
+    /// Everything in its tenant
+    Admin,
+}
+
+impl Key {
+    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+        let door = Door::open(&context.settings, ModelFetch::Never).await?;
+        let done = self.through(&door, context.output).await;
+        door.close().await;
+        done
+    }
+
+    async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
+        match self {
+            Self::Create(create) => {
+                let issued = door.json(Method::POST, KEYS, Some(&create.body())).await?;
+                show_issued(&issued, output)
+            }
+            Self::List { tenant } => {
+                let query = query(&[("tenant", tenant)]);
+                each(door, KEYS, &query, "keys", |key| list_line(key, output)).await
+            }
+            Self::Rotate { id, grace } => {
+                let body = json!({ "grace_seconds": grace.unwrap_or_default().as_secs() });
+                let path = format!("{}/rotate", path(&id));
+                show_issued(&door.json(Method::POST, &path, Some(&body)).await?, output)
+            }
+            Self::Revoke { id } => {
+                let revoked = door.json(Method::DELETE, &path(&id), None).await?;
+                match output.json {
+                    true => output.object(&revoked),
+                    false => {
+                        say(&format!(
+                            "revoked {} ({})",
+                            text(&revoked, "id"),
+                            text(&revoked, "name")
+                        ));
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Create {
+    fn body(&self) -> Value {
+        let role = self.role.to_possible_value();
+        let mut body = json!({
+            "name": self.name,
+            "role": role.map(|role| role.get_name().to_owned()),
+            "departments": self.departments,
+            "groups": self.groups,
+        });
+        let expires = self.expires.map(|time| json!(time.as_secs()));
+        for (field, value) in [
+            ("tenant", self.tenant.as_ref().map(|tenant| json!(tenant))),
+            ("user", self.user.as_ref().map(|user| json!(user))),
+            ("expires_in_seconds", expires),
+        ] {
+            if let Some(value) = value {
+                body[field] = value;
+            }
+        }
+        body
+    }
+}
+
+fn path(id: &str) -> String {
+    let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
+    format!("{KEYS}/{id}")
+}
+
+fn text<'a>(key: &'a Value, field: &str) -> &'a str {
+    key[field].as_str().unwrap_or_default()
+}
+
+/// The key on stdout, what to know of it beside.
+fn show_issued(issued: &Value, output: Output) -> anyhow::Result<()> {
+    if output.json {
+        return output.object(&json!({ "id": issued["id"], "key": issued["key"] }));
+    }
+    output.line(text(issued, "key"))?;
+    say(&format!(
+        "key {} of tenant {}, role {}; it is not shown again",
+        text(issued, "id"),
+        text(issued, "tenant"),
+        text(issued, "role")
+    ));
+    Ok(())
+}
+
+fn list_line(key: &Value, output: Output) -> anyhow::Result<()> {
+    if output.json {
+        return output.object(key);
+    }
+    let readers = key["readers"].as_array().into_iter().flatten();
+    let readers: Vec<&str> = readers.filter_map(Value::as_str).collect();
+    output.line(&format!(
+        "{}  {:<7}  {:<6}  {:<12}  {}  {}",
+        text(key, "id"),
+        state(key),
+        text(key, "role"),
+        text(key, "tenant"),
+        text(key, "name"),
+        readers.join(" ")
+    ))
+}
+
+fn state(key: &Value) -> &'static str {
+    let is_set = |field: &str| !key[field].is_null();
+    match key["live"].as_bool() {
+        Some(true) => "live",
+        _ if is_set("revoked_at") => "revoked",
+        _ if is_set("successor") => "rotated",
+        _ => "expired",
+    }
+}

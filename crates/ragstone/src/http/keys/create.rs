@@ -1,0 +1,144 @@
+//! `POST /api/v1/keys`: a key.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use ragstone_core::access::{Reader, ReaderSet, Role};
+use ragstone_core::id::TenantId;
+use serde::Deserialize;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+use utoipa::ToSchema;
+
+use super::{IssuedKey, reach};
+use crate::http::App;
+use crate::http::auth::{AdminIdentity, NewKey};
+use crate::http::extract;
+use crate::http::problem::{Code, Problem};
+
+pub(in crate::http) const PROBLEMS: &[Code] = &[
+    Code::BadJson,
+    Code::Conflict,
+    Code::MediaType,
+    Code::TooLarge,
+    Code::BadBody,
+    Code::BadField,
+    Code::BadReader,
+    Code::CatalogueUnavailable,
+    Code::StorageFull,
+];
+
+/// Longest name of a key, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+/// Most readers of a key.
+const MAX_READERS: usize = 1_000;
+/// Longest life of a key that has an end.
+const MAX_LIFETIME: Duration = Duration::days(3_650);
+
+/// A key to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewKey)]
+pub(in crate::http) struct Wanted {
+    /// What people call it.
+    name: String,
+    /// `reader`, `writer` or `admin`.
+    #[schema(value_type = String)]
+    role: Role,
+    /// Whose callers it lets in; the caller's own tenant unless said.
+    #[schema(value_type = Option<String>)]
+    tenant: Option<TenantId>,
+    /// Departments its callers belong to.
+    #[serde(default)]
+    departments: Vec<String>,
+    /// Groups its callers belong to.
+    #[serde(default)]
+    groups: Vec<String>,
+    /// The person it stands for, who is the callers' name too.
+    user: Option<String>,
+    /// Seconds from now on after which it is refused.
+    expires_in_seconds: Option<u64>,
+    /// The same as a moment, RFC 3339.
+    expires_at: Option<String>,
+}
+
+/// Makes a key. Its text is in this answer and nowhere else. Only the operator and the first key may name another tenant
+/// than their own.
+#[utoipa::path(post, path = "/api/v1/keys", tag = "keys", request_body = Wanted,
+    responses((status = 201, body = IssuedKey)))]
+pub(in crate::http) async fn create(
+    State(app): State<Arc<App>>,
+    AdminIdentity(identity): AdminIdentity,
+    extract::Json(wanted): extract::Json<Wanted>,
+) -> Result<(StatusCode, Json<IssuedKey>), Problem> {
+    let now = (app.clock)();
+    let tenant = reach(&identity, wanted.tenant.clone())?;
+    let new = NewKey {
+        readers: readers(&wanted)?,
+        expires_at: end(&wanted, now)?,
+        name: name(wanted.name)?,
+        tenant: tenant.unwrap_or_else(|| identity.principal.tenant().clone()),
+        role: wanted.role,
+        subject: wanted.user,
+    };
+    let issued = app.keys.create(new).await?;
+    Ok((StatusCode::CREATED, Json(IssuedKey::of(issued, now))))
+}
+
+fn name(name: String) -> Result<String, Problem> {
+    let fits = !name.trim().is_empty() && name.len() <= MAX_NAME_BYTES && !name.chars().any(char::is_control);
+    match fits {
+        true => Ok(name),
+        false => {
+            let detail = format!("a name has 1 to {MAX_NAME_BYTES} bytes and no control characters");
+            Err(Problem::new(Code::BadField, detail).at("/name"))
+        }
+    }
+}
+
+fn readers(wanted: &Wanted) -> Result<ReaderSet, Problem> {
+    let named = |kind: &'static str, field: &'static str, ids: &[String]| {
+        let ids = ids.iter().enumerate();
+        ids.map(|(n, id)| {
+            let bad = |error| Problem::new(Code::BadReader, format!("{error}")).at(format!("/{field}/{n}"));
+            format!("{kind}:{id}").parse::<Reader>().map_err(bad)
+        })
+        .collect::<Result<Vec<_>, _>>()
+    };
+    let mut readers = named("dept", "departments", &wanted.departments)?;
+    readers.extend(named("group", "groups", &wanted.groups)?);
+    if let Some(user) = &wanted.user {
+        let bad = |error| Problem::new(Code::BadReader, format!("{error}")).at("/user");
+        readers.push(format!("user:{user}").parse().map_err(bad)?);
+    }
+    match readers.len() > MAX_READERS {
+        true => {
+            let detail = format!("a key has at most {MAX_READERS} departments and groups");
+            Err(Problem::new(Code::BadField, detail))
+        }
+        false => Ok(readers.into_iter().collect()),
+    }
+}
+
+fn end(wanted: &Wanted, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, Problem> {
+    let wrong = |field: &str, detail: &str| Err(Problem::new(Code::BadField, detail).at(format!("/{field}")));
+    let in_bounds = |end: &OffsetDateTime| *end > now && *end <= now + MAX_LIFETIME;
+    match (wanted.expires_in_seconds, &wanted.expires_at) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => wrong("expires_at", "expires_in_seconds says the same: name one of them"),
+        (Some(seconds), None) => match i64::try_from(seconds).map(Duration::seconds) {
+            Ok(life) if life.is_positive() && life <= MAX_LIFETIME => Ok(Some(now + life)),
+            _ => wrong("expires_in_seconds", "must be 1 to 315360000 (ten years)"),
+        },
+        (None, Some(text)) => match OffsetDateTime::parse(text, &Rfc3339) {
+            Ok(end) if in_bounds(&end) => Ok(Some(end)),
+            Ok(_) => wrong("expires_at", "must lie in the future, ten years away at most"),
+            Err(_) => wrong(
+                "expires_at",
+                "must be a moment of RFC 3339 such as 2030-01-31T12:00:00Z",
+            ),
+        },
+    }
+}

@@ -1,0 +1,55 @@
+//! `GET /api/v1/keys`: the keys that the caller manages.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use ragstone_core::id::TenantId;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{KeyBody, reach};
+use crate::http::App;
+use crate::http::auth::AdminIdentity;
+use crate::http::extract::{Query, page};
+use crate::http::problem::{Code, Problem};
+
+pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct Parameters {
+    /// What the last page said as `next_cursor`.
+    cursor: Option<String>,
+    /// Most keys; 50 if not said, at most 1,000.
+    limit: Option<usize>,
+    /// Of this tenant; for whoever manages the keys of all.
+    #[param(value_type = Option<String>)]
+    tenant: Option<TenantId>,
+}
+
+/// A page of keys.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct KeyList {
+    keys: Vec<KeyBody>,
+    /// Null at the end.
+    next_cursor: Option<String>,
+}
+
+/// The keys that the caller manages, oldest first, those that have ended among them. Never a secret.
+#[utoipa::path(get, path = "/api/v1/keys", tag = "keys", params(Parameters),
+    responses((status = 200, body = KeyList)))]
+pub(in crate::http) async fn list(
+    State(app): State<Arc<App>>,
+    AdminIdentity(identity): AdminIdentity,
+    Query(parameters): Query<Parameters>,
+) -> Result<Json<KeyList>, Problem> {
+    let tenant = reach(&identity, parameters.tenant)?;
+    let request = page(parameters.cursor, parameters.limit);
+    let found = app.keys.list(tenant.as_ref(), &request).await?;
+    let now = (app.clock)();
+    Ok(Json(KeyList {
+        keys: found.items.into_iter().map(|key| KeyBody::of(key, now)).collect(),
+        next_cursor: found.next_cursor,
+    }))
+}
