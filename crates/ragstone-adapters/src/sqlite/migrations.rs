@@ -9,7 +9,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::DatabaseError;
 
 /// In order; the n-th brings `user_version` from n-1 to n.
-const STEPS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// Runs the steps that `connection`'s database lacks, each in a transaction.
 pub fn run(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError> {

@@ -33,6 +33,8 @@ use tokio::sync::broadcast;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use crate::telemetry::audit::AuditLog;
+
 use super::{AdminKey, Api, HttpSettings, OperatorDoor, Readiness};
 
 /// A key that is long enough.
@@ -123,6 +125,11 @@ impl TestApp {
     }
 
     pub fn with(settings: HttpSettings) -> Self {
+        Self::audited(settings, None)
+    }
+
+    /// With an audit log.
+    pub fn audited(settings: HttpSettings, audit: Option<AuditLog>) -> Self {
         let database = Database::in_memory().unwrap();
         let catalogue = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
         let index = Arc::new(EmbeddedIndex::open(database).unwrap());
@@ -168,7 +175,10 @@ impl TestApp {
         let api = Api {
             library: Arc::new(library),
             ingestor,
+            usage: catalogue.clone(),
+            idempotency: catalogue.clone(),
             catalogue,
+            audit,
             answerer: Arc::new(move |_, _, _| {
                 let next = scripted.lock().unwrap().pop_front();
                 next.expect("an answer is scripted")
@@ -202,6 +212,9 @@ impl TestApp {
             library: api.library.clone(),
             ingestor: api.ingestor.clone(),
             catalogue: api.catalogue.clone(),
+            usage: api.usage.clone(),
+            idempotency: api.idempotency.clone(),
+            audit: api.audit.clone(),
             answerer: api.answerer.clone(),
             operator: caller,
             doorbell: api.doorbell.clone(),

@@ -4,7 +4,9 @@
 
 mod answer;
 mod arrival;
+mod audit;
 mod describe;
+mod limits;
 mod model;
 mod routes;
 mod upkeep;
@@ -42,6 +44,7 @@ use crate::config::Settings;
 use crate::http::{self, AdminKey, Api, HttpSettings, Readiness};
 use crate::jobs::{WorkerOptions, Workers};
 use crate::operator;
+use crate::telemetry::audit::AuditLog;
 use vectors::{Recipe, Vectors};
 use workers::job_workers;
 
@@ -82,6 +85,7 @@ pub struct App {
     background: Vec<JoinHandle<()>>,
     vectors: Arc<Vectors>,
     shutdown: Duration,
+    audit: Option<AuditLog>,
     directory: DataDirectory,
 }
 
@@ -108,6 +112,9 @@ impl App {
         }
         if let Some(workers) = self.workers.take() {
             workers.stop(self.shutdown).await;
+        }
+        if let Some(log) = self.audit.take() {
+            log.close().await;
         }
         if let Err(error) = std::fs::remove_file(self.directory.socket()) {
             tracing::debug!(%error, "the socket was gone already");
@@ -141,7 +148,7 @@ pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<A
 /// Everything, not running yet.
 struct Built {
     directory: DataDirectory,
-    catalogue: Arc<dyn Catalogue>,
+    catalogue: Arc<SqliteCatalogue>,
     library: Arc<Library>,
     ingestor: Arc<Ingestor>,
     vectors: Arc<Vectors>,
@@ -208,10 +215,10 @@ fn ring(doorbell: &Arc<Notify>) -> Arc<dyn Fn() + Send + Sync> {
     Arc::new(move || doorbell.notify_one())
 }
 
-async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<dyn Catalogue>, Arc<dyn VectorIndex>)> {
+async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<SqliteCatalogue>, Arc<dyn VectorIndex>)> {
     let open = move || {
         let database = Database::open(&path)?;
-        let catalogue: Arc<dyn Catalogue> = Arc::new(SqliteCatalogue::open(database.clone())?);
+        let catalogue = Arc::new(SqliteCatalogue::open(database.clone())?);
         let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(database)?);
         anyhow::Ok((catalogue, index))
     };
@@ -264,9 +271,11 @@ impl Built {
         if taken_back > 0 {
             tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
         }
-        let api = http::router(Arc::new(self.api(settings)?));
+        let audit = audit::open(&settings.audit)?;
+        let api = http::router(Arc::new(self.api(settings, audit.clone())?));
         let operator = routes::operator_router(api.clone(), self.vectors.clone());
         let mut background = vec![routes::listen(&self.directory.socket(), operator.clone())?];
+        background.extend(audit.clone().map(audit::reopen_when_told).transpose()?);
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
         upkeep::calibrate(&self.library).await;
         let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
@@ -296,17 +305,21 @@ impl Built {
             background,
             vectors: self.vectors,
             shutdown: Duration::from_secs(settings.server.shutdown_seconds),
+            audit,
             directory: self.directory,
         })
     }
 
-    fn api(&self, settings: &Settings) -> anyhow::Result<Api> {
+    fn api(&self, settings: &Settings, audit: Option<AuditLog>) -> anyhow::Result<Api> {
         let chat = answer::chat_model(settings)?;
         let vectors = self.vectors.clone();
         Ok(Api {
             library: self.library.clone(),
             ingestor: self.ingestor.clone(),
             catalogue: self.catalogue.clone(),
+            usage: self.catalogue.clone(),
+            idempotency: self.catalogue.clone(),
+            audit,
             answerer: answer::answerer(settings, self.library.clone(), chat.clone())?,
             operator: operator::principal,
             doorbell: ring(&self.doorbell),
@@ -353,6 +366,11 @@ fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
         },
         passages: settings.ask.limit,
         heartbeat: Duration::from_secs(settings.server.heartbeat_seconds),
+        body_bytes: settings.server.body_bytes,
+        json_bytes: settings.server.json_bytes,
+        idle_timeout: Duration::from_secs(settings.server.idle_seconds),
+        question_bytes: settings.ask.question_bytes,
+        limits: limits::of(settings),
         max_requests: settings.server.max_requests,
         ..HttpSettings::default()
     })

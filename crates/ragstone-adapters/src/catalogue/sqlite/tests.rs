@@ -7,7 +7,10 @@ use ragstone_core::rank::TermId;
 use ragstone_core::seam::Audit;
 use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, StatisticsDelta};
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
-use ragstone_core::seam::contract::{acl, audit_contract, caller, catalogue_contract, tenant};
+use ragstone_core::seam::contract::{
+    acl, audit_contract, caller, catalogue_contract, idempotency_contract, tenant, usage_contract,
+};
+use ragstone_core::seam::{IdempotencyStore, UsageStore};
 
 use super::SqliteCatalogue;
 use crate::sqlite::{Database, DatabaseError, Durability};
@@ -20,6 +23,13 @@ async fn in_memory_keeps_the_contract() {
     };
     catalogue_contract(make).await;
     audit_contract(make).await;
+}
+
+#[tokio::test]
+async fn usage_and_answers_keep_their_contracts() {
+    let fresh = || Arc::new(SqliteCatalogue::open(Database::in_memory().unwrap()).unwrap());
+    usage_contract(|| async { fresh() as Arc<dyn UsageStore> }).await;
+    idempotency_contract(|| async { fresh() as Arc<dyn IdempotencyStore> }).await;
 }
 
 #[tokio::test]

@@ -7,14 +7,18 @@ mod audit;
 pub mod catalogue;
 mod catalogue_ledger;
 pub mod embedding_cache;
+mod idempotency;
 pub mod index;
 mod lexical_index;
 mod model;
 mod sample;
+mod usage;
 
 pub use audit::audit_contract;
 pub use catalogue::catalogue_contract;
 pub use embedding_cache::embedding_cache_contract;
+pub use idempotency::idempotency_contract;
 pub use index::{growing_index_contract, index_contract};
 pub use model::{assert_same, expected};
 pub use sample::{Sample, acl, caller, readers, tenant};
+pub use usage::usage_contract;
