@@ -78,6 +78,7 @@ pub(super) async fn record(State(app): State<Arc<App>>, request: Request, next: 
     if let Some(log) = &app.audit {
         log.write(&line).await;
     }
+    pending.written = true;
     response
 }
 
@@ -97,6 +98,8 @@ struct Pending {
     trace_id: Option<TraceId>,
     action: String,
     address: Option<String>,
+    /// What is on its way to the log.
+    ended: Option<Line>,
     written: bool,
 }
 
@@ -123,14 +126,16 @@ impl Pending {
                 None => "none".into(),
             },
             address,
+            ended: None,
             written: false,
         }
     }
 
     fn end(&mut self, response: &Response) -> Line {
         let code = response.extensions().get::<Code>().map(|code| code.as_str());
-        self.written = true;
-        self.line(Some(response.status()), code)
+        let line = self.line(Some(response.status()), code);
+        self.ended = Some(line.clone());
+        line
     }
 
     fn line(&self, status: Option<StatusCode>, code: Option<&'static str>) -> Line {
@@ -166,7 +171,8 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if let (false, Some(log)) = (self.written, &self.api.audit) {
-            log.write_detached(&self.line(None, None));
+            let line = self.ended.take().unwrap_or_else(|| self.line(None, None));
+            log.write_detached(&line);
         }
     }
 }

@@ -88,7 +88,8 @@ mod tests {
         let again = place("u").unwrap();
         assert!(place("v").is_err());
         drop((second, third, again));
-        assert_eq!((streams.open().in_all, streams.open().by_caller.len()), (0, 0));
+        let open = streams.open();
+        assert_eq!((open.in_all, open.by_caller.len()), (0, 0));
     }
 
     #[test]
