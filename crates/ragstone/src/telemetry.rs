@@ -1,6 +1,8 @@
-//! Logs, to stderr. Metrics are `http`'s.
+//! Logs, to stderr, and the audit log. Metrics are `http`'s.
 //!
 //! Invariant: nothing of type `Secret` can be logged, because its `Debug` and `Display` do not show it.
+
+pub mod audit;
 
 use std::io::IsTerminal;
 

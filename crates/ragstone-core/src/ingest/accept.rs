@@ -62,6 +62,13 @@ pub struct Received {
     bytes: u64,
 }
 
+impl Received {
+    /// Names the bytes.
+    pub fn content_hash(&self) -> ContentHash {
+        self.content_hash
+    }
+}
+
 /// Bytes on their way: while this lives, neither `fsck` nor the sweep takes them for an orphan.
 #[derive(Debug)]
 struct Receiving {

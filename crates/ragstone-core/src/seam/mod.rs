@@ -18,15 +18,19 @@ pub mod embedding_cache;
 pub mod fake;
 #[cfg(any(test, feature = "contract"))]
 pub mod fake_chat;
+pub mod idempotency;
 pub mod index;
 pub mod keys;
 pub mod parser;
+pub mod usage;
 
 pub use audit::Audit;
 pub use catalogue::{Catalogue, CatalogueError};
 pub use chat::{ChatError, ChatModel};
 pub use embedder::{EmbedError, Embedder};
 pub use embedding_cache::EmbeddingCache;
+pub use idempotency::IdempotencyStore;
 pub use index::{IndexError, VectorIndex};
 pub use keys::KeyStore;
 pub use parser::{ParseFailure, Parser};
+pub use usage::UsageStore;

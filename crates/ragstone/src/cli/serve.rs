@@ -1,6 +1,6 @@
 //! `serve`: the API over TCP, with workers beside it, until it is told to stop.
 
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use tokio::sync::watch;
 
 use super::{Context, Usage};
 use crate::config::Settings;
+use crate::config::sections::Server;
+use crate::http::server::{ConnectionLimits, serve};
 use crate::wiring::{self, App, ModelFetch, Opened, VectorState};
 
 /// Serves the API, and carries out ingestion in the background
@@ -72,16 +74,9 @@ pub async fn serve_until(
     settings: &Settings,
     until: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let (stop, mut stopped) = watch::channel(false);
-    let router = app.router().into_make_service_with_connect_info::<SocketAddr>();
-    let graceful = async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    let mut server = tokio::spawn(
-        axum::serve(listener, router)
-            .with_graceful_shutdown(graceful)
-            .into_future(),
-    );
+    let (stop, stopped) = watch::channel(false);
+    let limits = limits(&settings.server);
+    let mut server = tokio::spawn(serve(listener, app.router(), limits, stopped));
     let ended = tokio::select! {
         ended = &mut server => Err(anyhow::anyhow!("the server ended by itself: {ended:?}")),
         ended = until => ended,
@@ -93,6 +88,16 @@ pub async fn serve_until(
     }
     app.close().await;
     ended
+}
+
+fn limits(settings: &Server) -> ConnectionLimits {
+    ConnectionLimits {
+        connections: settings.max_connections,
+        head: Duration::from_secs(settings.head_seconds),
+        write_stall: Duration::from_secs(settings.write_seconds),
+        head_bytes: settings.head_bytes,
+        headers: settings.max_headers,
+    }
 }
 
 /// Ctrl-C, or what a service manager sends.

@@ -7,12 +7,17 @@ use ragstone_core::split::{SplitSettings, SplitStrategy};
 
 use super::Settings;
 use super::sections::{
-    Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Model, OpenAi, Parse, Server, Split,
-    Telemetry,
+    Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Limits, Model, OpenAi, Parse, Server,
+    Split, Telemetry,
 };
 
 /// Fewest characters of the admin key.
 pub const MIN_ADMIN_KEY: usize = 32;
+
+/// Most that a rate can be set to.
+const MAX_REQUESTS_PER_MINUTE: u32 = 60_000_000;
+/// Most that a budget can be set to.
+const MAX_TOKENS_PER_DAY: u64 = 1_000_000_000_000;
 
 /// Keys and what is wrong with them.
 #[derive(Debug, Default)]
@@ -42,6 +47,7 @@ impl Findings {
 pub fn findings(settings: &Settings) -> Findings {
     let mut found = Findings::default();
     settings.server.check(&mut found);
+    settings.limits.check(&mut found);
     settings.data.check(&mut found);
     settings.access.check(&mut found);
     settings.parse.check(&mut found);
@@ -75,6 +81,41 @@ impl Server {
         found.range("server.heartbeat_seconds", self.heartbeat_seconds, 1..=300);
         found.range("server.shutdown_seconds", self.shutdown_seconds, 1..=600);
         found.range("server.max_requests", self.max_requests, 1..=100_000);
+        found.range("server.max_connections", self.max_connections, 1..=1_000_000);
+        found.range("server.body_bytes", self.body_bytes, 1024..=1 << 40);
+        found.range("server.json_bytes", self.json_bytes, 1024..=1 << 30);
+        found.range("server.head_bytes", self.head_bytes, 1024..=1 << 20);
+        found.range("server.max_headers", self.max_headers, 10..=1000);
+        found.range("server.head_seconds", self.head_seconds, 1..=600);
+        found.range("server.idle_seconds", self.idle_seconds, 1..=3600);
+        found.range("server.write_seconds", self.write_seconds, 1..=3600);
+    }
+}
+
+impl Limits {
+    fn check(&self, found: &mut Findings) {
+        found.range(
+            "limits.requests_per_minute",
+            self.requests_per_minute,
+            0..=MAX_REQUESTS_PER_MINUTE,
+        );
+        found.range(
+            "limits.tenant_requests_per_minute",
+            self.tenant_requests_per_minute,
+            0..=MAX_REQUESTS_PER_MINUTE,
+        );
+        found.range("limits.caller_streams", self.caller_streams, 0..=1_000_000);
+        found.range("limits.streams", self.streams, 0..=1_000_000);
+        found.range(
+            "limits.tokens_per_day",
+            self.tokens_per_day,
+            0..=MAX_TOKENS_PER_DAY,
+        );
+        found.range(
+            "limits.tenant_tokens_per_day",
+            self.tenant_tokens_per_day,
+            0..=MAX_TOKENS_PER_DAY,
+        );
     }
 }
 
@@ -242,6 +283,11 @@ impl Chat {
 impl Ask {
     fn check(&self, found: &mut Findings) {
         found.range("ask.limit", self.limit, 1..=ragstone_core::library::MAX_PASSAGES);
+        found.range(
+            "ask.question_bytes",
+            self.question_bytes,
+            1..=ragstone_core::library::MAX_QUESTION_BYTES,
+        );
         found.range("ask.prompt_tokens", self.prompt_tokens, 256..=10_000_000);
     }
 }

@@ -20,8 +20,8 @@ pub use layers::{DEFAULTS, Layers};
 pub use names::SHORT_NAMES;
 pub use secret::Secret;
 use sections::{
-    Access, Ask, Chat, ChatProvider, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Model, OpenAi, Parse,
-    Server, Split, Telemetry,
+    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Limits, Model,
+    OpenAi, Parse, Server, Split, Telemetry,
 };
 
 /// The settings file that is read if it is there.
@@ -44,6 +44,10 @@ const SECRET_KEYS: [&str; 8] = [
 pub struct Settings {
     /// `[server]`
     pub server: Server,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[data]`
     pub data: Data,
     /// `[access]`

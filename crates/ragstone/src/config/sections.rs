@@ -25,12 +25,56 @@ pub struct Server {
     pub shutdown_seconds: u64,
     /// Requests at once.
     pub max_requests: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Bytes of a form.
+    pub body_bytes: u64,
+    /// Bytes of a JSON body.
+    pub json_bytes: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Header fields of a request.
+    pub max_headers: usize,
+    /// Seconds for a request's head.
+    pub head_seconds: u64,
+    /// Seconds of a pause within a body.
+    pub idle_seconds: u64,
+    /// Seconds in which a client takes nothing.
+    pub write_seconds: u64,
 }
 
 fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     let wrong = |_| format!("must be an address and a port such as 127.0.0.1:8080, got {text:?}");
     text.parse().map_err(wrong).map_err(serde::de::Error::custom)
+}
+
+/// `[limits]`; 0 is no limit.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Requests of a caller a minute.
+    pub requests_per_minute: u32,
+    /// Requests of a tenant a minute.
+    pub tenant_requests_per_minute: u32,
+    /// Streams of a caller at once.
+    pub caller_streams: usize,
+    /// Streams at once.
+    pub streams: usize,
+    /// Tokens of a caller a day.
+    pub tokens_per_day: u64,
+    /// Tokens of a tenant a day.
+    pub tenant_tokens_per_day: u64,
+}
+
+/// `[audit]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// The file; empty for none.
+    pub file: PathBuf,
+    /// Whether questions are told.
+    pub query_text: bool,
 }
 
 /// `[data]`
@@ -275,6 +319,8 @@ pub struct Chat {
 pub struct Ask {
     /// Passages.
     pub limit: usize,
+    /// Bytes of a question.
+    pub question_bytes: usize,
     /// Tokens of a prompt.
     pub prompt_tokens: usize,
     /// A file with the prompt's text.

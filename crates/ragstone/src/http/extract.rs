@@ -3,15 +3,17 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::body::to_bytes;
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
+use futures::StreamExt;
 use ragstone_core::seam::catalogue::PageRequest;
 use serde::de::DeserializeOwned;
 
 use super::App;
+use super::limits::linger;
 use super::problem::{Code, Problem};
 
 /// Items of a list that does not say.
@@ -30,12 +32,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
             let detail = format!("Content-Type is {sent}, not application/json");
             return Err(Problem::new(Code::MediaType, detail));
         }
-        let limit = app.settings.json_bytes;
-        let reading = to_bytes(request.into_body(), limit);
+        let reading = whole_body(request, app.settings.json_bytes);
         let body = match tokio::time::timeout(app.settings.request_timeout, reading).await {
             Err(_) => return Err(Problem::new(Code::Interrupted, "the body did not arrive in time")),
-            Ok(Ok(body)) => body,
-            Ok(Err(error)) => return Err(body_problem(&error, limit)),
+            Ok(body) => body?,
         };
         serde_json::from_slice(&body)
             .map(Self)
@@ -60,15 +60,32 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'
     headers.get(name)?.to_str().ok()
 }
 
-fn body_problem(error: &axum::Error, limit: usize) -> Problem {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = source {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return Problem::new(Code::TooLarge, format!("the body has more than {limit} bytes"));
-        }
-        source = error.source();
+/// Whether a body says that it has more than `limit` bytes.
+pub(super) fn declares_more(headers: &HeaderMap, limit: u64) -> bool {
+    let declared = header(headers, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    declared.is_some_and(|length| length > limit)
+}
+
+/// All bytes of a body; one that is too large is refused before it is read where it says so, and else at the limit.
+async fn whole_body(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
+    let (parts, body) = request.into_parts();
+    let too_large = |rest: Body| {
+        linger::drain(&parts.headers, rest);
+        Problem::new(Code::TooLarge, format!("the body has more than {limit} bytes"))
+    };
+    if declares_more(&parts.headers, limit as u64) {
+        return Err(too_large(body));
     }
-    Problem::new(Code::Interrupted, "the body broke off")
+    let mut bytes = Vec::new();
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Problem::new(Code::Interrupted, "the body broke off"))?;
+        if bytes.len() + chunk.len() > limit {
+            return Err(too_large(Body::from_stream(chunks)));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 /// Whether the connection ended before the body did.

@@ -27,6 +27,7 @@ const STALE: &str = "ragstone_stale_hits_total";
 const CACHE_HITS: &str = "ragstone_embedding_cache_hits_total";
 const CACHE_MISSES: &str = "ragstone_embedding_cache_misses_total";
 const CACHE_ERRORS: &str = "ragstone_embedding_cache_errors_total";
+const AUDIT_LOST: &str = "ragstone_audit_lines_lost_total";
 
 /// Bounds of the histogram of durations, in seconds.
 const BUCKETS: [f64; 12] = [
@@ -72,6 +73,10 @@ fn describe() {
         "Chunks that were looked for among the held embeddings and embedded"
     );
     describe_counter!(CACHE_ERRORS, "Calls of the embedding cache that failed");
+    describe_counter!(
+        AUDIT_LOST,
+        "Lines of the audit log that could not be written: must be 0"
+    );
 }
 
 /// Counts an answered request; `route` is its template.
@@ -103,6 +108,9 @@ pub(super) async fn metrics(
     counter!(CACHE_HITS).absolute(cached.hits());
     counter!(CACHE_MISSES).absolute(cached.misses());
     counter!(CACHE_ERRORS).absolute(cached.errors());
+    if let Some(log) = &app.audit {
+        counter!(AUDIT_LOST).absolute(log.lost());
+    }
     look_up(&app).await?;
     let head = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((head, app.metrics.render()))

@@ -15,7 +15,7 @@ use ragstone_core::id::TraceId;
 use tracing::Instrument;
 
 use super::problem::{Code, PROBLEM_JSON, Problem};
-use super::{App, auth, metrics};
+use super::{App, auth, limits, metrics};
 
 /// Names a request in answers and in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,7 +23,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// When one request more may find a place.
-const COME_BACK: Duration = Duration::from_secs(1);
+pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Gives the request its id, and counts and logs its answer.
 pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -47,7 +47,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
 }
 
 /// Callers may invent methods; metrics have a label for those that exist.
-fn known(method: &axum::http::Method) -> &'static str {
+pub(super) fn known(method: &axum::http::Method) -> &'static str {
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         .into_iter()
         .find(|known| *known == method.as_str())
@@ -77,7 +77,13 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
     } else {
         status
     };
-    for kept in [header::ALLOW, header::RETRY_AFTER] {
+    for kept in [
+        header::ALLOW,
+        header::RETRY_AFTER,
+        limits::RATE_LIMIT,
+        limits::RATE_REMAINING,
+        limits::RATE_RESET,
+    ] {
         if let Some(value) = response.headers().get(&kept) {
             problem.headers_mut().insert(kept, value.clone());
         }

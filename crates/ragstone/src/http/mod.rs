@@ -4,6 +4,7 @@
 //! is not 2xx is a [`problem::Problem`].
 
 mod ask;
+mod audit;
 pub mod auth;
 mod body;
 mod documents;
@@ -11,12 +12,14 @@ mod extract;
 mod health;
 mod jobs;
 mod keys;
+mod limits;
 pub mod metrics;
 mod middleware;
 mod openapi;
 pub mod problem;
 mod routes;
 mod search;
+pub mod server;
 mod settings;
 mod sse;
 mod stream_tickets;
@@ -34,12 +37,15 @@ use ragstone_core::ask::{AnswerEvent, AskRequest};
 use ragstone_core::id::{JobId, TraceId};
 use ragstone_core::ingest::{Clock, Ingestor, NewId};
 use ragstone_core::library::Library;
-use ragstone_core::seam::Catalogue;
+use ragstone_core::seam::{Catalogue, IdempotencyStore, UsageStore};
 use tokio::sync::{Semaphore, broadcast};
+
+use crate::telemetry::audit::AuditLog;
 
 pub use auth::jwt::Issuers;
 pub use auth::{AdminKey, Keyring, OperatorDoor};
 pub use health::Readiness;
+pub use limits::LimitSettings;
 pub use routes::router;
 pub use settings::HttpSettings;
 
@@ -56,6 +62,12 @@ pub struct Api {
     pub catalogue: Arc<dyn Catalogue>,
     /// The keys of callers.
     pub keys: Arc<Keyring>,
+    /// What callers spent of the chat model.
+    pub usage: Arc<dyn UsageStore>,
+    /// What uploads with a key were answered.
+    pub idempotency: Arc<dyn IdempotencyStore>,
+    /// Who did what; none writes no log of it.
+    pub audit: Option<AuditLog>,
     /// Answers questions.
     pub answerer: Answerer,
     /// Names the local operator.
@@ -81,6 +93,9 @@ struct App {
     api: Arc<Api>,
     tickets: auth::Tickets,
     replays: ask::Replays,
+    /// What callers use at the moment.
+    limits: limits::Limits,
+    keys_at_work: documents::KeysAtWork,
     /// For each request that may be worked on at once.
     places: Arc<Semaphore>,
 }

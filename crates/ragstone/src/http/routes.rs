@@ -16,14 +16,15 @@ use utoipa_axum::routes;
 use super::openapi::{endpoint, open_endpoint};
 use super::problem::{Code, Problem};
 use super::{
-    Api, App, HttpSettings, ask, auth, documents, health, jobs, keys, metrics, middleware, openapi, search,
-    stream_tickets,
+    Api, App, HttpSettings, ask, audit, auth, documents, health, jobs, keys, limits, metrics, middleware,
+    openapi, search, stream_tickets,
 };
 
-/// The whole HTTP interface. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: without the caller's
-/// address, and without a key or the operator's door, nobody is let in.
+/// The whole HTTP interface. Serve it with [`super::server::serve`]: without the caller's address, and without a key or the operator's door, nobody is let in.
 pub fn router(api: Arc<Api>) -> Router {
     let app = Arc::new(App {
+        limits: limits::Limits::new(&api.settings),
+        keys_at_work: documents::KeysAtWork::default(),
         places: Arc::new(Semaphore::new(api.settings.max_requests)),
         api,
         tickets: auth::Tickets::default(),
@@ -45,9 +46,12 @@ pub fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "not with this method"))
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(from_fn_with_state(app.clone(), middleware::in_place))
+        .layer(from_fn_with_state(app.clone(), limits::admit))
+        .layer(from_fn(audit::note_caller))
         .layer(from_fn_with_state(app.clone(), auth::identify))
         .layer(from_fn(middleware::catch_panic))
-        .layer(from_fn(middleware::complete));
+        .layer(from_fn(middleware::complete))
+        .layer(from_fn_with_state(app.clone(), audit::record));
     let router = match cors(&app.settings) {
         Some(cors) => router.layer(cors),
         None => router,
@@ -131,12 +135,16 @@ fn cors(settings: &HttpSettings) -> Option<CorsLayer> {
             header::CONTENT_TYPE,
             header::ACCEPT,
             header::RANGE,
+            HeaderName::from_static("idempotency-key"),
             last_event_id,
         ])
         .expose_headers([
             HeaderName::from_static("x-request-id"),
             header::RETRY_AFTER,
             header::CONTENT_RANGE,
+            limits::RATE_LIMIT,
+            limits::RATE_REMAINING,
+            limits::RATE_RESET,
         ]);
     (!origins.is_empty()).then(|| layer.allow_origin(AllowOrigin::list(origins)))
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::App;
+use super::audit::Trail;
 use super::auth::Reader;
 use super::body::{NoticeBody, PassageBody};
 use super::extract::Json;
@@ -65,8 +66,11 @@ pub(super) struct SearchAnswer {
 pub(super) async fn search(
     State(app): State<Arc<App>>,
     Reader(principal): Reader,
+    trail: Trail,
     Json(body): Json<SearchBody>,
 ) -> Result<axum::Json<SearchAnswer>, Problem> {
+    check_question(&app, &body.query)?;
+    trail.question(&body.query);
     let request = SearchRequest {
         collection: body.collection,
         filter: filter(body.filter.as_ref())?,
@@ -74,6 +78,10 @@ pub(super) async fn search(
         ..SearchRequest::new(body.query, limit(&app, body.limit))
     };
     let found = app.library.search(&principal.scope(), &request).await?;
+    found
+        .passages
+        .iter()
+        .for_each(|passage| trail.target(passage.chunk.document_id));
     let notice = |notice: ragstone_core::library::Notice| NoticeBody {
         code: notice.code,
         detail: notice.detail,
@@ -86,6 +94,18 @@ pub(super) async fn search(
             .collect(),
         notices: found.notices.into_iter().map(notice).collect(),
     }))
+}
+
+/// Refuses a question that is too long.
+pub(super) fn check_question(app: &App, question: &str) -> Result<(), Problem> {
+    let (bytes, most) = (question.len(), app.settings.question_bytes);
+    match bytes > most {
+        true => Err(Problem::new(
+            Code::BadQuestion,
+            format!("the question has {bytes} bytes, more than {most}"),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Passages asked for, within bounds.

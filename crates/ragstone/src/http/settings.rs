@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ragstone_core::access::ReaderSet;
 
+use super::LimitSettings;
 use super::auth::AdminKey;
 use super::auth::jwt::Issuers;
 
@@ -27,6 +28,8 @@ pub struct HttpSettings {
     pub body_bytes: u64,
     /// Largest JSON body, in bytes.
     pub json_bytes: usize,
+    /// Longest question, in bytes.
+    pub question_bytes: usize,
     /// Requests that are worked on at once, their answers' bodies included; one more is told to come back.
     pub max_requests: usize,
     /// Longest time to the head of an answer, where nothing is streamed in or out.
@@ -37,6 +40,8 @@ pub struct HttpSettings {
     pub heartbeat: Duration,
     /// How often a job's progress is looked up for its listeners.
     pub job_poll: Duration,
+    /// What one caller and one tenant may use.
+    pub limits: LimitSettings,
     /// How long a resumable answer goes on without a reader.
     pub resume_for: Duration,
 }
@@ -51,11 +56,13 @@ impl Default for HttpSettings {
             passages: 5,
             body_bytes: 1024 * 1024 * 1024,
             json_bytes: 16 * 1024 * 1024,
+            question_bytes: ragstone_core::library::MAX_QUESTION_BYTES,
             max_requests: 1024,
             request_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
             heartbeat: Duration::from_secs(15),
             job_poll: Duration::from_millis(500),
+            limits: LimitSettings::default(),
             resume_for: Duration::from_secs(30),
         }
     }

@@ -33,6 +33,8 @@ use tokio::sync::broadcast;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use crate::telemetry::audit::AuditLog;
+
 use super::{AdminKey, Api, HttpSettings, Keyring, OperatorDoor, Readiness};
 
 /// A key that is long enough.
@@ -125,6 +127,11 @@ impl TestApp {
     }
 
     pub fn with(settings: HttpSettings) -> Self {
+        Self::audited(settings, None)
+    }
+
+    /// With an audit log.
+    pub fn audited(settings: HttpSettings, audit: Option<AuditLog>) -> Self {
         let database = Database::in_memory().unwrap();
         let catalogue = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
         let index = Arc::new(EmbeddedIndex::open(database).unwrap());
@@ -178,7 +185,10 @@ impl TestApp {
             keys: Keyring::new(catalogue.clone(), entropy, clock.clone()),
             library: Arc::new(library),
             ingestor,
+            usage: catalogue.clone(),
+            idempotency: catalogue.clone(),
             catalogue,
+            audit,
             answerer: Arc::new(move |scope, _, _| {
                 asked.lock().unwrap().push(scope);
                 let next = scripted.lock().unwrap().pop_front();
@@ -215,6 +225,9 @@ impl TestApp {
             ingestor: api.ingestor.clone(),
             catalogue: api.catalogue.clone(),
             keys: api.keys.clone(),
+            usage: api.usage.clone(),
+            idempotency: api.idempotency.clone(),
+            audit: api.audit.clone(),
             answerer: api.answerer.clone(),
             operator: caller,
             doorbell: api.doorbell.clone(),

@@ -4,9 +4,12 @@
 
 mod answer;
 mod arrival;
+mod audit;
 mod describe;
+mod limits;
 mod model;
 mod routes;
+mod stores;
 mod upkeep;
 mod vectors;
 mod workers;
@@ -18,17 +21,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use axum::Router;
-use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
-use ragstone_adapters::cache::SqliteEmbeddingCache;
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
 use ragstone_adapters::data_dir::{DataDirectory, Locked, socket_of};
-use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::parse::PoolParser;
-use ragstone_adapters::sqlite;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Stores};
 use ragstone_core::library::Library;
-use ragstone_core::seam::{Catalogue, Embedder, EmbeddingCache, KeyStore, Parser, VectorIndex};
+use ragstone_core::seam::{Catalogue, Embedder, Parser};
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
 
@@ -43,6 +41,8 @@ use crate::config::{Problem, Settings, SettingsError};
 use crate::http::{self, AdminKey, Api, HttpSettings, Issuers, Keyring, Readiness};
 use crate::jobs::{WorkerOptions, Workers};
 use crate::operator;
+use crate::telemetry::audit::AuditLog;
+use stores::{open_blobs, open_cache, open_database};
 use vectors::{Recipe, Vectors};
 use workers::job_workers;
 
@@ -84,6 +84,7 @@ pub struct App {
     background: Vec<JoinHandle<()>>,
     vectors: Arc<Vectors>,
     shutdown: Duration,
+    audit: Option<AuditLog>,
     directory: DataDirectory,
 }
 
@@ -133,6 +134,9 @@ impl App {
         if let Some(workers) = self.workers.take() {
             workers.stop(self.shutdown).await;
         }
+        if let Some(log) = self.audit.take() {
+            log.close().await;
+        }
         if let Err(error) = std::fs::remove_file(self.directory.socket()) {
             tracing::debug!(%error, "the socket was gone already");
         }
@@ -165,8 +169,7 @@ pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<A
 /// Everything, not running yet.
 struct Built {
     directory: DataDirectory,
-    catalogue: Arc<dyn Catalogue>,
-    keys: Arc<dyn KeyStore>,
+    catalogue: Arc<SqliteCatalogue>,
     library: Arc<Library>,
     ingestor: Arc<Ingestor>,
     vectors: Arc<Vectors>,
@@ -178,11 +181,7 @@ struct Built {
 
 async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Built> {
     let started = now().into();
-    let Database {
-        catalogue,
-        keys,
-        index,
-    } = open_database(directory.database()).await?;
+    let (catalogue, index) = open_database(directory.database()).await?;
     let blobs = open_blobs(&directory)?;
     let parser: Arc<dyn Parser> = Arc::new(PoolParser::new(parser_pool(settings)?));
     let recipe = Recipe {
@@ -223,7 +222,6 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
     Ok(Built {
         directory,
         catalogue,
-        keys,
         library: Arc::new(library),
         ingestor,
         vectors: Arc::new(vectors),
@@ -236,52 +234,6 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
 fn ring(doorbell: &Arc<Notify>) -> Arc<dyn Fn() + Send + Sync> {
     let doorbell = doorbell.clone();
     Arc::new(move || doorbell.notify_one())
-}
-
-/// What stands on the one database.
-struct Database {
-    catalogue: Arc<dyn Catalogue>,
-    keys: Arc<dyn KeyStore>,
-    index: Arc<dyn VectorIndex>,
-}
-
-async fn open_database(path: PathBuf) -> anyhow::Result<Database> {
-    let open = move || {
-        let database = sqlite::Database::open(&path)?;
-        let catalogue = Arc::new(SqliteCatalogue::open(database.clone())?);
-        anyhow::Ok(Database {
-            keys: catalogue.clone(),
-            catalogue,
-            index: Arc::new(EmbeddedIndex::open(database)?),
-        })
-    };
-    tokio::task::spawn_blocking(open).await?
-}
-
-/// What was embedded before; none where the settings want none or there can be none, which costs embeddings only.
-async fn open_cache(path: PathBuf, bytes: u64) -> Option<Arc<dyn EmbeddingCache>> {
-    let open = move || match bytes {
-        0 => SqliteEmbeddingCache::remove(&path).map(|()| None),
-        bytes => SqliteEmbeddingCache::open(&path, bytes).map(Some),
-    };
-    let opened = tokio::task::spawn_blocking(open)
-        .await
-        .map_err(anyhow::Error::from);
-    match opened.and_then(|opened| Ok(opened?)) {
-        Ok(cache) => cache.map(|cache| Arc::new(cache) as Arc<dyn EmbeddingCache>),
-        Err(error) => {
-            tracing::warn!("every text is embedded again: {error:#}");
-            None
-        }
-    }
-}
-
-fn open_blobs(directory: &DataDirectory) -> anyhow::Result<Arc<dyn ObjectStore>> {
-    let folder = directory.blobs();
-    let named = || format!("cannot use {}", folder.display());
-    std::fs::create_dir_all(&folder).with_context(named)?;
-    let store = LocalFileSystem::new_with_prefix(&folder).with_context(named)?;
-    Ok(Arc::new(store.with_automatic_cleanup(true)))
 }
 
 fn ingest_settings(settings: &Settings) -> IngestSettings {
@@ -304,13 +256,15 @@ impl Built {
         if taken_back > 0 {
             tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
         }
-        let parts = Arc::new(self.api(settings)?);
+        let audit = audit::open(&settings.audit)?;
+        let parts = Arc::new(self.api(settings, audit.clone())?);
         if let (ModelFetch::Background, Some(issuers)) = (fetch, &parts.settings.issuers) {
             issuers.prepare();
         }
         let api = http::router(parts.clone());
         let operator = routes::operator_router(api.clone(), self.vectors.clone());
         let mut background = vec![routes::listen(&self.directory.socket(), operator.clone())?];
+        background.extend(audit.clone().map(audit::reopen_when_told).transpose()?);
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
         upkeep::calibrate(&self.library).await;
         let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
@@ -341,18 +295,22 @@ impl Built {
             background,
             vectors: self.vectors,
             shutdown: Duration::from_secs(settings.server.shutdown_seconds),
+            audit,
             directory: self.directory,
         })
     }
 
-    fn api(&self, settings: &Settings) -> anyhow::Result<Api> {
+    fn api(&self, settings: &Settings, audit: Option<AuditLog>) -> anyhow::Result<Api> {
         let chat = answer::chat_model(settings)?;
         let vectors = self.vectors.clone();
         Ok(Api {
             library: self.library.clone(),
             ingestor: self.ingestor.clone(),
             catalogue: self.catalogue.clone(),
-            keys: Keyring::new(self.keys.clone(), entropy(), clock()),
+            keys: Keyring::new(self.catalogue.clone(), entropy(), clock()),
+            usage: self.catalogue.clone(),
+            idempotency: self.catalogue.clone(),
+            audit,
             answerer: answer::answerer(settings, self.library.clone(), chat.clone())?,
             operator: operator::principal,
             doorbell: ring(&self.doorbell),
@@ -399,6 +357,11 @@ fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
             .then(|| settings.access.default_readers.iter().cloned().collect()),
         passages: settings.ask.limit,
         heartbeat: Duration::from_secs(settings.server.heartbeat_seconds),
+        body_bytes: settings.server.body_bytes,
+        json_bytes: settings.server.json_bytes,
+        idle_timeout: Duration::from_secs(settings.server.idle_seconds),
+        question_bytes: settings.ask.question_bytes,
+        limits: limits::of(settings),
         max_requests: settings.server.max_requests,
         ..HttpSettings::default()
     })

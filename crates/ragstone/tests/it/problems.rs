@@ -41,6 +41,14 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("model_failed", "needs a model: see answers.rs"),
     ("withdrawn", "needs a slow model: see answers.rs"),
     (
+        "token_budget_spent",
+        "needs a model that tells its usage: see the tests of the limits",
+    ),
+    (
+        "too_many_streams",
+        "needs a stream that does not end: see the tests of the limits",
+    ),
+    (
         "job_superseded",
         "a job has to fail first: see the tests of the routes",
     ),
@@ -557,7 +565,12 @@ fn refused(open: &Api, keyed: &Api) -> Vec<Case> {
     keyed.document(json!({"uri": "a", "text": "The zebra lives in the attic.", "readers": ["everyone"]}));
     let too_long =
         json!({"question": "Where does the zebra live?", "instructions": "Be brief. ".repeat(400)});
-    let busy = busy();
+    let named = |text: &str| {
+        let upload = open.call("POST", DOCUMENTS).header("Idempotency-Key", "k");
+        upload.json(&json!({"uri": "named.md", "text": text})).send()
+    };
+    named("one").ok(202);
+    let (busy, often) = (busy(), often());
     vec![
         case("POST /api/v1/documents", 422, "readers_required", nobody_named),
         case(
@@ -567,6 +580,19 @@ fn refused(open: &Api, keyed: &Api) -> Vec<Case> {
             keyed.post(ASK, too_long),
         ),
         case("GET /api/v1/documents", 503, "busy", busy),
+        case("GET /api/v1/documents", 429, "rate_limited", often),
+        case(
+            "POST /api/v1/documents",
+            422,
+            "idempotency_key_reused",
+            named("two"),
+        ),
+        case(
+            "POST /api/v1/documents",
+            409,
+            "idempotency_in_flight",
+            in_flight(open),
+        ),
         case(
             "GET /metrics",
             403,
@@ -574,6 +600,32 @@ fn refused(open: &Api, keyed: &Api) -> Vec<Case> {
             open.call("GET", "/metrics").header("Host", "x").send(),
         ),
     ]
+}
+
+/// One request more than its caller may send.
+fn often() -> Answer {
+    let limited = Api::start(&[("RAGSTONE_LIMITS__REQUESTS_PER_MINUTE", "1")], None);
+    let first = limited.call("GET", DOCUMENTS).send();
+    assert_eq!(
+        (first.status, first.header("ratelimit-remaining")),
+        (200, Some("0"))
+    );
+    let often = limited.call("GET", DOCUMENTS).send();
+    assert!(often.header("retry-after").is_some());
+    often
+}
+
+/// The twin of a request that waits for the rest of its body.
+fn in_flight(open: &Api) -> Answer {
+    let named = || open.call("POST", DOCUMENTS).header("Idempotency-Key", "twin");
+    let half = named()
+        .header("Content-Type", FORM)
+        .header("Content-Length", "100");
+    let mut half = half.header("Expect", "100-continue").begin();
+    let mut line = String::new();
+    half.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 100"), "{line}");
+    named().json(&json!({"uri": "twin.md", "text": "a"})).send()
 }
 
 /// One request more than a server takes: another one waits for the rest of its body.

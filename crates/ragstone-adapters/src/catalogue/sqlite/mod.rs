@@ -7,6 +7,7 @@ mod audit;
 mod begin;
 mod cursor;
 mod documents;
+mod idempotency;
 mod job_row;
 mod jobs;
 mod keys;
@@ -16,6 +17,7 @@ mod row;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,10 +7,11 @@ use ragstone_core::rank::TermId;
 use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, StatisticsDelta};
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
-    acl, audit_contract, caller, catalogue_contract, key_store_contract, tenant,
+    acl, audit_contract, caller, catalogue_contract, idempotency_contract, key_store_contract, tenant,
+    usage_contract,
 };
 use ragstone_core::seam::keys::Pepper;
-use ragstone_core::seam::{Audit, KeyStore};
+use ragstone_core::seam::{Audit, IdempotencyStore, KeyStore, UsageStore};
 
 use super::SqliteCatalogue;
 use crate::sqlite::{Database, DatabaseError, Durability};
@@ -31,6 +32,13 @@ async fn in_memory_keeps_the_contract_of_keys() {
         Arc::new(SqliteCatalogue::open(Database::in_memory().unwrap()).unwrap()) as Arc<dyn KeyStore>
     })
     .await;
+}
+
+#[tokio::test]
+async fn usage_and_answers_keep_their_contracts() {
+    let fresh = || Arc::new(SqliteCatalogue::open(Database::in_memory().unwrap()).unwrap());
+    usage_contract(|| async { fresh() as Arc<dyn UsageStore> }).await;
+    idempotency_contract(|| async { fresh() as Arc<dyn IdempotencyStore> }).await;
 }
 
 #[tokio::test]

@@ -7,18 +7,22 @@ mod embedding_cache;
 pub mod faults;
 mod hands;
 mod house;
+mod idempotency;
 mod index;
 mod keys;
 mod parser;
+mod usage;
 
 pub use catalogue::MemoryCatalogue;
 pub use embedder::WordEmbedder;
 pub use embedding_cache::MemoryEmbeddingCache;
 pub use hands::Hands;
 pub use house::{House, WORKER, upload, writer};
+pub use idempotency::MemoryIdempotency;
 pub use index::MemoryIndex;
 pub use keys::MemoryKeys;
 pub use parser::{ENDLESS, TextParser};
+pub use usage::MemoryUsage;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

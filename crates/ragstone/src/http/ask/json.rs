@@ -7,15 +7,15 @@ use axum::extract::State;
 use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
 use ragstone_core::ask::collect;
 use ragstone_core::id::TraceId;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{AskBody, count, sse};
+use super::{AskBody, events, sse};
 use crate::http::App;
+use crate::http::audit::Trail;
 use crate::http::auth::Reader;
 use crate::http::body::NoticeBody;
 use crate::http::extract::{Json, header};
@@ -87,6 +87,7 @@ pub(in crate::http) async fn ask(
     State(app): State<Arc<App>>,
     Reader(principal): Reader,
     Extension(trace_id): Extension<TraceId>,
+    trail: Trail,
     headers: HeaderMap,
     Json(body): Json<AskBody>,
 ) -> Result<Response, Problem> {
@@ -95,9 +96,9 @@ pub(in crate::http) async fn ask(
     }
     let accepts = header(&headers, &ACCEPT).is_some_and(|accept| accept.contains("text/event-stream"));
     if body.stream.unwrap_or(accepts) {
-        return sse::begin(app, principal, body, trace_id).await;
+        return sse::begin(app, principal, body, trace_id, trail).await;
     }
-    let events = (app.answerer)(principal.scope(), body.request(&app)?, trace_id);
-    let answer = collect(events.inspect(count)).await?;
+    let events = events(&app, &principal, body, trace_id, trail).await?;
+    let answer = collect(events).await?;
     Ok((StatusCode::OK, axum::Json(answer)).into_response())
 }

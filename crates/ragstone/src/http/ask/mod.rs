@@ -5,15 +5,20 @@ mod replay;
 mod sse;
 pub(super) mod stream;
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use ragstone_core::access::Principal;
 use ragstone_core::ask::{AnswerEvent, AskRequest, Mode};
-use ragstone_core::id::CollectionName;
+use ragstone_core::id::{CollectionName, TraceId};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::App;
+use super::audit::Trail;
+use super::limits;
 use super::problem::{Code, Problem};
-use super::search::{filter, limit};
+use super::search::{check_question, filter, limit};
 
 pub(super) use replay::Replays;
 
@@ -32,10 +37,13 @@ pub(super) const PROBLEMS: &[Code] = &[
     Code::BadQuestion,
     Code::ModelNotAllowed,
     Code::PromptTooLong,
+    Code::TokenBudgetSpent,
+    Code::TooManyStreams,
     Code::ModelRefused,
     Code::ModelFailed,
     Code::Busy,
     Code::EmbedderUnavailable,
+    Code::CatalogueUnavailable,
     Code::SearchFailed,
     Code::ModelBusy,
     Code::Broken,
@@ -52,10 +60,13 @@ pub(super) const STREAM_PROBLEMS: &[Code] = &[
     Code::BadQuestion,
     Code::ModelNotAllowed,
     Code::PromptTooLong,
+    Code::TokenBudgetSpent,
+    Code::TooManyStreams,
     Code::ModelRefused,
     Code::ModelFailed,
     Code::Busy,
     Code::EmbedderUnavailable,
+    Code::CatalogueUnavailable,
     Code::SearchFailed,
     Code::ModelBusy,
     Code::Broken,
@@ -99,6 +110,7 @@ pub(super) struct AskBody {
 
 impl AskBody {
     fn request(self, app: &App) -> Result<AskRequest, Problem> {
+        check_question(app, &self.question)?;
         let wrong = |field: &str, what: String| {
             Err(Problem::new(Code::BadField, format!("{field} {what}")).at(format!("/{field}")))
         };
@@ -131,6 +143,33 @@ impl AskBody {
             max_tokens: self.max_tokens,
         })
     }
+}
+
+/// Asks, within the caller's budget; who asked what, and what was shown to the model, is noted.
+async fn events(
+    app: &App,
+    principal: &Principal,
+    body: AskBody,
+    trace_id: TraceId,
+    trail: Trail,
+) -> Result<BoxStream<'static, AnswerEvent>, Problem> {
+    let request = body.request(app)?;
+    limits::within_budget(app, principal).await?;
+    trail.question(&request.question);
+    let events = limits::metered(
+        app,
+        principal,
+        (app.answerer)(principal.scope(), request, trace_id),
+    );
+    let noted = move |event: &AnswerEvent| {
+        count(event);
+        if let AnswerEvent::Sources { passages, .. } = event {
+            passages
+                .iter()
+                .for_each(|passage| trail.target(passage.chunk.document_id));
+        }
+    };
+    Ok(events.inspect(noted).boxed())
 }
 
 /// Counts how questions end.

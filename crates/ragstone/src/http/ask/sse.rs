@@ -6,15 +6,17 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use ragstone_core::access::Principal;
-use ragstone_core::ask::{Answer, AnswerEvent};
+use ragstone_core::ask::{Answer, AnswerEvent, Failed};
 use ragstone_core::id::TraceId;
 use serde_json::{Value, json};
 
 use super::replay::{Found, Reading};
-use super::{AskBody, count};
+use super::{AskBody, events};
 use crate::http::App;
+use crate::http::audit::Trail;
 use crate::http::body::{NoticeBody, PassageBody};
 use crate::http::extract::header;
+use crate::http::limits::Place;
 use crate::http::problem::{Code, Problem};
 use crate::http::sse::response;
 
@@ -29,12 +31,13 @@ pub(super) async fn begin(
     principal: Principal,
     body: AskBody,
     trace_id: TraceId,
+    trail: Trail,
 ) -> Result<Response, Problem> {
     let resumable = body.resumable;
-    let events = (app.answerer)(principal.scope(), body.request(&app)?, trace_id);
-    let mut events = events.inspect(count).boxed();
+    let place = app.limits.stream(&principal)?;
+    let mut events = events(&app, &principal, body, trace_id, trail).await?;
     let first = match events.next().await {
-        Some(AnswerEvent::Failed { code, detail }) => return Err(refused(&code, detail)),
+        Some(AnswerEvent::Failed { code, detail }) => return Err(Failed { code, detail }.into()),
         Some(first) => first,
         None => return Err(Problem::new(Code::Broken, "the answer ended before it began")),
     };
@@ -43,7 +46,7 @@ pub(super) async fn begin(
     let reading = app
         .replays
         .begin(trace_id, principal, events.map(told).boxed(), resume_for);
-    Ok(answer(&app, reading, 0))
+    Ok(answer(&app, reading, 0, place))
 }
 
 /// Goes on behind the event `last`.
@@ -60,18 +63,19 @@ pub(super) fn resume(app: &App, principal: &Principal, last: &str) -> Result<Res
         n.parse().map_err(|_| unknown())?,
     );
     match app.replays.find(trace_id, principal, n) {
-        Found::Rest(reading) => Ok(answer(app, reading, n)),
+        Found::Rest(reading) => Ok(answer(app, reading, n, app.limits.stream(principal)?)),
         Found::Nothing => Ok(StatusCode::NO_CONTENT.into_response()),
         Found::Unknown => Err(unknown()),
     }
 }
 
-fn answer(app: &App, reading: Reading, from: usize) -> Response {
-    response(reading.frames(from), app.settings.heartbeat)
-}
-
-fn refused(code: &str, detail: String) -> Problem {
-    Problem::new(Code::of(code).unwrap_or(Code::BadQuestion), detail)
+/// The place is the reader's, and free again when it leaves.
+fn answer(app: &App, reading: Reading, from: usize, place: Place) -> Response {
+    let held = move |frame| {
+        let _ = &place;
+        frame
+    };
+    response(reading.frames(from).map(held), app.settings.heartbeat)
 }
 
 /// The name and the data of an event.

@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 
 use super::{AskBody, sse};
 use crate::http::App;
+use crate::http::audit::Trail;
 use crate::http::auth::Reader;
 use crate::http::extract::{Query, json_problem};
 use crate::http::problem::Problem;
@@ -63,6 +64,7 @@ pub(in crate::http) async fn stream(
     State(app): State<Arc<App>>,
     Reader(principal): Reader,
     Extension(trace_id): Extension<TraceId>,
+    trail: Trail,
     headers: HeaderMap,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Problem> {
@@ -84,5 +86,5 @@ pub(in crate::http) async fn stream(
         stream: Some(true),
         resumable: parameters.resumable,
     };
-    sse::begin(app, principal, body, trace_id).await
+    sse::begin(app, principal, body, trace_id, trail).await
 }

@@ -147,10 +147,10 @@ async fn what_fails_before_the_first_event_is_a_problem() {
     ] {
         for stream in [true, false] {
             app.script(stream::iter([failed(code)]));
-            app.post(ASK, &json!({"question": "?", "stream": stream}))
-                .send()
-                .await
-                .problem(status, told);
+            let answer = app.post(ASK, &json!({"question": "?", "stream": stream}));
+            let answer = answer.send().await;
+            answer.problem(status, told);
+            assert_eq!(answer.headers.contains_key("retry-after"), told == "model_busy");
         }
     }
     app.script(stream::iter([]));

@@ -7,7 +7,7 @@ use ragstone_core::access::{Principal, ReaderSet};
 use ragstone_core::document::Metadata;
 use ragstone_core::id::{CollectionName, JobId, SourceName};
 use ragstone_core::ingest::{Grants, Upload};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// What comes with a file.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct Fields {
     pub uri: Option<String>,
     pub title: Option<String>,

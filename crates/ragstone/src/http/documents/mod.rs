@@ -5,10 +5,14 @@ pub(super) mod content;
 pub(super) mod delete;
 mod form;
 pub(super) mod get;
+mod idempotency;
 pub(super) mod list;
 pub(super) mod page;
 pub(super) mod patch;
+mod receive;
 pub(super) mod upload;
+
+pub(super) use idempotency::KeysAtWork;
 
 #[cfg(test)]
 mod tests;

@@ -7,27 +7,27 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use async_stream::stream;
-use axum::Json;
-use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
-use futures::Stream;
 use ragstone_core::access::Principal;
 use ragstone_core::document::Job;
-use ragstone_core::id::DocumentId;
-use ragstone_core::ingest::{AcceptError, Received, Upload};
+use ragstone_core::id::{ContentHash, DocumentId};
+use ragstone_core::ingest::{Received, Upload};
 use ragstone_core::seam::catalogue::{Begun, JobFilter, PageRequest};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::form::{Fields, NewDocument, UploadForm, last_component, text_name};
+use super::form::{Fields, NewDocument, UploadForm, text_name};
+use super::idempotency::{Asked, Once};
+use super::receive::{File, Pace, body_too_large, discard, field_text, in_time, receive};
 use crate::http::App;
+use crate::http::audit::Trail;
 use crate::http::auth::Writer;
 use crate::http::body::Accepted;
-use crate::http::extract::{self, broke_off, header as text, is_json};
+use crate::http::extract::{self, declares_more, header as text, is_json};
+use crate::http::limits::linger;
 use crate::http::problem::{Code, Problem, ProblemBody};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
@@ -37,20 +37,20 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::GrantRefused,
     Code::UriTaken,
     Code::BatchTaken,
+    Code::IdempotencyInFlight,
     Code::TooLarge,
     Code::MediaType,
     Code::BadBody,
     Code::BadField,
     Code::BadReader,
     Code::ReadersRequired,
+    Code::IdempotencyKeyReused,
     Code::CatalogueUnavailable,
     Code::StorageFull,
 ];
 
 /// Most files of one form.
 const MAX_FILES: usize = 1_000;
-/// Longest field of a form that is no file, in bytes.
-const MAX_FIELD_BYTES: usize = 1024 * 1024;
 
 /// What a form with several files did: each has a document and its job, or an error.
 #[derive(Serialize, ToSchema)]
@@ -67,36 +67,68 @@ pub(in crate::http) enum FileOutcome {
 }
 
 /// Takes in documents: 202 with the job that will publish it, 200 if nothing has to be embedded. A form with several
-/// files is answered with a list.
+/// files is answered with a list. With an `Idempotency-Key`, the same request sent again within 24 hours is given the
+/// same answer, and nothing is done.
 #[utoipa::path(post, path = "/api/v1/documents", tag = "documents",
+    params(("Idempotency-Key" = Option<String>, Header, description = "names the request, 1 to 255 characters")),
     request_body(content((UploadForm = "multipart/form-data"), (NewDocument = "application/json"))),
     responses((status = 202, body = Accepted), (status = 200, body = Accepted)))]
 pub(in crate::http) async fn upload(
     State(app): State<Arc<App>>,
     Writer(principal): Writer,
+    trail: Trail,
     request: Request,
 ) -> Result<Response, Problem> {
+    let once = Once::begin(&app, &principal, request.headers())?;
     if is_json(request.headers()) {
         let extract::Json(document) = extract::Json::from_request(request, &app).await?;
-        return text_document(&app, &principal, document).await;
+        return text_document(&app, &principal, document, once, &trail).await;
     }
     let mut multipart = multipart(&app, request).await?;
     let mut form = Form::default();
     let read = form.read(&app, &mut multipart).await.and_then(|()| form.check());
-    if let Err(problem) = read {
-        form.discard(&app).await;
-        return Err(problem);
+    let asked = form.asked();
+    let answered = match read {
+        Ok(()) => once.answered(&asked).await,
+        Err(problem) => Err(problem),
+    };
+    match answered {
+        Ok(None) => form.begin(&app, &principal, once, &asked, &trail).await,
+        Ok(Some(answer)) => {
+            form.discard(&app).await;
+            Ok(answer)
+        }
+        Err(problem) => {
+            form.discard(&app).await;
+            if problem.code == Code::TooLarge {
+                linger::drain_form(multipart);
+            }
+            Err(problem)
+        }
     }
-    form.begin(&app, &principal).await
 }
 
-async fn text_document(app: &App, principal: &Principal, document: NewDocument) -> Result<Response, Problem> {
+async fn text_document(
+    app: &App,
+    principal: &Principal,
+    document: NewDocument,
+    once: Once<'_>,
+    trail: &Trail,
+) -> Result<Response, Problem> {
     let (name, (fields, text)) = (text_name(&document.uri), document.split());
+    let asked = Asked {
+        fields: &fields,
+        files: vec![(&name, None, Some(ContentHash::of(text.as_bytes())))],
+    };
+    let asked = asked.fingerprint();
+    if let Some(answer) = once.answered(&asked).await? {
+        return Ok(answer);
+    }
     let upload = fields.upload(principal, &app.default_readers(), name, Some("text/plain".into()))?;
     let bytes = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(text))]);
     let begun = app.ingestor.accept(principal, upload, bytes).await?;
-    let accepted = accepted(app, principal, begun).await?;
-    Ok((accepted.status(), Json(accepted)).into_response())
+    let accepted = accepted(app, principal, begun, trail).await?;
+    Ok(once.answer(&asked, accepted.status(), &accepted).await)
 }
 
 async fn multipart(app: &Arc<App>, request: Request) -> Result<Multipart, Problem> {
@@ -107,13 +139,25 @@ async fn multipart(app: &Arc<App>, request: Request) -> Result<Multipart, Proble
         let detail = format!("Content-Type is {declared}, not multipart/form-data or application/json");
         return Err(Problem::new(Code::MediaType, detail));
     }
+    if declares_more(request.headers(), app.settings.body_bytes) {
+        let (parts, body) = request.into_parts();
+        linger::drain(&parts.headers, body);
+        return Err(body_too_large(app));
+    }
     Multipart::from_request(request, app)
         .await
         .map_err(|error| Problem::new(Code::BadMultipart, error.body_text()))
 }
 
 /// Rings the doorbell for a queued job; where none was queued, names the document's newest.
-async fn accepted(app: &App, principal: &Principal, begun: Begun) -> Result<Accepted, Problem> {
+async fn accepted(
+    app: &App,
+    principal: &Principal,
+    begun: Begun,
+    trail: &Trail,
+) -> Result<Accepted, Problem> {
+    let (Begun::Unchanged(document) | Begun::Updated(document) | Begun::Started(document, _)) = &begun;
+    trail.target(document.id);
     let (document, job, queued) = match begun {
         Begun::Unchanged(document) | Begun::Updated(document) => {
             let job = newest_job(app, principal, document.id).await?;
@@ -151,15 +195,9 @@ struct Form {
     files: Vec<File>,
 }
 
-/// A file whose bytes were received, or refused.
-struct File {
-    name: String,
-    declared_media_type: Option<String>,
-    received: Result<Received, AcceptError>,
-}
-
 impl Form {
     async fn read(&mut self, app: &App, multipart: &mut Multipart) -> Result<(), Problem> {
+        let mut pace = Pace::begin();
         while let Some(field) = in_time(app, multipart.next_field()).await? {
             match (
                 field.name().map(str::to_owned),
@@ -172,10 +210,10 @@ impl Form {
                             format!("more than {MAX_FILES} files"),
                         ));
                     }
-                    self.files.push(receive(app, field, &name).await?);
+                    self.files.push(receive(app, &mut pace, field, &name).await?);
                 }
                 (Some(part), None) if part != "file" => {
-                    let value = field_text(app, field, &part).await?;
+                    let value = field_text(app, &mut pace, field, &part).await?;
                     self.fields.set(&part, value)?;
                 }
                 (part, _) => {
@@ -215,13 +253,35 @@ impl Form {
         }
     }
 
-    async fn begin(self, app: &App, principal: &Principal) -> Result<Response, Problem> {
+    /// Names all that the form asks for.
+    fn asked(&self) -> [u8; 32] {
+        let files = self.files.iter().map(|file| {
+            let hash = file.received.as_ref().ok().map(Received::content_hash);
+            (file.name.as_str(), file.declared_media_type.as_deref(), hash)
+        });
+        let asked = Asked {
+            fields: &self.fields,
+            files: files.collect(),
+        };
+        asked.fingerprint()
+    }
+
+    async fn begin(
+        self,
+        app: &App,
+        principal: &Principal,
+        once: Once<'_>,
+        asked: &[u8; 32],
+        trail: &Trail,
+    ) -> Result<Response, Problem> {
         let several = self.files.len() > 1;
         let mut documents = Vec::with_capacity(self.files.len());
         for file in self.files {
             let name = file.name.clone();
-            documents.push(match begin(app, principal, &self.fields, file).await {
-                Ok(accepted) if !several => return Ok((accepted.status(), Json(accepted)).into_response()),
+            documents.push(match begin(app, principal, &self.fields, file, trail).await {
+                Ok(accepted) if !several => {
+                    return Ok(once.answer(asked, accepted.status(), &accepted).await);
+                }
                 Err(problem) if !several => return Err(problem),
                 Ok(accepted) => FileOutcome::Accepted(Box::new(accepted)),
                 Err(problem) => FileOutcome::Refused {
@@ -230,11 +290,18 @@ impl Form {
                 },
             });
         }
-        Ok((StatusCode::ACCEPTED, Json(AcceptedList { documents })).into_response())
+        let list = AcceptedList { documents };
+        Ok(once.answer(asked, StatusCode::ACCEPTED, &list).await)
     }
 }
 
-async fn begin(app: &App, principal: &Principal, fields: &Fields, file: File) -> Result<Accepted, Problem> {
+async fn begin(
+    app: &App,
+    principal: &Principal,
+    fields: &Fields,
+    file: File,
+    trail: &Trail,
+) -> Result<Accepted, Problem> {
     let received = file.received?;
     let upload: Upload = match fields.upload(
         principal,
@@ -249,88 +316,5 @@ async fn begin(app: &App, principal: &Principal, fields: &Fields, file: File) ->
         }
     };
     let begun = app.ingestor.begin(principal, upload, received).await?;
-    accepted(app, principal, begun).await
-}
-
-async fn discard(app: &App, received: Received) {
-    if let Err(error) = app.ingestor.discard_received(received).await {
-        tracing::warn!(%error, "refused bytes wait for the sweep");
-    }
-}
-
-/// Streams a file's bytes to the blob store. A file that is too large, or for which there is no room, is refused by
-/// itself; a body that breaks off is the end of the request.
-async fn receive(app: &App, field: Field<'_>, name: &str) -> Result<File, Problem> {
-    let Some(name) = last_component(name) else {
-        return Err(Problem::new(Code::BadField, format!("{name:?} is not a file name")).at("/file"));
-    };
-    let declared_media_type = field.content_type().map(str::to_owned);
-    let mut broke = None;
-    let bytes = file_bytes(app, field, &mut broke);
-    let received = app.ingestor.receive(&name, bytes).await;
-    match (broke, received) {
-        (Some(problem), _) => Err(problem),
-        (None, Err(error)) if !matches!(error, AcceptError::TooLarge { .. } | AcceptError::Full(_)) => {
-            Err(error.into())
-        }
-        (None, received) => Ok(File {
-            name,
-            declared_media_type,
-            received,
-        }),
-    }
-}
-
-fn file_bytes<'a>(
-    app: &'a App,
-    mut field: Field<'a>,
-    broke: &'a mut Option<Problem>,
-) -> impl Stream<Item = Result<Bytes, String>> + Send + 'a {
-    stream! {
-        loop {
-            match in_time(app, field.chunk()).await {
-                Ok(Some(bytes)) => yield Ok(bytes),
-                Ok(None) => break,
-                Err(problem) => {
-                    let detail = problem.detail.clone();
-                    *broke = Some(problem);
-                    yield Err(detail);
-                    break;
-                }
-            }
-        }
-    }
-}
-
-async fn field_text(app: &App, mut field: Field<'_>, name: &str) -> Result<String, Problem> {
-    let mut value = Vec::new();
-    while let Some(bytes) = in_time(app, field.chunk()).await? {
-        if value.len() + bytes.len() > MAX_FIELD_BYTES {
-            let detail = format!("field {name}: more than {MAX_FIELD_BYTES} bytes");
-            return Err(Problem::new(Code::TooLarge, detail));
-        }
-        value.extend_from_slice(&bytes);
-    }
-    String::from_utf8(value).map_err(|_| {
-        Problem::new(Code::BadField, format!("field {name}: is not UTF-8")).at(format!("/{name}"))
-    })
-}
-
-/// The next part of a body whose sender does not pause too long.
-async fn in_time<T>(app: &App, next: impl Future<Output = Result<T, MultipartError>>) -> Result<T, Problem> {
-    match tokio::time::timeout(app.settings.idle_timeout, next).await {
-        Ok(next) => next.map_err(|error| multipart_problem(app, &error)),
-        Err(_) => Err(Problem::new(Code::Interrupted, "the sender paused for too long")),
-    }
-}
-
-fn multipart_problem(app: &App, error: &MultipartError) -> Problem {
-    match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let limit = app.settings.body_bytes;
-            Problem::new(Code::TooLarge, format!("the body has more than {limit} bytes"))
-        }
-        _ if broke_off(error) => Problem::new(Code::Interrupted, "the body broke off"),
-        _ => Problem::new(Code::BadMultipart, error.body_text()),
-    }
+    accepted(app, principal, begun, trail).await
 }

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Job, timestamp};
 use ragstone_core::id::JobId;
@@ -20,7 +20,8 @@ use crate::http::extract::{Path, header, id};
 use crate::http::problem::{Code, Problem};
 use crate::http::sse;
 
-pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable];
+pub(in crate::http) const PROBLEMS: &[Code] =
+    &[Code::NotFound, Code::TooManyStreams, Code::CatalogueUnavailable];
 
 /// A job's progress as server-sent events: `progress` with the job at each change, `done` with the job at its end.
 /// A reconnect after the end is answered 204, so that an `EventSource` stops.
@@ -44,11 +45,13 @@ pub(in crate::http) async fn events(
     if first.state.is_final() && last.as_deref() == Some(&event_id(&first, true)) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let heartbeat = app.settings.heartbeat;
-    Ok(sse::response(
-        progress(app, scope, first, last, listener),
-        heartbeat,
-    ))
+    let (heartbeat, place) = (app.settings.heartbeat, app.limits.stream(&principal)?);
+    let held = move |frame| {
+        let _ = &place;
+        frame
+    };
+    let frames = progress(app, scope, first, last, listener).map(held);
+    Ok(sse::response(frames, heartbeat))
 }
 
 /// Names what is told, so that a reconnect is not told it again.

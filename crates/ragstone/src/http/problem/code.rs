@@ -57,6 +57,7 @@ codes! {
     StreamUnknown NOT_FOUND "stream_unknown" "This stream cannot be resumed" "ask again without Last-Event-ID";
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "The path does not take this method" "see the Allow header";
     UriTaken CONFLICT "uri_taken" "The URI belongs to a document that this caller may not change" "choose another uri, or ask its owner";
+    IdempotencyInFlight CONFLICT "idempotency_in_flight" "A request with this Idempotency-Key is worked on" "wait for its answer, or send it again after the time in Retry-After";
     JobFinal CONFLICT "job_final" "The job has ended already" "nothing is left to cancel";
     JobNotFailed CONFLICT "job_not_failed" "The job neither failed nor was cancelled" "nothing is to be tried again";
     JobSuperseded CONFLICT "job_superseded" "The job's document was begun again or deleted since" "follow the document's newest job, or send it again";
@@ -71,10 +72,14 @@ codes! {
     BadField UNPROCESSABLE_ENTITY "bad_field" "A field is wrong" "correct the field that is named";
     BadFilter UNPROCESSABLE_ENTITY "bad_filter" "The filter is wrong" "correct it at the pointer";
     BadQuestion UNPROCESSABLE_ENTITY "bad_question" "The question cannot be asked like this" "correct what the detail names";
+    IdempotencyKeyReused UNPROCESSABLE_ENTITY "idempotency_key_reused" "The Idempotency-Key was another request's" "take a fresh key for another request";
     ReadersRequired UNPROCESSABLE_ENTITY "readers_required" "The upload does not say who may read it" "name readers or a department_id";
     BadReader UNPROCESSABLE_ENTITY "bad_reader" "A reader is not one" "use everyone, dept:<id>, group:<id> or user:<id>";
     ModelNotAllowed UNPROCESSABLE_ENTITY "model_not_allowed" "The model is not one of those allowed" "leave model out, or name an allowed one";
     PromptTooLong UNPROCESSABLE_ENTITY "prompt_too_long" "Not one passage fits the prompt" "shorten question or instructions, or take a model that reads more";
+    RateLimited TOO_MANY_REQUESTS "rate_limited" "The caller or its tenant comes too often" "come back after the time in Retry-After; RateLimit-Remaining says how much is left";
+    TooManyStreams TOO_MANY_REQUESTS "too_many_streams" "Too many streams are open" "close one, or come back after the time in Retry-After";
+    TokenBudgetSpent TOO_MANY_REQUESTS "token_budget_spent" "The tokens of the day are spent" "come back after the time in Retry-After: a day ends at 0:00 UTC";
     TooManyTickets TOO_MANY_REQUESTS "too_many_tickets" "Too many stream tickets are waiting" "use those you have, or wait a minute";
     Busy SERVICE_UNAVAILABLE "busy" "Too much is going on" "try again after the time in Retry-After";
     Internal INTERNAL_SERVER_ERROR "internal" "Something went wrong inside" "look for the request's id in the server's log";

@@ -1,5 +1,7 @@
 //! What goes wrong on the floors below, as problems: the one match from errors to HTTP.
 
+use std::time::Duration;
+
 use ragstone_core::ask::Failed;
 use ragstone_core::filter::FilterError;
 use ragstone_core::ingest::{AcceptError, GrantError};
@@ -7,6 +9,9 @@ use ragstone_core::library::LibraryError;
 use ragstone_core::seam::{CatalogueError, EmbedError, IndexError};
 
 use super::{Code, Problem};
+
+/// When a model that was busy may be asked again; the service's own wait was tried already.
+const MODEL_BUSY_WAIT: Duration = Duration::from_secs(10);
 
 /// Logs what is not told.
 fn internal(error: &dyn std::fmt::Display) -> Problem {
@@ -85,6 +90,8 @@ impl From<FilterError> for Problem {
 impl From<Failed> for Problem {
     /// The words of an answer's failures are codes too; one that is not in the table is a refusal of the question.
     fn from(failed: Failed) -> Self {
-        Self::new(Code::of(&failed.code).unwrap_or(Code::BadQuestion), failed.detail)
+        let code = Code::of(&failed.code).unwrap_or(Code::BadQuestion);
+        let wait = (code == Code::ModelBusy).then_some(MODEL_BUSY_WAIT);
+        Self::new(code, failed.detail).after(wait)
     }
 }

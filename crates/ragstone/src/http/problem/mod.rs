@@ -124,6 +124,7 @@ impl IntoResponse for Problem {
         let status = self.code.status();
         let body = serde_json::to_vec(&self.body()).expect("a struct of strings serialises");
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        response.extensions_mut().insert(self.code);
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static(self.challenge);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);

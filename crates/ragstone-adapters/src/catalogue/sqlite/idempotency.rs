@@ -1,0 +1,64 @@
+//! What requests with an idempotency key were answered, a row a key.
+
+use async_trait::async_trait;
+use ragstone_core::seam::catalogue::CatalogueResult;
+use ragstone_core::seam::idempotency::{Answered, IdempotencyStore, KEPT_FOR, MAX_KEPT, RequestKey};
+use rusqlite::OptionalExtension;
+use time::OffsetDateTime;
+
+use super::SqliteCatalogue;
+use super::row::nanoseconds;
+use crate::sqlite::Durability;
+
+#[async_trait]
+impl IdempotencyStore for SqliteCatalogue {
+    async fn answered(&self, key: &RequestKey, now: OffsetDateTime) -> CatalogueResult<Option<Answered>> {
+        let key = key.clone();
+        self.read(move |c| {
+            let mut statement = c.prepare_cached(
+                "select fingerprint, status, body from answered_keys
+                 where tenant = ?1 and subject = ?2 and key = ?3 and answered_at > ?4",
+            )?;
+            let since = nanoseconds(now - KEPT_FOR)?;
+            let found = statement.query_row((key.tenant.as_str(), key.subject, key.key, since), |row| {
+                Ok(Answered {
+                    fingerprint: row.get(0)?,
+                    status: row.get(1)?,
+                    body: row.get(2)?,
+                })
+            });
+            Ok(found.optional()?)
+        })
+        .await
+    }
+
+    async fn keep(&self, key: &RequestKey, answered: Answered, now: OffsetDateTime) -> CatalogueResult<()> {
+        let key = key.clone();
+        self.write(Durability::Synced, move |t| {
+            let caller = (key.tenant.as_str(), &key.subject);
+            t.prepare_cached("delete from answered_keys where answered_at <= ?1")?
+                .execute([nanoseconds(now - KEPT_FOR)?])?;
+            t.prepare_cached(
+                "insert into answered_keys (tenant, subject, key, fingerprint, status, body, answered_at)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict do nothing",
+            )?
+            .execute((
+                caller.0,
+                caller.1,
+                &key.key,
+                answered.fingerprint,
+                answered.status,
+                answered.body,
+                nanoseconds(now)?,
+            ))?;
+            t.prepare_cached(
+                "delete from answered_keys where rowid in (
+                     select rowid from answered_keys where tenant = ?1 and subject = ?2
+                     order by answered_at desc, rowid desc limit -1 offset ?3)",
+            )?
+            .execute((caller.0, caller.1, MAX_KEPT))?;
+            Ok(())
+        })
+        .await
+    }
+}

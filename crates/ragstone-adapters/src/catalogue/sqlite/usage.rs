@@ -1,0 +1,54 @@
+//! What callers spent, a row a caller and day.
+
+use async_trait::async_trait;
+use ragstone_core::id::TenantId;
+use ragstone_core::seam::catalogue::CatalogueResult;
+use ragstone_core::seam::usage::{Spent, UsageStore};
+use rusqlite::named_params;
+use time::Date;
+
+use super::{Failure, SqliteCatalogue};
+use crate::sqlite::Durability;
+
+/// Days that are kept beside the newest: a writer whose clock is behind still finds its own.
+const KEPT_DAYS: i64 = 1;
+
+fn number(day: Date) -> i64 {
+    i64::from(day.to_julian_day()) - i64::from(time::macros::date!(1970 - 01 - 01).to_julian_day())
+}
+
+#[async_trait]
+impl UsageStore for SqliteCatalogue {
+    async fn spend(&self, tenant: &TenantId, subject: &str, day: Date, tokens: u64) -> CatalogueResult<()> {
+        let (tenant, subject, day) = (tenant.as_str().to_owned(), subject.to_owned(), number(day));
+        self.write(Durability::Ordered, move |t| {
+            t.prepare_cached("delete from token_usage where tenant = ?1 and day < ?2")?
+                .execute((&tenant, day - KEPT_DAYS))?;
+            t.prepare_cached(
+                "insert into token_usage (tenant, day, subject, tokens) values (?1, ?2, ?3, ?4)
+                 on conflict do update set tokens = tokens + excluded.tokens",
+            )?
+            .execute((&tenant, day, &subject, tokens))?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn spent(&self, tenant: &TenantId, subject: &str, day: Date) -> CatalogueResult<Spent> {
+        let (tenant, subject, day) = (tenant.as_str().to_owned(), subject.to_owned(), number(day));
+        self.read(move |c| {
+            let mut statement = c.prepare_cached(
+                "select coalesce(sum(tokens), 0), coalesce(sum(tokens) filter (where subject = :subject), 0)
+                 from token_usage where tenant = :tenant and day = :day",
+            )?;
+            let parameters = named_params! {":tenant": tenant, ":day": day, ":subject": subject};
+            Ok::<_, Failure>(statement.query_row(parameters, |row| {
+                Ok(Spent {
+                    tenant: row.get(0)?,
+                    caller: row.get(1)?,
+                })
+            })?)
+        })
+        .await
+    }
+}

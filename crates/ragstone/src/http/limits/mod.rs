@@ -1,0 +1,122 @@
+//! What one caller and one tenant may use: requests a minute, streams at once, tokens a day.
+//!
+//! Invariant: nothing is limited that no setting limits; whoever came through the operator's door has no rate. What is
+//! remembered of callers is bounded.
+
+pub(super) mod linger;
+mod rates;
+mod streams;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use ragstone_core::access::Principal;
+use ragstone_core::id::TenantId;
+
+use super::auth::OperatorDoor;
+use super::problem::{Code, Problem};
+use super::{App, HttpSettings};
+pub(super) use streams::Place;
+pub(super) use tokens::{metered, within_budget};
+
+/// Requests the limit allows at once, and then a minute.
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+/// Requests it allows at this moment.
+pub(super) const RATE_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+/// Seconds until it allows all of them again.
+pub(super) const RATE_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+
+/// How much is allowed; 0 is no limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LimitSettings {
+    /// Requests of one caller, at once and then a minute.
+    pub requests_per_minute: u32,
+    /// The same of all callers of a tenant.
+    pub tenant_requests_per_minute: u32,
+    /// Streams of one caller at once.
+    pub caller_streams: usize,
+    /// Streams of all callers at once.
+    pub streams: usize,
+    /// Tokens of one caller a day, in UTC.
+    pub tokens_per_day: u64,
+    /// The same of all callers of a tenant.
+    pub tenant_tokens_per_day: u64,
+}
+
+/// A caller as it is counted: whatever its role, the same subject is the same caller.
+type Caller = (TenantId, String);
+
+fn caller(principal: &Principal) -> Caller {
+    (principal.tenant().clone(), principal.subject().to_owned())
+}
+
+/// What is used at the moment.
+pub(super) struct Limits {
+    callers: Option<rates::Rate<Caller>>,
+    tenants: Option<rates::Rate<TenantId>>,
+    streams: Arc<streams::Streams>,
+}
+
+impl Limits {
+    pub fn new(settings: &HttpSettings) -> Self {
+        let limits = settings.limits;
+        Self {
+            callers: rates::Rate::new(limits.requests_per_minute),
+            tenants: rates::Rate::new(limits.tenant_requests_per_minute),
+            streams: Arc::new(streams::Streams::new(limits.caller_streams, limits.streams)),
+        }
+    }
+
+    /// A place for one stream more, for as long as it is kept.
+    pub fn stream(&self, principal: &Principal) -> Result<Place, Problem> {
+        streams::Streams::place(&self.streams, caller(principal))
+    }
+
+    /// What the tighter of the two rates says; none where neither is set.
+    fn rate(&self, principal: &Principal) -> Option<rates::Standing> {
+        let caller = self.callers.as_ref().map(|rate| rate.take(&caller(principal)));
+        // A caller who is refused anyway takes nothing from its tenant.
+        if caller.as_ref().is_some_and(|standing| standing.wait.is_some()) {
+            return caller;
+        }
+        let tenant = self.tenants.as_ref().map(|rate| rate.take(principal.tenant()));
+        caller
+            .into_iter()
+            .chain(tenant)
+            .min_by_key(|standing| (standing.wait.is_none(), standing.remaining))
+    }
+}
+
+/// Bounds how often a caller and a tenant come. The three headers are those of draft-ietf-httpapi-ratelimit-headers-06,
+/// the last draft that had them apart; they stand on every answer to a caller whose rate is limited.
+pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let extensions = request.extensions();
+    let standing = match extensions.get::<Principal>() {
+        Some(principal) if extensions.get::<OperatorDoor>().is_none() => app.limits.rate(principal),
+        _ => None,
+    };
+    let Some(standing) = standing else {
+        return next.run(request).await;
+    };
+    let mut response = match standing.wait {
+        None => next.run(request).await,
+        Some(wait) => {
+            let detail = format!("more than {} requests a minute", standing.limit);
+            let problem = Problem::new(Code::RateLimited, detail);
+            problem.after(Some(wait)).into_response()
+        }
+    };
+    let seconds = standing.reset.as_secs_f64().ceil() as u64;
+    let headers = response.headers_mut();
+    headers.insert(RATE_LIMIT, HeaderValue::from(standing.limit));
+    headers.insert(RATE_REMAINING, HeaderValue::from(standing.remaining));
+    headers.insert(RATE_RESET, HeaderValue::from(seconds));
+    response
+}
+
+#[cfg(test)]
+mod tests;

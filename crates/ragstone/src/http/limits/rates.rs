@@ -1,0 +1,144 @@
+//! Token buckets: so many requests at once, refilled evenly over a minute.
+//!
+//! Invariant: a bucket nobody drew from for a minute is forgotten once there are many, which changes nothing: it was
+//! full.
+
+use std::hash::Hash;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
+
+/// Buckets above which the full ones are looked for and forgotten.
+const MANY: usize = 65_536;
+/// How often they are looked for at most: in between there are as many buckets as verified callers come.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+
+/// The time since the start, by the runtime's clock.
+#[derive(Debug, Clone)]
+struct Steady(Instant);
+
+impl Clock for Steady {
+    type Instant = Duration;
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+type Buckets<K> = RateLimiter<K, HashMapStateStore<K>, Steady, StateInformationMiddleware>;
+
+/// A bucket for each key.
+pub(super) struct Rate<K: Hash + Eq + Clone> {
+    buckets: Buckets<K>,
+    limit: NonZeroU32,
+    swept: Mutex<Instant>,
+}
+
+/// How a bucket stands after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Requests a full bucket allows.
+    pub limit: u32,
+    /// Requests it allows now.
+    pub remaining: u32,
+    /// Until it is full.
+    pub reset: Duration,
+    /// Until it allows the request that it did not.
+    pub wait: Option<Duration>,
+}
+
+impl<K: Hash + Eq + Clone> Rate<K> {
+    /// Buckets that hold `per_minute` requests and are refilled by as many a minute; none for 0.
+    pub fn new(per_minute: u32) -> Option<Self> {
+        let limit = NonZeroU32::new(per_minute)?;
+        let start = Instant::now();
+        let quota = Quota::per_minute(limit);
+        let buckets = Buckets::new(quota, HashMapStateStore::default(), Steady(start));
+        Some(Self {
+            buckets,
+            limit,
+            swept: Mutex::new(start),
+        })
+    }
+
+    /// Takes one request from the bucket of `key`, or says how long it takes until there is one.
+    pub fn take(&self, key: &K) -> Standing {
+        self.sweep();
+        let (remaining, wait) = match self.buckets.check_key(key) {
+            Ok(state) => (state.remaining_burst_capacity(), None),
+            Err(until) => (0, Some(until.wait_time_from(self.buckets.clock().now()))),
+        };
+        let each = Duration::from_secs(60) / self.limit.get();
+        let missing = each * (self.limit.get() - remaining);
+        Standing {
+            limit: self.limit.get(),
+            remaining,
+            reset: missing,
+            wait,
+        }
+    }
+
+    fn sweep(&self) {
+        if self.buckets.len() < MANY {
+            return;
+        }
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept.elapsed() >= SWEEP_PAUSE {
+            *swept = Instant::now();
+            self.buckets.retain_recent();
+            self.buckets.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_is_emptied_at_once_and_filled_evenly() {
+        let rate = Rate::new(6).unwrap();
+        let check = |key: &str, remaining: u32, wait: Option<u64>| {
+            let standing = rate.take(&key.to_owned());
+            let waits = standing.wait.map(|wait| wait.as_secs_f64().ceil() as u64);
+            assert_eq!(
+                (standing.remaining, waits, standing.limit),
+                (remaining, wait, 6),
+                "{key}"
+            );
+        };
+        for remaining in (0..6).rev() {
+            check("a", remaining, None);
+        }
+        check("a", 0, Some(10));
+        check("b", 5, None);
+        tokio::time::advance(Duration::from_secs(4)).await;
+        check("a", 0, Some(6));
+        tokio::time::advance(Duration::from_secs(6)).await;
+        check("a", 0, None);
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        check("a", 5, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_buckets_are_forgotten() {
+        let rate = Rate::new(60).unwrap();
+        for n in 0..MANY {
+            rate.take(&n);
+        }
+        assert_eq!(rate.buckets.len(), MANY);
+        tokio::time::advance(Duration::from_secs(120)).await;
+        rate.take(&MANY);
+        assert_eq!(rate.buckets.len(), 1);
+    }
+
+    #[test]
+    fn nothing_set_is_no_limit() {
+        assert!(Rate::<u8>::new(0).is_none());
+    }
+}

@@ -1,0 +1,103 @@
+//! Streams at once, of one caller and in all.
+//!
+//! Invariant: a place is free again when its holder is dropped, and so when the client has left.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Caller;
+use crate::http::problem::{Code, Problem};
+
+/// How many streams there may be, and how many there are; 0 is no limit.
+pub(super) struct Streams {
+    of_caller: usize,
+    in_all: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    by_caller: HashMap<Caller, usize>,
+    in_all: usize,
+}
+
+/// A stream's place.
+pub struct Place {
+    streams: Arc<Streams>,
+    caller: Caller,
+}
+
+impl Streams {
+    pub fn new(of_caller: usize, in_all: usize) -> Self {
+        Self {
+            of_caller,
+            in_all,
+            open: Mutex::default(),
+        }
+    }
+
+    pub fn place(streams: &Arc<Self>, caller: Caller) -> Result<Place, Problem> {
+        let full = |open: usize, most: usize| most != 0 && open >= most;
+        let mut open = streams.open();
+        let own = open.by_caller.get(&caller).copied().unwrap_or_default();
+        let (most, whose) = match (full(own, streams.of_caller), full(open.in_all, streams.in_all)) {
+            (true, _) => (streams.of_caller, "of this caller"),
+            (_, true) => (streams.in_all, "in all"),
+            _ => {
+                open.in_all += 1;
+                open.by_caller.insert(caller.clone(), own + 1);
+                let streams = streams.clone();
+                return Ok(Place { streams, caller });
+            }
+        };
+        let detail = format!("{most} streams {whose} are open already");
+        Err(Problem::new(Code::TooManyStreams, detail).after(Some(crate::http::middleware::COME_BACK)))
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.streams.open();
+        open.in_all -= 1;
+        let left = open.by_caller.get(&self.caller).map_or(0, |own| own - 1);
+        match left {
+            0 => drop(open.by_caller.remove(&self.caller)),
+            left => drop(open.by_caller.insert(self.caller.clone(), left)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_for_each_and_for_all_and_given_back() {
+        let streams = Arc::new(Streams::new(2, 3));
+        let caller = |name: &str| ("a".parse().unwrap(), name.to_owned());
+        let place = |name: &str| Streams::place(&streams, caller(name));
+        let (first, second) = (place("u").unwrap(), place("u").unwrap());
+        assert_eq!(place("u").err().unwrap().code, Code::TooManyStreams);
+        let third = place("v").unwrap();
+        assert_eq!(place("v").err().unwrap().code, Code::TooManyStreams);
+        drop(first);
+        let again = place("u").unwrap();
+        assert!(place("v").is_err());
+        drop((second, third, again));
+        let open = streams.open();
+        assert_eq!((open.in_all, open.by_caller.len()), (0, 0));
+    }
+
+    #[test]
+    fn nothing_set_is_no_limit() {
+        let streams = Arc::new(Streams::new(0, 0));
+        let places: Vec<_> = (0..100)
+            .map(|_| Streams::place(&streams, ("a".parse().unwrap(), "u".into())).ok())
+            .collect();
+        assert!(places.iter().all(Option::is_some));
+    }
+}

@@ -1,0 +1,146 @@
+//! Tokens a day, by what answers say they used.
+//!
+//! Invariant: an answer that began is finished, so a budget may be passed by the answers under way; one whose reader left
+//! is counted by its length, so leaving early saves nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_stream::stream;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use ragstone_core::access::Principal;
+use ragstone_core::ask::AnswerEvent;
+use time::OffsetDateTime;
+
+use super::LimitSettings;
+use crate::http::problem::{Code, Problem};
+use crate::http::{Api, App};
+
+/// Bytes of a text that count as one token where nobody counted them.
+const BYTES_A_TOKEN: usize = 4;
+
+/// Refuses a caller who, or whose tenant, has spent the day's tokens.
+pub(in crate::http) async fn within_budget(app: &App, principal: &Principal) -> Result<(), Problem> {
+    let limits = app.settings.limits;
+    if !is_set(&limits) {
+        return Ok(());
+    }
+    let now = (app.clock)();
+    let spent = app
+        .usage
+        .spent(principal.tenant(), principal.subject(), now.date());
+    let spent = spent.await?;
+    let over = |spent: u64, most: u64| most != 0 && spent >= most;
+    let (most, whose) = if over(spent.caller, limits.tokens_per_day) {
+        (limits.tokens_per_day, "this caller")
+    } else if over(spent.tenant, limits.tenant_tokens_per_day) {
+        (limits.tenant_tokens_per_day, "this tenant")
+    } else {
+        return Ok(());
+    };
+    let detail = format!("{whose} has spent the {most} tokens of the day, which ends at 0:00 UTC");
+    Err(Problem::new(Code::TokenBudgetSpent, detail).after(Some(until_midnight(now))))
+}
+
+/// The same events; what the answer used is added to the caller's day before its end is told.
+pub(in crate::http) fn metered(
+    app: &App,
+    principal: &Principal,
+    events: BoxStream<'static, AnswerEvent>,
+) -> BoxStream<'static, AnswerEvent> {
+    match is_set(&app.settings.limits) {
+        true => meter(app.api.clone(), principal.clone(), events).boxed(),
+        false => events,
+    }
+}
+
+fn is_set(limits: &LimitSettings) -> bool {
+    limits.tokens_per_day != 0 || limits.tenant_tokens_per_day != 0
+}
+
+fn until_midnight(now: OffsetDateTime) -> Duration {
+    let today = now.to_offset(time::UtcOffset::UTC).time() - time::Time::MIDNIGHT;
+    Duration::from_secs(24 * 60 * 60).saturating_sub(today.unsigned_abs())
+}
+
+fn meter(
+    api: Arc<Api>,
+    principal: Principal,
+    mut events: BoxStream<'static, AnswerEvent>,
+) -> impl Stream<Item = AnswerEvent> + Send {
+    let mut meter = Meter {
+        api,
+        principal,
+        bytes: 0,
+    };
+    stream! {
+        let mut spoke = false;
+        while let Some(event) = events.next().await {
+            match &event {
+                AnswerEvent::Sources { passages, .. } => {
+                    meter.bytes += passages.iter().map(|passage| passage.chunk.text.len()).sum::<usize>();
+                }
+                AnswerEvent::Delta { text } => {
+                    spoke = true;
+                    meter.bytes += text.len();
+                }
+                AnswerEvent::Citation(_) => {}
+                AnswerEvent::Done(answer) => {
+                    meter.bytes = 0;
+                    let used = answer.usage.prompt_tokens + answer.usage.completion_tokens;
+                    spend(&meter.api, &meter.principal, used).await;
+                }
+                // A model that refused before its first word used nothing.
+                AnswerEvent::Failed { .. } if !spoke => meter.bytes = 0,
+                AnswerEvent::Failed { .. } => {}
+            }
+            yield event;
+        }
+    }
+}
+
+/// What was shown and said so far.
+struct Meter {
+    api: Arc<Api>,
+    principal: Principal,
+    bytes: usize,
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        let tokens = self.bytes.div_ceil(BYTES_A_TOKEN) as u64;
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        if tokens > 0 {
+            let (api, principal) = (self.api.clone(), self.principal.clone());
+            runtime.spawn(async move { spend(&api, &principal, tokens).await });
+        }
+    }
+}
+
+/// An answer is not lost because it could not be counted.
+async fn spend(api: &Api, principal: &Principal, tokens: u64) {
+    let today = (api.clock)().date();
+    let spent = api
+        .usage
+        .spend(principal.tenant(), principal.subject(), today, tokens);
+    if let Err(error) = spent.await {
+        tracing::error!(%error, tokens, "what an answer used could not be counted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_ends_at_midnight_in_utc() {
+        let check =
+            |at: OffsetDateTime, seconds: u64| assert_eq!(until_midnight(at).as_secs(), seconds, "{at}");
+        check(time::macros::datetime!(2024-02-29 00:00:00 UTC), 86_400);
+        check(time::macros::datetime!(2024-02-29 23:59:59 UTC), 1);
+        check(time::macros::datetime!(2024-03-01 01:00:00 +2), 3_600);
+    }
+}

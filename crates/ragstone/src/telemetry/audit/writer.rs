@@ -1,0 +1,111 @@
+//! The thread that writes the audit log.
+//!
+//! Invariant: a line that could not be written whole is never continued by the next one.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc::Receiver;
+
+use super::Message;
+
+/// Bytes that are written at once, about; lines that wait are written together.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Opens the file and starts the thread, which ends with the last sender, or when it is told to.
+pub(super) fn start(path: &Path, messages: Receiver<Message>, lost: Arc<AtomicU64>) -> io::Result<()> {
+    let writer = Writer {
+        file: open(path)?,
+        path: path.to_owned(),
+        lost,
+        failing: false,
+    };
+    std::thread::Builder::new()
+        .name("audit".into())
+        .spawn(move || writer.run(messages))
+        .map(drop)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+struct Writer {
+    file: File,
+    path: PathBuf,
+    lost: Arc<AtomicU64>,
+    /// The last write failed, perhaps in the middle of a line.
+    failing: bool,
+}
+
+impl Writer {
+    fn run(mut self, mut messages: Receiver<Message>) {
+        while let Some(first) = messages.blocking_recv() {
+            match self.write_all(first, &mut messages) {
+                Some(Message::Reopen) => self.reopen(),
+                Some(Message::Close(done)) => {
+                    if let Err(error) = self.file.sync_all() {
+                        tracing::error!(%error, "the audit log could not be synced");
+                    }
+                    // Whoever asked may have stopped waiting.
+                    let _ = done.send(());
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Writes `first` and the lines that wait behind it, up to a batch; gives the message at which it stopped.
+    fn write_all(&mut self, first: Message, messages: &mut Receiver<Message>) -> Option<Message> {
+        let (mut batch, mut lines, mut next) = (String::new(), 0, Some(first));
+        while let Some(Message::Line(line)) = next {
+            batch.push_str(&line);
+            lines += 1;
+            let more = batch.len() < BATCH_BYTES;
+            next = more.then(|| messages.try_recv().ok()).flatten();
+        }
+        if lines > 0 {
+            self.write(&batch, lines);
+        }
+        next
+    }
+
+    fn write(&mut self, batch: &str, lines: u64) {
+        // What a failed write left of a line ends here.
+        let start = if self.failing { "\n" } else { "" };
+        match self.file.write_all(format!("{start}{batch}").as_bytes()) {
+            Ok(()) => {
+                if self.failing {
+                    let lost = self.lost.load(Ordering::Relaxed);
+                    tracing::warn!(lost, "the audit log is written again");
+                }
+                self.failing = false;
+            }
+            Err(error) => {
+                self.lost.fetch_add(lines, Ordering::Relaxed);
+                if !self.failing {
+                    tracing::error!(path = %self.path.display(), %error, "the audit log cannot be written");
+                }
+                self.failing = true;
+            }
+        }
+    }
+
+    /// The old file stays where the new one cannot be opened.
+    fn reopen(&mut self) {
+        match open(&self.path) {
+            Ok(file) => self.file = file,
+            Err(error) => {
+                tracing::error!(path = %self.path.display(), %error, "the audit log cannot be opened again");
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The audit log, where the settings want one.
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use crate::config::sections::Audit;
+use crate::telemetry::audit::AuditLog;
+
+/// Opens the log; what cannot be audited is not begun.
+pub fn open(settings: &Audit) -> anyhow::Result<Option<AuditLog>> {
+    if settings.file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let opened = AuditLog::open(&settings.file, settings.query_text);
+    let named = || format!("setting audit.file: cannot write {}", settings.file.display());
+    opened.map(Some).with_context(named)
+}
+
+/// Begins a new file at each SIGHUP, after the old one was moved away.
+pub fn reopen_when_told(log: AuditLog) -> anyhow::Result<JoinHandle<()>> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    Ok(tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            log.reopen().await;
+        }
+    }))
+}

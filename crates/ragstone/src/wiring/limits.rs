@@ -1,0 +1,18 @@
+//! What callers may use, as the settings say.
+
+use crate::config::Settings;
+use crate::http::LimitSettings;
+
+/// Sentences that are quoted cost no tokens, so without a service there is nothing to spend.
+pub fn of(settings: &Settings) -> LimitSettings {
+    let limits = &settings.limits;
+    let spends = settings.chats_remotely();
+    LimitSettings {
+        requests_per_minute: limits.requests_per_minute,
+        tenant_requests_per_minute: limits.tenant_requests_per_minute,
+        caller_streams: limits.caller_streams,
+        streams: limits.streams,
+        tokens_per_day: if spends { limits.tokens_per_day } else { 0 },
+        tenant_tokens_per_day: if spends { limits.tenant_tokens_per_day } else { 0 },
+    }
+}
