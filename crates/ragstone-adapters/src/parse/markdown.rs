@@ -6,13 +6,15 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use ragstone_core::document::SectionSpan;
 
 use super::error::ParseProblem;
+use super::hidden::Hidden;
 use super::normalise::normalised;
 use super::sink::{Outline, PageSink};
 use super::text;
 
 /// Hands out a Markdown file as one page without a number.
 pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    let whole = normalised(&text::decode(bytes, None)?);
+    let mut hidden = Hidden::default();
+    let whole = normalised(&hidden.strip(&text::decode(bytes, None)?, None));
     let (front_matter, body) = split_front_matter(&whole);
     text::emit(body, sink)?;
     let headings = headings(body);
@@ -22,7 +24,7 @@ pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, Pa
     Ok(Outline {
         title,
         sections: sections(&headings, body.len()),
-        warnings: Vec::new(),
+        warnings: hidden.warnings(),
     })
 }
 
