@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use ragstone_core::seam::catalogue::PageRequest;
@@ -30,6 +30,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
             let detail = format!("Content-Type is {sent}, not application/json");
             return Err(Problem::new(Code::MediaType, detail));
         }
+        not_packed(request.headers())?;
         let limit = app.settings.json_bytes;
         let reading = to_bytes(request.into_body(), limit);
         let body = match tokio::time::timeout(app.settings.request_timeout, reading).await {
@@ -40,6 +41,17 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
         serde_json::from_slice(&body)
             .map(Self)
             .map_err(|error| json_problem(&error))
+    }
+}
+
+/// Refuses compressed bodies: their size says nothing about what they unpack to.
+pub(super) fn not_packed(headers: &HeaderMap) -> Result<(), Problem> {
+    match header(headers, &CONTENT_ENCODING) {
+        Some(encoding) if !encoding.trim().eq_ignore_ascii_case("identity") => Err(Problem::new(
+            Code::MediaType,
+            format!("Content-Encoding is {encoding}; bodies are sent as they are"),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -9,6 +9,8 @@ mod body;
 mod documents;
 mod extract;
 mod health;
+#[cfg(test)]
+mod hostile_tests;
 mod jobs;
 pub mod metrics;
 mod middleware;

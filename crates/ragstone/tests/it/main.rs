@@ -11,6 +11,7 @@ mod fsck;
 mod http;
 mod problems;
 mod quickstart;
+mod redteam;
 mod settings;
 mod streams;
 mod stub;
