@@ -108,7 +108,16 @@ fn links(text: &str, answer: &Value) -> Vec<String> {
         .collect();
     let lower = text.to_lowercase();
     let mut leaks = Vec::new();
-    for begin in ["http://", "https://", "ftp://", "www.", "](", "]:", "javascript:"] {
+    for begin in [
+        "http://",
+        "https://",
+        "ftp://",
+        "www.",
+        "](",
+        "]:",
+        "<javascript:",
+        "<mailto:",
+    ] {
         for (at, _) in lower.match_indices(begin) {
             let from = &text[at..];
             let address = from
