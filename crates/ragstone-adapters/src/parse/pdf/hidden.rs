@@ -17,15 +17,24 @@ const SMALLEST: f32 = 1.0;
 const NEAR_WHITE: f32 = 0.95;
 /// How far outside of the page's box, in points, a span must lie as a whole: boxes of letters are not exact.
 const OUTSIDE_BY: f32 = 2.0;
+/// A colour that no file can give.
+const UNSEEN: Color = Color {
+    r: -1.0,
+    g: -1.0,
+    b: -1.0,
+};
 /// Resources by which a page may paint what paths do not tell.
 const UNKNOWN_PAINT: [&str; 2] = ["Shading", "Pattern"];
 
-/// Takes out what nobody sees of page `number` (from 1), and characters that carry hidden words.
-pub(super) fn take_out(document: &PdfDocument, number: u32, spans: &mut Vec<TextSpan>, hidden: &mut Hidden) {
+/// Marks what nobody sees of page `number` (from 1), and takes out characters that carry hidden words.
+///
+/// Marked spans still take part when the page's order is chosen: white notes of the typesetter at its edges hold columns
+/// apart that would be read across without them (5 of 15 pages of a federal register).
+pub(super) fn mark(document: &PdfDocument, number: u32, spans: &mut [TextSpan], hidden: &mut Hidden) {
     let (index, page) = (number as usize - 1, Some(number));
     let bounds = bounds(document, index);
     let mut ground: Option<Ground> = None;
-    spans.retain_mut(|span| {
+    for span in spans {
         if let std::borrow::Cow::Owned(text) = hidden.strip(&span.text, page) {
             span.text = text;
         }
@@ -42,10 +51,17 @@ pub(super) fn take_out(document: &PdfDocument, number: u32, spans: &mut Vec<Text
         } else {
             None
         };
-        let Some(kind) = kind else { return true };
+        let Some(kind) = kind else { continue };
         hidden.text(kind, page, &span.text);
-        kind == Kind::PerhapsSameColour
-    });
+        if kind != Kind::PerhapsSameColour {
+            span.color = UNSEEN;
+        }
+    }
+}
+
+/// Whether a span was marked.
+pub(super) fn is_marked(span: &TextSpan) -> bool {
+    span.color.r == UNSEEN.r
 }
 
 fn is_white(color: &Color) -> bool {

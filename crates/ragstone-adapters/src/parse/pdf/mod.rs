@@ -126,10 +126,12 @@ fn page_lines(
         hidden_layers.clone(),
         HashSet::new(),
     )?;
-    hidden::take_out(document, number, &mut spans, hidden);
+    hidden::mark(document, number, &mut spans, hidden);
     line::drop_padding(&mut spans);
     let direction = upright::turn(&mut spans);
-    Ok(line::join(&order::arrange(spans, order)?, direction))
+    let mut spans = order::arrange(spans, order)?;
+    spans.retain(|span| !hidden::is_marked(span));
+    Ok(line::join(&spans, direction))
 }
 
 fn problem(error: EngineError) -> ParseProblem {
