@@ -12,5 +12,6 @@ pub mod index;
 #[cfg(feature = "openai")]
 pub mod openai;
 pub mod parse;
+pub mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -344,3 +344,35 @@ impl Random {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) as usize % limit.max(1)
     }
 }
+
+/// 2 GiB of spaces, packed three times over by zlib, in hexadecimal digits.
+const BOMB: &str = "78daabb8f5f68eb6df9c4489b6878a3e021c7c4d0a06116501ce4612264c26898c4bb6f1711cbcdee3faa06086de02becec70b2218b8\
+     1a9b7c4eeb3cdebfdebbf6d754ff7d77f6c7ddfb17d7f3cffafebcbab739f7f4fa1918181a1aadebf7c5c4fca8cb392ff79dbf0f24b2\
+     d03a3256f2bc7be3f9c76b6d9f83040eeebef577a3d97fc50f756556657c4011893dbdfdd74fd670ef98ff37d2be841f2ca27e104831\
+     7808f2807488813919108e04326754665466546654665466546654665466546654665466546690c8ccacdbf3efdf3c2635fecdc797ce\
+     5fbc6df7c5af674ffdb27fb76cfd4100a43b2b95";
+
+#[tokio::test]
+async fn what_unpacks_without_end_ends_with_its_process() {
+    let pool = ParserPool::new(ParserOptions {
+        workers: 1,
+        memory_bytes: 512 << 20,
+        ..options()
+    });
+    let filters = "[/ASCIIHexDecode/FlateDecode/FlateDecode/FlateDecode]";
+    let visible = "BT /F1 12 Tf 72 700 Td (Hello from a page) Tj ET";
+    let bomb = String::from_utf8(pdf(&format!("{BOMB}>"), "")).unwrap();
+    let bomb = bomb.replacen("<</Length", &format!("<</Filter{filters}/Length"), 1);
+    let code = code_of(&pool, bomb.as_bytes(), "bomb.pdf").await;
+    assert_ne!(code, "parsed");
+    // One that nothing on the page needs is not unpacked.
+    let attached = format!(
+        "6 0 obj<</Filter{filters}/Length {}>>stream\n{BOMB}>\nendstream endobj",
+        BOMB.len() + 1
+    );
+    assert_eq!(
+        code_of(&pool, &pdf(visible, &attached), "attached.pdf").await,
+        "parsed"
+    );
+    assert_eq!(code_of(&pool, &pdf(visible, ""), "next.pdf").await, "parsed");
+}

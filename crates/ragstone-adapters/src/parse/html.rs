@@ -1,11 +1,15 @@
 //! Web pages: the main content as Markdown, so that tables, lists and code stay readable.
 
+mod hidden;
+mod style;
+
 use dom_query::{Document, NodeRef};
 use dom_smoothie::{Config, Readability};
 use encoding_rs::Encoding;
 use htmd::HtmlToMarkdown;
 
 use super::error::ParseProblem;
+use super::hidden::Hidden;
 use super::normalise::normalised;
 use super::sink::{Outline, PageSink};
 use super::{markdown, text};
@@ -27,21 +31,25 @@ const AROUND_CONTENT: &[&str] = &["nav", "header", "footer", "aside", "menu"];
 /// Hands out a web page as one page without a number.
 pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
     let html = text::decode(bytes, declared_encoding(bytes))?;
-    let (title, markdown) = content(&html);
-    let text = normalised(&markdown);
+    let mut unseen = Hidden::default();
+    let (title, markdown) = content(&html, &mut unseen);
+    let text = normalised(&unseen.strip(&markdown, None));
     text::emit(&text, sink)?;
     let headings = markdown::headings(&text);
-    let title = title.or_else(|| markdown::first_title(&headings));
+    let title = title
+        .map(|title| unseen.strip(&title, None).into_owned())
+        .or_else(|| markdown::first_title(&headings));
     Ok(Outline {
         title,
         sections: markdown::sections(&headings, text.len()),
-        warnings: Vec::new(),
+        warnings: unseen.warnings(),
     })
 }
 
 /// Title and Markdown of the page: its main content, or its body where that finds too little.
-fn content(html: &str) -> (Option<String>, String) {
+fn content(html: &str, unseen: &mut Hidden) -> (Option<String>, String) {
     let document = Document::from(html);
+    hidden::take_out(&document, unseen);
     document.select(SITE_FURNITURE).remove();
     mark_code(&document);
     let body = to_markdown(&document.html(), AROUND_CONTENT);
@@ -187,6 +195,58 @@ tool.run()</pre></div></div>
         let section = &document.sections[0];
         assert_eq!(section.path, "Linux");
         assert!(document.text[section.range.clone()].starts_with("## Linux"));
+    }
+
+    #[test]
+    fn what_nobody_sees_is_left_out_and_told() {
+        let check = |hidden: &str, codes: &[&str], kept: bool| {
+            let page = ARTICLE.replace("<h2>Linux</h2>", &format!("{hidden}<h2>Linux</h2>"));
+            let page = page.replace("<style>p{}</style>", "<style>.gone{display:none}</style>");
+            let document = parsed(page.as_bytes());
+            let found: Vec<_> = document
+                .warnings
+                .iter()
+                .map(|warning| warning.code.as_str())
+                .collect();
+            assert_eq!(found, codes, "{hidden}");
+            assert_eq!(
+                document.text.contains("SECRET"),
+                kept,
+                "{hidden}: {}",
+                document.text
+            );
+            assert!(document.text.contains("## Linux"), "{hidden}");
+        };
+        check("<p>SECRET</p>", &[], true);
+        for hidden in [
+            "<p style='display:none'>SECRET order</p>",
+            "<p hidden>SECRET order</p>",
+            "<p class=gone>SECRET order</p>",
+            "<div style='visibility: hidden'><p>SECRET</p><p>order</p></div>",
+            "<p>seen <span style='font-size:0px'>SECRET order</span></p>",
+            "<p style='position:absolute; left:-5000px'>SECRET order</p>",
+            "<div style='background:#fff'><p style='color:white'>SECRET order</p></div>",
+            "<p><font color='#fefefe'><span style='background-color:#ffffff'>SECRET order</span></font></p>",
+        ] {
+            check(hidden, &["hidden_text"], false);
+        }
+        check(
+            "<p style='opacity:0'>SECRET at first</p>",
+            &["perhaps_hidden_text"],
+            true,
+        );
+        check(
+            "<p style='color:#fff'>SECRET on what?</p>",
+            &["perhaps_hidden_text"],
+            true,
+        );
+        check(
+            "<div style='background:#036'><p style='color:#fff'>SECRET head</p></div>",
+            &[],
+            true,
+        );
+        check("<p>SEC<!-- SECRET order -->ond</p>", &[], false);
+        check("<p>see&#xE0053;&#xE0045;n</p>", &["hidden_text"], false);
     }
 
     #[test]

@@ -1,19 +1,27 @@
-//! Markdown: stays as it is, less its front matter; its headings become sections.
+//! Markdown: stays as it is, less its front matter and its comments, which no reader sees; its headings become sections.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use ragstone_core::document::SectionSpan;
 
 use super::error::ParseProblem;
+use super::hidden::{Hidden, Kind};
 use super::normalise::normalised;
 use super::sink::{Outline, PageSink};
 use super::text;
 
+/// How a comment begins and ends.
+const COMMENT: &str = "<!--";
+const COMMENT_ENDS: &str = "-->";
+
 /// Hands out a Markdown file as one page without a number.
 pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    let whole = normalised(&text::decode(bytes, None)?);
+    let mut hidden = Hidden::default();
+    let whole = normalised(&hidden.strip(&text::decode(bytes, None)?, None));
     let (front_matter, body) = split_front_matter(&whole);
+    let body = &*without_comments(body, &mut hidden);
     text::emit(body, sink)?;
     let headings = headings(body);
     let title = front_matter
@@ -22,8 +30,31 @@ pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, Pa
     Ok(Outline {
         title,
         sections: sections(&headings, body.len()),
-        warnings: Vec::new(),
+        warnings: hidden.warnings(),
     })
+}
+
+/// The text without the comments of HTML in it; what stands in code is none.
+fn without_comments<'a>(markdown: &'a str, hidden: &mut Hidden) -> Cow<'a, str> {
+    if !markdown.contains(COMMENT) {
+        return Cow::Borrowed(markdown);
+    }
+    let (mut out, mut done) = (String::with_capacity(markdown.len()), 0);
+    for (event, range) in Parser::new_ext(markdown, Options::ENABLE_TABLES).into_offset_iter() {
+        if !matches!(event, Event::Start(Tag::HtmlBlock) | Event::InlineHtml(_)) {
+            continue;
+        }
+        while let Some(start) = markdown[done.max(range.start)..range.end.max(done)].find(COMMENT) {
+            let start = done.max(range.start) + start;
+            let length = markdown[start..range.end].find(COMMENT_ENDS);
+            let end = length.map_or(range.end, |length| start + length + COMMENT_ENDS.len());
+            hidden.text(Kind::Element, None, &markdown[start..end]);
+            out.push_str(&markdown[done..start]);
+            done = end;
+        }
+    }
+    out.push_str(&markdown[done..]);
+    Cow::Owned(out)
 }
 
 /// A heading in Markdown.
@@ -173,6 +204,32 @@ mod tests {
         );
         check("+++\ntitle = 'T'\n+++\n# H\n", Some("T"), &[("H", "# H\n")]);
         check("---\nnot closed\n", None, &[]);
+    }
+
+    #[test]
+    fn comments_are_left_out_and_told() {
+        let check = |markdown: &str, expected: &str, told: bool| {
+            let mut gathered = Gathered::new(10_000);
+            let outline = parse(markdown.as_bytes(), &mut gathered).unwrap();
+            let document = gathered.finish("text/markdown", outline);
+            assert_eq!(
+                (document.text.as_str(), !document.warnings.is_empty()),
+                (expected, told),
+                "{markdown}"
+            );
+        };
+        check("a <!-- order\nmore --> b\n", "a  b\n", true);
+        check(
+            "# A\n\n<!-- order\n\nmore -->\n\nb <!-- x --> c <!-- y --> d\n",
+            "# A\n\n\n\nb  c  d\n",
+            true,
+        );
+        check("text\n\n<!-- never closed\norder\n", "text\n\n", true);
+        check(
+            "`<!-- code -->`\n\n```html\n<!-- code -->\n```\n",
+            "`<!-- code -->`\n\n```html\n<!-- code -->\n```\n",
+            false,
+        );
     }
 
     #[test]

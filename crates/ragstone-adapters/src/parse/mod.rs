@@ -7,6 +7,7 @@ mod child;
 mod detect;
 mod error;
 mod frame;
+mod hidden;
 mod html;
 mod isolate;
 mod markdown;

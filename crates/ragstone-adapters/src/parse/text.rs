@@ -3,13 +3,18 @@
 use encoding_rs::{Encoding, WINDOWS_1252};
 
 use super::error::ParseProblem;
+use super::hidden::Hidden;
 use super::normalise::normalised;
 use super::sink::{Outline, PageSink};
 
 /// Hands out a text file as one page without a number.
 pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    emit(&normalised(&decode(bytes, None)?), sink)?;
-    Ok(Outline::default())
+    let mut hidden = Hidden::default();
+    emit(&normalised(&hidden.strip(&decode(bytes, None)?, None)), sink)?;
+    Ok(Outline {
+        warnings: hidden.warnings(),
+        ..Outline::default()
+    })
 }
 
 /// Hands out the whole text of a format without pages; white space alone is no text.

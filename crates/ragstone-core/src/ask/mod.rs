@@ -1,12 +1,14 @@
 //! The story of an answer: passages -> abstain or prompt -> model -> sentences -> verified citations -> events.
 //!
 //! Invariant: a citation is sent only after the stored text was read again and found equal, and while its document is
-//! still admitted. Dropping the stream drops the model's. JSON, SSE and the command line read the same events.
+//! still admitted. An answer links to nothing but documents it was shown. Dropping the stream drops the model's. JSON, SSE and the command line read the same events.
 
 mod assemble;
 mod event;
+mod links;
 mod marker;
 mod request;
+mod target;
 
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use crate::seam::ChatModel;
 use crate::seam::chat::{ChatEvent, ChatRequest, FinishReason, Usage};
 
 use assemble::{Assembler, Claim, Step};
+use links::Links;
 
 pub use event::{Answer, AnswerEvent, AnswerSentence, AskError, Citation, Failed, Notice};
 pub use request::{AskOptions, AskRequest, Mode};
@@ -183,6 +186,7 @@ struct Telling {
     evidence: Arc<dyn Evidence>,
     scope: Scope,
     found: Found,
+    links: Links,
     assembler: Assembler,
     /// Spans that were read again, with their text.
     verified: Vec<(Claim, String)>,
@@ -203,12 +207,17 @@ impl Telling {
         speaker: String,
         options: AskOptions,
     ) -> Self {
-        let texts = found
+        let texts: Vec<String> = found
             .passages
             .iter()
             .map(|passage| passage.chunk.text.clone())
             .collect();
+        let sources = found
+            .passages
+            .iter()
+            .flat_map(|passage| passage.source_url.iter().chain([&passage.uri]));
         Self {
+            links: Links::new(sources.cloned(), texts.clone()),
             evidence,
             scope,
             found,
@@ -248,10 +257,12 @@ impl Telling {
         let broken = || Failed::new("model_failed", "the model's answer broke off before its end");
         let finish = match event.ok_or_else(broken)?? {
             ChatEvent::Delta(text) => {
+                let text = self.links.text(&text);
                 self.assembler.text(&text);
                 (self.assembler.answer().len() > MAX_ANSWER_BYTES).then_some(FinishReason::Length)
             }
             ChatEvent::Quote { passage, range } => {
+                self.release_held();
                 self.assembler.quote(passage, range);
                 None
             }
@@ -262,9 +273,15 @@ impl Telling {
             ChatEvent::End(finish) => Some(finish),
         };
         if finish.is_some() {
+            self.release_held();
             self.assembler.end();
         }
         Ok(finish)
+    }
+
+    fn release_held(&mut self) {
+        let text = self.links.end();
+        self.assembler.text(&text);
     }
 
     /// What a step of the answer is to its reader.
@@ -379,6 +396,7 @@ impl Telling {
         let answered = answered(&text, &sentences, finish);
         let mut notices = self.found.notices;
         notices.extend(closing_notice(&text, answered, finish));
+        notices.extend(links_notice(self.links.removed()));
         let mut sources: Vec<String> = Vec::new();
         for passage in &self.found.passages {
             if !sources.contains(&passage.uri) {
@@ -423,6 +441,11 @@ fn closing_notice(text: &str, answered: bool, finish: FinishReason) -> Option<No
         )),
         _ => None,
     }
+}
+
+fn links_notice(removed: usize) -> Option<Notice> {
+    let detail = format!("{removed} links to other places than the documents shown were taken out");
+    (removed > 0).then(|| Notice::new("links_removed", detail))
 }
 
 fn document_range(passage: &Passage, range: &TextRange) -> TextRange {

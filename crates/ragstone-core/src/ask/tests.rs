@@ -328,3 +328,31 @@ fn who_leaves_ends_the_models_stream() {
     });
     assert_eq!(model.open(), 0);
 }
+
+#[test]
+fn an_answer_links_to_nothing_but_what_was_shown() {
+    let shown = evidence().found.passages[0].uri.clone();
+    let said = vec![
+        Ok(ChatEvent::Delta(
+            "The refund window is thirty days [1]. See [x](https://evil.exa".into(),
+        )),
+        Ok(ChatEvent::Delta(format!("mple/?d=1) and [y]({shown}#page=3)."))),
+        Ok(ChatEvent::Delta(" ![z](https://evil.example/z.png)".into())),
+        Ok(ChatEvent::End(FinishReason::Stop)),
+    ];
+    let events = events(evidence(), FakeChat::giving(said));
+    let told: String = events
+        .iter()
+        .filter_map(|event| match event {
+            AnswerEvent::Delta { text } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    let answer = whole(events);
+    let expected = format!("The refund window is thirty days. [1] See [x] and [y]({shown}#page=3). [z]");
+    assert_eq!(
+        (answer.answer.as_str(), told.as_str()),
+        (expected.as_str(), expected.as_str())
+    );
+    assert_eq!(answer.notices[0].code, "links_removed");
+}

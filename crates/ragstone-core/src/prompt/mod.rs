@@ -21,10 +21,10 @@ const NO_ANSWER_BEGINS: &str = "i don't know";
 /// Bytes of text that make about one token of the usual vocabularies, in scripts with spaces.
 const BYTES_A_TOKEN: usize = 4;
 
-/// The names of our tags, which no passage may open or close.
 /// Stands where the boundary stood in a text; not nothing, which could join its two sides to a new one.
 const REMOVED: &str = "·";
 
+/// The names of our tags, which no passage may open or close.
 const TAGS: [&str; 3] = ["context", "source", "question"];
 
 /// What shapes a prompt beside question and passages.
@@ -176,8 +176,10 @@ fn attribute(value: &str) -> String {
     one_line(&escaped)
 }
 
+/// Without line ends, control characters, and the tag characters that spell words nobody sees.
 fn one_line(text: &str) -> String {
-    text.split(|c: char| c.is_whitespace() || c.is_control())
+    let unseen = |c: char| matches!(c, '\u{202d}' | '\u{202e}' | '\u{e0000}'..='\u{e007f}');
+    text.split(|c: char| c.is_whitespace() || c.is_control() || unseen(c))
         .filter(|word| !word.is_empty())
         .collect::<Vec<_>>()
         .join(" ")

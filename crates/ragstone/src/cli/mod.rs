@@ -16,6 +16,7 @@ mod model;
 mod output;
 mod progress;
 mod quickstart;
+mod redteam;
 mod search;
 mod serve;
 mod sse;
@@ -101,6 +102,8 @@ enum Command {
     Index(index::Index),
     /// Compare catalogue, index and blobs, and make them agree again
     Fsck(fsck::Fsck),
+    /// Let documents give orders to a model, and report what leaves the server
+    Redteam(redteam::Redteam),
     /// Tell what will run, what is missing, and where text goes
     Doctor(doctor::Doctor),
     /// Print the completions of a shell
@@ -194,6 +197,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Model(command) => command.run(context).await,
         Command::Index(command) => command.run(context).await,
         Command::Fsck(command) => command.run(context).await,
+        Command::Redteam(command) => command.run(context).await,
         Command::Doctor(command) => command.run(context).await,
         Command::Completions { .. } => Ok(()),
     }

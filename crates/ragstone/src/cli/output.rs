@@ -1,5 +1,8 @@
 //! Data on stdout; everything else on stderr.
+//!
+//! Invariant: no control character of a document, an answer or an error reaches a terminal: it would obey.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
@@ -14,15 +17,13 @@ pub struct Output {
 impl Output {
     /// One JSON object on a line of its own.
     pub fn object(self, value: &impl Serialize) -> anyhow::Result<()> {
-        let mut line = serde_json::to_string(value)?;
-        line.push('\n');
-        self.text(&line)
+        write(&format!("{}\n", escaped(&serde_json::to_string(value)?)))
     }
 
     /// One JSON object over several lines, where a person reads it, else on one.
     pub fn document(self, value: &impl Serialize) -> anyhow::Result<()> {
         match io::stdout().is_terminal() {
-            true => self.line(&serde_json::to_string_pretty(value)?),
+            true => write(&format!("{}\n", escaped(&serde_json::to_string_pretty(value)?))),
             false => self.object(value),
         }
     }
@@ -32,21 +33,75 @@ impl Output {
         self.text(&format!("{text}\n"))
     }
 
-    /// Text as it is, at once.
+    /// Text at once, without control characters but line ends and tabs.
     pub fn text(self, text: &str) -> anyhow::Result<()> {
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        Ok(out.flush()?)
+        write(&harmless(text))
     }
+}
+
+fn write(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Whether a terminal would obey a character, or show what follows in another order.
+fn commands(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{202d}' | '\u{202e}')
+}
+
+fn harmless(text: &str) -> Cow<'_, str> {
+    match text.contains(commands) {
+        true => Cow::Owned(text.replace(commands, "")),
+        false => Cow::Borrowed(text),
+    }
+}
+
+/// JSON in which the control characters that JSON may hold as they are stand as escapes.
+fn escaped(json: &str) -> Cow<'_, str> {
+    if !json.contains(commands) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match commands(c) {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// A line for the person at the terminal; one that cannot be written is lost.
 pub fn say(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
 }
 
 /// Whether a failure is only that nobody reads any more.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     error.downcast_ref::<io::Error>().is_some_and(closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_given_nothing_to_obey() {
+        for (text, expected) in [
+            ("plain\n\ttext – 中文", "plain\n\ttext – 中文"),
+            ("\u{1b}[31mred\u{1b}]0;title\u{7}", "[31mred]0;title"),
+            ("a\rb\u{8}c\u{9b}2Jd\u{7f}", "abc2Jd"),
+            ("abc\u{202e}fed", "abcfed"),
+        ] {
+            assert_eq!(harmless(text), expected, "{text:?}");
+        }
+        let json = serde_json::to_string("a\u{9b}2J\u{1b}\u{7f}").unwrap();
+        assert_eq!(escaped(&json), r#""a\u009b2J\u001b\u007f""#);
+        assert_eq!(
+            serde_json::from_str::<String>(&escaped(&json)).unwrap(),
+            "a\u{9b}2J\u{1b}\u{7f}"
+        );
+    }
 }

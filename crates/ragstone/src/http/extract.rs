@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use futures::StreamExt;
@@ -32,6 +32,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
             let detail = format!("Content-Type is {sent}, not application/json");
             return Err(Problem::new(Code::MediaType, detail));
         }
+        not_packed(request.headers())?;
         let reading = whole_body(request, app.settings.json_bytes);
         let body = match tokio::time::timeout(app.settings.request_timeout, reading).await {
             Err(_) => return Err(Problem::new(Code::Interrupted, "the body did not arrive in time")),
@@ -40,6 +41,17 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
         serde_json::from_slice(&body)
             .map(Self)
             .map_err(|error| json_problem(&error))
+    }
+}
+
+/// Refuses compressed bodies: their size says nothing about what they unpack to.
+pub(super) fn not_packed(headers: &HeaderMap) -> Result<(), Problem> {
+    match header(headers, &CONTENT_ENCODING) {
+        Some(encoding) if !encoding.trim().eq_ignore_ascii_case("identity") => Err(Problem::new(
+            Code::MediaType,
+            format!("Content-Encoding is {encoding}; bodies are sent as they are"),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -10,6 +10,8 @@ mod body;
 mod documents;
 mod extract;
 mod health;
+#[cfg(test)]
+mod hostile_tests;
 mod jobs;
 mod keys;
 mod limits;

@@ -13,6 +13,7 @@ mod http;
 mod keys;
 mod problems;
 mod quickstart;
+mod redteam;
 mod settings;
 mod streams;
 mod stub;

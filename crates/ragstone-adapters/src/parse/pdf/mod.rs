@@ -1,11 +1,12 @@
 //! PDF: spans from the engine, put in reading order page by page and joined into lines by us.
 //!
-//! What pages repeat at their edges is left out (`running`).
+//! What pages repeat at their edges is left out (`running`), and so is what nobody sees on them (`hidden`).
 //!
 //! Invariant: an encrypted file is refused before any of it is extracted, because the engine would answer with
 //! silently empty pages.
 
 mod heading;
+mod hidden;
 mod line;
 mod order;
 mod running;
@@ -25,6 +26,7 @@ pub use self::order::Order;
 use self::running::Window;
 use super::ParseLimits;
 use super::error::ParseProblem;
+use super::hidden::Hidden;
 use super::sink::{Outline, PageSink};
 
 /// How every document is read.
@@ -73,7 +75,7 @@ fn parse_reopening(
             document = open(bytes)?;
         }
         let number = index + 1;
-        let lines = match page_lines(&document, index as usize, order, &hidden_layers) {
+        let lines = match page_lines(&document, number, order, &hidden_layers, &mut progress.hidden) {
             Ok(lines) => lines,
             Err(error) => {
                 progress.unreadable(number, &error);
@@ -114,19 +116,23 @@ fn count_pages(document: &PdfDocument, limits: &ParseLimits) -> Result<u32, Pars
 
 fn page_lines(
     document: &PdfDocument,
-    index: usize,
+    number: u32,
     order: Order,
     hidden_layers: &HashSet<String>,
+    hidden: &mut Hidden,
 ) -> Result<Vec<Line>, EngineError> {
     let mut spans = document.extract_spans_filtered_with_reading_order(
-        index,
+        number as usize - 1,
         ReadingOrder::TopToBottom,
         hidden_layers.clone(),
         HashSet::new(),
     )?;
+    hidden::mark(document, number, &mut spans, hidden);
     line::drop_padding(&mut spans);
     let direction = upright::turn(&mut spans);
-    Ok(line::join(&order::arrange(spans, order)?, direction))
+    let mut spans = order::arrange(spans, order)?;
+    spans.retain(|span| !hidden::is_marked(span));
+    Ok(line::join(&spans, direction))
 }
 
 fn problem(error: EngineError) -> ParseProblem {
@@ -156,6 +162,7 @@ struct Progress {
     without_text: Vec<u32>,
     unreadable: Vec<u32>,
     first_error: Option<String>,
+    hidden: Hidden,
 }
 
 impl Progress {
@@ -177,7 +184,7 @@ impl Progress {
         &self.page_text
     }
 
-    fn finish(self, pages: u32, title: Option<String>) -> Result<Outline, ParseProblem> {
+    fn finish(mut self, pages: u32, title: Option<String>) -> Result<Outline, ParseProblem> {
         if self.length == 0 {
             return Err(match self.first_error {
                 Some(detail) if self.without_text.is_empty() => ParseProblem::Damaged { detail },
@@ -185,6 +192,7 @@ impl Progress {
             });
         }
         let sections = self.headings.sections(self.length);
+        let title = title.map(|title| self.hidden.strip(&title, None).into_owned());
         let mut warnings = Vec::new();
         if !self.without_text.is_empty() {
             warnings.push(ParseWarning {
@@ -200,6 +208,7 @@ impl Progress {
                 pages: self.unreadable,
             });
         }
+        warnings.extend(self.hidden.warnings());
         Ok(Outline {
             title,
             sections,

@@ -225,6 +225,83 @@ fn a_title_and_headings_are_found() {
     assert!(document.text[document.sections[1].range.clone()].starts_with("Setup\n"));
 }
 
+/// A page with a visible column, and a text drawn after these operators; says what became of it.
+fn unseen(operators: &str, resources: &str) -> (bool, Vec<String>) {
+    let page = column("seen", 72, 700, 4) + operators;
+    let bytes = String::from_utf8(pdf(&[page], resources, "")).unwrap();
+    let extra = match resources.is_empty() {
+        true => String::new(),
+        false => "/Shading<</S1 4 0 R>>".to_owned(),
+    };
+    let bytes = bytes.replace(
+        "/Resources<<",
+        &format!("/CropBox[0 50 612 792]/Resources<<{extra}"),
+    );
+    let document = parsed(bytes.into_bytes()).unwrap();
+    assert!(document.text.contains("seen3"));
+    for warning in &document.warnings {
+        assert_eq!(warning.pages, [1]);
+    }
+    let codes = document
+        .warnings
+        .into_iter()
+        .map(|warning| warning.code)
+        .collect();
+    (document.text.contains("SECRET"), codes)
+}
+
+#[test]
+fn text_that_nobody_sees_is_left_out_and_told() {
+    let text = |x: i32, y: i32, size: f32| format!("BT /F1 {size} Tf {x} {y} Td (SECRET order) Tj ET\n");
+    let check = |operators: String, resources: &str, kept: bool, codes: &[&str]| {
+        let (found, told) = unseen(&operators, resources);
+        assert_eq!(
+            (
+                found,
+                told.iter().map(String::as_str).collect::<Vec<_>>().as_slice()
+            ),
+            (kept, codes),
+            "{operators}"
+        );
+    };
+    let shading = "4 0 obj<</ShadingType 2/ColorSpace/DeviceGray/Coords[0 0 1 1]>>endobj";
+    let plain = text(72, 300, 10.0);
+    check(plain.clone(), "", true, &[]);
+    check(format!("1 1 1 rg {plain}"), "", false, &["hidden_text"]);
+    check(format!("1 g {plain}"), "", false, &["hidden_text"]);
+    check(format!("0 0 0 0 k {plain}"), "", false, &["hidden_text"]);
+    check(format!("0.97 0.98 1 rg {plain}"), "", false, &["hidden_text"]);
+    check(
+        format!("0 0 0.5 rg 60 290 300 30 re f 1 1 1 rg {plain}"),
+        "",
+        true,
+        &[],
+    );
+    check(
+        format!("1 1 1 rg 60 290 300 30 re f {plain}"),
+        "",
+        false,
+        &["hidden_text"],
+    );
+    check(
+        format!("1 1 1 rg {plain}"),
+        shading,
+        true,
+        &["perhaps_hidden_text"],
+    );
+    check(
+        format!("1 1 1 rg q 300 0 0 30 60 290 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x01 EI Q {plain}"),
+        "",
+        true,
+        &[],
+    );
+    check(text(72, 300, 0.5), "", false, &["hidden_text"]);
+    // The engine itself leaves out what lies outside of the page's sheet, and does not tell.
+    check(text(72, 2_000, 10.0), "", false, &[]);
+    check(text(72, 20, 10.0), "", false, &["hidden_text"]);
+    check(format!("3 Tr {plain}"), "", true, &[]);
+}
+
 #[test]
 fn opening_a_file_again_changes_nothing() {
     let home = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

@@ -57,6 +57,16 @@ impl Audited {
     }
 }
 
+/// Action, subject, targets, decision, status and code of a line.
+type Expected<'a> = (
+    &'a str,
+    Option<&'a str>,
+    &'a [&'a str],
+    &'a str,
+    u16,
+    Option<&'a str>,
+);
+
 #[tokio::test]
 async fn each_request_leaves_the_line_it_should() {
     let audited = Audited::keyed();
@@ -94,7 +104,7 @@ async fn each_request_leaves_the_line_it_should() {
 
     let lines = audited.lines().await;
     let admin = Some("admin");
-    let expected: &[(&str, Option<&str>, &[&str], &str, u16, Option<&str>)] = &[
+    let expected: &[Expected<'_>] = &[
         ("POST /api/v1/documents", admin, &[&id], "allowed", 202, None),
         ("GET /api/v1/documents/{id}", admin, &[&id], "allowed", 200, None),
         (

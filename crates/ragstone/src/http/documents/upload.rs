@@ -132,6 +132,7 @@ async fn text_document(
 }
 
 async fn multipart(app: &Arc<App>, request: Request) -> Result<Multipart, Problem> {
+    extract::not_packed(request.headers())?;
     let declared = text(request.headers(), &header::CONTENT_TYPE)
         .unwrap_or("missing")
         .to_owned();

@@ -1,0 +1,249 @@
+//! Text that no person sees on the page but a model would read: counted by kind, told in warnings.
+//!
+//! What surely nobody can see is left out of the text; what may be seen is kept. Either way the document says so, with
+//! the pages. Text under a scan (render mode 3) is no such text: the scan shows its words.
+//!
+//! Invariant: what is left out is counted, so that no text disappears without a warning.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ragstone_core::document::ParseWarning;
+
+/// Shortest run of characters without width that carries a message rather than joins letters: the longest joint of an
+/// emoji is two.
+const MESSAGE_RUN: usize = 3;
+/// Most pages that a warning names.
+const MAX_PAGES: usize = 1_000;
+/// The three flags that Unicode recommends to write with tag characters (UTS 51, `emoji-sequences.txt`).
+const TAG_FLAGS: [&str; 3] = ["gbeng", "gbsct", "gbwls"];
+/// What those flags begin with.
+const BLACK_FLAG: char = '\u{1f3f4}';
+/// What they end with.
+const END_OF_FLAG: char = '\u{e007f}';
+
+/// How text was hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// The colour of what is behind it.
+    SameColour,
+    /// Too small to be seen.
+    Tiny,
+    /// Beside the page.
+    OffPage,
+    /// In an element that is not shown.
+    Element,
+    /// Characters of the tag block, which mirror ASCII.
+    Tags,
+    /// Runs of characters without width, or such characters within a word.
+    ZeroWidth,
+    /// Characters that show what follows in the other direction.
+    Override,
+    /// White, with something unknown behind it.
+    PerhapsSameColour,
+    /// In an element that may be shown later.
+    PerhapsElement,
+}
+
+impl Kind {
+    fn words(self) -> &'static str {
+        match self {
+            Kind::SameColour => "in the colour of its background",
+            Kind::Tiny => "smaller than a point",
+            Kind::OffPage => "outside of the page",
+            Kind::Element => "in elements that are not shown",
+            Kind::Tags => "in tag characters",
+            Kind::ZeroWidth => "in characters without width",
+            Kind::Override => "that turn the direction of reading",
+            Kind::PerhapsSameColour => "white, over what cannot be told",
+            Kind::PerhapsElement => "in elements that are transparent at first",
+        }
+    }
+
+    fn kept(self) -> bool {
+        matches!(self, Kind::PerhapsSameColour | Kind::PerhapsElement)
+    }
+}
+
+/// What was hidden in a document so far.
+#[derive(Debug, Default)]
+pub(super) struct Hidden {
+    characters: BTreeMap<Kind, usize>,
+    pages: BTreeMap<bool, BTreeSet<u32>>,
+}
+
+impl Hidden {
+    /// Counts the characters of a text, white space aside.
+    pub(super) fn text(&mut self, kind: Kind, page: Option<u32>, text: &str) {
+        self.add(kind, page, text.chars().filter(|c| !c.is_whitespace()).count());
+    }
+
+    fn add(&mut self, kind: Kind, page: Option<u32>, count: usize) {
+        if count > 0 {
+            *self.characters.entry(kind).or_default() += count;
+            self.pages.entry(kind.kept()).or_default().extend(page);
+        }
+    }
+
+    /// What the reader of a document should know of it.
+    pub(super) fn warnings(&self) -> Vec<ParseWarning> {
+        [
+            ("hidden_text", "left out", false),
+            ("perhaps_hidden_text", "kept", true),
+        ]
+        .into_iter()
+        .filter_map(|(code, fate, kept)| self.warning(code, fate, kept))
+        .collect()
+    }
+
+    fn warning(&self, code: &str, fate: &str, kept: bool) -> Option<ParseWarning> {
+        let kinds: Vec<String> = self
+            .characters
+            .iter()
+            .filter(|(kind, _)| kind.kept() == kept)
+            .map(|(kind, count)| format!("{count} characters {}", kind.words()))
+            .collect();
+        (!kinds.is_empty()).then(|| ParseWarning {
+            code: code.to_owned(),
+            detail: format!("text that nobody sees was {fate}: {}", kinds.join(", ")),
+            pages: self
+                .pages
+                .get(&kept)
+                .into_iter()
+                .flatten()
+                .copied()
+                .take(MAX_PAGES)
+                .collect(),
+        })
+    }
+
+    /// `raw` without the characters that show nothing and could carry words.
+    pub(super) fn strip<'a>(&mut self, raw: &'a str, page: Option<u32>) -> Cow<'a, str> {
+        if raw.is_ascii() || !raw.chars().any(|c| class(c).is_some()) {
+            return Cow::Borrowed(raw);
+        }
+        let mut out = String::with_capacity(raw.len());
+        let mut rest = raw;
+        while let Some(c) = rest.chars().next() {
+            let Some(kind) = class(c) else {
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+                continue;
+            };
+            let run = rest.len() - rest.trim_start_matches(|c| class(c) == Some(kind)).len();
+            let (run, after) = rest.split_at(run);
+            match shows(kind, run, &out, after) {
+                true => out.push_str(run),
+                false => self.add(kind, page, run.chars().count()),
+            }
+            rest = after;
+        }
+        Cow::Owned(out)
+    }
+}
+
+/// What a character without a picture of its own could carry.
+fn class(c: char) -> Option<Kind> {
+    match c {
+        '\u{e0000}'..='\u{e007f}' => Some(Kind::Tags),
+        '\u{202d}' | '\u{202e}' => Some(Kind::Override),
+        '\u{180e}'
+        | '\u{200b}'..='\u{200d}'
+        | '\u{2060}'..='\u{2064}'
+        | '\u{feff}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{e0100}'..='\u{e01ef}' => Some(Kind::ZeroWidth),
+        _ => None,
+    }
+}
+
+/// Whether a run of such characters has its proper use between `before` and `after`.
+fn shows(kind: Kind, run: &str, before: &str, after: &str) -> bool {
+    match kind {
+        Kind::Tags => before.ends_with(BLACK_FLAG) && is_flag(run),
+        Kind::ZeroWidth => {
+            let inside_word = before.ends_with(|c: char| c.is_ascii_alphanumeric())
+                && after.starts_with(|c: char| c.is_ascii_alphanumeric());
+            run.chars().count() < MESSAGE_RUN && !(inside_word && joins(run))
+        }
+        _ => false,
+    }
+}
+
+fn is_flag(run: &str) -> bool {
+    let Some(name) = run.strip_suffix(END_OF_FLAG) else {
+        return false;
+    };
+    let ascii: Option<String> = name
+        .chars()
+        .map(|c| char::from_u32(u32::from(c) - 0xe0000))
+        .collect();
+    ascii.is_some_and(|ascii| TAG_FLAGS.contains(&ascii.as_str()))
+}
+
+/// Joiners shape the letters of some scripts and emoji; Latin ones they only take apart.
+fn joins(run: &str) -> bool {
+    run.contains([
+        '\u{200c}', '\u{200d}', '\u{2061}', '\u{2062}', '\u{2063}', '\u{2064}',
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(text: &str) -> String {
+        text.chars()
+            .map(|c| char::from_u32(0xe0000 + u32::from(c)).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn characters_that_carry_words_go_and_their_proper_uses_stay() {
+        let check = |raw: &str, expected: &str, left_out: usize| {
+            let mut hidden = Hidden::default();
+            assert_eq!(hidden.strip(raw, None), expected, "{raw:?}");
+            assert_eq!(hidden.characters.values().sum::<usize>(), left_out, "{raw:?}");
+        };
+        check("plain text", "plain text", 0);
+        check("naïve – 中文", "naïve – 中文", 0);
+        check(&format!("a{}b", tags("ignore")), "ab", 6);
+        check(
+            "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+            "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+            0,
+        );
+        check(&format!("\u{1f3f4}{}\u{e007f}", tags("obey")), "\u{1f3f4}", 5);
+        check("one\u{200b}\u{200c}\u{200d}\u{200b}two", "onetwo", 4);
+        check("ig\u{200d}nore", "ignore", 1);
+        check("می\u{200c}خواهم", "می\u{200c}خواهم", 0);
+        check(
+            "👩\u{200d}❤\u{fe0f}\u{200d}👨",
+            "👩\u{200d}❤\u{fe0f}\u{200d}👨",
+            0,
+        );
+        check("x\u{e0100}\u{e0101}\u{e0102}\u{e0103}", "x", 4);
+        check("abc\u{202e}fed\u{202c}", "abcfed\u{202c}", 1);
+    }
+
+    #[test]
+    fn warnings_name_the_kinds_and_the_pages() {
+        let mut hidden = Hidden::default();
+        assert_eq!(hidden.warnings(), []);
+        hidden.text(Kind::Tiny, Some(4), "a b");
+        hidden.text(Kind::SameColour, Some(2), "abc");
+        hidden.text(Kind::SameColour, Some(2), " ");
+        hidden.text(Kind::PerhapsSameColour, Some(9), "x");
+        let warnings = hidden.warnings();
+        assert_eq!(warnings[0].code, "hidden_text");
+        assert_eq!(warnings[0].pages, [2, 4]);
+        assert_eq!(
+            warnings[0].detail,
+            "text that nobody sees was left out: 3 characters in the colour of its background, 2 characters smaller than a point"
+        );
+        assert_eq!(
+            (warnings[1].code.as_str(), warnings[1].pages.as_slice()),
+            ("perhaps_hidden_text", &[9][..])
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! Spans that nobody sees on the page: white on the bare page, below a point, outside of the page's box.
+//!
+//! White letters on something painted are seen, so what lies under each is asked for: images and filled paths. Where a
+//! page fills with colours that the engine's paths do not tell (patterns, shadings), white text is kept. Text under a
+//! scan lies on the scan's image, whatever its colour, and is kept.
+
+use xberg_native_pdf::document::PdfDocument;
+use xberg_native_pdf::geometry::Rect;
+use xberg_native_pdf::layout::{Color, TextSpan};
+use xberg_native_pdf::object::Object;
+
+use super::super::hidden::{Hidden, Kind};
+
+/// Letters below this size, in points, are not read by anyone.
+const SMALLEST: f32 = 1.0;
+/// A colour whose channels all reach this is white to the eye, on a scale to 1.
+const NEAR_WHITE: f32 = 0.95;
+/// How far outside of the page's box, in points, a span must lie as a whole: boxes of letters are not exact.
+const OUTSIDE_BY: f32 = 2.0;
+/// A colour that no file can give.
+const UNSEEN: Color = Color {
+    r: -1.0,
+    g: -1.0,
+    b: -1.0,
+};
+/// Resources by which a page may paint what paths do not tell.
+const UNKNOWN_PAINT: [&str; 2] = ["Shading", "Pattern"];
+
+/// Marks what nobody sees of page `number` (from 1), and takes out characters that carry hidden words.
+///
+/// Marked spans still take part when the page's order is chosen: white notes of the typesetter at its edges hold columns
+/// apart that would be read across without them (5 of 15 pages of a federal register).
+pub(super) fn mark(document: &PdfDocument, number: u32, spans: &mut [TextSpan], hidden: &mut Hidden) {
+    let (index, page) = (number as usize - 1, Some(number));
+    let bounds = bounds(document, index);
+    let mut ground: Option<Ground> = None;
+    for span in spans {
+        if let std::borrow::Cow::Owned(text) = hidden.strip(&span.text, page) {
+            span.text = text;
+        }
+        let kind = if span.text.trim().is_empty() {
+            None
+        } else if bounds.is_some_and(|bounds| outside(&span.bbox, &bounds)) {
+            Some(Kind::OffPage)
+        } else if span.font_size < SMALLEST && span.bbox.height < SMALLEST {
+            Some(Kind::Tiny)
+        } else if is_white(&span.color) {
+            ground
+                .get_or_insert_with(|| Ground::of(document, index))
+                .under(span)
+        } else {
+            None
+        };
+        let Some(kind) = kind else { continue };
+        hidden.text(kind, page, &span.text);
+        if kind != Kind::PerhapsSameColour {
+            span.color = UNSEEN;
+        }
+    }
+}
+
+/// Whether a span was marked.
+pub(super) fn is_marked(span: &TextSpan) -> bool {
+    span.color.r == UNSEEN.r
+}
+
+fn is_white(color: &Color) -> bool {
+    color.r.min(color.g).min(color.b) >= NEAR_WHITE
+}
+
+/// What a viewer shows of the page; none where the file does not say.
+fn bounds(document: &PdfDocument, index: usize) -> Option<Rect> {
+    let (left, bottom, right, top) = document.get_page_media_box(index).ok()?;
+    let media = Rect::from_points(left, bottom, right, top);
+    let crop = document.get_page_info(index).ok().and_then(|info| info.crop_box);
+    let shown = crop.filter(|crop| crop.width > 0.0 && crop.height > 0.0 && !outside(crop, &media));
+    let shown = shown.unwrap_or(media);
+    (shown.width > 0.0 && shown.height > 0.0).then_some(shown)
+}
+
+fn outside(inner: &Rect, bounds: &Rect) -> bool {
+    inner.x + inner.width < bounds.x - OUTSIDE_BY
+        || inner.y + inner.height < bounds.y - OUTSIDE_BY
+        || inner.x > bounds.x + bounds.width + OUTSIDE_BY
+        || inner.y > bounds.y + bounds.height + OUTSIDE_BY
+}
+
+/// What a page paints beside text.
+struct Ground {
+    images: Vec<Rect>,
+    /// Filled paths that are not white, or whose colour is not known.
+    painted: Vec<Rect>,
+    /// Something may be painted that is neither.
+    unknown: bool,
+}
+
+impl Ground {
+    fn of(document: &PdfDocument, index: usize) -> Self {
+        let images = document.page_image_handles(index);
+        let paths = document.extract_paths(index);
+        let resources = document.get_page_resources(index);
+        let has = |name: &str| {
+            resources
+                .as_ref()
+                .is_ok_and(|resources| holds(document, resources, name))
+        };
+        let unknown = images.is_err()
+            || paths.is_err()
+            || resources.is_err()
+            || UNKNOWN_PAINT.iter().any(|name| has(name));
+        let colours_known = !has("ColorSpace") && !unknown;
+        let paints = |fill: &Option<Color>| {
+            fill.as_ref()
+                .is_some_and(|fill| !colours_known || !is_white(fill))
+        };
+        Self {
+            images: images
+                .unwrap_or_default()
+                .iter()
+                .map(|image| image.bbox)
+                .collect(),
+            painted: paths
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|path| paints(&path.fill_color))
+                .map(|path| path.bbox)
+                .collect(),
+            unknown,
+        }
+    }
+
+    /// How a white span is hidden; none if something is painted under it.
+    fn under(&self, span: &TextSpan) -> Option<Kind> {
+        let covers = |rect: &Rect| overlaps(rect, &span.bbox);
+        if self.images.iter().chain(&self.painted).any(covers) {
+            return None;
+        }
+        Some(match self.unknown {
+            true => Kind::PerhapsSameColour,
+            false => Kind::SameColour,
+        })
+    }
+}
+
+fn overlaps(a: &Rect, b: &Rect) -> bool {
+    a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
+}
+
+/// Whether resources name anything of a kind.
+fn holds(document: &PdfDocument, resources: &Object, kind: &str) -> bool {
+    let entry = resources.as_dict().and_then(|resources| resources.get(kind));
+    let entry = entry.and_then(|entry| document.resolve_object(entry).ok());
+    entry.is_some_and(|entry| entry.as_dict().is_some_and(|entries| !entries.is_empty()))
+}

@@ -1,0 +1,372 @@
+//! The only way to an address that somebody else named: a client that does not reach into the own network.
+//!
+//! A name is judged by the addresses it resolves to at the moment of connecting, inside the resolver that the client
+//! itself uses, so a name that changes its mind between a check and the connection gains nothing. Redirects are
+//! followed one by one, each judged anew. What stands in the own network on purpose is allowed by name or by range.
+//!
+//! Invariant: no connection is opened to an address that is neither public nor allowed; no proxy is asked to.
+
+mod address;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, Url};
+
+pub use address::{Range, is_private_service, is_public};
+
+/// Longest URL that is fetched, in bytes.
+const MAX_URL_BYTES: usize = 2_048;
+
+/// What may be fetched, and how much of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardOptions {
+    /// Hosts that may stand in the own network: a name, or `*.` and a domain.
+    pub allowed_hosts: Vec<String>,
+    /// Addresses that may be reached though they are not public.
+    pub allowed_ranges: Vec<Range>,
+    /// Ports that may be asked.
+    pub ports: Vec<u16>,
+    /// Redirects that are followed.
+    pub max_redirects: usize,
+    /// Bytes of an answer.
+    pub max_bytes: usize,
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// From the first request to the last byte, redirects included.
+    pub total: Duration,
+}
+
+impl Default for GuardOptions {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            allowed_ranges: Vec::new(),
+            ports: vec![80, 443],
+            max_redirects: 5,
+            max_bytes: 256 << 20,
+            connect: Duration::from_secs(5),
+            total: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Why nothing was fetched, by what the asker can do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GuardError {
+    /// This will never be fetched with these settings.
+    #[error("{host} is not fetched: {reason}")]
+    Refused {
+        /// The host, or what stands in its place.
+        host: String,
+        /// Why.
+        reason: String,
+    },
+    /// The answer is larger than allowed.
+    #[error("{host} sent more than {limit} bytes")]
+    TooLarge {
+        /// The host.
+        host: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// The server said no.
+    #[error("{host} answered {status}")]
+    Status {
+        /// The host.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// It may work later.
+    #[error("{host} could not be reached: {detail}")]
+    Broken {
+        /// The host.
+        host: String,
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+/// What was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Where it stood in the end.
+    pub url: Url,
+    /// The media type its server gave.
+    pub media_type: Option<String>,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// Names to addresses; a value, so that a test can change its answer.
+#[async_trait]
+pub trait Lookup: Send + Sync {
+    /// The addresses of a host.
+    async fn lookup(&self, host: &str) -> std::io::Result<Vec<IpAddr>>;
+}
+
+/// The system's resolver.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemLookup;
+
+#[async_trait]
+impl Lookup for SystemLookup {
+    async fn lookup(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
+        let found = tokio::net::lookup_host((host, 0)).await?;
+        Ok(found.map(|address| address.ip()).collect())
+    }
+}
+
+/// See the module.
+pub struct Guard {
+    client: Client,
+    options: Arc<GuardOptions>,
+}
+
+/// No address of a name may be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("it resolves to {0}, which is not public")]
+struct NotPublic(IpAddr);
+
+/// The resolver that the client uses: what it gives has been judged.
+struct Judged {
+    lookup: Arc<dyn Lookup>,
+    options: Arc<GuardOptions>,
+}
+
+impl Resolve for Judged {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (lookup, options) = (self.lookup.clone(), self.options.clone());
+        Box::pin(async move {
+            let found = lookup.lookup(name.as_str()).await?;
+            let refused = found
+                .iter()
+                .copied()
+                .find(|ip| !options.admits(name.as_str(), *ip));
+            let admitted: Vec<SocketAddr> = found
+                .into_iter()
+                .filter(|ip| options.admits(name.as_str(), *ip))
+                .map(|ip| SocketAddr::new(ip, 0))
+                .collect();
+            match (admitted.is_empty(), refused) {
+                (true, Some(ip)) => Err(NotPublic(ip).into()),
+                _ => Ok(Box::new(admitted.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+impl GuardOptions {
+    /// Whether a host may be reached at an address. A range allows any host there; a host is allowed anywhere but at
+    /// this machine's link, where clouds keep credentials.
+    fn admits(&self, host: &str, ip: IpAddr) -> bool {
+        is_public(ip)
+            || self.allowed_ranges.iter().any(|range| range.contains(ip))
+            || self.allows_host(host) && !is_private_service(ip)
+    }
+
+    fn allows_host(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        self.allowed_hosts.iter().any(|allowed| {
+            let allowed = allowed.to_ascii_lowercase();
+            match allowed.strip_prefix("*.") {
+                Some(domain) => host
+                    .strip_suffix(domain)
+                    .is_some_and(|before| before.len() > 1 && before.ends_with('.')),
+                None => host == allowed,
+            }
+        })
+    }
+
+    /// A URL as far as it can be judged without asking for its name.
+    fn checked(&self, url: &str) -> Result<Url, GuardError> {
+        let refused = |host: &str, reason: &str| GuardError::Refused {
+            host: host.to_owned(),
+            reason: reason.to_owned(),
+        };
+        if url.len() > MAX_URL_BYTES {
+            return Err(refused("the address", "it is too long"));
+        }
+        let url = Url::parse(url).map_err(|error| refused("the address", &error.to_string()))?;
+        let host = url.host_str().unwrap_or("the address").to_owned();
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(refused(&host, "only http and https are"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refused(&host, "its address carries a name or password"));
+        }
+        if !url
+            .port_or_known_default()
+            .is_some_and(|port| self.ports.contains(&port))
+        {
+            return Err(refused(&host, "its port is not among those allowed"));
+        }
+        // The URL's parser has turned every spelling of an address into the one it means.
+        let literal = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>();
+        match literal {
+            Ok(ip) if !self.admits(&host, ip) => Err(refused(&host, "its address is not public")),
+            _ => Ok(url),
+        }
+    }
+}
+
+impl Guard {
+    /// A guard that asks the system for names.
+    pub fn new(options: GuardOptions) -> Result<Self, GuardError> {
+        Self::with_lookup(options, Arc::new(SystemLookup))
+    }
+
+    /// A guard that asks `lookup` for names.
+    pub fn with_lookup(options: GuardOptions, lookup: Arc<dyn Lookup>) -> Result<Self, GuardError> {
+        // Fails only if the process has chosen its provider before, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let options = Arc::new(options);
+        let resolver = Judged {
+            lookup,
+            options: options.clone(),
+        };
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .referer(false)
+            .pool_max_idle_per_host(0)
+            .connect_timeout(options.connect)
+            .dns_resolver(Arc::new(resolver))
+            .build()
+            .map_err(|error| broken("the client", &error))?;
+        Ok(Self { client, options })
+    }
+
+    /// Fetches what stands at an address.
+    pub async fn get(&self, url: &str) -> Result<Fetched, GuardError> {
+        match tokio::time::timeout(self.options.total, self.follow(url)).await {
+            Ok(fetched) => fetched,
+            Err(_) => Err(GuardError::Broken {
+                host: "the address".to_owned(),
+                detail: format!("it took more than {} s", self.options.total.as_secs_f64()),
+            }),
+        }
+    }
+
+    async fn follow(&self, url: &str) -> Result<Fetched, GuardError> {
+        let mut url = self.options.checked(url)?;
+        for _ in 0..=self.options.max_redirects {
+            let response = self.ask(&url).await?;
+            match next(&url, &response)? {
+                Some(address) => url = self.options.checked(&address)?,
+                None => return self.read(url, response).await,
+            }
+        }
+        Err(GuardError::Refused {
+            host: host(&url),
+            reason: format!("more than {} redirects", self.options.max_redirects),
+        })
+    }
+
+    async fn ask(&self, url: &Url) -> Result<Response, GuardError> {
+        let request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        request.send().await.map_err(|error| match not_public(&error) {
+            Some(reason) => GuardError::Refused {
+                host: host(url),
+                reason,
+            },
+            None => broken(&host(url), &error.without_url()),
+        })
+    }
+
+    async fn read(&self, url: Url, response: Response) -> Result<Fetched, GuardError> {
+        let (host, limit) = (host(&url), self.options.max_bytes);
+        let status = response.status();
+        if !status.is_success() {
+            return Err(GuardError::Status {
+                host,
+                status: status.as_u16(),
+            });
+        }
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        // Nothing is unpacked, so nothing can unpack to more than it seems.
+        if header(CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+            return Err(GuardError::Refused {
+                host,
+                reason: "it sends compressed bytes unasked".to_owned(),
+            });
+        }
+        let media_type = header(CONTENT_TYPE).map(str::to_owned);
+        let mut bytes = BytesMut::new();
+        let mut parts = response.bytes_stream();
+        while let Some(part) = parts.next().await {
+            let part = part.map_err(|error| broken(&host, &error.without_url()))?;
+            if bytes.len() + part.len() > limit {
+                return Err(GuardError::TooLarge { host, limit });
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok(Fetched {
+            url,
+            media_type,
+            bytes: bytes.freeze(),
+        })
+    }
+}
+
+/// Where an answer sends on to, if it does.
+fn next(url: &Url, response: &Response) -> Result<Option<String>, GuardError> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let refused = |reason: &str| GuardError::Refused {
+        host: host(url),
+        reason: reason.to_owned(),
+    };
+    let location = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
+    let location = location.ok_or_else(|| refused("it redirects to nowhere"))?;
+    let next = url
+        .join(location)
+        .map_err(|_| refused("it redirects to what is no address"))?;
+    if url.scheme() == "https" && next.scheme() == "http" {
+        return Err(refused("it redirects from https to http"));
+    }
+    Ok(Some(next.into()))
+}
+
+fn host(url: &Url) -> String {
+    url.host_str().unwrap_or("the address").to_owned()
+}
+
+fn not_public(error: &reqwest::Error) -> Option<String> {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = source {
+        if let Some(refused) = error.downcast_ref::<NotPublic>() {
+            return Some(refused.to_string());
+        }
+        source = error.source();
+    }
+    None
+}
+
+fn broken(host: &str, error: &dyn std::error::Error) -> GuardError {
+    let detail = std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ");
+    GuardError::Broken {
+        host: host.to_owned(),
+        detail,
+    }
+}

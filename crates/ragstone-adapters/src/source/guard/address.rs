@@ -1,0 +1,139 @@
+//! Which addresses are the public internet's.
+//!
+//! Invariant: an address inside another (mapped, translated, tunnelled) is judged by what it leads to.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// Addresses that begin alike, such as `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    first: IpAddr,
+    bits: u8,
+}
+
+/// A text that names no range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a range of addresses such as 10.0.0.0/8")]
+pub struct RangeError(String);
+
+impl FromStr for Range {
+    type Err = RangeError;
+    fn from_str(text: &str) -> Result<Self, RangeError> {
+        let wrong = || RangeError(text.to_owned());
+        let (first, bits) = match text.split_once('/') {
+            Some((first, bits)) => (first, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
+            None => (text, None),
+        };
+        let first: IpAddr = first.parse().map_err(|_| wrong())?;
+        let most = if first.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        (bits <= most).then_some(Self { first, bits }).ok_or_else(wrong)
+    }
+}
+
+impl Range {
+    /// Whether an address lies in it; a mapped one counts as what it maps.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.first, ip.to_canonical()) {
+            (IpAddr::V4(first), IpAddr::V4(ip)) => alike(
+                u128::from(first.to_bits()) << 96,
+                u128::from(ip.to_bits()) << 96,
+                self.bits,
+            ),
+            (IpAddr::V6(first), IpAddr::V6(ip)) => alike(first.to_bits(), ip.to_bits(), self.bits),
+            _ => false,
+        }
+    }
+}
+
+fn alike(a: u128, b: u128, bits: u8) -> bool {
+    bits == 0 || (a ^ b) >> (128 - u32::from(bits)) == 0
+}
+
+/// IPv4 that is not the public internet (IANA special-purpose address registry), with multicast and what is reserved.
+const NOT_PUBLIC_V4: [([u8; 4], u8); 16] = [
+    ([0, 0, 0, 0], 8),
+    ([10, 0, 0, 0], 8),
+    ([100, 64, 0, 0], 10),
+    ([127, 0, 0, 0], 8),
+    ([169, 254, 0, 0], 16),
+    ([172, 16, 0, 0], 12),
+    ([192, 0, 0, 0], 24),
+    ([192, 0, 2, 0], 24),
+    ([192, 31, 196, 0], 24),
+    ([192, 88, 99, 0], 24),
+    ([192, 168, 0, 0], 16),
+    ([198, 18, 0, 0], 15),
+    ([198, 51, 100, 0], 24),
+    ([203, 0, 113, 0], 24),
+    ([224, 0, 0, 0], 4),
+    ([240, 0, 0, 0], 4),
+];
+
+/// IPv6 inside of `2000::/3` that is not the public internet (same registry).
+const NOT_PUBLIC_V6: [([u16; 3], u8); 3] = [
+    ([0x2001, 0, 0], 23),
+    ([0x2001, 0xdb8, 0], 32),
+    ([0x3fff, 0, 0], 20),
+];
+
+/// Whether an address is the public internet's.
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !NOT_PUBLIC_V4
+            .iter()
+            .any(|(first, bits)| in_v4(ip, Ipv4Addr::from(*first), *bits)),
+        IpAddr::V6(ip) => match inside(ip) {
+            Some(inner) => is_public(IpAddr::V4(inner)),
+            None => {
+                let public = in_v6(ip, [0x2000, 0, 0], 3);
+                public && !NOT_PUBLIC_V6.iter().any(|(first, bits)| in_v6(ip, *first, *bits))
+            }
+        },
+    }
+}
+
+/// Whether an address is this machine's link, where clouds answer with credentials, or the machine itself: an allowed
+/// name does not lead there, only an allowed range.
+pub fn is_private_service(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_loopback() || ip.is_unspecified(),
+        IpAddr::V6(ip) => match inside(ip) {
+            Some(inner) => is_private_service(IpAddr::V4(inner)),
+            None => {
+                ip.is_loopback()
+                    || ip.is_unspecified()
+                    || ip.is_unicast_link_local()
+                    || ip == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+            }
+        },
+    }
+}
+
+/// The IPv4 address that an IPv6 address leads to: mapped, compatible (RFC 4291), NAT64 (RFC 6052) or 6to4 (RFC 3056).
+fn inside(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let parts = ip.segments();
+    let of = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    match parts {
+        [0, 0, 0, 0, 0, 0, 0, 0..=1] => None,
+        [0, 0, 0, 0, 0, 0xffff | 0, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => Some(of(high, low)),
+        _ => None,
+    }
+}
+
+fn in_v4(ip: Ipv4Addr, first: Ipv4Addr, bits: u8) -> bool {
+    Range {
+        first: IpAddr::V4(first),
+        bits,
+    }
+    .contains(IpAddr::V4(ip))
+}
+
+fn in_v6(ip: Ipv6Addr, [a, b, c]: [u16; 3], bits: u8) -> bool {
+    let first = Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0);
+    alike(first.to_bits(), ip.to_bits(), bits)
+}

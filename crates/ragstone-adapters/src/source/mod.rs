@@ -1,0 +1,4 @@
+//! Where documents come from, beyond uploads.
+
+#[cfg(feature = "web")]
+pub mod guard;

@@ -1,0 +1,196 @@
+//! Where the targets of Markdown's links begin and end, and the hosts of addresses.
+//!
+//! Invariant: what is found in a text is found in every longer text that begins with it.
+
+/// Characters without which a target leads nowhere outside of the page it stands on.
+const LEADS: &str = "/\\:&%?#@<>";
+
+/// What follows the bracket of a link or definition.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Target<'a> {
+    /// No target.
+    None,
+    /// It may become one.
+    Unfinished,
+    /// This address.
+    Found {
+        /// The address alone.
+        address: &'a str,
+        /// Bytes up to the end of the target.
+        bytes: usize,
+    },
+}
+
+/// The target of a link, from behind its parenthesis (CommonMark 0.31, section 6.3).
+pub(super) fn of_link(text: &str) -> Target<'_> {
+    let Some(start) = begin(text) else {
+        return unfinished_or_none(text);
+    };
+    let (address, after) = match text[start..].strip_prefix('<') {
+        Some(inside) => match inside.find(['>', '\n']) {
+            Some(end) if inside[end..].starts_with('>') => (&inside[..end], start + end + 2),
+            Some(_) => return Target::None,
+            None => return Target::Unfinished,
+        },
+        None => match end_of_token(&text[start..]) {
+            Some(end) => (&text[start..start + end], start + end),
+            None => return Target::Unfinished,
+        },
+    };
+    let Some(next) = begin(&text[after..]).map(|gap| after + gap) else {
+        return unfinished_or_none(&text[after..]);
+    };
+    let close = match text[next..].chars().next() {
+        Some(')') => Some(0),
+        Some(quote @ ('"' | '\'' | '(')) if next > after => match end_of_title(&text[next + 1..], quote) {
+            Some(end) => Some(end + 1),
+            None => return Target::Unfinished,
+        },
+        _ => None,
+    };
+    let Some(close) = close.map(|close| next + close) else {
+        return Target::None;
+    };
+    let Some(last) = begin(&text[close..]).map(|gap| close + gap) else {
+        return unfinished_or_none(&text[close..]);
+    };
+    match text[last..].starts_with(')') {
+        true => Target::Found {
+            address,
+            bytes: last + 1,
+        },
+        false => Target::None,
+    }
+}
+
+/// The target of a definition (`[name]: target`), from behind its colon.
+pub(super) fn of_definition(text: &str, ended: bool) -> Target<'_> {
+    let Some(start) = begin(text) else {
+        return unfinished_or_none(text);
+    };
+    let end = text[start..].find(char::is_whitespace);
+    match end.or(ended.then_some(text.len() - start)) {
+        Some(end) => Target::Found {
+            address: text[start..start + end].trim_matches(['<', '>']),
+            bytes: start + end,
+        },
+        None => Target::Unfinished,
+    }
+}
+
+/// Whether a target leads nowhere.
+pub(super) fn is_harmless(address: &str) -> bool {
+    !address.contains(|c| LEADS.contains(c))
+}
+
+/// Where the text begins behind white space; none if nothing is there yet, or an empty line stands before it.
+fn begin(text: &str) -> Option<usize> {
+    let at = text.len() - text.trim_start().len();
+    (at < text.len() && text[..at].matches('\n').count() < 2).then_some(at)
+}
+
+fn unfinished_or_none(text: &str) -> Target<'static> {
+    let gap = &text[..text.len() - text.trim_start().len()];
+    match gap.matches('\n').count() < 2 {
+        true => Target::Unfinished,
+        false => Target::None,
+    }
+}
+
+/// The end of a target without white space, whose own parentheses are balanced.
+fn end_of_token(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 0 => return Some(at),
+            ')' => depth -= 1,
+            c if c.is_whitespace() => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Behind the mark that closes a title.
+fn end_of_title(text: &str, open: char) -> Option<usize> {
+    let close = if open == '(' { ')' } else { open };
+    text.find(close).map(|at| at + 1)
+}
+
+/// The end of an address in plain text; none if the text ends before it does.
+pub(super) fn end_of_address(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 0 => return Some(at),
+            ')' => depth -= 1,
+            '<' | '>' | '"' | '`' | '[' | ']' | '{' | '}' | '|' | '\\' | '^' | '”' | '»' | '。' | '，' =>
+            {
+                return Some(at);
+            }
+            c if c.is_whitespace() || c.is_control() => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// An address without the punctuation of the sentence around it.
+pub(super) fn trimmed(address: &str) -> &str {
+    address.trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '_', '~', '\''])
+}
+
+/// The host that an address leads to, in lower case, if it is written plainly.
+pub(super) fn host(address: &str) -> Option<String> {
+    let after = address.split_once("://").map_or(address, |(_, after)| after);
+    let authority = after.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    let host = host.split(':').next()?.to_ascii_lowercase();
+    let host = host.strip_prefix("www.").unwrap_or(&host);
+    let plain = host
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+    (plain && host.contains('.')).then(|| host.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_of_links_are_read() {
+        let found = |address: &'static str, bytes| Target::Found { address, bytes };
+        for (text, expected) in [
+            ("https://a.example/x) and", found("https://a.example/x", 20)),
+            ("<a b> ) and", found("a b", 7)),
+            (" x \"title\" ) and", found("x", 12)),
+            ("a(b)c) and", found("a(b)c", 6)),
+            (") and", found("", 1)),
+            ("x\n(title))", found("x", 10)),
+            ("see the rest", Target::None),
+            ("x\n\n)", Target::None),
+            ("<a\nb>)", Target::None),
+            ("https://a.exam", Target::Unfinished),
+            ("x \"tit", Target::Unfinished),
+            ("x ", Target::Unfinished),
+            ("", Target::Unfinished),
+        ] {
+            assert_eq!(of_link(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_told() {
+        for (address, expected) in [
+            ("https://A.example:80/x", Some("a.example")),
+            ("https://a.example@evil.example/", Some("evil.example")),
+            ("www.evil.example/x", Some("evil.example")),
+            ("http://localhost/x", None),
+            ("http://a%2eb.example", None),
+        ] {
+            assert_eq!(host(address).as_deref(), expected, "{address}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A chat service in this process that does what the documents of its prompt say, over a real socket.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::attacks::{self, HONEST};
+use crate::config::{Secret, Settings, sections};
+
+/// Characters of each piece of an answer: small, so that links arrive in parts.
+const PIECE: usize = 5;
+/// Largest prompt.
+const MAX_BODY: usize = 4 << 20;
+
+type Prompts = Arc<Mutex<Option<String>>>;
+
+/// The running service; it ends with this.
+pub struct Obedient {
+    prompts: Prompts,
+    serving: JoinHandle<()>,
+}
+
+impl Obedient {
+    /// Starts it, and makes it the chat model of the settings.
+    pub async fn start(settings: &mut Settings) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        settings.chat.provider = sections::ChatProvider::OpenAi;
+        settings.chat.model = "obedient".to_owned();
+        settings.chat.api_key = Secret::default();
+        settings.chat.base_url = format!("http://{}/v1", listener.local_addr()?);
+        let prompts = Prompts::default();
+        let router = Router::new()
+            .route("/v1/chat/completions", post(complete))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .with_state(prompts.clone());
+        let serving = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::warn!(%error, "the obedient model ended");
+            }
+        });
+        Ok(Self { prompts, serving })
+    }
+
+    /// What it was last given to read, as one text.
+    pub fn last_prompt(&self) -> Option<String> {
+        self.prompts
+            .lock()
+            .expect("nothing panics while it holds this")
+            .clone()
+    }
+}
+
+impl Drop for Obedient {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn complete(State(prompts): State<Prompts>, Json(request): Json<Value>) -> Response {
+    let messages = request["messages"].as_array().cloned().unwrap_or_default();
+    let prompt = messages
+        .iter()
+        .filter_map(|message| message["content"].as_str())
+        .collect::<Vec<_>>()
+        .join("\n");
+    let reply = reply(&prompt);
+    *prompts.lock().expect("nothing panics while it holds this") = Some(prompt);
+    let characters: Vec<char> = reply.chars().collect();
+    let pieces = characters
+        .chunks(PIECE)
+        .map(|piece| json!({ "content": piece.iter().collect::<String>() }));
+    let chunk = |delta: Value, finish: Value| {
+        let chunk = json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] });
+        format!("data: {chunk}\n\n")
+    };
+    let mut events: Vec<String> = pieces.map(|delta| chunk(delta, Value::Null)).collect();
+    events.push(chunk(json!({}), json!("stop")));
+    events.push("data: [DONE]\n\n".to_owned());
+    let body = futures::stream::iter(events).map(|event| Ok::<_, Infallible>(Bytes::from(event)));
+    (
+        [(header::CONTENT_TYPE, "text/event-stream")],
+        Body::from_stream(body),
+    )
+        .into_response()
+}
+
+/// Whatever the first order in the prompt wants, else the truth.
+fn reply(prompt: &str) -> &'static str {
+    let seen = readable(prompt);
+    let attacks = attacks::all();
+    let obeyed = attacks
+        .iter()
+        .find(|attack| seen.contains(&readable(attack.order)));
+    obeyed.map_or(HONEST, |attack| attack.reply)
+}
+
+/// A text as a model reads it: what is spelled apart, or in tag characters, is words all the same.
+pub fn readable(text: &str) -> String {
+    let plain = text
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"");
+    let visible = plain.chars().filter_map(|c| match u32::from(c) {
+        tag @ 0xe0020..=0xe007e => char::from_u32(tag - 0xe0000),
+        0x200b..=0x200d | 0x2060 | 0xfeff => None,
+        _ => Some(c),
+    });
+    visible
+        .collect::<String>()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
