@@ -3,6 +3,7 @@
 //! Invariant: the ledger alone says what is to be done; the doorbell only wakes, so a ring that is lost costs a wait
 //! and never a job.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,24 +68,28 @@ impl Workers {
         Self { told, tasks }
     }
 
-    /// Lets the jobs at work come to their end for at most `bound`; the others are handed back. Says whether all came
+    /// Lets the jobs at work come to their end until `patience` ends; the others are handed back. Says whether all came
     /// to their end.
-    pub async fn stop(mut self, bound: Duration) -> bool {
+    pub async fn stop(mut self, patience: impl Future<Output = ()>) -> bool {
         self.told.send_replace(Told::Finish);
-        if self.ended(bound).await {
+        if self.ended(patience).await {
             return true;
         }
         self.told.send_replace(Told::Leave);
-        if !self.ended(HAND_BACK).await {
+        if !self.ended(tokio::time::sleep(HAND_BACK)).await {
             tracing::warn!("some jobs could not be handed back; the next start takes them back");
         }
         self.tasks.shutdown().await;
         false
     }
 
-    async fn ended(&mut self, bound: Duration) -> bool {
+    async fn ended(&mut self, patience: impl Future<Output = ()>) -> bool {
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        tokio::time::timeout(bound, all).await.is_ok()
+        tokio::select! {
+            biased;
+            () = all => true,
+            () = patience => false,
+        }
     }
 }
 
@@ -96,7 +101,7 @@ async fn work(
 ) {
     let mut busy = false;
     while *told.borrow() == Told::Work {
-        match next(&ingestor, worker, told.clone()).await {
+        match next(&ingestor, &options, worker, told.clone()).await {
             Ok(Some((job, outcome))) => {
                 busy = true;
                 log(job, worker, &outcome);
@@ -115,10 +120,16 @@ async fn work(
 /// Takes the next job and carries it out, until told to leave.
 async fn next(
     ingestor: &Ingestor,
+    options: &WorkerOptions,
     worker: Worker,
     mut told: watch::Receiver<Told>,
 ) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
-    let Some(claim) = ingestor.claim(worker).await? else {
+    let claimed = ingestor.claim(worker).await;
+    for job in ingestor.noted_late() {
+        // Nobody may be listening.
+        let _ = options.events.send(job);
+    }
+    let Some(claim) = claimed? else {
         return Ok(None);
     };
     let leave = async move {
@@ -148,5 +159,43 @@ async fn wait(options: &WorkerOptions, told: &mut watch::Receiver<Told>) {
         () = options.doorbell.notified() => {}
         () = tokio::time::sleep(options.poll) => {}
         _ = told.changed() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use ragstone_core::seam::catalogue::Begun;
+    use ragstone_core::seam::fake::faults::{Event, Fault, Faults};
+    use ragstone_core::seam::fake::{House, WORKER, writer};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_that_is_noted_late_is_told() {
+        let faults = Arc::new(Faults::default());
+        let (house, caller) = (House::failing(&faults), writer("a", &[]));
+        let begun = house.accept(&caller, "x.txt", &["everyone"], "a text").await;
+        let Begun::Started(_, job) = begun else {
+            panic!("a version was to start: {begun:?}")
+        };
+        let ingestor = Arc::new(house.another());
+        let claim = ingestor.claim(WORKER).await.unwrap().unwrap();
+        faults.at(1, Event::Fails(Fault::Dead));
+        let unnoted = ingestor.run(&claim, std::future::pending()).await;
+        assert!(unnoted.is_err(), "{unnoted:?}");
+        faults.heal();
+        let (events, mut told) = broadcast::channel(4);
+        let options = WorkerOptions {
+            workers: 1,
+            poll: Duration::from_secs(3600),
+            doorbell: Default::default(),
+            events,
+            on_idle: Arc::new(|| async {}.boxed()),
+        };
+        let workers = Workers::start(&ingestor, &options);
+        // Its wait does not end, for nobody turns the clock: the news are of the note alone.
+        assert_eq!(told.recv().await, Ok(job.id));
+        workers.stop(std::future::ready(())).await;
     }
 }

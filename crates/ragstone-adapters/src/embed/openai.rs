@@ -74,6 +74,18 @@ impl OpenAiEmbedderOptions {
             query_lane: 16,
         }
     }
+
+    /// What decides the vectors of a service whose vectors are as long as this.
+    pub fn fingerprint(&self, dimensions: usize) -> EmbedderFingerprint {
+        EmbedderFingerprint {
+            model: self.model.clone(),
+            revision: String::new(),
+            dimensions,
+            pooling: String::new(),
+            query_prefix: self.query_prefix.clone(),
+            passage_prefix: self.passage_prefix.clone(),
+        }
+    }
 }
 
 /// Any OpenAI-compatible embedder.
@@ -94,14 +106,7 @@ impl OpenAiEmbedder {
         let refused = |detail: String| EmbedError::Refused { detail };
         let client = Client::new(options.connection.clone()).map_err(|error| refused(error.to_string()))?;
         let mut embedder = Self {
-            fingerprint: EmbedderFingerprint {
-                model: options.model.clone(),
-                revision: String::new(),
-                dimensions: 0,
-                pooling: String::new(),
-                query_prefix: options.query_prefix.clone(),
-                passage_prefix: options.passage_prefix.clone(),
-            },
+            fingerprint: options.fingerprint(0),
             passages: Semaphore::new(options.passage_lane.max(1)),
             queries: Semaphore::new(options.query_lane.max(1)),
             compact: AtomicBool::new(true),

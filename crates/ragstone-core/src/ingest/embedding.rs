@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Ingestor, Trouble};
+use super::{Ingestor, Retry, Trouble};
 use crate::document::Document;
 use crate::id::DocumentId;
 use crate::rank::late::{distinct_pieces, keep_piece};
@@ -149,7 +149,7 @@ impl Ingestor {
 impl From<EmbeddingCacheError> for Trouble {
     fn from(error: EmbeddingCacheError) -> Self {
         let hint = "check the disk of the data directory; cache.db may be deleted at any time";
-        Self::new("embedding_cache_failed", error, hint, true)
+        Self::new("embedding_cache_failed", error, hint, Retry::Free { after: None })
     }
 }
 
@@ -168,7 +168,7 @@ async fn made(
             "embedding_failed",
             detail,
             "it is tried again by itself",
-            true,
+            Retry::Spends,
         ));
     }
     let kept = |embedding| stored(embedding, prefix.len() as u32);

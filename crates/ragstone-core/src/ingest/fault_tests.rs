@@ -298,6 +298,9 @@ async fn an_end_that_cannot_be_noted_is_noted_later() {
     assert_eq!(scene.house.ingestor.unsettled().len(), 1);
     scene.faults.heal();
     scene.work_off().await;
+    let late = scene.house.ingestor.noted_late();
+    assert_eq!(late.len(), 1, "whoever follows the job is told");
+    assert!(scene.house.ingestor.noted_late().is_empty(), "once");
     assert_eq!(scene.seen("noted later").await, Seen::New);
     scene.is_clean("noted later").await;
 }

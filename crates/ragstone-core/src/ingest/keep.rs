@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::{Clock, Ingestor, Trouble};
+use super::{Clock, Ingestor, Retry, Trouble};
 use crate::id::JobId;
 use crate::seam::CatalogueError;
 use crate::seam::catalogue::{Lease, Moment};
@@ -113,7 +113,7 @@ impl Ingestor {
 
 fn stalled(idle: Duration) -> Trouble {
     let detail = format!("no progress for {} seconds", idle.as_secs());
-    Trouble::new("stalled", detail, "it is tried again by itself", true)
+    Trouble::new("stalled", detail, "it is tried again by itself", Retry::Spends)
 }
 
 /// Marks a write, also over the writes within it.

@@ -36,9 +36,9 @@ pub use pipeline::Pipeline;
 
 use crate::document::{JobError, JobKind, Outline, Stage, Worker};
 use crate::id::JobId;
-use crate::seam::catalogue::{Claim, Lease, Progress, PublishedVersion};
+use crate::seam::catalogue::{Claim, Lease, Progress, PublishedVersion, Wait};
 use crate::seam::{Catalogue, CatalogueError, EmbeddingCache, Parser, VectorIndex};
-use trouble::Trouble;
+use trouble::{Retry, Trouble};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
@@ -56,6 +56,9 @@ pub struct IngestSettings {
     pub batch_bytes: usize,
     /// Attempts before a failure that may pass is final.
     pub max_attempts: u32,
+    /// Attempts, all of them counted, before a job whose embedder or store is away or busy fails for good. Until then such
+    /// an attempt spends nothing.
+    pub max_outage_attempts: u32,
     /// Wait before the second attempt; doubled for each further one, with jitter.
     pub retry_base: Duration,
     /// Longest wait between attempts.
@@ -73,6 +76,7 @@ impl Default for IngestSettings {
             batch_chunks: 64,
             batch_bytes: 256 * 1024,
             max_attempts: 5,
+            max_outage_attempts: 500,
             retry_base: Duration::from_secs(2),
             retry_cap: Duration::from_secs(300),
             lease: Duration::from_secs(60),
@@ -109,6 +113,8 @@ pub struct Ingestor {
     in_flight: accept::InFlight,
     /// Jobs whose end the catalogue could not note: a disk that is full takes no note of that.
     unsettled: Mutex<Vec<(Claim, keep::Left)>>,
+    /// Those of them whose end is noted by now, and nobody was told.
+    noted_late: Mutex<Vec<JobId>>,
 }
 
 /// How a job ended this time.
@@ -146,6 +152,7 @@ impl Ingestor {
             writes: keep::Writes::default(),
             in_flight: accept::InFlight::default(),
             unsettled: Mutex::default(),
+            noted_late: Mutex::default(),
         }
     }
 
@@ -226,7 +233,17 @@ impl Ingestor {
             };
             let outcome = self.end(&claim, left).await?;
             tracing::info!(job = %claim.job.id, ?outcome, "the end of a job is noted late");
+            self.late().push(claim.job.id);
         }
+    }
+
+    /// Jobs whose end was noted after their [`Ingestor::run`] had given up on that; each is told once.
+    pub fn noted_late(&self) -> Vec<JobId> {
+        std::mem::take(&mut self.late())
+    }
+
+    fn late(&self) -> MutexGuard<'_, Vec<JobId>> {
+        self.noted_late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unsettled(&self) -> MutexGuard<'_, Vec<(Claim, keep::Left)>> {
@@ -287,14 +304,13 @@ impl Ingestor {
     /// Ends a job for good, or puts it back with a longer wait each time.
     async fn settle(&self, claim: &Claim, trouble: &Trouble) -> Result<Outcome, CatalogueError> {
         let (catalogue, error) = (&self.stores.catalogue, trouble.error.clone());
-        let failures = claim.failures + 1;
-        let outcome = match trouble.may_pass && failures < self.settings.max_attempts {
-            true => {
-                let (wait, now) = (self.wait(failures), self.moment());
+        let outcome = match self.another_attempt(claim, trouble.retry) {
+            Some(wait) => {
+                let now = self.moment();
                 catalogue.retry(&claim.lease, error.clone(), wait, now).await?;
                 Outcome::Retried(error)
             }
-            false => {
+            None => {
                 catalogue
                     .fail(&claim.lease, error.clone(), (self.clock)())
                     .await?;
@@ -303,6 +319,20 @@ impl Ingestor {
         };
         self.discard(claim).await;
         Ok(outcome)
+    }
+
+    /// When the job is tried again, if it is.
+    fn another_attempt(&self, claim: &Claim, retry: Retry) -> Option<Wait> {
+        let (failures, settings) = (claim.failures + 1, &self.settings);
+        match retry {
+            Retry::Never => None,
+            Retry::Spends => (failures < settings.max_attempts).then(|| Wait::spending(self.wait(failures))),
+            Retry::Free { after } => {
+                let attempts = claim.job.attempts;
+                let wait = || self.wait(attempts).max(after.unwrap_or_default());
+                (attempts < settings.max_outage_attempts).then(|| Wait::free(wait().min(settings.retry_cap)))
+            }
+        }
     }
 
     async fn hand_back(&self, claim: &Claim) -> Result<Outcome, CatalogueError> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::{Ingestor, Trouble};
+use super::{Ingestor, Retry, Trouble};
 use crate::document::Stage;
 use crate::library::text::{StoredText, TextWriter, original_key, text_key};
 use crate::seam::catalogue::{Claim, Original};
@@ -93,7 +93,7 @@ impl Ingestor {
                 "no_text",
                 detail,
                 "scanned pages need OCR before they are ingested",
-                false,
+                Retry::Never,
             ));
         }
         Ok(parsed)

@@ -1,20 +1,33 @@
-//! What the ledger is told when a step of ingestion did not work: code, detail, hint, and whether it may pass.
+//! What the ledger is told when a step of ingestion did not work: code, detail, hint, and what another attempt may bring.
+
+use std::time::Duration;
 
 use crate::document::JobError;
 use crate::library::text::TextError;
 use crate::seam::{CatalogueError, EmbedError, IndexError, ParseFailure};
 
+/// What another attempt may bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The same again.
+    Never,
+    /// Perhaps success; this one counts as a failure.
+    Spends,
+    /// Success once what is away or busy is back, not before `after` if it said so; this one counts as nothing.
+    Free { after: Option<Duration> },
+}
+
 /// Why a step did not work.
 #[derive(Debug, Clone)]
 pub struct Trouble {
     pub error: JobError,
-    pub may_pass: bool,
+    pub retry: Retry,
     /// The lease is gone.
     pub stale: bool,
 }
 
 impl Trouble {
-    pub fn new(code: &str, detail: impl ToString, hint: &str, may_pass: bool) -> Self {
+    pub fn new(code: &str, detail: impl ToString, hint: &str, retry: Retry) -> Self {
         let error = JobError {
             code: code.into(),
             detail: detail.to_string(),
@@ -22,21 +35,21 @@ impl Trouble {
         };
         Self {
             error,
-            may_pass,
+            retry,
             stale: false,
         }
+    }
+
+    /// Something outside is away, busy or full.
+    pub fn outage(code: &str, detail: impl ToString, after: Option<Duration>) -> Self {
+        Self::new(code, detail, "it is tried again by itself", Retry::Free { after })
     }
 }
 
 impl From<CatalogueError> for Trouble {
     fn from(error: CatalogueError) -> Self {
         let stale = matches!(error, CatalogueError::Stale);
-        let trouble = Self::new(
-            "catalogue_unavailable",
-            error,
-            "it is tried again by itself",
-            true,
-        );
+        let trouble = Self::outage("catalogue_unavailable", error, None);
         Self { stale, ..trouble }
     }
 }
@@ -44,10 +57,8 @@ impl From<CatalogueError> for Trouble {
 impl From<IndexError> for Trouble {
     fn from(error: IndexError) -> Self {
         match error {
-            IndexError::Unavailable { .. } => {
-                Self::new("index_unavailable", error, "it is tried again by itself", true)
-            }
-            _ => Self::new("index_refused", error, "run `ragstone doctor`", false),
+            IndexError::Unavailable { .. } => Self::outage("index_unavailable", error, None),
+            _ => Self::new("index_refused", error, "run `ragstone doctor`", Retry::Never),
         }
     }
 }
@@ -59,41 +70,52 @@ impl From<EmbedError> for Trouble {
                 "embedding_refused",
                 error,
                 "check the embedding model and its key",
-                false,
+                Retry::Never,
             ),
-            _ => Self::new("embedding_failed", error, "it is tried again by itself", true),
+            EmbedError::Busy { after, .. } => Self::outage("embedding_failed", error, after),
+            EmbedError::Broken { .. } => Self::outage("embedding_failed", error, None),
         }
     }
 }
 
 impl From<TextError> for Trouble {
     fn from(error: TextError) -> Self {
-        Self::new(
-            "blob_store_failed",
-            error,
-            "check the disk of the data directory",
-            true,
-        )
-    }
-}
-
-impl From<ParseFailure> for Trouble {
-    fn from(failure: ParseFailure) -> Self {
-        Self {
-            error: failure.error,
-            may_pass: failure.may_pass,
-            stale: false,
+        match error {
+            TextError::Store(error) => error.into(),
+            TextError::Damaged(_) => blob_store(error, Retry::Spends),
         }
     }
 }
 
 impl From<object_store::Error> for Trouble {
     fn from(error: object_store::Error) -> Self {
-        Self::new(
-            "blob_store_failed",
-            error,
-            "check the disk of the data directory",
-            true,
-        )
+        let retry = match error {
+            // A store that is away, a disk that is full: no word about what was asked for.
+            object_store::Error::Generic { .. } => Retry::Free { after: None },
+            _ => Retry::Spends,
+        };
+        blob_store(error, retry)
+    }
+}
+
+fn blob_store(error: impl ToString, retry: Retry) -> Trouble {
+    Trouble::new(
+        "blob_store_failed",
+        error,
+        "check the disk of the data directory",
+        retry,
+    )
+}
+
+impl From<ParseFailure> for Trouble {
+    fn from(failure: ParseFailure) -> Self {
+        Self {
+            error: failure.error,
+            retry: match failure.may_pass {
+                true => Retry::Spends,
+                false => Retry::Never,
+            },
+            stale: false,
+        }
     }
 }

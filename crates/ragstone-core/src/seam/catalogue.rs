@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use course::Course;
-pub use ledger::{Claim, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, summed};
+pub use ledger::{Claim, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, Wait, summed};
 
 use crate::access::{Acl, Scope};
 use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, Worker};
@@ -60,6 +60,47 @@ impl NewVersion {
     pub fn document_id(&self) -> DocumentId {
         DocumentId::of(&self.acl.tenant, &self.collection, &self.source, &self.uri)
     }
+
+    /// The document as its first version begins it; its title is the catalogue's to say.
+    pub fn document(&self, now: OffsetDateTime) -> Document {
+        Document {
+            id: self.document_id(),
+            collection: self.collection.clone(),
+            source: self.source.clone(),
+            uri: self.uri.clone(),
+            title: String::new(),
+            media_type: self.declared_media_type.clone().unwrap_or_default(),
+            status: DocumentStatus::Pending,
+            version: 1,
+            published: None,
+            content_hash: self.content_hash,
+            bytes: self.bytes,
+            pages: None,
+            chunks: 0,
+            acl: self.acl.clone(),
+            acl_revision: 1,
+            metadata: self.metadata.clone(),
+            department_id: self.department_id.clone(),
+            source_url: self.source_url.clone(),
+            last_error: None,
+            warnings: Vec::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Makes a living document's next version pending; the published one goes on answering.
+    pub fn renew(&self, document: &mut Document, now: OffsetDateTime) {
+        document.version += 1;
+        document.content_hash = self.content_hash;
+        document.bytes = self.bytes;
+        document.last_error = None;
+        document.updated_at = now;
+        if document.published.is_none() {
+            document.status = DocumentStatus::Pending;
+            document.media_type = self.declared_media_type.clone().unwrap_or_default();
+        }
+    }
 }
 
 /// What `begin` did.
@@ -105,6 +146,26 @@ pub struct PublishedVersion {
     pub pipeline: String,
     /// What it adds to the statistics.
     pub statistics: StatisticsDelta,
+}
+
+impl PublishedVersion {
+    /// Makes `generation` the document's published one; gives the one that was.
+    pub fn publish(
+        &self,
+        document: &mut Document,
+        generation: Generation,
+        now: OffsetDateTime,
+    ) -> Option<Generation> {
+        let replaced = document.published.replace(generation);
+        document.status = DocumentStatus::Published;
+        document.media_type.clone_from(&self.media_type);
+        document.pages = self.pages;
+        document.chunks = self.chunks;
+        document.warnings.clone_from(&self.warnings);
+        document.last_error = None;
+        document.updated_at = now;
+        replaced
+    }
 }
 
 /// What publishing did.
@@ -216,8 +277,8 @@ pub trait Catalogue: super::Audit {
         now: OffsetDateTime,
     ) -> CatalogueResult<Begun>;
 
-    /// Queues a new version of the same bytes for another pipeline: the worker copies the original from the published
-    /// generation. None if `scope` does not admit the document, it has no published version, or a job of it is live.
+    /// Queues a new version of the published bytes for another pipeline: the worker copies the original from the published
+    /// generation, and hash, size and name are that one's again if a newer version failed. None if `scope` does not admit the document, it has no published version, or a job of it is live.
     async fn reingest(
         &self,
         scope: &Scope,
@@ -282,8 +343,7 @@ pub trait Catalogue: super::Audit {
     async fn fail(&self, lease: &Lease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()>;
 
     /// Puts a job back into the queue after an error, not to be claimed before `wait` has passed.
-    async fn retry(&self, lease: &Lease, error: JobError, wait: Duration, now: Moment)
-    -> CatalogueResult<()>;
+    async fn retry(&self, lease: &Lease, error: JobError, wait: Wait, now: Moment) -> CatalogueResult<()>;
 
     /// Ends a purge: the document's row and statistics are gone.
     async fn purged(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()>;

@@ -1,6 +1,7 @@
 //! One protocol, three doors: this process's own router, the socket of the process that has the data directory, or a
 //! server's address.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt;
 
+use super::Interrupted;
+use super::serve::told_to_stop;
 use super::sse::{self, Event};
 use crate::config::Settings;
 use crate::wiring::{self, App, ModelFetch, Opened};
@@ -74,6 +77,25 @@ impl Door {
         if let Self::Here(app) = self {
             app.close().await;
         }
+    }
+
+    /// The same after work that may have been interrupted, or is while this waits: then jobs are handed back at once, and
+    /// wait as if nobody had begun them.
+    pub async fn close_after<T>(self, done: anyhow::Result<T>) -> anyhow::Result<T> {
+        let interrupted = done.as_ref().is_err_and(|error| error.is::<Interrupted>());
+        match self {
+            Self::Here(app) if interrupted => app.close_within(std::future::ready(())).await,
+            Self::Here(app) => {
+                let bound = app.shutdown_bound();
+                let patience = async {
+                    // Told or late, it is time.
+                    let _ = tokio::time::timeout(bound, told_to_stop()).await;
+                };
+                app.close_within(patience).await;
+            }
+            Self::Socket(_) | Self::Address(_) => {}
+        }
+        done
     }
 
     /// Sends a request and gives the answer, whatever its status.
@@ -186,6 +208,17 @@ where
     });
     let response = sender.send_request(request).await?;
     Ok(response.map(|body| Body::new(body.map_err(axum::Error::new))))
+}
+
+/// Work that ends when its process is told to stop.
+pub async fn interruptible<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => done,
+        told = told_to_stop() => {
+            told?;
+            Err(Interrupted.into())
+        }
+    }
 }
 
 async fn listens(socket: &Path) -> bool {

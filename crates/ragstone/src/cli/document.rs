@@ -6,7 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::Context;
-use super::client::Door;
+use super::client::{Door, interruptible};
 use super::output::{Output, say};
 use super::progress::wait_for_job;
 use crate::wiring::ModelFetch;
@@ -53,10 +53,9 @@ impl Document {
             Self::Delete { .. } => ModelFetch::Present,
             _ => ModelFetch::Never,
         };
-        let door = Door::open(&context.settings, fetch).await?;
-        let done = self.through(&door, context.output).await;
-        door.close().await;
-        done
+        let door = interruptible(Door::open(&context.settings, fetch)).await?;
+        let done = interruptible(self.through(&door, context.output)).await;
+        door.close_after(done).await
     }
 
     async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! `fsck`: whether catalogue, index and blobs agree, and making them agree again.
+//! `fsck`: whether catalogue, index, blobs and embedding cache agree, and making them agree again.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use axum::http::Method;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::Door;
+use super::client::{Door, interruptible};
 use super::output::{Output, say};
 use super::progress::{fetching, wait_for_job};
 use super::{Context, Partly};
 use crate::wiring::ModelFetch;
 
-/// Compare catalogue, index and blobs, both ways
+/// Compare catalogue, index and blobs, both ways, and the embedding cache with the catalogue
 ///
 /// Exit code 1 if anything is left that does not agree. What a live job will purge is told as pending.
 #[derive(Debug, Args)]
@@ -48,10 +48,9 @@ impl Fsck {
             true => fetching(),
             false => ModelFetch::Never,
         };
-        let door = Door::open(&context.settings, fetch).await?;
-        let done = self.through(&door, context.output).await;
-        door.close().await;
-        done
+        let door = interruptible(Door::open(&context.settings, fetch)).await?;
+        let done = interruptible(self.through(&door, context.output)).await;
+        door.close_after(done).await
     }
 
     async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
@@ -83,7 +82,7 @@ fn show(mut report: Value, output: Output) -> anyhow::Result<()> {
     if let Some(fields) = report.as_object_mut() {
         fields.remove("jobs");
     }
-    let left: u64 = ["index", "blobs", "catalogue"]
+    let left: u64 = ["index", "blobs", "catalogue", "cache"]
         .iter()
         .filter_map(|store| report["orphans"][store].as_u64())
         .sum();
@@ -101,8 +100,8 @@ fn tell(report: &Value, left: u64, output: Output) -> anyhow::Result<()> {
     let counts = |of: &str| {
         let of = &report[of];
         format!(
-            "{} points, {} blobs, {} rows",
-            of["index"], of["blobs"], of["catalogue"]
+            "{} points, {} blobs, {} rows, {} in the embedding cache",
+            of["index"], of["blobs"], of["catalogue"], of["cache"]
         )
     };
     for finding in report["findings"].as_array().into_iter().flatten() {

@@ -3,7 +3,7 @@
 use axum::http::Method;
 use clap::Subcommand;
 
-use super::client::Door;
+use super::client::{Door, interruptible};
 use super::output::{Output, say};
 use super::progress::{bar, fetching, wait_for_upkeep};
 use super::{Context, Partly};
@@ -29,10 +29,9 @@ impl Index {
             Self::Status => ModelFetch::Present,
             Self::Rebuild { .. } => fetching(),
         };
-        let door = Door::open(&context.settings, fetch).await?;
-        let done = self.through(&door, context.output).await;
-        door.close().await;
-        done
+        let door = interruptible(Door::open(&context.settings, fetch)).await?;
+        let done = interruptible(self.through(&door, context.output)).await;
+        door.close_after(done).await
     }
 
     async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {

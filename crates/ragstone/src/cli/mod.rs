@@ -170,10 +170,23 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     done
 }
 
-/// Servers end by themselves when they are told to; everything else is left where it stands. A command runs as a task
-/// of its own, so that one that waits for stdin can still be interrupted.
+/// Whether a command ends by itself when it is told to, because workers of its own may have jobs to hand back.
+fn is_told(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Serve(_)
+            | Command::Quickstart(_)
+            | Command::Ingest(_)
+            | Command::Document(_)
+            | Command::Index(_)
+            | Command::Fsck(_)
+    )
+}
+
+/// What does not end by itself is left where it stands: it runs as a task of its own, so that one that waits for stdin
+/// can still be interrupted.
 async fn interruptible(command: Command, context: Context) -> anyhow::Result<()> {
-    if matches!(command, Command::Serve(_) | Command::Quickstart(_)) {
+    if is_told(&command) {
         return dispatch(command, context).await;
     }
     let interrupt = tokio::signal::ctrl_c();

@@ -297,6 +297,7 @@ impl Jobs {
         found.range("jobs.workers", self.workers, 0..=256);
         found.range("jobs.poll_seconds", self.poll_seconds, 1..=3600);
         found.range("jobs.max_attempts", self.max_attempts, 1..=100);
+        found.range("jobs.max_outage_attempts", self.max_outage_attempts, 1..=100_000);
         found.range("jobs.retry_base_seconds", self.retry_base_seconds, 1..=3600);
         found.range("jobs.retry_cap_seconds", self.retry_cap_seconds, 1..=86_400);
         found.range("jobs.lease_seconds", self.lease_seconds, 5..=3600);

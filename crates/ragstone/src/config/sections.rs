@@ -337,6 +337,8 @@ pub struct Jobs {
     pub poll_seconds: u64,
     /// Attempts a job.
     pub max_attempts: u32,
+    /// Attempts a job while what it needs is away.
+    pub max_outage_attempts: u32,
     /// Seconds before the second attempt.
     pub retry_base_seconds: u64,
     /// Longest wait.

@@ -1,85 +1,138 @@
-//! How the embedder arrives: before the first question, or behind it.
+//! How the embedder arrives: before the first question, behind it, or once its service is back.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::anyhow;
 use ragstone_adapters::embed::weights::FetchProgress;
 use ragstone_core::seam::Embedder;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::ModelFetch;
 use super::model::{self, FetchSink};
 use super::vectors::{VectorState, Vectors};
 use crate::config::Settings;
 
+/// First and longest wait before the embedder is tried for again.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How long a server waits for its embedding service before it serves without.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether documents have to catch up.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Brings the embedder, before or behind the answer to the first question.
+/// Brings the embedder, before or behind the answer to the first question. Where it cannot be had, whoever stays tries
+/// again until it can; whoever only asks goes by words.
 pub async fn take_embedder(
     vectors: &Arc<Vectors>,
     settings: &Settings,
     fetch: &ModelFetch,
 ) -> Option<JoinHandle<()>> {
-    let (vectors, settings) = (vectors.clone(), settings.clone());
     if !settings.embeds_locally() && !settings.embeds_remotely() {
         return None;
     }
-    let present = model::place(&settings).1 || settings.embeds_remotely();
+    let (vectors, settings) = (vectors.clone(), settings.clone());
     match fetch {
         ModelFetch::Never => None,
-        ModelFetch::Question(sink) => bring(&vectors, model::embedder(&settings, sink).await, false).await,
-        ModelFetch::Present => bring(&vectors, model::embedder_if_present(&settings).await, false).await,
-        ModelFetch::Foreground(sink) => bring(&vectors, model::embedder(&settings, sink).await, true).await,
-        ModelFetch::Background if present => {
-            bring(&vectors, model::embedder_if_present(&settings).await, true).await
+        ModelFetch::Question(sink) => use_once(&vectors, model::embedder(&settings, sink).await).await,
+        ModelFetch::Present => use_once(&vectors, model::embedder_if_present(&settings).await).await,
+        ModelFetch::Foreground(sink) => {
+            let first = model::embedder(&settings, sink).await;
+            arrive(vectors, settings, first).await
+        }
+        ModelFetch::Background if settings.embeds_remotely() => {
+            let first = timeout(START_PATIENCE, model::embedder_if_present(&settings)).await;
+            let late = |_| {
+                Err(anyhow!(
+                    "the embedding service gave no vector within {START_PATIENCE:?}"
+                ))
+            };
+            arrive(vectors, settings, first.unwrap_or_else(late)).await
+        }
+        ModelFetch::Background if model::place(&settings).1 => {
+            let first = model::embedder_if_present(&settings).await;
+            arrive(vectors, settings, first).await
         }
         ModelFetch::Background => {
             vectors.note(VectorState::Fetching);
             Some(tokio::spawn(async move {
-                let embedder = model::embedder(&settings, &logged()).await;
-                if let Some(catching) = bring(&vectors, embedder, true).await {
-                    let _ = catching.await;
+                let first = model::embedder(&settings, &logged()).await;
+                if let Some(rest) = arrive(vectors, settings, first).await {
+                    let _ = rest.await;
                 }
             }))
         }
     }
 }
 
-/// Puts an embedder to use; a task where documents have to catch up.
-async fn bring(
-    vectors: &Arc<Vectors>,
-    embedder: anyhow::Result<Option<Arc<dyn Embedder>>>,
-    catch_up: bool,
-) -> Option<JoinHandle<()>> {
-    let embedder = match embedder {
-        Ok(embedder) => embedder?,
-        Err(error) => {
-            tracing::warn!("searching by words alone: {error:#}");
-            vectors.note(VectorState::Missing(format!("{error:#}")));
-            return None;
-        }
-    };
+/// What came of a try to get the embedder; none where the settings want none.
+type Tried = anyhow::Result<Option<Arc<dyn Embedder>>>;
+
+/// Puts an embedder to use as far as the documents have their vectors.
+async fn use_once(vectors: &Vectors, tried: Tried) -> Option<JoinHandle<()>> {
+    if let Err(error) = adopt(vectors, tried, false).await {
+        missing(vectors, &error);
+    }
+    None
+}
+
+/// Puts an embedder to use; a task where documents have to catch up, or it has to be tried again.
+async fn arrive(vectors: Arc<Vectors>, settings: Settings, first: Tried) -> Option<JoinHandle<()>> {
     let task = {
         let vectors = vectors.clone();
         async move {
-            if let Err(error) = vectors.adopt(embedder, catch_up).await {
-                tracing::warn!("searching by words alone: {error:#}");
-                vectors.note(VectorState::Missing(format!("{error:#}")));
+            if let Err(error) = adopt(&vectors, first, true).await {
+                let expected = |dimensions| model::expected(&settings, dimensions);
+                if let Err(error) = vectors.wait_for_embedder(expected).await {
+                    tracing::warn!("{error:#}");
+                }
+                missing(&vectors, &error);
+                keep_trying(&vectors, &settings).await;
             }
         }
     };
-    // What has to catch up waits for workers, which start later.
+    // What has to catch up waits for workers, and what is missing may come late: both start without it.
     let mut task = Box::pin(task);
     tokio::select! {
         biased;
         () = &mut task => None,
-        () = until_catching(vectors) => Some(tokio::spawn(task)),
+        () = until_later(&vectors) => Some(tokio::spawn(task)),
     }
 }
 
-async fn until_catching(vectors: &Vectors) {
-    while vectors.state() != VectorState::Catching {
+async fn adopt(vectors: &Vectors, tried: Tried, catch_up: bool) -> anyhow::Result<()> {
+    match tried? {
+        Some(embedder) => vectors.adopt(embedder, catch_up).await,
+        None => Ok(()),
+    }
+}
+
+/// Tries until it is there, longer apart each time.
+async fn keep_trying(vectors: &Vectors, settings: &Settings) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+        let tried = model::embedder(settings, &logged()).await;
+        match adopt(vectors, tried, true).await {
+            Ok(()) => return tracing::info!(embedder = %vectors.state().words(), "the embedder is there"),
+            Err(error) => missing(vectors, &error),
+        }
+    }
+}
+
+/// Notes that it is missing; says so only where that is news.
+fn missing(vectors: &Vectors, error: &anyhow::Error) {
+    let state = VectorState::Missing(format!("{error:#}"));
+    if vectors.state() != state {
+        tracing::warn!("searching by words alone: {error:#}");
+        vectors.note(state);
+    }
+}
+
+async fn until_later(vectors: &Vectors) {
+    while !matches!(vectors.state(), VectorState::Catching | VectorState::Missing(_)) {
         tokio::time::sleep(LOOK).await;
     }
 }

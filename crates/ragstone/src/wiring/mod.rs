@@ -2,6 +2,7 @@
 //!
 //! Invariant: this is the only module that names implementations.
 
+mod absent;
 mod answer;
 mod arrival;
 mod audit;
@@ -14,6 +15,7 @@ mod upkeep;
 mod vectors;
 mod workers;
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -126,13 +128,24 @@ impl App {
         self.vectors.state()
     }
 
+    /// How long jobs at work may go on when it ends.
+    pub fn shutdown_bound(&self) -> Duration {
+        self.shutdown
+    }
+
     /// Ends it: jobs at work are finished, or handed back within the bound.
-    pub async fn close(mut self) {
+    pub async fn close(self) {
+        let bound = tokio::time::sleep(self.shutdown);
+        self.close_within(bound).await;
+    }
+
+    /// Ends it: jobs that are still at work when `patience` ends are handed back.
+    pub async fn close_within(mut self, patience: impl Future<Output = ()>) {
         for task in self.background.drain(..) {
             task.abort();
         }
         if let Some(workers) = self.workers.take() {
-            workers.stop(self.shutdown).await;
+            workers.stop(patience).await;
         }
         if let Some(log) = self.audit.take() {
             log.close().await;
@@ -243,6 +256,7 @@ fn ingest_settings(settings: &Settings) -> IngestSettings {
         batch_chunks: jobs.batch_chunks,
         batch_bytes: jobs.batch_bytes,
         max_attempts: jobs.max_attempts,
+        max_outage_attempts: jobs.max_outage_attempts,
         retry_base: Duration::from_secs(jobs.retry_base_seconds),
         retry_cap: Duration::from_secs(jobs.retry_cap_seconds),
         lease: Duration::from_secs(jobs.lease_seconds),

@@ -12,6 +12,7 @@ use ragstone_adapters::embed::weights::{
 use ragstone_adapters::embed::{OpenAiEmbedder, OpenAiEmbedderOptions};
 use ragstone_adapters::openai::{Connection, Limits, Secret};
 use ragstone_core::seam::Embedder;
+use ragstone_core::seam::embedder::EmbedderFingerprint;
 
 use crate::config::{Service, Settings, sections};
 
@@ -24,7 +25,7 @@ pub type FetchSink = Arc<dyn Fn(FetchProgress<'_>) + Send + Sync>;
 /// The embedder that the settings mean, fetched first if it is local and may be; none if they want none.
 pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
     if settings.embeds_remotely() {
-        return Ok(Some(Arc::new(remote(settings).await?)));
+        return Ok(Some(Arc::new(OpenAiEmbedder::connect(remote(settings)?).await?)));
     }
     if !settings.embeds_locally() {
         return Ok(None);
@@ -81,7 +82,14 @@ pub fn connection(service: &Service, limits: Limits) -> anyhow::Result<Connectio
     Connection::new(&service.base_url, key, limits).context("the service's address cannot be used")
 }
 
-async fn remote(settings: &Settings) -> anyhow::Result<OpenAiEmbedder> {
+/// What the embedder of the settings will be known by, while it is not there: told only of a service, whose vectors are
+/// taken to be as long as they were.
+pub fn expected(settings: &Settings, dimensions: usize) -> Option<EmbedderFingerprint> {
+    let options = settings.embeds_remotely().then(|| remote(settings))?.ok()?;
+    Some(options.fingerprint(dimensions))
+}
+
+fn remote(settings: &Settings) -> anyhow::Result<OpenAiEmbedderOptions> {
     let embed = &settings.embed;
     let limits = Limits {
         first_byte: Duration::from_secs(embed.timeout_seconds),
@@ -90,15 +98,14 @@ async fn remote(settings: &Settings) -> anyhow::Result<OpenAiEmbedder> {
         ..Limits::default()
     };
     let connection = connection(&settings.embed_service(), limits)?;
-    let options = OpenAiEmbedderOptions {
+    Ok(OpenAiEmbedderOptions {
         dimensions: Some(embed.dimensions).filter(|dimensions| *dimensions > 0),
         query_prefix: embed.query_prefix.clone(),
         passage_prefix: embed.passage_prefix.clone(),
         batch_texts: embed.batch_texts,
         passage_lane: embed.concurrency,
         ..OpenAiEmbedderOptions::new(connection, embed.model.clone())
-    };
-    Ok(OpenAiEmbedder::connect(options).await?)
+    })
 }
 
 async fn local(settings: &Settings, folder: PathBuf) -> anyhow::Result<LocalEmbedder> {

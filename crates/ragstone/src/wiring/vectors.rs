@@ -13,11 +13,14 @@ use ragstone_core::id::{DocumentId, JobId, TenantId};
 use ragstone_core::ingest::{Ingestor, Pipeline};
 use ragstone_core::library::EmbedderSlot;
 use ragstone_core::seam::catalogue::{DocumentFilter, JobFilter, PageRequest};
+use ragstone_core::seam::embedder::EmbedderFingerprint;
 use ragstone_core::seam::index::IndexSpec;
 use ragstone_core::seam::{Catalogue, Embedder, VectorIndex};
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
+
+use super::absent::Absent;
 
 /// The catalogue's setting that holds the active spec.
 const ACTIVE_SPEC: &str = "index_spec";
@@ -126,6 +129,7 @@ impl Vectors {
             return self.use_it(embedder, &wanted).await;
         }
         if !is_lexical {
+            self.ingestor.set_pipeline(self.recipe.pipeline(None));
             self.note(VectorState::Mismatch(
                 "the library was embedded by another model; `ragstone index rebuild` embeds it by the model of the settings".into(),
             ));
@@ -146,6 +150,25 @@ impl Vectors {
         tracing::info!(documents = jobs.len(), "documents are being embedded");
         self.wait_for(jobs).await?;
         self.use_it(embedder, &wanted).await
+    }
+
+    /// Lets new documents wait for an embedder that is not there, where the library was embedded by it: without vectors
+    /// they would stand last among the others for good. `expected` names it by the length of its vectors.
+    pub async fn wait_for_embedder(
+        &self,
+        expected: impl FnOnce(usize) -> Option<EmbedderFingerprint> + Send,
+    ) -> anyhow::Result<()> {
+        let Some(active) = self.active().await? else {
+            return Ok(());
+        };
+        let expected = active.dimensions.and_then(expected);
+        let by_it = |expected: &EmbedderFingerprint| active.embedder == Some(expected.digest());
+        if let Some(expected) = expected.filter(by_it) {
+            tracing::warn!("new documents wait for the embedder");
+            let absent = self.recipe.pipeline(Some(Arc::new(Absent(expected))));
+            self.ingestor.set_pipeline(absent);
+        }
+        Ok(())
     }
 
     /// Makes every document's points again, with the embedder of the settings if it is there. Gives the jobs.

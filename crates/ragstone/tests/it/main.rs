@@ -11,6 +11,8 @@ mod embeddings;
 mod fsck;
 mod http;
 mod keys;
+mod moody;
+mod outage;
 mod problems;
 mod quickstart;
 mod redteam;

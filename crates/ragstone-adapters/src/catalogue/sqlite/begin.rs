@@ -89,36 +89,13 @@ fn update(
 
 /// The first version of a URI, or the first after its deletion.
 fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> StoredDocument {
-    let document = Document {
-        id: version.document_id(),
-        collection: version.collection,
-        source: version.source,
-        uri: version.uri,
-        title: String::new(),
-        media_type: version.declared_media_type.clone().unwrap_or_default(),
-        status: DocumentStatus::Pending,
-        version: 1,
-        published: None,
-        content_hash: version.content_hash,
-        bytes: version.bytes,
-        pages: None,
-        chunks: 0,
-        acl: version.acl,
-        acl_revision: 1,
-        metadata: version.metadata,
-        department_id: version.department_id,
-        source_url: version.source_url,
-        last_error: None,
-        warnings: Vec::new(),
-        created_at: now,
-        updated_at: now,
-    };
     StoredDocument {
-        document,
+        document: version.document(now),
         life,
         newest: Newest::Pending,
         published_title: None,
         published_pipeline: None,
+        published_file: None,
         name: version.name,
         given_title: version.title,
         declared_media_type: version.declared_media_type,
@@ -130,16 +107,7 @@ fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> StoredDocument {
 
 /// The next version of a living document; the published one goes on answering until this one is.
 fn renewed(mut stored: StoredDocument, version: NewVersion, now: OffsetDateTime) -> StoredDocument {
-    let document = &mut stored.document;
-    document.version += 1;
-    document.content_hash = version.content_hash;
-    document.bytes = version.bytes;
-    document.last_error = None;
-    document.updated_at = now;
-    if document.published.is_none() {
-        document.status = DocumentStatus::Pending;
-        document.media_type = version.declared_media_type.clone().unwrap_or_default();
-    }
+    version.renew(&mut stored.document, now);
     stored.newest = Newest::Pending;
     stored.name.clone_from(&version.name);
     stored
@@ -243,6 +211,7 @@ pub fn make_again(
     job: JobId,
     now: OffsetDateTime,
 ) -> Result<Job, Failure> {
+    stored.take_published_file();
     stored.stored = stored.document.published;
     stored.newest = Newest::Pending;
     stored.pipeline = pipeline.to_owned();

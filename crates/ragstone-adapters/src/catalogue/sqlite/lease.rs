@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use ragstone_core::document::{DocumentStatus, Job, JobError, JobKind, JobState};
-use ragstone_core::seam::catalogue::{CatalogueError, Flipped, Lease, Moment, Progress, PublishedVersion};
+use ragstone_core::seam::catalogue::{
+    CatalogueError, Flipped, Lease, Moment, Progress, PublishedVersion, Wait,
+};
 use rusqlite::Connection;
 use time::OffsetDateTime;
 
@@ -53,19 +55,12 @@ pub fn publish(
 ) -> Result<Flipped, Failure> {
     let job = leased(t, lease)?;
     let mut stored = document_of(t, &job)?;
-    let document = &mut stored.document;
-    if document.status == DocumentStatus::Deleting {
+    if stored.document.status == DocumentStatus::Deleting {
         return Err(CatalogueError::Stale.into());
     }
-    let replaced = document.published.replace(lease.generation);
-    document.status = DocumentStatus::Published;
-    document.media_type = version.media_type;
-    document.pages = version.pages;
-    document.chunks = version.chunks;
-    document.warnings = version.warnings;
-    document.last_error = None;
-    document.updated_at = now;
+    let replaced = version.publish(&mut stored.document, lease.generation, now);
     stored.newest = Newest::Published;
+    stored.published_file = Some(stored.file());
     stored.published_title = Some(version.title);
     stored.published_pipeline = Some(version.pipeline);
     stored.save(t)?;
@@ -109,13 +104,7 @@ pub fn give_up(
 }
 
 /// Queues a job again, for later.
-pub fn retry(
-    t: &Connection,
-    lease: &Lease,
-    error: JobError,
-    wait: Duration,
-    now: Moment,
-) -> Result<(), Failure> {
+pub fn retry(t: &Connection, lease: &Lease, error: JobError, wait: Wait, now: Moment) -> Result<(), Failure> {
     let mut stored = leased(t, lease)?;
     stored.course.fail_once(&mut stored.job, error, wait, now);
     stored.update(t)

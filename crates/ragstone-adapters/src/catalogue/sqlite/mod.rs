@@ -30,6 +30,7 @@ use ragstone_core::rank::{TermId, TermStatistics};
 use ragstone_core::seam::catalogue::{
     Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
     JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
+    Wait,
 };
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use time::OffsetDateTime;
@@ -253,13 +254,7 @@ impl Catalogue for SqliteCatalogue {
             .await
     }
 
-    async fn retry(
-        &self,
-        lease: &Lease,
-        error: JobError,
-        wait: Duration,
-        now: Moment,
-    ) -> CatalogueResult<()> {
+    async fn retry(&self, lease: &Lease, error: JobError, wait: Wait, now: Moment) -> CatalogueResult<()> {
         let lease = lease.clone();
         self.write(Durability::Synced, move |t| {
             lease::retry(t, &lease, error, wait, now)

@@ -24,6 +24,19 @@ pub enum Newest {
     Failed,
 }
 
+/// The bytes of a version, and what its type is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// BLAKE3 of the bytes.
+    pub content_hash: ContentHash,
+    /// How many bytes.
+    pub bytes: u64,
+    /// The file name.
+    pub name: String,
+    /// What the sender said they are.
+    pub declared_media_type: Option<String>,
+}
+
 /// A document with what only the catalogue knows of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredDocument {
@@ -37,6 +50,8 @@ pub struct StoredDocument {
     pub published_title: Option<String>,
     /// The pipeline of the published version.
     pub published_pipeline: Option<String>,
+    /// The file of the published version; none also where an older program published it and a newer version failed.
+    pub published_file: Option<File>,
     /// File name of the newest begin.
     pub name: String,
     /// Title of the newest begin.
@@ -58,6 +73,25 @@ impl StoredDocument {
         self.document.title = title.unwrap_or(&self.name).clone();
     }
 
+    /// The file of the newest begin.
+    pub fn file(&self) -> File {
+        File {
+            content_hash: self.document.content_hash,
+            bytes: self.document.bytes,
+            name: self.name.clone(),
+            declared_media_type: self.declared_media_type.clone(),
+        }
+    }
+
+    /// Makes the published version's file the newest one again.
+    pub fn take_published_file(&mut self) {
+        if let Some(file) = self.published_file.clone() {
+            (self.document.content_hash, self.document.bytes) = (file.content_hash, file.bytes);
+            (self.name, self.declared_media_type) = (file.name, file.declared_media_type);
+            self.name_it();
+        }
+    }
+
     /// The row of `id`, tombstoned or not.
     pub fn load(connection: &Connection, id: DocumentId) -> Result<Option<Self>, Failure> {
         let mut statement = connection.prepare_cached("select * from documents where id = ?1")?;
@@ -75,6 +109,7 @@ impl StoredDocument {
             newest: word(row, "newest")?,
             published_title,
             published_pipeline: row.get("published_pipeline")?,
+            published_file: published_file(row)?,
             name: row.get("name")?,
             given_title,
             declared_media_type: row.get("declared_media_type")?,
@@ -101,6 +136,10 @@ impl StoredDocument {
             ":version": d.version,
             ":published": d.published.map(|generation| generation.0),
             ":published_pipeline": self.published_pipeline,
+            ":published_hash": self.published_file.as_ref().map(|file| file.content_hash.0),
+            ":published_bytes": self.published_file.as_ref().map(|file| file.bytes),
+            ":published_name": self.published_file.as_ref().map(|file| &file.name),
+            ":published_declared": self.published_file.as_ref().map(|file| &file.declared_media_type),
             ":published_title": self.published_title,
             ":media_type": d.media_type,
             ":pages": d.pages,
@@ -131,11 +170,12 @@ const SAVE_DOCUMENT: &str = "insert or replace into documents
     (id, tenant, collection, source, uri, life, status, newest, version, published, published_pipeline,
      published_title, media_type, pages, chunks, warnings, name, given_title, declared_media_type, content_hash,
      bytes, incoming, stored, pipeline, acl, acl_revision, metadata, department_id, source_url, last_error, created_at,
-     updated_at)
+     updated_at, published_hash, published_bytes, published_name, published_declared)
     values (:id, :tenant, :collection, :source, :uri, :life, :status, :newest, :version, :published,
      :published_pipeline, :published_title, :media_type, :pages, :chunks, :warnings, :name, :given_title,
      :declared_media_type, :content_hash, :bytes, :incoming, :stored, :pipeline, :acl, :acl_revision, :metadata,
-     :department_id, :source_url, :last_error, :created_at, :updated_at)";
+     :department_id, :source_url, :last_error, :created_at, :updated_at, :published_hash,
+     :published_bytes, :published_name, :published_declared)";
 
 fn document(row: &Row<'_>) -> Result<Document, Failure> {
     Ok(Document {
@@ -162,6 +202,18 @@ fn document(row: &Row<'_>) -> Result<Document, Failure> {
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,
     })
+}
+
+fn published_file(row: &Row<'_>) -> Result<Option<File>, Failure> {
+    let Some(hash) = row.get("published_hash")? else {
+        return Ok(None);
+    };
+    Ok(Some(File {
+        content_hash: ContentHash(hash),
+        bytes: integer(row, "published_bytes")?,
+        name: row.get("published_name")?,
+        declared_media_type: row.get("published_declared")?,
+    }))
 }
 
 /// The next number that no generation of any document, past or present, has.

@@ -1,10 +1,11 @@
-//! `fsck`: catalogue, index and blobs compared both ways, and made to agree again.
+//! `fsck`: catalogue, index and blobs compared both ways, the embedding cache one way, and made to agree again.
 //!
 //! Invariant: it never touches what a live lease may still write. What is stored is listed before the rows are read, so
 //! nothing is taken for an orphan because it was stored meanwhile; what a row names and is missing is looked at twice.
 //! Memory holds ids, never rows or points.
 
 mod blobs;
+mod cache;
 mod points;
 mod rows;
 mod sweep;
@@ -19,6 +20,7 @@ use time::OffsetDateTime;
 use super::Ingestor;
 use crate::id::{DocumentId, Generation, JobId};
 use crate::seam::audit::Named;
+use crate::seam::embedding_cache::EmbeddingCacheError;
 use crate::seam::index::DocumentGeneration;
 use crate::seam::{CatalogueError, IndexError};
 
@@ -32,7 +34,7 @@ pub const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// What is done about what is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Remedies {
-    /// Points that nothing explains are removed, and tombstoned documents purged to the end.
+    /// Points and embeddings that nothing explains are removed, and tombstoned documents purged to the end.
     pub finish: bool,
     /// Blobs that nothing explains are removed from this age on. One that a later published version replaced is removed
     /// at any age.
@@ -64,6 +66,8 @@ pub struct Counts {
     pub blobs: u64,
     /// Documents that lack something, and tenants whose statistics are wrong.
     pub catalogue: u64,
+    /// Documents of which the embedding cache holds something.
+    pub cache: u64,
 }
 
 impl Counts {
@@ -93,6 +97,8 @@ pub enum Disagreement {
     PurgeUnfinished,
     /// A tenant whose term statistics are not the sum of its documents'.
     Miscounted,
+    /// Embeddings of a document that is gone.
+    OrphanEmbeddings,
 }
 
 /// One thing that does not agree.
@@ -127,11 +133,12 @@ pub struct Report {
 
 impl Report {
     fn found(&mut self, kind: Disagreement, what: String, amount: u64, repaired: bool) {
-        use Disagreement::{OrphanBlob, OrphanPoints};
+        use Disagreement::{OrphanBlob, OrphanEmbeddings, OrphanPoints};
         let left = match kind {
             _ if repaired => &mut self.repaired,
             OrphanPoints => &mut self.orphans.index,
             OrphanBlob => &mut self.orphans.blobs,
+            OrphanEmbeddings => &mut self.orphans.cache,
             _ => &mut self.orphans.catalogue,
         };
         *left += amount;
@@ -153,6 +160,9 @@ pub enum FsckError {
     /// The blob store failed.
     #[error("the blob store failed: {0}")]
     Blobs(#[from] object_store::Error),
+    /// The embedding cache failed.
+    #[error("{0}; hint: `cache.db` in the data directory may be deleted while nothing runs")]
+    Cache(#[from] EmbeddingCacheError),
 }
 
 /// One comparison on its way.
@@ -198,7 +208,8 @@ impl Ingestor {
         self.check_points(check).await?;
         self.check_blobs(check).await?;
         self.check_rows(check).await?;
-        self.check_incoming(check).await
+        self.check_incoming(check).await?;
+        self.check_cache(check).await
     }
 
     /// The rows of these documents by id.

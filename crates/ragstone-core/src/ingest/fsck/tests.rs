@@ -6,8 +6,9 @@ use object_store::path::Path;
 use super::*;
 use crate::access::Principal;
 use crate::library::text::{original_key, text_key};
+use crate::seam::embedding_cache::{EmbeddingKey, StoredEmbedding};
 use crate::seam::fake::{House, WORKER, writer};
-use crate::seam::{Audit, Catalogue};
+use crate::seam::{Audit, Catalogue, EmbeddingCache};
 
 const TEXT: &str = "The lamp stands.\x0cThe ship leaves.";
 
@@ -264,4 +265,50 @@ async fn a_purge_that_gave_up_is_taken_up_again() {
     scene.house.work().await;
     assert_eq!(scene.fsck(Remedies::default()).await, Report::default());
     assert_eq!(scene.house.blob_count().await, 0);
+}
+
+#[tokio::test]
+async fn embeddings_of_a_document_that_is_gone_are_found_and_forgotten() {
+    let scene = Scene::new().await;
+    let held = scene.house.embeddings.len();
+    assert!(held > 0, "what a document uses is nothing wrong");
+    assert!(scene.kinds().await.is_empty());
+    let ghost = DocumentId(uuid::Uuid::from_u128(9));
+    let stored = StoredEmbedding {
+        vector: vec![1.0],
+        pieces: Vec::new(),
+        tokens: None,
+    };
+    let key = EmbeddingKey::of(scene.caller.tenant(), 0, "a word of the ghost");
+    let cache: &dyn EmbeddingCache = scene.house.embeddings.as_ref();
+    cache.put("model", ghost, vec![(key, stored)]).await.unwrap();
+    assert_eq!(scene.kinds().await, [Disagreement::OrphanEmbeddings]);
+    let looked = scene.fsck(Remedies::default()).await;
+    assert_eq!(
+        (looked.orphans.cache, looked.findings[0].what.as_str()),
+        (1, format!("document {ghost}").as_str())
+    );
+    assert_eq!(scene.repair().await, 1);
+    assert!(scene.kinds().await.is_empty());
+    assert_eq!(
+        scene.house.embeddings.len(),
+        held,
+        "what living documents use stays"
+    );
+}
+
+#[tokio::test]
+async fn embeddings_that_a_purge_will_forget_are_pending() {
+    let scene = Scene::new().await;
+    scene
+        .house
+        .ingestor
+        .delete(&scene.caller, scene.document)
+        .await
+        .unwrap();
+    let report = scene.fsck(Remedies::default()).await;
+    assert_eq!((report.pending.cache, report.orphans.cache), (1, 0));
+    scene.house.work().await;
+    assert!(scene.house.embeddings.is_empty());
+    assert!(scene.kinds().await.is_empty());
 }

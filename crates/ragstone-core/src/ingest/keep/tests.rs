@@ -1,14 +1,25 @@
 //! Work that is stopped: cancelled, replaced, taken over, stalled, handed back; and what it leaves.
 
-use futures::join;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, join};
+use time::OffsetDateTime;
+
+use super::HEARTBEAT;
 
 use crate::access::Principal;
 use crate::document::{Job, JobState, Stage, Worker};
+use crate::ingest::fsck::{Remedies, Report};
 use crate::ingest::{IngestSettings, Outcome};
 use crate::seam::Catalogue;
 use crate::seam::catalogue::{Begun, Redriven};
+use crate::seam::fake::faults::Faults;
 use crate::seam::fake::{ENDLESS, House, WORKER, writer};
 
+/// Turns given to the work beside.
+const TURNS: usize = 100;
 const STORY: &str = "The lamp stands on the table. It burns all night.";
 
 async fn queued(house: &House, caller: &Principal, text: &str) -> Job {
@@ -65,6 +76,131 @@ async fn a_cancelled_job_is_dropped_at_any_stage_and_leaves_only_the_original() 
         let left = (house.index.count().await.unwrap(), house.blob_count().await);
         assert_eq!(left, (0, 1), "{stage}");
     }
+}
+
+/// Where a job stands when it is cancelled.
+#[derive(Debug, Clone, Copy)]
+enum At {
+    /// The parser does not come back.
+    Parsing,
+    /// A page is read back to be split.
+    Splitting,
+    /// The embedder does not come back.
+    Embedding,
+    /// A batch is about to be stored.
+    Storing,
+    /// All is stored, and the row about to flip.
+    Publishing,
+}
+
+impl At {
+    /// The call of a store before which the cancel comes; none where the work hangs by itself.
+    fn call(self) -> Option<(usize, &'static str)> {
+        match self {
+            Self::Parsing | Self::Embedding => None,
+            // The first one is the parser's.
+            Self::Splitting => Some((2, "get")),
+            Self::Storing => Some((1, "upsert")),
+            Self::Publishing => Some((1, "publish")),
+        }
+    }
+
+    fn stage(self) -> Stage {
+        match self {
+            Self::Parsing => Stage::Parse,
+            Self::Splitting => Stage::Split,
+            Self::Embedding | Self::Storing => Stage::Embed,
+            Self::Publishing => Stage::Publish,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_at_each_stage_leaves_the_stores_in_agreement_and_a_delete_leaves_nothing() {
+    for at in [
+        At::Parsing,
+        At::Splitting,
+        At::Embedding,
+        At::Storing,
+        At::Publishing,
+    ] {
+        let faults = Arc::new(Faults::default());
+        let (house, caller) = (House::failing(&faults), writer("a", &[]));
+        let text = if matches!(at, At::Parsing) { ENDLESS } else { STORY };
+        house.embedder.hang(matches!(at, At::Embedding));
+        let job = queued(&house, &caller, text).await;
+        let (catalogue, scope, id) = (house.catalogue.clone(), caller.scope(), job.id);
+        let cancelled = async move {
+            let running = catalogue.job(&scope, id).await.unwrap().unwrap();
+            assert_eq!(running.stage, at.stage(), "{at:?}");
+            let wall = OffsetDateTime::UNIX_EPOCH;
+            let job = catalogue.cancel(&scope, id, wall).await.unwrap().unwrap();
+            assert_eq!(job.state, JobState::Cancelled);
+        };
+        let outcome = match at.call() {
+            Some((n, call)) => {
+                faults.before(n, call, cancelled.boxed());
+                house.ingestor.run_next(WORKER).await.unwrap().unwrap().1
+            }
+            None => stopped(&house, &caller, &job, at.stage(), async || cancelled.await).await,
+        };
+        assert_eq!(outcome, Outcome::Stale, "{at:?}");
+        let report = house.ingestor.fsck(Remedies::default()).await.unwrap();
+        assert!(
+            report.orphans.is_empty() && report.pending.is_empty(),
+            "{at:?}: {report:#?}"
+        );
+        assert_eq!((report.documents, report.chunks), (1, 0), "{at:?}");
+        house
+            .ingestor
+            .delete(&caller, job.document_id.unwrap())
+            .await
+            .unwrap();
+        assert_eq!(house.work().await, [Outcome::Succeeded], "{at:?}");
+        let left = (house.index.count().await.unwrap(), house.blob_count().await);
+        assert_eq!(left, (0, 0), "{at:?}");
+        assert!(house.embeddings.is_empty(), "{at:?}");
+        let report = house.ingestor.fsck(Remedies::default()).await.unwrap();
+        assert_eq!(report, Report::default(), "{at:?}");
+    }
+}
+
+/// The event that ends the work is the first heartbeat after the cancel, and one comes every [`HEARTBEAT`].
+#[tokio::test]
+async fn a_cancel_is_seen_by_the_next_heartbeat() {
+    assert!(HEARTBEAT < Duration::from_millis(500), "twice within a second");
+    let (house, caller) = (House::new(), writer("a", &[]));
+    house.embedder.hang(true);
+    let job = queued(&house, &caller, STORY).await;
+    let claim = house.ingestor.claim(WORKER).await.unwrap().unwrap();
+    let events = RefCell::new(Vec::new());
+    let work = async {
+        let outcome = house.ingestor.run(&claim, std::future::pending()).await;
+        events.borrow_mut().push("ended");
+        outcome.unwrap()
+    };
+    let beside = async {
+        reaches(&house, &caller, &job, Stage::Embed).await;
+        house.wait(1);
+        reaches_rest(&house).await;
+        events.borrow_mut().push("a heartbeat before");
+        let at = house.ingestor.moment().wall;
+        house.catalogue.cancel(&caller.scope(), job.id, at).await.unwrap();
+        reaches_rest(&house).await;
+        events.borrow_mut().push("cancelled");
+        house.wait(1);
+    };
+    let (outcome, ()) = join!(work, beside);
+    assert_eq!(outcome, Outcome::Stale);
+    assert_eq!(events.into_inner(), ["a heartbeat before", "cancelled", "ended"]);
+}
+
+/// Gives the others turns until all that they can do without time passing is done.
+async fn reaches_rest(house: &House) {
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+    }
+    assert!(house.hands.sleepers() > 0, "the heart waits for its next beat");
 }
 
 #[tokio::test]

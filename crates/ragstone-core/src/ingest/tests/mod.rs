@@ -13,7 +13,7 @@ use crate::id::DocumentId;
 use crate::library::SearchRequest;
 use crate::seam::EmbedError;
 use crate::seam::catalogue::Begun;
-use crate::seam::fake::{House, upload, writer};
+use crate::seam::fake::{DEADLY, House, upload, writer};
 use crate::split::{SplitSettings, SplitStrategy};
 
 const STORY: &str = "The lamp stands on the table. It burns all night.\x0cThe second page tells of a ship.";
@@ -140,15 +140,66 @@ async fn what_may_pass_is_tried_again_with_growing_waits() {
 #[tokio::test]
 async fn retries_end() {
     let (house, caller) = (House::new(), writer("a", &[]));
-    house.embedder.fail_with(vec![busy(); 20]);
-    house.accept(&caller, "x.txt", &["everyone"], STORY).await;
+    house.accept(&caller, "x.txt", &["everyone"], DEADLY).await;
+    let outcomes = worked_for(&house, 10).await;
+    assert_eq!(outcomes.len(), IngestSettings::default().max_attempts as usize);
+    assert!(matches!(outcomes.last(), Some(Outcome::Failed(error)) if error.code == "parser_died"));
+}
+
+/// What became of the jobs in so many rounds, each long enough for any wait.
+async fn worked_for(house: &House, rounds: usize) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..rounds {
         outcomes.extend(house.work().await);
         house.wait(1_000);
     }
-    assert_eq!(outcomes.len(), IngestSettings::default().max_attempts as usize);
+    outcomes
+}
+
+#[tokio::test]
+async fn an_outage_that_is_longer_than_the_attempts_of_a_failure_passes() {
+    let away = EmbedError::Broken {
+        detail: "connection refused".into(),
+    };
+    for error in [busy(), away] {
+        let (house, caller) = (House::new(), writer("a", &[]));
+        let outage = 4 * IngestSettings::default().max_attempts as usize;
+        house.embedder.fail_with(vec![error; outage]);
+        house.accept(&caller, "x.txt", &["everyone"], STORY).await;
+        let outcomes = worked_for(&house, outage + 1).await;
+        assert_eq!(outcomes.len(), outage + 1);
+        assert_eq!(outcomes.last(), Some(&Outcome::Succeeded));
+        assert_eq!(finds(&house, &caller, "lamp").await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_outage_without_end_is_final_within_its_bound() {
+    let (house, caller) = (House::new(), writer("a", &[]));
+    let most = IngestSettings::default().max_outage_attempts as usize;
+    house.embedder.fail_with(vec![busy(); most + 1]);
+    house.accept(&caller, "x.txt", &["everyone"], STORY).await;
+    let outcomes = worked_for(&house, most + 1).await;
+    assert_eq!(outcomes.len(), most);
     assert!(matches!(outcomes.last(), Some(Outcome::Failed(error)) if error.code == "embedding_failed"));
+}
+
+#[tokio::test]
+async fn who_says_when_to_come_back_is_not_asked_before() {
+    let cap = IngestSettings::default().retry_cap.as_secs();
+    for (said, waits) in [(90, 90), (2 * cap, cap)] {
+        let (house, caller) = (House::new(), writer("a", &[]));
+        house.embedder.fail_with(vec![EmbedError::Busy {
+            detail: "later".into(),
+            after: Some(Duration::from_secs(said)),
+        }]);
+        house.accept(&caller, "x.txt", &["everyone"], STORY).await;
+        assert_eq!(house.work().await.len(), 1);
+        house.wait(waits - 1);
+        assert!(house.work().await.is_empty(), "{said}");
+        house.wait(1);
+        assert_eq!(house.work().await, [Outcome::Succeeded], "{said}");
+    }
 }
 
 #[tokio::test]

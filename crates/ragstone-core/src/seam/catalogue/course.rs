@@ -1,12 +1,12 @@
 //! How a job's attempts go: the rules of the ledger, shared by everything that stores one.
 //!
-//! Invariant: only a returned error and deaths at one place spend anything; within an attempt progress never goes back.
+//! Invariant: only an error that its [`Wait`] says so of and deaths at one place spend anything; within an attempt progress never goes back.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::ledger::{MAX_DEATHS, Moment, Progress, poisoned};
+use super::ledger::{MAX_DEATHS, Moment, Progress, Wait, poisoned};
 use crate::document::{Job, JobError, JobKind, JobState, Stage, Worker};
 
 /// What a ledger keeps of a job's attempts beside the job itself.
@@ -14,7 +14,7 @@ use crate::document::{Job, JobError, JobKind, JobState, Stage, Worker};
 pub struct Course {
     /// Claims so far; never counted anew, so that no two leases are alike.
     pub claims: u32,
-    /// Attempts that ended with an error.
+    /// Attempts that ended with an error of their own.
     pub failures: u32,
     /// Deaths of workers at `died`, with no attempt between them that got further.
     pub deaths: u32,
@@ -123,12 +123,12 @@ impl Course {
     }
 
     /// The attempt ended with an error; the next one comes after `wait`.
-    pub fn fail_once(&mut self, job: &mut Job, error: JobError, wait: Duration, now: Moment) {
-        self.failures += 1;
+    pub fn fail_once(&mut self, job: &mut Job, error: JobError, wait: Wait, now: Moment) {
+        self.failures += u32::from(wait.spends);
         self.queue(job, now.wall);
         job.error = Some(error);
-        self.due = now.steady + wait;
-        self.wait = Some((wait, now.wall + wait));
+        self.due = now.steady + wait.time;
+        self.wait = Some((wait.time, now.wall + wait.time));
     }
 
     /// Driven again by hand: everything is counted anew.

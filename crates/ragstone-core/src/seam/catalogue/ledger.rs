@@ -35,6 +35,27 @@ pub struct Lease {
     pub generation: Generation,
 }
 
+/// How long a job waits for its next attempt, and what the last one cost it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// It is not claimed before this has passed.
+    pub time: Duration,
+    /// Whether the attempt counts as a failure; one that found a service away does not.
+    pub spends: bool,
+}
+
+impl Wait {
+    /// After an attempt that failed by itself.
+    pub fn spending(time: Duration) -> Self {
+        Self { time, spends: true }
+    }
+
+    /// After an attempt that found something outside away or busy.
+    pub fn free(time: Duration) -> Self {
+        Self { time, spends: false }
+    }
+}
+
 /// A claimed job with everything its worker needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {

@@ -16,7 +16,7 @@ use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, Sour
 use crate::rank::TermId;
 use crate::seam::catalogue::{
     Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, JobFilter, Moment, NewVersion,
-    Original, PageRequest, Progress, PublishedVersion, StatisticsDelta,
+    Original, PageRequest, Progress, PublishedVersion, StatisticsDelta, Wait,
 };
 
 pub(super) type Shared = Arc<dyn Catalogue>;
@@ -38,6 +38,7 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     lists_fill_their_pages_within_the_scope(make().await).await;
     standing_is_of_every_living_document(make().await).await;
     the_same_bytes_are_ingested_again_for_another_pipeline(make().await).await;
+    a_reingest_after_a_failed_version_is_of_the_published_bytes(make().await).await;
     upkeep_finds_every_tenant_and_what_another_pipeline_made(make().await).await;
     statistics_follow_what_is_published(make().await).await;
     settings_are_kept(make().await).await;
@@ -369,7 +370,12 @@ async fn a_stale_lease_writes_nothing(catalogue: Shared) {
     );
     let retried = claim(&catalogue, 3).await;
     catalogue
-        .retry(&retried.lease, problem("busy"), StdDuration::ZERO, moment(3))
+        .retry(
+            &retried.lease,
+            problem("busy"),
+            Wait::spending(StdDuration::ZERO),
+            moment(3),
+        )
         .await
         .expect("queued again");
     let current = claim(&catalogue, 4).await;
@@ -393,7 +399,12 @@ async fn a_stale_lease_writes_nothing(catalogue: Shared) {
             catalogue.publish(lease, made, at(5)).await.map(drop),
             catalogue.fail(lease, problem("stale"), at(5)).await,
             catalogue
-                .retry(lease, problem("stale"), StdDuration::ZERO, moment(5))
+                .retry(
+                    lease,
+                    problem("stale"),
+                    Wait::spending(StdDuration::ZERO),
+                    moment(5),
+                )
                 .await,
             catalogue.purged(lease, at(5)).await,
         ];
@@ -444,7 +455,12 @@ async fn failures_and_retries(catalogue: Shared) {
     let busy = claim(&catalogue, 1).await;
     catalogue.stored(&busy.lease).await.expect("noted");
     catalogue
-        .retry(&busy.lease, problem("busy"), StdDuration::from_secs(9), moment(1))
+        .retry(
+            &busy.lease,
+            problem("busy"),
+            Wait::spending(StdDuration::from_secs(9)),
+            moment(1),
+        )
         .await
         .expect("queued");
     let queued = job(&catalogue, 1).await;
@@ -977,6 +993,59 @@ async fn the_same_bytes_are_ingested_again_for_another_pipeline(catalogue: Share
         Some(published.lease.generation),
         "the old one goes on answering"
     );
+}
+
+async fn a_reingest_after_a_failed_version_is_of_the_published_bytes(catalogue: Shared) {
+    let old = version(&open(), "x", "one");
+    let new = NewVersion {
+        name: "y.pdf".into(),
+        declared_media_type: Some("application/pdf".into()),
+        title: Some("Given".into()),
+        ..version(&open(), "x", "two and more")
+    };
+    start(&catalogue, &reader(), old.clone(), 1, 0).await;
+    let published = publish_next(&catalogue, "One", 1).await;
+    let (begun, _) = start(&catalogue, &reader(), new.clone(), 2, 2).await;
+    assert_eq!((begun.content_hash, begun.bytes), (new.content_hash, new.bytes));
+    let failed = claim(&catalogue, 3).await;
+    let error = problem("no_text");
+    catalogue.fail(&failed.lease, error, at(4)).await.expect("noted");
+    let again = catalogue
+        .reingest(&reader(), begun.id, "p2", job_id(3), at(5))
+        .await;
+    again.expect("an answer").expect("queued");
+    let claim = claim(&catalogue, 6).await;
+    assert_eq!(
+        (claim.original.clone(), claim.name.as_str()),
+        (Original::Stored(published.lease.generation), "x.txt")
+    );
+    assert_eq!(claim.declared_media_type, old.declared_media_type);
+    assert_eq!(
+        claim.given_title, new.title,
+        "what was said beside the bytes holds"
+    );
+    let made = made("One", StatisticsDelta::default());
+    catalogue
+        .publish(&claim.lease, made, at(7))
+        .await
+        .expect("published");
+    let document = document(&catalogue, begun.id).await;
+    assert_eq!(
+        (document.content_hash, document.bytes, document.last_error),
+        (old.content_hash, old.bytes, None)
+    );
+    let p2 = |version| NewVersion {
+        pipeline: "p2".into(),
+        ..version
+    };
+    // What failed is not taken for what is held, and what is held is.
+    let held = NewVersion {
+        title: new.title.clone(),
+        ..p2(old)
+    };
+    let unchanged = catalogue.begin(&reader(), held, job_id(4), at(8)).await;
+    assert!(matches!(unchanged, Ok(Begun::Unchanged(_))), "{unchanged:?}");
+    start(&catalogue, &reader(), p2(new), 5, 9).await;
 }
 
 async fn upkeep_finds_every_tenant_and_what_another_pipeline_made(catalogue: Shared) {

@@ -12,7 +12,7 @@ use crate::document::{DocumentStatus, Job, JobCounts, JobKind, JobState, Stage, 
 use crate::id::JobId;
 use crate::seam::catalogue::{
     Begun, CatalogueError, CatalogueResult, JobFilter, Lease, MAX_DEATHS, Moment, NewVersion, Original,
-    Progress, Redriven, StatisticsDelta,
+    Progress, Redriven, StatisticsDelta, Wait,
 };
 
 /// The part of the catalogue's suite that is about jobs.
@@ -23,6 +23,7 @@ pub async fn ledger_contract<F: Future<Output = Shared>>(make: &impl Fn() -> F) 
     a_clock_that_steps_stalls_nothing(make().await).await;
     deaths_at_one_place_poison(make().await).await;
     errors_are_counted_apart_from_deaths(make().await).await;
+    an_outage_counts_as_an_attempt_and_not_as_a_failure(make().await).await;
     what_is_handed_back_is_not_spent(make().await).await;
     progress_goes_forward(make().await).await;
     sources_take_turns(make().await).await;
@@ -57,6 +58,34 @@ fn of_batch(batch: u128, uri: &str) -> NewVersion {
         batch: Some(job_id(batch)),
         ..version(&open(), uri, "one")
     }
+}
+
+async fn an_outage_counts_as_an_attempt_and_not_as_a_failure(catalogue: Shared) {
+    start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let mut seconds = 1;
+    for (spends, failures) in [(false, 0), (true, 1), (false, 1), (true, 2)] {
+        let taken = claim(&catalogue, seconds).await;
+        let wait = Wait {
+            time: Duration::from_secs(5),
+            spends,
+        };
+        catalogue
+            .retry(&taken.lease, problem("away"), wait, moment(seconds as u64))
+            .await
+            .expect("queued");
+        assert!(
+            next(&catalogue, moment(seconds as u64 + 4)).await.is_none(),
+            "it waits either way"
+        );
+        seconds += 5;
+        let again = claim(&catalogue, seconds).await;
+        assert_eq!(again.failures, failures);
+        catalogue
+            .hand_back(&again.lease, at(seconds))
+            .await
+            .expect("queued");
+    }
+    assert_eq!(job(&catalogue, 1).await.attempts, 4);
 }
 
 async fn what_ran_is_taken_back_at_start(catalogue: Shared) {
@@ -133,7 +162,7 @@ async fn a_clock_that_steps_stalls_nothing(catalogue: Shared) {
     let first = claim(&catalogue, 1).await;
     let wait = Duration::from_secs(9);
     catalogue
-        .retry(&first.lease, problem("busy"), wait, moment(1))
+        .retry(&first.lease, problem("busy"), Wait::spending(wait), moment(1))
         .await
         .expect("queued");
     assert!(
@@ -147,7 +176,12 @@ async fn a_clock_that_steps_stalls_nothing(catalogue: Shared) {
         "nor does it end a lease"
     );
     catalogue
-        .retry(&second.lease, problem("busy"), wait, stepped(0, 100))
+        .retry(
+            &second.lease,
+            problem("busy"),
+            Wait::spending(wait),
+            stepped(0, 100),
+        )
         .await
         .expect("queued");
     // A new process: its steady time begins again, and its wall may be anywhere.
@@ -205,7 +239,12 @@ async fn errors_are_counted_apart_from_deaths(catalogue: Shared) {
         "a death is no error"
     );
     catalogue
-        .retry(&second.lease, problem("busy"), Duration::ZERO, moment(2))
+        .retry(
+            &second.lease,
+            problem("busy"),
+            Wait::spending(Duration::ZERO),
+            moment(2),
+        )
         .await
         .expect("queued");
     let third = claim(&catalogue, 3).await;
@@ -322,7 +361,12 @@ async fn tries_again_take_their_turn(catalogue: Shared) {
     for _ in 0..20 {
         let taken = claim(&catalogue, 1).await;
         catalogue
-            .retry(&taken.lease, problem("busy"), Duration::from_secs(5), moment(1))
+            .retry(
+                &taken.lease,
+                problem("busy"),
+                Wait::spending(Duration::from_secs(5)),
+                moment(1),
+            )
             .await
             .expect("queued");
     }
@@ -349,7 +393,12 @@ async fn what_failed_is_driven_again(catalogue: Shared) {
     let first = claim(&catalogue, 1).await;
     catalogue.stored(&first.lease).await.expect("noted");
     catalogue
-        .retry(&first.lease, problem("busy"), Duration::ZERO, moment(1))
+        .retry(
+            &first.lease,
+            problem("busy"),
+            Wait::spending(Duration::ZERO),
+            moment(1),
+        )
         .await
         .expect("queued");
     let second = claim(&catalogue, 2).await;

@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::MemoryCatalogue;
 use super::catalogue::state::{Entry, State};
+use super::catalogue::version::made_again;
 use super::lock;
 use crate::document::{DocumentStatus, Job, JobKind};
 use crate::id::{DocumentId, JobId, TenantId};
@@ -66,7 +67,7 @@ impl Audit for MemoryCatalogue {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>> {
         let mut state = lock(&self.state);
-        let Some(mut entry) = state.documents.get(&document).cloned() else {
+        let Some(entry) = state.documents.get(&document).cloned() else {
             return Ok(None);
         };
         let tombstoned = entry.document.status == DocumentStatus::Deleting;
@@ -77,10 +78,7 @@ impl Audit for MemoryCatalogue {
         if tombstoned {
             return Ok(Some(state.queue(&entry, job, JobKind::Purge, None, now)));
         }
-        entry.stored = entry.document.published;
-        entry.begun.pipeline = pipeline.to_owned();
-        entry.newest_failed = false;
-        entry.document.updated_at = now;
+        let entry = made_again(&entry, pipeline, now);
         state.save(&entry);
         Ok(Some(state.queue(&entry, job, JobKind::Ingest, None, now)))
     }

@@ -1,7 +1,7 @@
 //! A catalogue in maps.
 
 pub(super) mod state;
-mod version;
+pub(super) mod version;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -19,9 +19,10 @@ use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
     Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
     JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
+    Wait,
 };
 use state::{Entry, State, Task};
-use version::{amended, born, renewed};
+use version::{amended, born, made_again, renewed};
 
 /// Documents and jobs in memory.
 #[derive(Debug, Default)]
@@ -109,16 +110,13 @@ impl Catalogue for MemoryCatalogue {
         let mut state = lock(&self.state);
         let live = |task: &Task| task.job.document_id == Some(document) && !task.job.state.is_final();
         let busy = state.jobs.iter().any(live);
-        let Some(mut entry) = state
+        let Some(entry) = state
             .seen(scope, document)
             .filter(|entry| !busy && entry.document.published.is_some())
         else {
             return Ok(None);
         };
-        entry.stored = entry.document.published;
-        entry.begun.pipeline = pipeline.to_owned();
-        entry.newest_failed = false;
-        entry.document.updated_at = now;
+        let entry = made_again(&entry, pipeline, now);
         state.save(&entry);
         Ok(Some(state.queue(&entry, job, JobKind::Ingest, None, now)))
     }
@@ -260,15 +258,8 @@ impl Catalogue for MemoryCatalogue {
             .get(&lease.document)
             .cloned()
             .ok_or(CatalogueError::Stale)?;
-        let document = &mut entry.document;
-        let replaced = document.published.replace(lease.generation);
-        document.status = DocumentStatus::Published;
-        document.media_type = version.media_type;
-        document.pages = version.pages;
-        document.chunks = version.chunks;
-        document.warnings = version.warnings;
-        document.last_error = None;
-        document.updated_at = now;
+        let replaced = version.publish(&mut entry.document, lease.generation, now);
+        entry.published_of = Some(entry.begun.clone());
         entry.found_title = Some(version.title);
         entry.made_by = Some(version.pipeline);
         if let Some(replaced) = replaced {
@@ -295,13 +286,7 @@ impl Catalogue for MemoryCatalogue {
         Ok(())
     }
 
-    async fn retry(
-        &self,
-        lease: &Lease,
-        error: JobError,
-        wait: Duration,
-        now: Moment,
-    ) -> CatalogueResult<()> {
+    async fn retry(&self, lease: &Lease, error: JobError, wait: Wait, now: Moment) -> CatalogueResult<()> {
         let mut state = lock(&self.state);
         let task = state.leased(lease)?;
         task.course.fail_once(&mut task.job, error, wait, now);

@@ -24,7 +24,7 @@ use crate::rank::{TermId, TermStatistics};
 use crate::seam::audit::{Audit, Named};
 use crate::seam::catalogue::{
     Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, Flipped, JobFilter, Lease,
-    Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
+    Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven, Wait,
 };
 use crate::seam::embedding_cache::{EmbeddingCache, EmbeddingCacheError, EmbeddingKey, StoredEmbedding};
 use crate::seam::index::{
@@ -60,6 +60,8 @@ pub struct Faults {
 struct Plan {
     calls: usize,
     event: Option<(usize, Event)>,
+    /// What is done before so many calls of a name have come.
+    before: Option<(usize, &'static str, BoxFuture<'static, ()>)>,
     dead: bool,
     /// The call at which the event came.
     came: Option<&'static str>,
@@ -69,12 +71,17 @@ impl Faults {
     /// Lets `event` come at the `n`-th call from here on.
     pub fn at(&self, n: usize, event: Event) {
         let mut plan = lock(&self.plan);
-        let (calls, dead) = (0, false);
         *plan = Plan {
-            calls,
-            dead,
             event: Some((n, event)),
-            came: None,
+            ..Plan::default()
+        };
+    }
+
+    /// Does `first` before the `n`-th call of this name from here on.
+    pub fn before(&self, n: usize, call: &'static str, first: BoxFuture<'static, ()>) {
+        *lock(&self.plan) = Plan {
+            before: Some((n, call, first)),
+            ..Plan::default()
         };
     }
 
@@ -112,6 +119,14 @@ impl Faults {
         plan.calls += 1;
         if plan.dead {
             return Some(Event::Fails(Fault::Dead));
+        }
+        let has_come = |(left, call, _): &mut (usize, &'static str, _)| {
+            *left -= usize::from(*call == name);
+            *left == 0
+        };
+        if let Some((_, _, first)) = plan.before.take_if(has_come) {
+            plan.came = Some(name);
+            return Some(Event::After(first));
         }
         let calls = plan.calls;
         let (_, event) = plan.event.take_if(|(n, _)| *n == calls)?;
@@ -222,7 +237,7 @@ watched! { Catalogue of Catalogue, CatalogueError:
     fn progress(lease: &Lease, progress: Progress, now: Moment) -> ();
     fn publish(lease: &Lease, version: PublishedVersion, now: OffsetDateTime) -> Flipped;
     fn fail(lease: &Lease, error: JobError, now: OffsetDateTime) -> ();
-    fn retry(lease: &Lease, error: JobError, wait: Duration, now: Moment) -> ();
+    fn retry(lease: &Lease, error: JobError, wait: Wait, now: Moment) -> ();
     fn purged(lease: &Lease, now: OffsetDateTime) -> ();
     fn redrive(scope: &Scope, job: JobId, now: OffsetDateTime) -> Option<Redriven>;
     fn cancel(scope: &Scope, job: JobId, now: OffsetDateTime) -> Option<Job>;

@@ -35,7 +35,8 @@ pub struct House {
     pub library: Library,
     /// Makes another ingestor over the same stores.
     begin: Box<dyn Fn() -> Ingestor + Send + Sync>,
-    hands: Arc<Hands>,
+    /// Its clock.
+    pub hands: Arc<Hands>,
 }
 
 /// The worker that does the house's jobs.

@@ -21,7 +21,7 @@ pub use house::{House, WORKER, upload, writer};
 pub use idempotency::MemoryIdempotency;
 pub use index::MemoryIndex;
 pub use keys::MemoryKeys;
-pub use parser::{ENDLESS, TextParser};
+pub use parser::{DEADLY, ENDLESS, TextParser};
 pub use usage::MemoryUsage;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

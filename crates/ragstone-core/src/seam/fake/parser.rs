@@ -12,6 +12,8 @@ pub struct TextParser;
 
 /// A text whose parsing never ends.
 pub const ENDLESS: &str = "a text without end";
+/// A text whose parser dies of it, which may pass and does not.
+pub const DEADLY: &str = "a text that ends its parser";
 
 fn failure(code: &str, detail: String) -> ParseFailure {
     ParseFailure {
@@ -51,6 +53,12 @@ impl Parser for TextParser {
         let text = std::str::from_utf8(&bytes).map_err(damaged)?;
         if text == ENDLESS {
             std::future::pending::<()>().await;
+        }
+        if text == DEADLY {
+            return Err(ParseFailure {
+                may_pass: true,
+                ..failure("parser_died", request.name.clone())
+            });
         }
         for (number, page) in (1..).zip(text.split_inclusive('\x0c')) {
             let taken = pages.page(Some(number), page).await;

@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::client::{Door, Refusal};
+use super::client::{Door, Refusal, interruptible};
 use super::output::{Output, say};
 use super::progress::{bar, fetching, pace, wait_for_job};
 use super::{Context, Partly, Usage};
@@ -133,10 +133,9 @@ impl Ingest {
             Some(_) => Vec::new(),
             None => collect::files(&self.paths)?,
         };
-        let door = Door::open(&context.settings, fetching()).await?;
-        let done = self.through(&door, sources, context.output).await;
-        door.close().await;
-        done
+        let door = interruptible(Door::open(&context.settings, fetching())).await?;
+        let done = interruptible(self.through(&door, sources, context.output)).await;
+        door.close_after(done).await
     }
 
     async fn through(&self, door: &Door, files: Vec<PathBuf>, output: Output) -> anyhow::Result<()> {

@@ -176,7 +176,10 @@ async fn workers_that_are_stopped_hand_their_jobs_back() {
     while app.get(&path(&job)).send().await.json()["stage"] != "parse" {
         tokio::task::yield_now().await;
     }
-    assert!(!workers.stop(Duration::ZERO).await, "it did not come to its end");
+    assert!(
+        !workers.stop(std::future::ready(())).await,
+        "it did not come to its end"
+    );
     let waiting = app.get(&path(&job)).send().await.json();
     assert_eq!(
         (&waiting["state"], &waiting["attempts"]),
@@ -191,7 +194,7 @@ async fn workers_that_are_stopped_hand_their_jobs_back() {
     );
     app.call("DELETE", &path(&job)).send().await;
     assert!(
-        idle.stop(Duration::from_secs(60)).await,
+        idle.stop(tokio::time::sleep(Duration::from_secs(60))).await,
         "a cancelled job ends at the next heartbeat"
     );
 }

@@ -129,7 +129,12 @@ fn a_wait_is_never_longer_than_it_was_whatever_the_wall_says() {
     let check = |wall: i64, expected: u64| {
         let (mut course, mut job) = claimed();
         let error = poisoned(Stage::Embed, 0);
-        course.fail_once(&mut job, error, Duration::from_secs(60), at(500.0));
+        course.fail_once(
+            &mut job,
+            error,
+            Wait::spending(Duration::from_secs(60)),
+            at(500.0),
+        );
         assert_eq!(course.due, Duration::from_secs(560));
         course.begin_again(Moment {
             wall: OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(wall),

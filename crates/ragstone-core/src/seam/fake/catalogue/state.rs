@@ -33,6 +33,8 @@ pub struct Entry {
     /// The pipeline of the published version.
     pub made_by: Option<String>,
     pub newest_failed: bool,
+    /// What the published version was begun as.
+    pub published_of: Option<NewVersion>,
     /// The generation whose final key holds the bytes of the newest begin.
     pub stored: Option<Generation>,
 }

@@ -3,42 +3,17 @@
 use time::OffsetDateTime;
 
 use super::state::Entry;
-use crate::document::{Document, DocumentStatus};
 use crate::seam::catalogue::{DocumentPatch, NewVersion};
 
 pub fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> Entry {
-    let begun = version.clone();
-    let document = Document {
-        id: version.document_id(),
-        collection: version.collection,
-        source: version.source,
-        uri: version.uri,
-        title: String::new(),
-        media_type: version.declared_media_type.unwrap_or_default(),
-        status: DocumentStatus::Pending,
-        version: 1,
-        published: None,
-        content_hash: version.content_hash,
-        bytes: version.bytes,
-        pages: None,
-        chunks: 0,
-        acl: version.acl,
-        acl_revision: 1,
-        metadata: version.metadata,
-        department_id: version.department_id,
-        source_url: version.source_url,
-        last_error: None,
-        warnings: Vec::new(),
-        created_at: now,
-        updated_at: now,
-    };
     Entry {
         life,
-        document,
-        begun,
+        document: version.document(now),
+        begun: version,
         found_title: None,
         made_by: None,
         newest_failed: false,
+        published_of: None,
         stored: None,
     }
     .named()
@@ -61,17 +36,29 @@ pub fn amended(entry: &Entry, version: NewVersion) -> Entry {
 pub fn renewed(entry: &Entry, version: NewVersion, now: OffsetDateTime) -> Entry {
     let mut entry = amended(entry, version.clone());
     entry.newest_failed = false;
-    let document = &mut entry.document;
-    document.version += 1;
-    document.content_hash = version.content_hash;
-    document.bytes = version.bytes;
-    document.last_error = None;
-    document.updated_at = now;
-    if document.published.is_none() {
-        document.status = DocumentStatus::Pending;
-        document.media_type = version.declared_media_type.clone().unwrap_or_default();
-    }
+    version.renew(&mut entry.document, now);
     entry.begun = version;
     entry.stored = None;
+    entry.named()
+}
+
+/// The entry with the bytes of the published version as its newest again, for another pipeline.
+pub fn made_again(entry: &Entry, pipeline: &str, now: OffsetDateTime) -> Entry {
+    let mut entry = entry.clone();
+    if let Some(published) = &entry.published_of {
+        entry.begun.content_hash = published.content_hash;
+        entry.begun.bytes = published.bytes;
+        entry.begun.name.clone_from(&published.name);
+        entry
+            .begun
+            .declared_media_type
+            .clone_from(&published.declared_media_type);
+        entry.document.content_hash = published.content_hash;
+        entry.document.bytes = published.bytes;
+    }
+    entry.stored = entry.document.published;
+    entry.begun.pipeline = pipeline.to_owned();
+    entry.newest_failed = false;
+    entry.document.updated_at = now;
     entry.named()
 }

@@ -1,0 +1,142 @@
+//! Processes that are killed in the middle of a migration: the next start finds a database that it can bring on.
+
+use std::ffi::c_void;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rusqlite::types::Value;
+use rusqlite::{OpenFlags, ffi};
+
+use super::*;
+use crate::sqlite::{Database, connect};
+
+/// Tells the test binary, run again, that it is the child, and which database it migrates.
+const CHILD: &str = "RAGSTONE_TEST_MIGRATE";
+/// How many looks the child lives.
+const LOOKS: &str = "RAGSTONE_TEST_MIGRATE_LOOKS";
+/// Steps of SQLite's machine between two looks: many looks a statement.
+const STEPS_A_LOOK: i32 = 400;
+/// The signal of `abort` (SIGABRT).
+const ABORTED: i32 = 6;
+/// More looks than any migration takes.
+const MOST_LOOKS: i64 = 2_000;
+/// What the test harness calls the test below.
+const NAME: &str =
+    "sqlite::migrations::tests::a_database_whose_migration_was_killed_migrates_at_the_next_start";
+/// Four documents and their jobs, of the first schema.
+const ROWS: &str = include_str!("../../catalogue/sqlite/tests/schema_1_rows.sql");
+
+static LEFT: AtomicI64 = AtomicI64::new(0);
+
+#[test]
+fn a_database_whose_migration_was_killed_migrates_at_the_next_start() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test starts itself again and is told so"
+    )]
+    let (child, looks) = (std::env::var_os(CHILD), std::env::var(LOOKS));
+    if let Some(path) = child {
+        return migrate_until_killed(Path::new(&path), looks.unwrap().parse().unwrap());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ragstone.db");
+    for schema in 0..STEPS.len() {
+        older(&path, schema);
+        drop(Database::open(&path).unwrap());
+        let expected = everything(&path);
+        let mut kills = 0;
+        for looks in 1..MOST_LOOKS {
+            older(&path, schema);
+            let ended = run_child(&path, looks);
+            if ended.success() {
+                break;
+            }
+            assert_eq!(
+                ended.signal(),
+                Some(ABORTED),
+                "schema {schema}, {looks} looks: {ended}"
+            );
+            kills += 1;
+            drop(Database::open(&path).unwrap());
+            assert_eq!(everything(&path), expected, "schema {schema}, {looks} looks");
+        }
+        assert!(kills > 0, "schema {schema}: the child was killed on its way");
+    }
+}
+
+/// The database as an older program left it.
+fn older(path: &Path, schema: usize) {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let _ = std::fs::remove_file(file);
+    }
+    let connection = connect(path, OpenFlags::default()).unwrap();
+    connection.pragma_update(None, "journal_mode", "wal").unwrap();
+    for (number, step) in (1..).zip(&STEPS[..schema]) {
+        connection.execute_batch(step).unwrap();
+        if number == 1 {
+            connection.execute_batch(ROWS).unwrap();
+        }
+        connection.pragma_update(None, "user_version", number).unwrap();
+    }
+}
+
+fn run_child(path: &Path, looks: i64) -> ExitStatus {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME])
+        .env(CHILD, path)
+        .env(LOOKS, looks.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+}
+
+fn migrate_until_killed(path: &Path, looks: i64) {
+    unsafe extern "C" fn look(_: *mut c_void) -> i32 {
+        if LEFT.fetch_sub(1, Ordering::Relaxed) <= 1 {
+            // Nothing is closed, rolled back or written any more.
+            std::process::abort();
+        }
+        0
+    }
+    let mut connection = connect(path, OpenFlags::default()).unwrap();
+    LEFT.store(looks, Ordering::Relaxed);
+    // SAFETY: the handle is open for as long as the connection lives, and the function uses no argument.
+    unsafe {
+        ffi::sqlite3_progress_handler(
+            connection.handle(),
+            STEPS_A_LOOK,
+            Some(look),
+            std::ptr::null_mut(),
+        );
+    }
+    run(&mut connection, path).unwrap();
+}
+
+/// The schema and every row.
+fn everything(path: &Path) -> Vec<Vec<Value>> {
+    let connection = connect(path, OpenFlags::default()).unwrap();
+    let ask = |query: &str| -> Vec<Vec<Value>> {
+        let mut statement = connection.prepare(query).unwrap();
+        let columns = statement.column_count();
+        let row = |row: &rusqlite::Row<'_>| (0..columns).map(|column| row.get(column)).collect();
+        let rows = statement.query_map([], row).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    assert_eq!(ask("pragma integrity_check"), [[Value::Text("ok".into())]]);
+    assert!(ask("pragma foreign_key_check").is_empty());
+    let mut all = ask("pragma user_version");
+    let schema = ask("select type, name, sql from sqlite_master order by type, name");
+    for object in &schema {
+        if let [Value::Text(kind), Value::Text(name), _] = &object[..]
+            && kind == "table"
+        {
+            all.extend(ask(&format!("select * from \"{name}\" order by 1, 2")));
+        }
+    }
+    all.extend(schema);
+    all
+}

@@ -1,0 +1,26 @@
+//! The place of an embedder that is not there yet: whoever asks is told to come back.
+
+use async_trait::async_trait;
+use ragstone_core::rank::gate::WordStatistics;
+use ragstone_core::seam::embedder::{EmbedError, Embedder, EmbedderFingerprint, Embedding, TextKind};
+
+/// An embedder of which only the fingerprint is known.
+pub struct Absent(pub EmbedderFingerprint);
+
+#[async_trait]
+impl Embedder for Absent {
+    fn fingerprint(&self) -> &EmbedderFingerprint {
+        &self.0
+    }
+
+    async fn embed(&self, _: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+        Err(EmbedError::Busy {
+            detail: format!("{} has not answered since this process started", self.0.model),
+            after: None,
+        })
+    }
+
+    fn reads(&self, _: &str) -> Option<WordStatistics> {
+        None
+    }
+}
