@@ -85,7 +85,7 @@ pub(super) async fn record(State(app): State<Arc<App>>, request: Request, next: 
 /// Notes who was identified; stands inside of `identify`.
 pub(super) async fn note_caller(request: Request, next: Next) -> Response {
     let extensions = request.extensions();
-    if let (Some(trail), Some(caller)) = (extensions.get::<Trail>(), extensions.get::<Principal>()) {
+    if let (Some(trail), Some(caller)) = (extensions.get::<Trail>(), auth::identified(extensions)) {
         trail.notes().caller = Some(caller.clone());
     }
     next.run(request).await

@@ -34,7 +34,7 @@ fn doctor_names_the_issuers() {
         .with("RAGSTONE_ACCESS__ISSUERS", ABSENT)
         .with("RAGSTONE_LISTEN", "0.0.0.0:8080");
     let told = sandbox.run(&["doctor"]).ended(0).out;
-    assert!(told.contains("for callers with a token"), "{told}");
+    assert!(told.contains("for callers with a key or a token"), "{told}");
     assert!(
         told.contains("http://127.0.0.1:9, its keys are discovered, for tenant acme, audience ragstone"),
         "{told}"

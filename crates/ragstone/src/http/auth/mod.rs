@@ -14,7 +14,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{Extensions, HeaderMap, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ragstone_core::access::{Principal, Reader as ReaderToken, ReaderSet, Role};
@@ -235,6 +235,11 @@ fn ticket(method: &Method, uri: &Uri) -> Option<String> {
         .split('&')
         .find_map(|pair| pair.strip_prefix("ticket="))?;
     (streams && method == Method::GET).then(|| value.to_owned())
+}
+
+/// Who came in; none outside of `identify`, and where nobody has to.
+pub(super) fn identified(extensions: &Extensions) -> Option<&Principal> {
+    extensions.get::<Identity>().map(|identity| &identity.principal)
 }
 
 fn at_least(parts: &Parts, role: Role) -> Result<Identity, Problem> {

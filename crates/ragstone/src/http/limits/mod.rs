@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use ragstone_core::access::Principal;
 use ragstone_core::id::TenantId;
 
-use super::auth::OperatorDoor;
+use super::auth::{self, OperatorDoor};
 use super::problem::{Code, Problem};
 use super::{App, HttpSettings};
 pub(super) use streams::Place;
@@ -95,7 +95,7 @@ impl Limits {
 /// the last draft that had them apart; they stand on every answer to a caller whose rate is limited.
 pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let extensions = request.extensions();
-    let standing = match extensions.get::<Principal>() {
+    let standing = match auth::identified(extensions) {
         Some(principal) if extensions.get::<OperatorDoor>().is_none() => app.limits.rate(principal),
         _ => None,
     };
