@@ -3,12 +3,18 @@
 //! Invariant: stored text leaves this crate only as [`Admitted`], and only `library` makes one. A principal is
 //! made at two pinned places of the process: where a caller is verified, and where the local operator is named.
 
+mod explain;
+#[cfg(doctest)]
+mod forged;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use explain::{By, Explanation, SetExplanation, Supposed};
 
 use crate::id::{CollectionName, TenantId};
 
@@ -120,6 +126,17 @@ enum Held {
     Some(ReaderSet),
 }
 
+impl Held {
+    fn of(mut readers: ReaderSet, role: Role) -> Self {
+        readers.remove(&Reader::nobody());
+        readers.insert(Reader::everyone());
+        match role {
+            Role::Admin => Self::All,
+            Role::Reader | Role::Writer => Self::Some(readers),
+        }
+    }
+}
+
 /// A verified caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -132,18 +149,10 @@ pub struct Principal {
 impl Principal {
     /// A caller whose proof was checked. Called in one place, `http/auth`, which `tidy.rs` pins.
     pub fn verified(tenant: TenantId, subject: String, readers: ReaderSet, role: Role) -> Self {
-        let mut readers = readers;
-        readers.remove(&Reader::nobody());
-        readers.insert(Reader::everyone());
-        let held = if role == Role::Admin {
-            Held::All
-        } else {
-            Held::Some(readers)
-        };
         Self {
             tenant,
             subject,
-            held,
+            held: Held::of(readers, role),
             role,
         }
     }

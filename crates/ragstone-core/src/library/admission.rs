@@ -41,15 +41,15 @@ impl Library {
             hits: Vec::with_capacity(hits.len()),
             stale: Vec::new(),
         };
+        let mut leaks = 0;
         for hit in hits {
             match judge(scope, admission.documents.get(&hit.document), &hit) {
                 Verdict::Admitted => admission.hits.push(hit),
                 Verdict::Stale => admission.stale.push((hit.document, hit.generation)),
-                Verdict::Leaked => {
-                    self.alarms.leaks.fetch_add(1, Ordering::Relaxed);
-                }
+                Verdict::Leaked => leaks += 1,
             }
         }
+        self.alarms.note_leaks(leaks);
         self.alarms
             .stale
             .fetch_add(admission.stale.len() as u64, Ordering::Relaxed);

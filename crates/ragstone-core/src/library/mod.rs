@@ -74,9 +74,21 @@ pub struct Alarms {
 }
 
 impl Alarms {
-    /// Hits that an index returned although the ACL it knew refuses the caller.
+    /// Hits that an index returned although the ACL it knew refuses the caller, and chunks of other documents than the
+    /// one asked for.
     pub fn leaks(&self) -> u64 {
         self.leaks.load(Ordering::Relaxed)
+    }
+
+    /// Counts what an index returned of documents that were not the caller's to see, and raises the alarm.
+    fn note_leaks(&self, leaks: usize) {
+        if leaks > 0 {
+            self.leaks.fetch_add(leaks as u64, Ordering::Relaxed);
+            tracing::error!(
+                leaks,
+                "the index returned what its caller may not read; it was not shown"
+            );
+        }
     }
 
     /// Hits of replaced or deleted generations, or of an older ACL: expected now and then.

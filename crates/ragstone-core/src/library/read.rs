@@ -56,10 +56,13 @@ impl Library {
             Some(cursor) => cursor.parse().map_err(|_| CatalogueError::BadCursor)?,
             None => 0,
         };
-        let stored = self
+        let mut stored = self
             .index
             .scroll(scope, id, generation, from, page.limit + 1)
             .await?;
+        let found = stored.len();
+        stored.retain(|chunk| chunk.chunk.document_id == id && chunk.generation == generation);
+        self.alarms.note_leaks(found - stored.len());
         let more = stored.len() > page.limit;
         let admit = |chunk: StoredChunk| Admitted::new(chunk.chunk);
         let items: Vec<_> = stored.into_iter().take(page.limit).map(admit).collect();

@@ -3,6 +3,8 @@
 //! Invariant: a handler that reads or writes documents takes a principal, which only `auth` makes; every answer that
 //! is not 2xx is a [`problem::Problem`].
 
+#[cfg(test)]
+mod access_matrix;
 mod ask;
 mod audit;
 pub mod auth;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,15 +17,18 @@ use futures::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
+use ragstone_adapters::chat::Extractive;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
 use ragstone_core::access::{Principal, Role, Scope};
-use ragstone_core::ask::AnswerEvent;
+use ragstone_core::ask::{self, AnswerEvent, AskOptions, AskRequest};
 use ragstone_core::document::{JobError, Worker};
+use ragstone_core::id::TraceId;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Pipeline, Stores, Time};
 use ragstone_core::library::Library;
+use ragstone_core::prompt::Template;
 use ragstone_core::seam::parser::{PageReceiver, ParseRequest, Parsed};
-use ragstone_core::seam::{ParseFailure, Parser};
+use ragstone_core::seam::{Embedder, ParseFailure, Parser, VectorIndex};
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -66,6 +69,19 @@ pub struct TestApp {
     pub rings: Arc<AtomicUsize>,
     /// The scopes that questions were asked in.
     pub scopes: Arc<Mutex<Vec<Scope>>>,
+}
+
+/// What is put in place of what an app usually stands on.
+#[derive(Default)]
+pub struct Fittings {
+    /// Where the audit log goes; none writes none.
+    pub audit: Option<AuditLog>,
+    /// Gives passages and questions their vectors; none searches by words alone.
+    pub embedder: Option<Arc<dyn Embedder>>,
+    /// What the library and the ingestor see in place of the index.
+    pub index: Option<fn(Arc<dyn VectorIndex>) -> Arc<dyn VectorIndex>>,
+    /// Questions are answered from the library, with its own words; else by script.
+    pub quotes: bool,
 }
 
 /// A text whose parsing never ends.
@@ -132,9 +148,21 @@ impl TestApp {
 
     /// With an audit log.
     pub fn audited(settings: HttpSettings, audit: Option<AuditLog>) -> Self {
+        let fittings = Fittings {
+            audit,
+            ..Fittings::default()
+        };
+        Self::fitted(settings, fittings)
+    }
+
+    pub fn fitted(settings: HttpSettings, fittings: Fittings) -> Self {
         let database = Database::in_memory().unwrap();
         let catalogue = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
-        let index = Arc::new(EmbeddedIndex::open(database).unwrap());
+        let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(database).unwrap());
+        let index = match fittings.index {
+            Some(around) => around(index),
+            None => index,
+        };
         let blobs = Arc::new(InMemory::new());
         let seconds = AtomicU64::new(1_700_000_000);
         let clock: ragstone_core::ingest::Clock = Arc::new(move || {
@@ -155,7 +183,13 @@ impl TestApp {
             max_bytes: 100_000,
             ..IngestSettings::default()
         };
-        let pipeline = Pipeline::new("plain", SplitSettings::default(), SplitStrategy::Recursive, None);
+        let embedder = fittings.embedder;
+        let pipeline = Pipeline::new(
+            "plain",
+            SplitSettings::default(),
+            SplitStrategy::Recursive,
+            embedder.clone(),
+        );
         let ticks = AtomicU64::new(0);
         let time = Time {
             wall: clock.clone(),
@@ -163,7 +197,9 @@ impl TestApp {
             sleep: Arc::new(|time| tokio::time::sleep(time).boxed()),
         };
         let ingestor = Arc::new(Ingestor::new(stores, ingest, pipeline, time, new_id.clone()));
-        let library = Library::new(catalogue.clone(), index, blobs.clone(), Arc::default());
+        let slot = Arc::new(RwLock::new(embedder));
+        let library = Arc::new(Library::new(catalogue.clone(), index, blobs.clone(), slot));
+        let quoted = fittings.quotes.then(|| library.clone());
         let ready = Readiness {
             ready: true,
             dependencies: BTreeMap::from([("embedder".to_owned(), "none".to_owned())]),
@@ -183,13 +219,16 @@ impl TestApp {
         });
         let api = Api {
             keys: Keyring::new(catalogue.clone(), entropy, clock.clone()),
-            library: Arc::new(library),
+            library,
             ingestor,
             usage: catalogue.clone(),
             idempotency: catalogue.clone(),
             catalogue,
-            audit,
-            answerer: Arc::new(move |scope, _, _| {
+            audit: fittings.audit,
+            answerer: Arc::new(move |scope, request, trace_id| {
+                if let Some(library) = &quoted {
+                    return quote(library.clone(), scope, request, trace_id);
+                }
                 asked.lock().unwrap().push(scope);
                 let next = scripted.lock().unwrap().pop_front();
                 next.expect("an answer is scripted")
@@ -309,6 +348,18 @@ impl TestApp {
             .collect()
             .await
     }
+}
+
+/// An answer in the words of the passages.
+fn quote(library: Arc<Library>, scope: Scope, request: AskRequest, trace_id: TraceId) -> Events {
+    let options = AskOptions {
+        template: Template::default(),
+        prompt_tokens: 1_000_000,
+        models: Vec::new(),
+        trace_id,
+        boundary: "boundary".into(),
+    };
+    ask::answer(library, Arc::new(Extractive), scope, request, options).boxed()
 }
 
 /// A request before it is sent.

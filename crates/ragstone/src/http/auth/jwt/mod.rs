@@ -199,4 +199,4 @@ impl std::fmt::Debug for Issuers {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::http) mod tests;

@@ -1,0 +1,174 @@
+//! Why a document is readable, or is not: the rule of [`Scope::admits`], set by set.
+//!
+//! Invariant: an explanation admits exactly what its scope admits; whoever is only supposed opens nothing.
+
+use super::{Acl, Held, ReaderSet, Role, Scope};
+use crate::id::TenantId;
+
+/// What each part of the rule says of one caller and one document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// Whether the document is of the caller's tenant.
+    pub same_tenant: bool,
+    /// The reader sets in their order, each of which must admit; none at all admits nobody.
+    pub sets: Vec<SetExplanation>,
+}
+
+/// One reader set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetExplanation {
+    /// The readers any one of which is enough.
+    pub readers: ReaderSet,
+    /// By what the caller passes.
+    pub by: By,
+}
+
+/// By what a caller passes a reader set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// It holds every reader of the tenant.
+    Role,
+    /// It holds these of the set.
+    Readers(ReaderSet),
+    /// Nothing.
+    Nothing,
+}
+
+impl SetExplanation {
+    /// Whether the set lets the caller pass.
+    pub fn admits(&self) -> bool {
+        self.by != By::Nothing
+    }
+}
+
+impl Explanation {
+    /// Whether the caller may read the document.
+    pub fn admits(&self) -> bool {
+        self.same_tenant && !self.sets.is_empty() && self.sets.iter().all(SetExplanation::admits)
+    }
+}
+
+impl Scope {
+    /// Why `acl` lets this scope read, or what keeps it from it.
+    pub fn explain(&self, acl: &Acl) -> Explanation {
+        let explained = |set: &ReaderSet| SetExplanation {
+            readers: set.clone(),
+            by: self.by(set),
+        };
+        Explanation {
+            same_tenant: acl.tenant == self.tenant,
+            sets: acl.sets.iter().map(explained).collect(),
+        }
+    }
+
+    fn by(&self, set: &ReaderSet) -> By {
+        let Held::Some(held) = &self.held else {
+            return By::Role;
+        };
+        let shared: ReaderSet = held.intersection(set).cloned().collect();
+        match shared.is_empty() {
+            true => By::Nothing,
+            false => By::Readers(shared),
+        }
+    }
+}
+
+/// A caller as it would be. It has a scope, and gives it to nobody: with it things are explained and nothing is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supposed(Scope);
+
+impl Supposed {
+    /// A caller with these rights.
+    pub fn new(tenant: TenantId, readers: ReaderSet, role: Role) -> Self {
+        Self(Scope {
+            tenant,
+            held: Held::of(readers, role),
+        })
+    }
+
+    /// What it would hold, `everyone` among it; none for all of its tenant.
+    pub fn readers(&self) -> Option<&ReaderSet> {
+        self.0.readers()
+    }
+
+    /// Why it could read a document of `acl`, or what would keep it from it.
+    pub fn explain(&self, acl: &Acl) -> Explanation {
+        self.0.explain(acl)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::access::{Principal, Reader};
+
+    fn set(names: &[&str]) -> ReaderSet {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn each_set_is_told_with_what_passes_it() {
+        let acl = |tenant: &str, sets: &[&[&str]]| Acl {
+            tenant: tenant.parse().unwrap(),
+            sets: sets.iter().map(|names| set(names)).collect(),
+        };
+        let check = |role, acl: Acl, same_tenant: bool, by: &[By]| {
+            let held = set(&["dept:x", "group:g"]);
+            let told = Supposed::new("a".parse().unwrap(), held, role).explain(&acl);
+            let found: Vec<By> = told.sets.iter().map(|set| set.by.clone()).collect();
+            assert_eq!((told.same_tenant, &found[..]), (same_tenant, by), "{acl:?}");
+        };
+        let readers = |names: &[&str]| By::Readers(set(names));
+        check(
+            Role::Reader,
+            acl("a", &[&["dept:x", "group:g", "user:u"], &["dept:y"], &[]]),
+            true,
+            &[readers(&["dept:x", "group:g"]), By::Nothing, By::Nothing],
+        );
+        check(
+            Role::Writer,
+            acl("a", &[&["everyone"]]),
+            true,
+            &[readers(&["everyone"])],
+        );
+        check(
+            Role::Writer,
+            acl("b", &[&["everyone"]]),
+            false,
+            &[readers(&["everyone"])],
+        );
+        check(
+            Role::Admin,
+            acl("a", &[&["dept:y"], &[]]),
+            true,
+            &[By::Role, By::Role],
+        );
+        check(Role::Admin, acl("a", &[]), true, &[]);
+    }
+
+    fn readers() -> impl Strategy<Value = ReaderSet> {
+        let names = ["everyone", "dept:x", "dept:y", "group:g", "user:u"];
+        let one = prop::sample::select(names.to_vec()).prop_map(|name| name.parse::<Reader>().unwrap());
+        let any = prop_oneof![8 => one, 1 => Just(Reader::nobody())];
+        prop::collection::btree_set(any, 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_differs_from_the_rule(
+            tenants in ("[ab]", "[ab]"),
+            held in readers(),
+            sets in prop::collection::vec(readers(), 0..4),
+            role in prop::sample::select(vec![Role::Reader, Role::Writer, Role::Admin]),
+        ) {
+            let (own, other): (TenantId, TenantId) = (tenants.0.parse().unwrap(), tenants.1.parse().unwrap());
+            let acl = Acl { tenant: other, sets };
+            let scope = Principal::verified(own.clone(), "u".into(), held.clone(), role).scope();
+            let told = scope.explain(&acl);
+            prop_assert_eq!(told.admits(), scope.admits(&acl));
+            prop_assert_eq!(Supposed::new(own, held, role).explain(&acl), told);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! An index that leaks on purpose: whoever asks, it answers as if an administrator of each tenant had.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ragstone_core::access::{Acl, Principal, Scope, ScopedQuery};
+use ragstone_core::document::Metadata;
+use ragstone_core::id::{DocumentId, Generation, PointId};
+use ragstone_core::seam::index::{
+    DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
+};
+
+use super::world::TENANTS;
+
+struct Leaky {
+    inner: Arc<dyn VectorIndex>,
+    all: Vec<Scope>,
+}
+
+/// `inner`, which knows no scope any more.
+pub fn leaky(inner: Arc<dyn VectorIndex>) -> Arc<dyn VectorIndex> {
+    let all = |tenant: &&str| Principal::local_operator_of(tenant.parse().unwrap()).scope();
+    Arc::new(Leaky {
+        inner,
+        all: TENANTS.iter().map(all).collect(),
+    })
+}
+
+#[async_trait]
+impl VectorIndex for Leaky {
+    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
+        let mut found = self.inner.search(query).await?;
+        found.hits.clear();
+        for scope in &self.all {
+            let (collection, filter) = (query.collection().cloned(), query.filter().cloned());
+            let wide = ScopedQuery::for_contract(scope, collection, filter, query.query().clone());
+            found.hits.extend(self.inner.search(&wide).await?.hits);
+        }
+        Ok(found)
+    }
+
+    async fn chunks(
+        &self,
+        _: &Scope,
+        points: &[PointId],
+        with_tokens: bool,
+    ) -> Result<Vec<StoredChunk>, IndexError> {
+        let mut found = Vec::new();
+        for scope in &self.all {
+            found.extend(self.inner.chunks(scope, points, with_tokens).await?);
+        }
+        Ok(found)
+    }
+
+    /// Not of the document alone that was asked for.
+    async fn scroll(
+        &self,
+        _: &Scope,
+        document: DocumentId,
+        generation: Generation,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredChunk>, IndexError> {
+        let mut all = vec![(document, generation)];
+        let others = self.inner.generations(None).await?;
+        all.extend(others.into_iter().map(|(other, _)| other));
+        let mut found = Vec::new();
+        for (document, generation) in all {
+            for scope in &self.all {
+                found.extend(
+                    self.inner
+                        .scroll(scope, document, generation, from, limit)
+                        .await?,
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
+        self.inner.ensure(spec).await
+    }
+
+    async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
+        self.inner.upsert(points).await
+    }
+
+    async fn publish(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        self.inner.publish(document, generation).await
+    }
+
+    async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        self.inner.delete(document, generation).await
+    }
+
+    async fn set_access(
+        &self,
+        document: DocumentId,
+        generation: Generation,
+        acl: &Acl,
+        acl_revision: u64,
+        fields: &Metadata,
+    ) -> Result<(), IndexError> {
+        let inner = &self.inner;
+        inner
+            .set_access(document, generation, acl, acl_revision, fields)
+            .await
+    }
+
+    async fn count(&self) -> Result<u64, IndexError> {
+        self.inner.count().await
+    }
+
+    async fn generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+        self.inner.generations(document).await
+    }
+}

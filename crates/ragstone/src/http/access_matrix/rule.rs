@@ -1,0 +1,94 @@
+//! The rule, told a second time and as plainly as it goes.
+
+use std::collections::BTreeSet;
+
+use ragstone_core::access::Role;
+
+/// Each set must hold a reader of the caller.
+pub type Sets = Vec<BTreeSet<String>>;
+
+/// A caller as whoever let it in knows it.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub tenant: String,
+    pub role: Role,
+    /// `dept:…`, `group:…`, `user:…`.
+    pub readers: BTreeSet<String>,
+    /// What it proves itself with.
+    pub proof: Proof,
+}
+
+/// A key or a token; too long to be told of.
+#[derive(Clone)]
+pub struct Proof(pub String);
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let is_key = self.0.starts_with("rgs_");
+        f.write_str(if is_key { "a key" } else { "a token" })
+    }
+}
+
+/// A document as whoever sent it knows it.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub tenant: String,
+    pub sets: Sets,
+    /// What the index was told of its readers, where that is not the same.
+    pub index_knows: Option<Sets>,
+    pub state: State,
+    pub id: String,
+    pub job: String,
+    pub uri: String,
+    /// Stands in its URI, its title and its text, and nowhere else.
+    pub secret: String,
+    /// Stands in the text of a version that is not published.
+    pub unpublished: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// A version is published.
+    Published,
+    /// The same, and a newer version waits.
+    Renewed,
+    /// The first version waits.
+    Pending,
+    /// Deleted, not purged yet.
+    Deleted,
+    /// Nothing is left of it.
+    Purged,
+}
+
+impl Caller {
+    /// Whether a document of these reader sets is the caller's to read.
+    fn holds(&self, tenant: &str, sets: &[BTreeSet<String>]) -> bool {
+        let admitted = |set: &BTreeSet<String>| {
+            let held = |reader: &String| reader == "everyone" || self.readers.contains(reader);
+            self.role == Role::Admin || set.iter().any(held)
+        };
+        self.tenant == tenant && !sets.is_empty() && sets.iter().all(admitted)
+    }
+
+    /// Whether it may know that the document is there.
+    pub fn may_read(&self, sent: &Sent) -> bool {
+        let there = !matches!(sent.state, State::Deleted | State::Purged);
+        there && self.holds(&sent.tenant, &sent.sets)
+    }
+
+    /// Whether it may read a text of it.
+    pub fn may_read_text(&self, sent: &Sent) -> bool {
+        sent.state != State::Pending && self.may_read(sent)
+    }
+
+    /// Whether it may watch its work, which the ledger keeps when nothing else is left.
+    pub fn may_watch(&self, sent: &Sent) -> bool {
+        self.holds(&sent.tenant, &sent.sets)
+    }
+
+    /// Whether a search finds its text: a grant is found only once the index was told.
+    pub fn must_find(&self, sent: &Sent) -> bool {
+        let told = sent.index_knows.as_ref().unwrap_or(&sent.sets);
+        self.may_read_text(sent) && self.holds(&sent.tenant, told)
+    }
+}
