@@ -3,5 +3,6 @@
 //! Invariant: no clock and no global randomness; equal input and seed give equal figures.
 
 pub mod bootstrap;
+pub mod ragas;
 pub mod ranking;
 pub mod trec;
