@@ -27,6 +27,7 @@ use thiserror::Error;
 pub use judge::{Call, Judge, JudgeFailure, Kind};
 pub use prompt::{prompt, schema};
 pub use replay::{ReplayError, Replayed, replay};
+pub use reply::fits;
 
 /// Which of RAGAS's implementations is followed where they differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +166,16 @@ pub async fn score(
 }
 
 impl Metric {
+    /// The metric of a name, or of another name that it goes by.
+    pub fn named(name: &str) -> Option<Self> {
+        serde_json::from_value(Value::from(name)).ok()
+    }
+
+    /// Whether more is better.
+    pub fn is_better_higher(self) -> bool {
+        self != Metric::NoiseSensitivity
+    }
+
     /// The name in recorded cases and reports.
     pub fn name(self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::Api;
+use super::judge::Kind;
 
 /// Where a fenced reply begins.
 const FENCE: &str = "```json";
@@ -32,6 +33,22 @@ pub(super) fn read<T: Shape>(reply: &str, api: Api) -> Result<T, String> {
         }
     }
     Err(wrong.unwrap_or_else(|| "it holds no JSON".into()))
+}
+
+/// Whether a reply about `kind` can be read by the more lenient implementation.
+pub fn fits(kind: Kind, reply: &str) -> bool {
+    fn reads<T: Shape>(reply: &str) -> bool {
+        read::<T>(reply, Api::Legacy).is_ok()
+    }
+    match kind {
+        Kind::Statements | Kind::Claims => reads::<Sentences>(reply),
+        Kind::Nli => reads::<Verdicts>(reply),
+        Kind::QuestionFromAnswer => reads::<Generated>(reply),
+        Kind::ContextUseful => reads::<Useful>(reply),
+        Kind::ContextAttribution => reads::<Attributions>(reply),
+        Kind::TpFpFn => reads::<Sorted>(reply),
+        Kind::FixFormat => reads::<Repaired>(reply),
+    }
 }
 
 /// `{"statements": ["…"]}` or `{"claims": ["…"]}`.
