@@ -321,7 +321,7 @@ fn another_corpus_or_set_is_named_and_not_blamed() {
 
 #[test]
 fn a_run_that_broke_off_goes_on() {
-    let sandbox = library().with("RAGSTONE_ASK__QUESTION_BYTES", "34");
+    let sandbox = library().with("RAGSTONE_ASK__QUESTION_BYTES", "25");
     let broken = sandbox
         .run(&["eval", "run", "set.jsonl", "--save", "run"])
         .ended(1);
