@@ -8,6 +8,7 @@ pub mod access;
 pub mod ask;
 pub mod cite;
 pub mod document;
+pub mod evaluate;
 pub mod filter;
 pub mod id;
 pub mod ingest;

@@ -64,6 +64,7 @@ struct Dialect {
     limit_is_set: bool,
     usage: bool,
     temperature: bool,
+    schema: bool,
 }
 
 impl OpenAiChat {
@@ -78,6 +79,7 @@ impl OpenAiChat {
             limit_is_set: options.token_limit_name != TokenLimitName::Auto,
             usage: true,
             temperature: true,
+            schema: true,
         };
         Ok(Self {
             client: Arc::new(Client::new(options.connection.clone())?),
@@ -128,6 +130,11 @@ impl OpenAiChat {
                 .filter(|_| dialect.temperature),
             max_tokens: limit.filter(|_| !dialect.newer_limit),
             max_completion_tokens: limit.filter(|_| dialect.newer_limit),
+            response_format: request
+                .reply_schema
+                .as_ref()
+                .filter(|_| dialect.schema)
+                .map(response_format),
         }
     }
 }
@@ -147,6 +154,12 @@ impl Dialect {
             return Some(Self {
                 newer_limit: !self.newer_limit,
                 limit_is_set: true,
+                ..self
+            });
+        }
+        if self.schema && (fault.names("response_format") || fault.names("json_schema")) {
+            return Some(Self {
+                schema: false,
                 ..self
             });
         }
@@ -245,6 +258,16 @@ struct Body<'a> {
     max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
+}
+
+/// A reply that must fit a schema, in the form of structured outputs.
+fn response_format(schema: &Value) -> Value {
+    serde_json::json!({
+        "type": "json_schema",
+        "json_schema": { "name": "reply", "strict": true, "schema": schema },
+    })
 }
 
 #[derive(Serialize)]

@@ -78,5 +78,6 @@ fn request(question: &str, texts: &[&str]) -> ChatRequest {
         model: None,
         temperature: None,
         max_tokens: None,
+        reply_schema: None,
     }
 }

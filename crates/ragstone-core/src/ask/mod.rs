@@ -246,6 +246,7 @@ impl Telling {
             model: request.model,
             temperature: request.temperature,
             max_tokens: request.max_tokens,
+            reply_schema: None,
         }
     }
 

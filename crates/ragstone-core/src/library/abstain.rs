@@ -36,6 +36,34 @@ pub(super) struct Calibration {
     dense: bool,
 }
 
+/// What a threshold would do to the questions it was found by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CurvePoint {
+    /// Below it nothing is answered.
+    pub threshold: f64,
+    /// Share of the answerable questions that are answered; none where there were none.
+    pub answered: Option<f64>,
+    /// Share of the unanswerable ones that are refused.
+    pub refused: f64,
+}
+
+/// The threshold that was chosen, and what the others would have done.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Calibrated {
+    /// Below it nothing is answered, until the library has doubled.
+    pub threshold: f64,
+    /// Published chunks it was found on.
+    pub chunks: u64,
+    /// Whether with vectors.
+    pub dense: bool,
+    /// Questions with an answer that it was found by.
+    pub answerable: usize,
+    /// Questions without one, the built-in ones among them.
+    pub unanswerable: usize,
+    /// By threshold, ascending.
+    pub curve: Vec<CurvePoint>,
+}
+
 /// S reaches 2.6 with vectors and 1 without, so that each has its own constants.
 struct Scale {
     cautious: f64,
@@ -79,8 +107,8 @@ impl Library {
     /// Finds the threshold of the scope's tenant, if its library has doubled since it was found last, or became dense.
     /// The scope must see the whole library. Says whether anything was done.
     pub async fn calibrate(&self, scope: &Scope) -> Result<bool, LibraryError> {
-        let (tenant, key) = (scope.tenant(), format!("calibration:{}", scope.tenant()));
-        let known = self.catalogue.setting(&key).await?;
+        let tenant = scope.tenant();
+        let known = self.catalogue.setting(&key(tenant)).await?;
         let known: Option<Calibration> = known.and_then(|json| serde_json::from_str(&json).ok());
         let chunks = self.catalogue.term_statistics(tenant, &[]).await?.documents;
         let dense = self.embedder().is_some();
@@ -91,35 +119,108 @@ impl Library {
             self.set_threshold(tenant, known);
             return Ok(false);
         }
-        let scale = Scale::of(dense);
-        let threshold = match chunks < FEWEST_CHUNKS {
-            true => scale.cautious,
-            false => (self.chance(scope, dense).await? + scale.above_chance).min(HIGHEST),
+        let threshold = self.automatic(scope, chunks, dense).await?;
+        self.keep(
+            tenant,
+            Calibration {
+                threshold,
+                chunks,
+                dense,
+            },
+        )
+        .await?;
+        Ok(true)
+    }
+
+    /// Finds the threshold of the scope's tenant by questions that its library answers and that it does not, the
+    /// built-in off-topic ones among the latter: the one that is right about most of both, each counted alike. Without
+    /// answerable ones it lies as far above chance as an automatic one. Holds until the library has doubled.
+    pub async fn calibrate_by(
+        &self,
+        scope: &Scope,
+        answerable: &[String],
+        unanswerable: &[String],
+    ) -> Result<Calibrated, LibraryError> {
+        let tenant = scope.tenant();
+        let chunks = self.catalogue.term_statistics(tenant, &[]).await?.documents;
+        let dense = self.embedder().is_some();
+        let mut without_answer: Vec<&str> = unanswerable.iter().map(String::as_str).collect();
+        for question in off_topic() {
+            without_answer.push(question);
+        }
+        let reached = self
+            .strengths(scope, answerable.iter().map(String::as_str), dense)
+            .await?;
+        let chance = self.strengths(scope, without_answer.into_iter(), dense).await?;
+        let curve = curve(&reached, &chance);
+        let threshold = match reached.is_empty() {
+            true => self.automatic(scope, chunks, dense).await?,
+            false => most_right(&curve),
         };
-        let found = Calibration {
+        self.keep(
+            tenant,
+            Calibration {
+                threshold,
+                chunks,
+                dense,
+            },
+        )
+        .await?;
+        Ok(Calibrated {
             threshold,
             chunks,
             dense,
-        };
+            answerable: reached.len(),
+            unanswerable: chance.len(),
+            curve,
+        })
+    }
+
+    /// The threshold that was found for a tenant; none while the cautious one holds.
+    pub fn threshold(&self, tenant: &TenantId) -> Option<f64> {
+        let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
+        thresholds.get(tenant).map(|found| found.threshold)
+    }
+
+    async fn automatic(&self, scope: &Scope, chunks: u64, dense: bool) -> Result<f64, LibraryError> {
+        let scale = Scale::of(dense);
+        Ok(match chunks < FEWEST_CHUNKS {
+            true => scale.cautious,
+            false => (self.chance(scope, dense).await? + scale.above_chance).min(HIGHEST),
+        })
+    }
+
+    async fn keep(&self, tenant: &TenantId, found: Calibration) -> Result<(), LibraryError> {
         let json = serde_json::to_string(&found).expect("a struct of numbers serialises");
-        self.catalogue.set_setting(&key, &json).await?;
+        self.catalogue.set_setting(&key(tenant), &json).await?;
         self.set_threshold(tenant, found);
-        Ok(true)
+        Ok(())
     }
 
     /// The strength of the middle one of the off-topic questions; an error where one of them gets no vector and should.
     async fn chance(&self, scope: &Scope, dense: bool) -> Result<f64, LibraryError> {
+        let reached = self.strengths(scope, off_topic(), dense).await?;
+        Ok(reached[reached.len() / 2])
+    }
+
+    /// How strong the evidence for each question is, ascending; an error where one gets no vector and should.
+    async fn strengths(
+        &self,
+        scope: &Scope,
+        questions: impl Iterator<Item = &str> + Send,
+        dense: bool,
+    ) -> Result<Vec<f64>, LibraryError> {
         let mut reached = Vec::new();
-        for question in OFF_TOPIC.lines().filter(|line| !line.trim().is_empty()) {
+        for question in questions {
             let found = self.search(scope, &SearchRequest::new(question, 1)).await?;
             if dense && !found.evidence.dense {
-                let detail = "an off-topic question got no vector".to_owned();
+                let detail = "a question of the calibration got no vector".to_owned();
                 return Err(EmbedError::Broken { detail }.into());
             }
             reached.push(found.evidence.strength());
         }
         reached.sort_by(f64::total_cmp);
-        Ok(reached[reached.len() / 2])
+        Ok(reached)
     }
 
     fn set_threshold(&self, tenant: &TenantId, found: Calibration) {
@@ -127,5 +228,78 @@ impl Library {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(tenant.clone(), found);
+    }
+}
+
+fn off_topic() -> impl Iterator<Item = &'static str> {
+    OFF_TOPIC.lines().filter(|line| !line.trim().is_empty())
+}
+
+fn key(tenant: &TenantId) -> String {
+    format!("calibration:{tenant}")
+}
+
+/// What thresholds between any two strengths would do, and one above all.
+fn curve(reached: &[f64], chance: &[f64]) -> Vec<CurvePoint> {
+    let mut strengths: Vec<f64> = reached.iter().chain(chance).copied().collect();
+    strengths.sort_by(f64::total_cmp);
+    strengths.dedup();
+    let below =
+        |sorted: &[f64], threshold: f64| sorted.partition_point(|strength| *strength < threshold) as f64;
+    let point = |threshold: f64| CurvePoint {
+        threshold,
+        answered: (!reached.is_empty()).then(|| 1.0 - below(reached, threshold) / reached.len() as f64),
+        refused: below(chance, threshold) / chance.len() as f64,
+    };
+    let between = strengths.windows(2).map(|pair| f64::midpoint(pair[0], pair[1]));
+    let ends = [
+        strengths.first().copied(),
+        strengths.last().map(|last| last + 0.01),
+    ];
+    let mut thresholds: Vec<f64> = between.chain(ends.into_iter().flatten()).collect();
+    thresholds.sort_by(f64::total_cmp);
+    thresholds.into_iter().map(point).collect()
+}
+
+/// The threshold that is right about most of both kinds; the middle one of several, the
+/// lower of two.
+fn most_right(curve: &[CurvePoint]) -> f64 {
+    let right = |point: &CurvePoint| point.answered.unwrap_or(0.0) + point.refused;
+    let most = curve.iter().map(right).fold(0.0, f64::max);
+    let best: Vec<f64> = curve
+        .iter()
+        .filter(|point| right(point) >= most - 1e-12)
+        .map(|point| point.threshold)
+        .collect();
+    best[(best.len() - 1) / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threshold_lies_where_most_are_right() {
+        let check = |reached: &[f64], chance: &[f64], answered: f64, refused: f64| {
+            let curve = curve(reached, chance);
+            let threshold = most_right(&curve);
+            let point = curve.iter().find(|point| point.threshold == threshold).unwrap();
+            assert_eq!(
+                (point.answered, point.refused),
+                (Some(answered), refused),
+                "{point:?}"
+            );
+        };
+        check(&[1.0, 2.0], &[0.1, 0.2], 1.0, 1.0);
+        check(&[0.15, 1.0, 2.0, 3.0], &[0.1, 0.2], 0.75, 1.0);
+        check(&[1.0], &[1.0], 1.0, 0.0);
+    }
+
+    #[test]
+    fn a_curve_goes_from_answering_all_to_refusing_all() {
+        let curve = curve(&[], &[0.1, 0.2]);
+        let ends = [curve[0], curve[curve.len() - 1]];
+        assert_eq!((ends[0].refused, ends[1].refused), (0.0, 1.0));
+        assert_eq!(ends[0].answered, None);
     }
 }

@@ -55,9 +55,13 @@ pub fn paired_difference(pairs: impl IntoIterator<Item = (f64, f64)>, seed: u64)
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): enough for resampling, and the same everywhere.
-struct SplitMix(u64);
+pub(super) struct SplitMix(u64);
 
 impl SplitMix {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -66,7 +70,7 @@ impl SplitMix {
     }
 
     /// A number below `bound`; the bias of the multiplication is below bound/2⁶⁴.
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 }

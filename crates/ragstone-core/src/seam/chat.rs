@@ -45,6 +45,8 @@ pub struct ChatRequest {
     pub temperature: Option<f32>,
     /// Most tokens of an answer.
     pub max_tokens: Option<u32>,
+    /// The JSON Schema that a reply must fit, for services that can hold a model to one.
+    pub reply_schema: Option<serde_json::Value>,
 }
 
 /// What a model streams.

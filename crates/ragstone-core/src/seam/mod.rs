@@ -14,6 +14,7 @@ pub mod contract_chat;
 pub mod contract_embedder;
 pub mod embedder;
 pub mod embedding_cache;
+pub mod evaluations;
 #[cfg(any(test, feature = "contract"))]
 pub mod fake;
 #[cfg(any(test, feature = "contract"))]
@@ -29,6 +30,7 @@ pub use catalogue::{Catalogue, CatalogueError};
 pub use chat::{ChatError, ChatModel};
 pub use embedder::{EmbedError, Embedder};
 pub use embedding_cache::EmbeddingCache;
+pub use evaluations::EvaluationStore;
 pub use idempotency::IdempotencyStore;
 pub use index::{IndexError, VectorIndex};
 pub use keys::KeyStore;

@@ -6,6 +6,7 @@ mod ask;
 mod client;
 mod doctor;
 mod document;
+mod eval;
 mod fsck;
 mod index;
 mod ingest;
@@ -102,6 +103,9 @@ enum Command {
     Index(index::Index),
     /// Compare catalogue, index and blobs, and make them agree again
     Fsck(fsck::Fsck),
+    /// Measure retrieval and answers, and tell whether a change helped
+    #[command(subcommand)]
+    Eval(eval::Eval),
     /// Let documents give orders to a model, and report what leaves the server
     Redteam(redteam::Redteam),
     /// Tell what will run, what is missing, and where text goes
@@ -210,6 +214,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Model(command) => command.run(context).await,
         Command::Index(command) => command.run(context).await,
         Command::Fsck(command) => command.run(context).await,
+        Command::Eval(command) => command.run(context).await,
         Command::Redteam(command) => command.run(context).await,
         Command::Doctor(command) => command.run(context).await,
         Command::Completions { .. } => Ok(()),

@@ -3,12 +3,13 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use ragstone_core::metric::ragas::Metric;
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 
 use super::Settings;
 use super::sections::{
-    Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Limits, Model, OpenAi, Parse, Server,
-    Split, Telemetry,
+    Access, Ask, Chat, Data, Embed, EmbedProvider, Eval, Index, Ingest, Jobs, Limits, Model, OpenAi, Parse,
+    Server, Split, Telemetry,
 };
 
 /// Fewest characters of the admin key.
@@ -58,6 +59,7 @@ pub fn findings(settings: &Settings) -> Findings {
     settings.model.check(&mut found);
     settings.chat.check(&mut found);
     settings.ask.check(&mut found);
+    settings.eval.check(&mut found);
     settings.jobs.check(&mut found);
     settings.index.check(&mut found);
     settings.telemetry.check(&mut found);
@@ -280,6 +282,20 @@ impl Chat {
     }
 }
 
+impl Eval {
+    fn check(&self, found: &mut Findings) {
+        found.url("eval.judge_base_url", &self.judge_base_url);
+        for name in &self.metrics {
+            if Metric::named(name).is_none() {
+                found.say(
+                    "eval.metrics",
+                    format!("{name:?} is not a metric that a judge knows"),
+                );
+            }
+        }
+    }
+}
+
 impl Ask {
     fn check(&self, found: &mut Findings) {
         found.range("ask.limit", self.limit, 1..=ragstone_core::library::MAX_PASSAGES);
@@ -338,6 +354,12 @@ fn check_services(settings: &Settings, found: &mut Findings) {
     if settings.embeds_remotely() && needs_key(&settings.embed_service()) {
         found.say(
             "embed.api_key",
+            "must be set (or OPENAI_API_KEY): this model is a service's".into(),
+        );
+    }
+    if settings.judges() && needs_key(&settings.judge_service()) {
+        found.say(
+            "eval.judge_api_key",
             "must be set (or OPENAI_API_KEY): this model is a service's".into(),
         );
     }

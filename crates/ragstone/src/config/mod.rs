@@ -20,18 +20,19 @@ pub use layers::{DEFAULTS, Layers};
 pub use names::SHORT_NAMES;
 pub use secret::Secret;
 use sections::{
-    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Limits, Model,
-    OpenAi, Parse, Server, Split, Telemetry,
+    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Eval, Index, Ingest, Jobs, Limits,
+    Model, OpenAi, Parse, Server, Split, Telemetry,
 };
 
 /// The settings file that is read if it is there.
 const SETTINGS_FILE: &str = "ragstone.toml";
 /// Keys whose values no message may show.
-const SECRET_KEYS: [&str; 8] = [
+const SECRET_KEYS: [&str; 9] = [
     "access.admin_key",
     "chat.api_key",
     "data.database_url",
     "embed.api_key",
+    "eval.judge_api_key",
     "index.qdrant_api_key",
     "jobs.redis_url",
     "model.hub_token",
@@ -68,6 +69,8 @@ pub struct Settings {
     pub chat: Chat,
     /// `[ask]`
     pub ask: Ask,
+    /// `[eval]`
+    pub eval: Eval,
     /// `[jobs]`
     pub jobs: Jobs,
     /// `[index]`
@@ -229,6 +232,16 @@ impl Settings {
     /// The service that answers, if one does.
     pub fn chat_service(&self) -> Service {
         self.service(&self.chat.base_url, &self.chat.api_key)
+    }
+
+    /// Whether a model judges evaluations.
+    pub fn judges(&self) -> bool {
+        !self.eval.judge_model.trim().is_empty()
+    }
+
+    /// The service that judges, if one does.
+    pub fn judge_service(&self) -> Service {
+        self.service(&self.eval.judge_base_url, &self.eval.judge_api_key)
     }
 
     /// A service's own key, or the common one where it has no address of its own: a key goes only where it was meant for.

@@ -8,12 +8,13 @@ use futures::StreamExt;
 use ragstone_adapters::chat::{Extractive, OpenAiChat, OpenAiChatOptions, TokenLimitName};
 use ragstone_adapters::openai::Limits;
 use ragstone_core::ask::{self, AskOptions};
+use ragstone_core::evaluate::ModelJudge;
 use ragstone_core::library::Library;
 use ragstone_core::prompt::{DEFAULT_SYSTEM, Template};
 use ragstone_core::seam::ChatModel;
 use uuid::Uuid;
 
-use super::model::connection;
+use super::model::{connection, embedder_if_present};
 use crate::config::Settings;
 use crate::http::Answerer;
 
@@ -41,6 +42,47 @@ pub fn chat_model(settings: &Settings) -> anyhow::Result<Arc<dyn ChatModel>> {
         max_tokens: None,
         token_limit_name: TokenLimitName::Auto,
     })?))
+}
+
+/// The judge that the settings mean, if they mean one. Meanings are compared by the product's own embedder where it is
+/// there without being fetched.
+pub async fn judge(settings: &Settings) -> anyhow::Result<Option<ModelJudge>> {
+    if !settings.judges() {
+        return Ok(None);
+    }
+    let limits = Limits {
+        total: LONGEST_ANSWER,
+        tries: settings.chat.max_attempts as usize,
+        ..Limits::default()
+    };
+    let model = OpenAiChat::new(OpenAiChatOptions {
+        connection: connection(&settings.judge_service(), limits)?,
+        model: settings.eval.judge_model.clone(),
+        context_tokens: settings.chat.context_tokens,
+        temperature: None,
+        max_tokens: None,
+        token_limit_name: TokenLimitName::Auto,
+    })?;
+    let embedder = embedder_if_present(settings).await.unwrap_or_else(|error| {
+        tracing::warn!("meanings are not compared: {error:#}");
+        None
+    });
+    Ok(Some(ModelJudge {
+        model: Arc::new(model),
+        embedder,
+    }))
+}
+
+/// The text around passages and question, as a digest.
+pub fn prompt_digest(settings: &Settings) -> anyhow::Result<String> {
+    let path = &settings.ask.template;
+    let own = match path.as_os_str().is_empty() {
+        true => String::new(),
+        false => std::fs::read_to_string(path)
+            .with_context(|| format!("setting ask.template: {}", path.display()))?,
+    };
+    let text = format!("{DEFAULT_SYSTEM}\n{:?}\n{own}", Template::default());
+    Ok(blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
 }
 
 /// Answers from `library` by `model`.

@@ -97,6 +97,13 @@ pub fn text_goes_to(settings: &Settings) -> Vec<String> {
             settings.chat.model
         ));
     }
+    if settings.judges() {
+        let url = shown(&settings.judge_service().base_url);
+        places.push(format!(
+            "questions, answers and passages of evaluations to {url}, to be judged by {}",
+            settings.eval.judge_model
+        ));
+    }
     places
 }
 

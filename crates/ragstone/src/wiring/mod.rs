@@ -7,6 +7,7 @@ mod answer;
 mod arrival;
 mod audit;
 mod describe;
+mod evaluations;
 mod limits;
 mod model;
 mod routes;
@@ -32,6 +33,7 @@ use ragstone_core::seam::{Catalogue, Embedder, Parser};
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
 
+pub use answer::judge;
 pub use describe::{Description, describe, issuers, text_goes_to};
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use ragstone_adapters::embed::weights::FetchProgress;
@@ -44,6 +46,7 @@ use crate::http::{self, AdminKey, Api, HttpSettings, Issuers, Keyring, Readiness
 use crate::jobs::{WorkerOptions, Workers};
 use crate::operator;
 use crate::telemetry::audit::AuditLog;
+use evaluations::Evaluations;
 use stores::{open_blobs, open_cache, open_database};
 use vectors::{Recipe, Vectors};
 use workers::job_workers;
@@ -276,7 +279,8 @@ impl Built {
             issuers.prepare();
         }
         let api = http::router(parts.clone());
-        let operator = routes::operator_router(api.clone(), self.vectors.clone());
+        let operator = routes::operator_router(api.clone(), self.vectors.clone())
+            .merge(evaluations::router(self.evaluations(settings)?));
         let mut background = vec![routes::listen(&self.directory.socket(), operator.clone())?];
         background.extend(audit.clone().map(audit::reopen_when_told).transpose()?);
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
@@ -311,6 +315,19 @@ impl Built {
             shutdown: Duration::from_secs(settings.server.shutdown_seconds),
             audit,
             directory: self.directory,
+        })
+    }
+
+    fn evaluations(&self, settings: &Settings) -> anyhow::Result<Evaluations> {
+        Ok(Evaluations {
+            store: self.catalogue.clone(),
+            catalogue: self.catalogue.clone(),
+            library: self.library.clone(),
+            vectors: self.vectors.clone(),
+            settings: evaluations::settings_that_matter(settings),
+            model: answer::chat_model(settings)?.describe().model,
+            prompt: answer::prompt_digest(settings)?,
+            clock: clock(),
         })
     }
 

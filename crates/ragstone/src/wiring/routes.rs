@@ -87,7 +87,7 @@ async fn job(State(vectors): State<Arc<Vectors>>, Path(id): Path<Uuid>) -> Respo
     }
 }
 
-fn reply(code: &str, result: anyhow::Result<impl Serialize>) -> Response {
+pub(super) fn reply(code: &str, result: anyhow::Result<impl Serialize>) -> Response {
     match result {
         Ok(value) => Json(value).into_response(),
         Err(error) => {
@@ -97,7 +97,7 @@ fn reply(code: &str, result: anyhow::Result<impl Serialize>) -> Response {
     }
 }
 
-fn problem(status: StatusCode, code: &str, detail: String) -> Response {
+pub(super) fn problem(status: StatusCode, code: &str, detail: String) -> Response {
     let problem = json!({ "status": status.as_u16(), "code": code, "detail": detail });
     (status, Json(problem)).into_response()
 }

@@ -8,6 +8,8 @@ mod chaos;
 mod cli;
 mod disk;
 mod embeddings;
+mod evaluation;
+mod evaluation_judge;
 mod fsck;
 mod http;
 mod keys;

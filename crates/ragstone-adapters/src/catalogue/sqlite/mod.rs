@@ -7,6 +7,7 @@ mod audit;
 mod begin;
 mod cursor;
 mod documents;
+mod evaluations;
 mod idempotency;
 mod job_row;
 mod jobs;

@@ -1,0 +1,139 @@
+//! Evaluation runs: a row a run, and a row a question.
+
+use async_trait::async_trait;
+use ragstone_core::id::TenantId;
+use ragstone_core::seam::catalogue::CatalogueResult;
+use ragstone_core::seam::evaluations::{EvaluationStore, RecordedOutcome, RunHead};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction};
+use time::OffsetDateTime;
+
+use super::{Failure, SqliteCatalogue};
+use crate::sqlite::Durability;
+
+/// What a head is read from.
+const HEAD: &str = "select name, fingerprint, finished, started_at from evaluation_runs where tenant = ?1";
+
+#[async_trait]
+impl EvaluationStore for SqliteCatalogue {
+    async fn begin_run(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        fingerprint: &str,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Vec<RecordedOutcome>> {
+        let (tenant, name) = (tenant.as_str().to_owned(), name.to_owned());
+        let (fingerprint, now) = (fingerprint.to_owned(), now.unix_timestamp());
+        self.write(Durability::Synced, move |t| {
+            let known = find(t, &tenant, &name)?;
+            if known.is_some_and(|head| !head.finished && head.fingerprint == fingerprint) {
+                return outcomes(t, &tenant, &name);
+            }
+            t.execute(
+                "delete from evaluation_outcomes where tenant = ?1 and run = ?2",
+                (&tenant, &name),
+            )?;
+            t.execute(
+                "insert or replace into evaluation_runs (tenant, name, fingerprint, finished, started_at)
+                 values (?1, ?2, ?3, 0, ?4)",
+                (&tenant, &name, &fingerprint, now),
+            )?;
+            Ok(Vec::new())
+        })
+        .await
+    }
+
+    /// A lost answer is asked for again: no disk write each.
+    async fn record_outcome(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        outcome: RecordedOutcome,
+    ) -> CatalogueResult<bool> {
+        let (tenant, name) = (tenant.as_str().to_owned(), name.to_owned());
+        self.write(Durability::Ordered, move |t| {
+            if !is_unfinished(t, &tenant, &name)? {
+                return Ok(false);
+            }
+            t.prepare_cached(
+                "insert into evaluation_outcomes (tenant, run, question, outcome) values (?1, ?2, ?3, ?4)
+                 on conflict do update set outcome = excluded.outcome",
+            )?
+            .execute((&tenant, &name, &outcome.question, &outcome.outcome))?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn finish_run(&self, tenant: &TenantId, name: &str) -> CatalogueResult<bool> {
+        let (tenant, name) = (tenant.as_str().to_owned(), name.to_owned());
+        self.write(Durability::Synced, move |t| {
+            let changed = t.execute(
+                "update evaluation_runs set finished = 1 where tenant = ?1 and name = ?2 and finished = 0",
+                (&tenant, &name),
+            )?;
+            Ok(changed > 0)
+        })
+        .await
+    }
+
+    async fn evaluation(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+    ) -> CatalogueResult<Option<(RunHead, Vec<RecordedOutcome>)>> {
+        let (tenant, name) = (tenant.as_str().to_owned(), name.to_owned());
+        self.read(move |c| {
+            let head = find(c, &tenant, &name)?;
+            head.map(|head| Ok((head, outcomes(c, &tenant, &name)?)))
+                .transpose()
+        })
+        .await
+    }
+
+    async fn evaluations(&self, tenant: &TenantId) -> CatalogueResult<Vec<RunHead>> {
+        let tenant = tenant.as_str().to_owned();
+        self.read(move |c| {
+            let mut statement = c.prepare_cached(&format!("{HEAD} order by name"))?;
+            let heads = statement.query_map([&tenant], head)?;
+            Ok::<_, Failure>(heads.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+fn find(connection: &Connection, tenant: &str, name: &str) -> Result<Option<RunHead>, Failure> {
+    let mut statement = connection.prepare_cached(&format!("{HEAD} and name = ?2"))?;
+    Ok(statement.query_row((tenant, name), head).optional()?)
+}
+
+fn is_unfinished(t: &Transaction<'_>, tenant: &str, name: &str) -> Result<bool, Failure> {
+    Ok(find(t, tenant, name)?.is_some_and(|head| !head.finished))
+}
+
+fn head(row: &Row<'_>) -> rusqlite::Result<RunHead> {
+    let started_at = OffsetDateTime::from_unix_timestamp(row.get(3)?);
+    Ok(RunHead {
+        name: row.get(0)?,
+        fingerprint: row.get(1)?,
+        finished: row.get(2)?,
+        started_at: started_at.map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Integer, Box::new(error))
+        })?,
+    })
+}
+
+fn outcomes(connection: &Connection, tenant: &str, name: &str) -> Result<Vec<RecordedOutcome>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select question, outcome from evaluation_outcomes where tenant = ?1 and run = ?2 order by question",
+    )?;
+    let read = |row: &Row<'_>| {
+        Ok(RecordedOutcome {
+            question: row.get(0)?,
+            outcome: row.get(1)?,
+        })
+    };
+    Ok(statement
+        .query_map((tenant, name), read)?
+        .collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,155 @@
+//! Two runs over the same questions: what differs, and whether chance explains it.
+//!
+//! A regression is a metric whose interval of the paired difference lies wholly on the worse side, and whose one-sided
+//! permutation test stands among those of all metrics that moved, at a false discovery rate of 5 %. Times are shown and
+//! never called a regression: they are the machine's as much as the product's.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::SEED;
+use super::summary::{LATENCIES, Scores};
+use crate::metric::bootstrap::paired_difference;
+use crate::metric::permutation::{as_low_by_chance, discoveries};
+use crate::metric::ragas::Metric;
+
+/// Share of false alarms among alarms.
+const FALSE_ALARMS: f64 = 0.05;
+
+/// How a metric moved.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Compared {
+    /// Mean of new − old over the questions that both have a score of.
+    pub difference: f64,
+    /// Lower end of its 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// How likely chance alone makes it as bad as this, one-sided.
+    pub p: f64,
+    /// Questions that both have a score of.
+    pub questions: usize,
+    /// Whether it became worse.
+    pub regression: bool,
+}
+
+/// Each metric that both runs have on a common question.
+pub fn compare(old: &BTreeMap<String, Scores>, new: &BTreeMap<String, Scores>) -> BTreeMap<String, Compared> {
+    let mut compared: BTreeMap<String, Compared> = paired(old, new)
+        .into_iter()
+        .filter_map(|(name, pairs)| Some((name.clone(), moved(&name, &pairs)?)))
+        .collect();
+    let tested: Vec<(String, f64)> = compared
+        .iter()
+        .filter(|(name, compared)| !LATENCIES.contains(&name.as_str()) && compared.difference != 0.0)
+        .map(|(name, compared)| (name.clone(), compared.p))
+        .collect();
+    let p_values: Vec<f64> = tested.iter().map(|(_, p)| *p).collect();
+    for ((name, _), stands) in tested.iter().zip(discoveries(&p_values, FALSE_ALARMS)) {
+        if let Some(compared) = compared.get_mut(name) {
+            let worse = match is_better_higher(name) {
+                true => compared.high < 0.0,
+                false => compared.low > 0.0,
+            };
+            compared.regression = stands && worse;
+        }
+    }
+    compared
+}
+
+type Pairs = BTreeMap<String, Vec<(f64, f64)>>;
+
+fn paired(old: &BTreeMap<String, Scores>, new: &BTreeMap<String, Scores>) -> Pairs {
+    let mut pairs = Pairs::new();
+    for (question, new) in new {
+        for (name, new) in new {
+            let old = old
+                .get(question)
+                .and_then(|scores| scores.get(name))
+                .copied()
+                .flatten();
+            if let (Some(old), Some(new)) = (old, *new) {
+                pairs.entry(name.clone()).or_default().push((old, new));
+            }
+        }
+    }
+    pairs
+}
+
+fn moved(name: &str, pairs: &[(f64, f64)]) -> Option<Compared> {
+    let interval = paired_difference(pairs.iter().copied(), SEED)?;
+    let sign = if is_better_higher(name) { 1.0 } else { -1.0 };
+    let gains: Vec<f64> = pairs.iter().map(|(old, new)| sign * (new - old)).collect();
+    Some(Compared {
+        difference: interval.mean,
+        low: interval.low,
+        high: interval.high,
+        p: as_low_by_chance(&gains, SEED),
+        questions: pairs.len(),
+        regression: false,
+    })
+}
+
+fn is_better_higher(name: &str) -> bool {
+    !LATENCIES.contains(&name) && Metric::named(name).is_none_or(Metric::is_better_higher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(metric: &str, scores: impl IntoIterator<Item = f64>) -> BTreeMap<String, Scores> {
+        let question = |(id, score): (usize, f64)| {
+            let scores = Scores::from([(metric.to_owned(), Some(score)), ("hit_5".to_owned(), Some(1.0))]);
+            (id.to_string(), scores)
+        };
+        scores.into_iter().enumerate().map(question).collect()
+    }
+
+    #[track_caller]
+    fn check(metric: &str, old: &[f64], new: &[f64], difference: f64, regression: bool) {
+        let compared = compare(
+            &run(metric, old.iter().copied()),
+            &run(metric, new.iter().copied()),
+        );
+        let found = compared[metric];
+        assert_eq!(
+            (found.difference, found.regression),
+            (difference, regression),
+            "{found:?}"
+        );
+        assert!(!compared["hit_5"].regression);
+    }
+
+    #[test]
+    fn worse_than_chance_is_a_regression() {
+        check("ndcg_10", &[1.0; 8], &[0.5; 8], -0.5, true);
+        check("ndcg_10", &[0.5; 8], &[1.0; 8], 0.5, false);
+        check("ndcg_10", &[1.0, 0.5, 0.25], &[1.0, 0.5, 0.25], 0.0, false);
+        check("ndcg_10", &[1.0; 3], &[0.5; 3], -0.5, false);
+        check(
+            "ndcg_10",
+            &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0],
+            &[0.0, 1.0, 0.0, 1.0, 0.0, 0.0],
+            -1.0 / 6.0,
+            false,
+        );
+    }
+
+    #[test]
+    fn some_metrics_are_better_low_and_times_never_regress() {
+        check("noise_sensitivity", &[0.0; 8], &[0.5; 8], 0.5, true);
+        check("noise_sensitivity", &[0.5; 8], &[0.0; 8], -0.5, false);
+        check("ask_ms", &[1.0; 8], &[100.0; 8], 99.0, false);
+    }
+
+    #[test]
+    fn only_common_questions_count() {
+        let old = run("map", [1.0, 1.0]);
+        let mut new = run("map", [1.0, 1.0, 0.0]);
+        new.get_mut("1").unwrap().insert("map".into(), None);
+        assert_eq!(compare(&old, &new)["map"].questions, 1);
+        assert!(compare(&BTreeMap::new(), &new).is_empty());
+    }
+}

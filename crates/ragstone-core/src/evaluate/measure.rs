@@ -1,0 +1,281 @@
+//! What can be measured of an outcome without a judge.
+//!
+//! A measure that a question says nothing about (no gold documents, no reference answer) is left out.
+
+use std::collections::BTreeMap;
+
+use super::outcome::{Outcome, Shown};
+use super::set::Question;
+use super::summary::Scores;
+use crate::metric::answer::{contains, token_f1};
+use crate::metric::ranking::{Judgments, Measure, Ranking};
+
+/// Of ranked documents.
+const OF_DOCUMENTS: [Measure; 7] = [
+    Measure::Ndcg(10),
+    Measure::Recall(10),
+    Measure::Precision(10),
+    Measure::Mrr(10),
+    Measure::AveragePrecision,
+    Measure::Hit(1),
+    Measure::Hit(5),
+];
+/// Of ranked pages.
+const OF_PAGES: [Measure; 3] = [Measure::Hit(1), Measure::Hit(5), Measure::Mrr(10)];
+
+/// Everything that the question lets be measured.
+pub fn measure(question: &Question, outcome: &Outcome) -> Scores {
+    let mut scores = Scores::new();
+    retrieval(question, outcome, &mut scores);
+    refusal(question, outcome, &mut scores);
+    if outcome.answered {
+        citations(question, outcome, &mut scores);
+    }
+    against_references(question, outcome, &mut scores);
+    let times = [
+        ("search_ms", Some(outcome.search_ms)),
+        ("first_token_ms", outcome.first_ms),
+        ("ask_ms", Some(outcome.ask_ms)),
+    ];
+    for (name, time) in times {
+        if let Some(time) = time.filter(|time| *time > 0.0) {
+            scores.insert(name.into(), Some(time));
+        }
+    }
+    scores
+}
+
+fn retrieval(question: &Question, outcome: &Outcome, scores: &mut Scores) {
+    if !question.judgments.is_empty() {
+        let judged: Judgments = question.judgments.clone().into_iter().collect();
+        let found = distinct(outcome.found.iter().map(|shown| document(question, &shown.uri)));
+        let ranking = Ranking::of_order(found.iter().map(String::as_str), &judged);
+        for measure in OF_DOCUMENTS {
+            scores.insert(measure.to_string(), Some(ranking.measure(measure)));
+        }
+    }
+    if !question.pages.is_empty() {
+        let found = distinct(outcome.found.iter().map(|shown| {
+            let right = is_gold(question, &shown.uri, shown.page);
+            let page = shown.page.unwrap_or_default();
+            if right {
+                "gold".to_owned()
+            } else {
+                format!("{}#{page}", shown.uri)
+            }
+        }));
+        let judged = Judgments::from([("gold".to_owned(), 1)]);
+        let ranking = Ranking::of_order(found.iter().map(String::as_str), &judged);
+        for measure in OF_PAGES {
+            scores.insert(format!("page_{measure}"), Some(ranking.measure(measure)));
+        }
+    }
+}
+
+fn refusal(question: &Question, outcome: &Outcome, scores: &mut Scores) {
+    let Some(answerable) = question.is_answerable() else {
+        return;
+    };
+    let mut insert = |name: &str, value: bool| scores.insert(name.into(), Some(share(value)));
+    insert("refusal_accuracy", outcome.answered == answerable);
+    match answerable {
+        true => insert("answered", outcome.answered),
+        false => insert("refused", !outcome.answered),
+    };
+}
+
+fn citations(question: &Question, outcome: &Outcome, scores: &mut Scores) {
+    let mut insert = |name: &str, flags: Vec<bool>| {
+        if !flags.is_empty() {
+            let held = flags.iter().filter(|flag| **flag).count();
+            scores.insert(name.into(), Some(held as f64 / flags.len() as f64));
+        }
+    };
+    insert(
+        "citation_coverage",
+        outcome.sentences.iter().map(|count| *count > 0).collect(),
+    );
+    let cited = &outcome.citations;
+    insert(
+        "verified_quotes",
+        cited.iter().map(|cited| cited.verified).collect(),
+    );
+    if !question.judgments.is_empty() {
+        let right = cited
+            .iter()
+            .map(|cited| is_gold(question, &cited.uri, cited.page));
+        insert("citation_precision", right.collect());
+    }
+}
+
+/// The best over the references; what is refused although there is an answer scores 0.
+fn against_references(question: &Question, outcome: &Outcome, scores: &mut Scores) {
+    if question.references.is_empty() || question.is_answerable() == Some(false) {
+        return;
+    }
+    let answer = if outcome.answered {
+        outcome.answer.as_str()
+    } else {
+        ""
+    };
+    let f1 = question
+        .references
+        .iter()
+        .map(|reference| token_f1(answer, reference));
+    scores.insert("token_f1".into(), Some(f1.fold(0.0, f64::max)));
+    let holds = question
+        .references
+        .iter()
+        .any(|reference| contains(answer, reference));
+    scores.insert("contains_gold".into(), Some(share(holds)));
+}
+
+/// Whether a place is one of the gold ones: of a gold document, and on a gold page where pages are given.
+fn is_gold(question: &Question, uri: &str, page: Option<u32>) -> bool {
+    let gold = |name: &String| question.judgments.get(name).is_some_and(|gain| *gain > 0);
+    let in_document = question.judgments.is_empty() || gold(&document(question, uri));
+    in_document && (question.pages.is_empty() || page.is_some_and(|page| question.pages.contains(&page)))
+}
+
+/// What the set calls a document: its URI, or the last parts of it.
+fn document(question: &Question, uri: &str) -> String {
+    let named = |name: &&String| {
+        uri.strip_suffix(name.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+    };
+    let name = question.judgments.keys().find(named);
+    name.cloned().unwrap_or_else(|| uri.to_owned())
+}
+
+/// Each once, in order of the first.
+fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = BTreeMap::new();
+    names
+        .filter(|name| seen.insert(name.clone(), ()).is_none())
+        .collect()
+}
+
+fn share(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
+}
+
+/// Leaves the texts out of what was found: they would be kept for every question.
+impl Shown {
+    /// The place alone.
+    pub fn without_text(mut self) -> Self {
+        self.text.clear();
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::Cited;
+
+    fn place(uri: &str, page: u32) -> Shown {
+        Shown {
+            uri: uri.into(),
+            page: Some(page),
+            text: String::new(),
+        }
+    }
+
+    fn question() -> Question {
+        Question {
+            references: vec!["1991".into(), "in Oslo".into()],
+            judgments: BTreeMap::from([("b.pdf".to_owned(), 1)]),
+            pages: vec![2],
+            ..Question::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(question: &Question, outcome: &Outcome, expected: &[(&str, Option<f64>)]) {
+        let scores = measure(question, outcome);
+        for (name, expected) in expected {
+            let found = scores.get(*name).copied().flatten();
+            assert_eq!(found, *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn places_are_found_by_their_last_parts() {
+        let outcome = Outcome {
+            found: vec![
+                place("file:///x/a.pdf", 1),
+                place("file:///x/a.pdf", 2),
+                place("file:///x/b.pdf", 1),
+                place("file:///x/b.pdf", 2),
+            ],
+            ..Outcome::default()
+        };
+        let expected = [
+            ("mrr_10", Some(0.5)),
+            ("hit_1", Some(0.0)),
+            ("hit_5", Some(1.0)),
+            ("recall_10", Some(1.0)),
+            ("page_mrr_10", Some(0.25)),
+            ("page_hit_5", Some(1.0)),
+        ];
+        check(&question(), &outcome, &expected);
+        let other = Question {
+            judgments: BTreeMap::from([(".pdf".to_owned(), 1)]),
+            pages: vec![],
+            ..question()
+        };
+        check(&other, &outcome, &[("hit_5", Some(0.0)), ("page_hit_5", None)]);
+    }
+
+    #[test]
+    fn answers_are_held_against_what_is_known() {
+        let outcome = Outcome {
+            answer: "It was in Oslo.".into(),
+            answered: true,
+            sentences: vec![1, 0],
+            citations: vec![
+                Cited {
+                    uri: "b.pdf".into(),
+                    page: Some(2),
+                    verified: true,
+                },
+                Cited {
+                    uri: "b.pdf".into(),
+                    page: Some(1),
+                    verified: false,
+                },
+            ],
+            ..Outcome::default()
+        };
+        let expected = [
+            ("refusal_accuracy", Some(1.0)),
+            ("answered", Some(1.0)),
+            ("refused", None),
+            ("citation_coverage", Some(0.5)),
+            ("citation_precision", Some(0.5)),
+            ("verified_quotes", Some(0.5)),
+            ("token_f1", Some(4.0 / 6.0)),
+            ("contains_gold", Some(1.0)),
+        ];
+        check(&question(), &outcome, &expected);
+        let refused = Outcome::default();
+        let expected = [
+            ("refusal_accuracy", Some(0.0)),
+            ("token_f1", Some(0.0)),
+            ("citation_coverage", None),
+        ];
+        check(&question(), &refused, &expected);
+        let unanswerable = Question {
+            answerable: Some(false),
+            ..Question::default()
+        };
+        let expected = [
+            ("refused", Some(1.0)),
+            ("answered", None),
+            ("token_f1", None),
+            ("ndcg_10", None),
+        ];
+        check(&unanswerable, &refused, &expected);
+        check(&Question::default(), &refused, &[("refusal_accuracy", None)]);
+    }
+}

@@ -1,0 +1,63 @@
+//! What the product made of a question.
+
+use serde::{Deserialize, Serialize};
+
+use super::summary::Scores;
+
+/// A passage that was found or shown.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Shown {
+    /// Of which document.
+    pub uri: String,
+    /// On which page, from 1.
+    pub page: Option<u32>,
+    /// What it says; empty where that is not kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+/// A citation of the answer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Cited {
+    /// Its document.
+    pub uri: String,
+    /// Its page, from 1.
+    pub page: Option<u32>,
+    /// Whether the server read the quote again and found it.
+    pub verified: bool,
+}
+
+/// What the product made of a question, and how good that was.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What was asked.
+    #[serde(default)]
+    pub question: String,
+    /// What a search found, best first, without texts.
+    pub found: Vec<Shown>,
+    /// What the model was shown, best first.
+    pub shown: Vec<Shown>,
+    /// The answer without its markers.
+    pub answer: String,
+    /// Whether it is one.
+    pub answered: bool,
+    /// How many citations each sentence has.
+    pub sentences: Vec<usize>,
+    /// The citations.
+    pub citations: Vec<Cited>,
+    /// Milliseconds of the search.
+    pub search_ms: f64,
+    /// Milliseconds to the answer's first text, if there was any.
+    pub first_ms: Option<f64>,
+    /// Milliseconds to the answer's end.
+    pub ask_ms: f64,
+    /// Tokens that the chat model read.
+    pub prompt_tokens: u64,
+    /// Tokens that it wrote.
+    pub completion_tokens: u64,
+    /// What was measured and judged.
+    pub scores: Scores,
+    /// Why a judged metric has no score, by metric.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unjudged: Vec<(String, String)>,
+}

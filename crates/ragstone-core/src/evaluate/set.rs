@@ -1,0 +1,211 @@
+//! Sets of questions: JSON lines of our own, or the queries and judgments of a BEIR folder.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::metric::trec::{TrecError, parse_qrels};
+
+/// A question and what is known of its answer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Question {
+    /// Unique within the set.
+    pub id: String,
+    /// What is asked.
+    pub question: String,
+    /// Answers that are right, best first; none known if empty.
+    pub references: Vec<String>,
+    /// Gains of the documents, by URI or by the last part of one.
+    pub judgments: BTreeMap<String, i64>,
+    /// Pages that hold the answer, from 1.
+    pub pages: Vec<u32>,
+    /// Whether the documents hold an answer, if that is known.
+    pub answerable: Option<bool>,
+}
+
+/// Why a text is no set; lines count from 1.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SetError {
+    /// A line is not a question.
+    #[error("line {line}: {detail}")]
+    Line {
+        /// Where.
+        line: usize,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Two questions of one id.
+    #[error("line {line}: question {id:?} occurs twice")]
+    Repeated {
+        /// Where the second one is.
+        line: usize,
+        /// The id.
+        id: String,
+    },
+    /// The judgments of a BEIR folder.
+    #[error("judgments: {0}")]
+    Judgments(#[from] TrecError),
+    /// There is nothing to ask.
+    #[error("it holds no question")]
+    Empty,
+}
+
+/// A line as it is written. `file`, `doc`, `page`, `answer`, `answers` and `answer_key` are what
+/// other sets call the same.
+#[derive(Deserialize)]
+struct Line {
+    #[serde(alias = "_id")]
+    id: Value,
+    #[serde(alias = "text", alias = "query")]
+    question: String,
+    #[serde(alias = "answer", alias = "answer_key")]
+    reference: Option<String>,
+    #[serde(default, alias = "answers")]
+    references: Vec<String>,
+    #[serde(default)]
+    documents: Vec<String>,
+    #[serde(alias = "file", alias = "doc")]
+    document: Option<String>,
+    #[serde(default)]
+    pages: Vec<u32>,
+    page: Option<u32>,
+    answerable: Option<bool>,
+}
+
+impl Line {
+    fn question(self) -> Result<Question, String> {
+        let id = match self.id {
+            Value::String(id) => id,
+            Value::Number(id) => id.to_string(),
+            _ => return Err("id is neither a string nor a number".into()),
+        };
+        if self.question.trim().is_empty() {
+            return Err("the question is empty".into());
+        }
+        let documents = self.documents.into_iter().chain(self.document);
+        Ok(Question {
+            id,
+            question: self.question,
+            references: self.reference.into_iter().chain(self.references).collect(),
+            judgments: documents.map(|document| (document, 1)).collect(),
+            pages: self.pages.into_iter().chain(self.page).collect(),
+            answerable: self.answerable,
+        })
+    }
+}
+
+impl Question {
+    /// Whether the documents hold an answer: as the set says, or because it names the answer or its documents.
+    pub fn is_answerable(&self) -> Option<bool> {
+        let known = !self.references.is_empty() || !self.judgments.is_empty();
+        self.answerable.or(known.then_some(true))
+    }
+}
+
+/// Reads a set of JSON lines; empty lines are left out.
+///
+/// # Errors
+/// [`SetError`] names the first line that is wrong.
+pub fn parse_jsonl(text: &str) -> Result<Vec<Question>, SetError> {
+    let mut ids = HashSet::new();
+    let mut questions = Vec::new();
+    for (line, content) in (1..).zip(text.lines()) {
+        if content.trim().is_empty() {
+            continue;
+        }
+        let parsed = serde_json::from_str::<Line>(content).map_err(|error| error.to_string());
+        let question = parsed
+            .and_then(Line::question)
+            .map_err(|detail| SetError::Line { line, detail })?;
+        if !ids.insert(question.id.clone()) {
+            return Err(SetError::Repeated {
+                line,
+                id: question.id,
+            });
+        }
+        questions.push(question);
+    }
+    match questions.is_empty() {
+        true => Err(SetError::Empty),
+        false => Ok(questions),
+    }
+}
+
+/// Reads a BEIR folder's `queries.jsonl` and the judgments of one split; queries without judgments are left out.
+///
+/// # Errors
+/// [`SetError`] names what is wrong.
+pub fn parse_beir(queries: &str, judgments: &str) -> Result<Vec<Question>, SetError> {
+    let mut judged = parse_qrels(judgments)?;
+    let mut questions = parse_jsonl(queries)?;
+    questions.retain_mut(|question| {
+        let known = judged.remove(&question.id);
+        question.judgments = known
+            .iter()
+            .flatten()
+            .map(|(id, gain)| (id.clone(), *gain))
+            .collect();
+        known.is_some()
+    });
+    match questions.is_empty() {
+        true => Err(SetError::Empty),
+        false => Ok(questions),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_questions() {
+        let set = parse_jsonl(concat!(
+            r#"{"id": "1", "question": "q", "reference": "r", "documents": ["a"], "pages": [2], "answerable": true}"#,
+            "\n\n",
+            r#"{"id": 2, "question": "q", "file": "b.pdf", "page": 3, "answers": ["x", "y"], "kind": "lookup"}"#,
+            "\n",
+            r#"{"id": "3", "question": "q", "answerable": false}"#,
+            "\n",
+            r#"{"id": "4", "question": "q"}"#,
+        ))
+        .unwrap();
+        assert_eq!(
+            (set[0].references.as_slice(), set[0].pages.as_slice()),
+            (&["r".to_owned()][..], &[2][..])
+        );
+        assert_eq!(set[1].judgments, BTreeMap::from([("b.pdf".to_owned(), 1)]));
+        assert_eq!(
+            (set[1].id.as_str(), set[1].references.len(), set[1].pages[0]),
+            ("2", 2, 3)
+        );
+        let answerable: Vec<_> = set.iter().map(Question::is_answerable).collect();
+        assert_eq!(answerable, [Some(true), Some(true), Some(false), None]);
+    }
+
+    #[test]
+    fn wrong_sets_are_refused() {
+        let check = |text: &str, expected: &str| {
+            let error = parse_jsonl(text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        };
+        check("", "it holds no question");
+        check("\n{", "line 2: ");
+        check(r#"{"id": "1"}"#, "line 1: missing field `question`");
+        check(r#"{"id": "1", "question": " "}"#, "line 1: the question is empty");
+        check(r#"{"id": null, "question": "q"}"#, "line 1: id is neither");
+        let twice = "{\"id\": 1, \"question\": \"q\"}\n{\"id\": \"1\", \"question\": \"q\"}";
+        check(twice, "line 2: question \"1\" occurs twice");
+    }
+
+    #[test]
+    fn a_beir_split_has_the_judged_queries() {
+        let queries = "{\"_id\": \"1\", \"text\": \"q\"}\n{\"_id\": \"2\", \"text\": \"p\"}\n";
+        let set = parse_beir(queries, "query-id\tcorpus-id\tscore\n2\td\t2\n2\te\t0\n").unwrap();
+        assert_eq!((set.len(), set[0].question.as_str()), (1, "p"));
+        assert_eq!(set[0].judgments["d"], 2);
+        assert_eq!(parse_beir(queries, "3 0 d 1\n"), Err(SetError::Empty));
+        assert!(parse_beir(queries, "1 0 d x\n").is_err());
+    }
+}

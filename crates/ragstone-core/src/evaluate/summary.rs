@@ -1,0 +1,84 @@
+//! Means of a run with their intervals.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::SEED;
+use crate::metric::bootstrap::mean_interval;
+
+/// Scores of a question by metric; none where a metric gives NaN.
+pub type Scores = BTreeMap<String, Option<f64>>;
+
+/// Metrics that are times in milliseconds: lower is better, and chance of the machine rather than of the product.
+pub const LATENCIES: [&str; 3] = ["search_ms", "first_token_ms", "ask_ms"];
+
+/// A metric over the questions that have a score.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Summary {
+    /// Mean.
+    pub mean: f64,
+    /// Lower end of its 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Questions with a score.
+    pub questions: usize,
+    /// Median, of times alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50: Option<f64>,
+    /// 95th percentile, of times alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p95: Option<f64>,
+}
+
+/// Each metric that any question has a score of.
+pub fn summarise<'a>(questions: impl IntoIterator<Item = &'a Scores>) -> BTreeMap<String, Summary> {
+    let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for scores in questions {
+        for (name, score) in scores {
+            values.entry(name).or_default().extend(score);
+        }
+    }
+    let summaries = values
+        .into_iter()
+        .map(|(name, values)| (name.to_owned(), summary(name, values)));
+    summaries
+        .filter_map(|(name, summary)| Some((name, summary?)))
+        .collect()
+}
+
+fn summary(name: &str, mut values: Vec<f64>) -> Option<Summary> {
+    let interval = mean_interval(&values, SEED)?;
+    values.sort_by(f64::total_cmp);
+    let is_time = LATENCIES.contains(&name);
+    let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
+    Some(Summary {
+        mean: interval.mean,
+        low: interval.low,
+        high: interval.high,
+        questions: values.len(),
+        p50: is_time.then(|| at(0.5)),
+        p95: is_time.then(|| at(0.95)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mean_is_over_what_was_scored() {
+        let scores = |score: Option<f64>, time: f64| {
+            Scores::from([("hit_5".to_owned(), score), ("ask_ms".to_owned(), Some(time))])
+        };
+        let run = [scores(Some(1.0), 1.0), scores(Some(0.0), 2.0), scores(None, 9.0)];
+        let summaries = summarise(&run);
+        let hit = summaries["hit_5"];
+        assert_eq!((hit.mean, hit.questions, hit.p50), (0.5, 2, None));
+        assert!(hit.low == 0.0 && hit.high == 1.0);
+        let time = summaries["ask_ms"];
+        assert_eq!((time.p50, time.p95), (Some(2.0), Some(9.0)));
+        assert!(summarise(&[Scores::from([("x".to_owned(), None)])]).is_empty());
+    }
+}

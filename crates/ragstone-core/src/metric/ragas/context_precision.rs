@@ -1,0 +1,37 @@
+//! Context precision: whether the contexts that helped to the answer stand before those that did not.
+//!
+//! Average precision over the returned list, with RAGAS's 1e-10 in the denominator: all useful is a hair below 1.
+
+use serde_json::json;
+
+use super::judge::{Asking, Kind};
+use super::reply::Useful;
+use super::{Api, RagasError, Sample};
+
+/// What keeps RAGAS from dividing by zero.
+const EPSILON: f64 = 1e-10;
+
+/// Judged against `answer`: the reference, or the response in the variant without one.
+pub(super) async fn score(asking: Asking<'_>, sample: &Sample, answer: &str) -> Result<f64, RagasError> {
+    let question = sample.user_input()?;
+    let mut verdicts = Vec::new();
+    for context in sample.contexts(asking.api)? {
+        let input = json!({ "question": question, "context": context, "answer": answer });
+        let verdict = asking.ask::<Useful>(Kind::ContextUseful, input).await?.0;
+        verdicts.push(match asking.api {
+            Api::Legacy => f64::from(u8::from(verdict != 0)),
+            Api::Collections => verdict as f64,
+        });
+    }
+    Ok(average_precision(&verdicts))
+}
+
+/// Σₖ((v₁+…+vₖ)/k · vₖ) / (Σₖvₖ + 1e-10).
+fn average_precision(verdicts: &[f64]) -> f64 {
+    let (mut sum, mut weighted) = (0.0, 0.0);
+    for (verdict, rank) in verdicts.iter().zip(1_u32..) {
+        sum += verdict;
+        weighted += sum / f64::from(rank) * verdict;
+    }
+    weighted / (sum + EPSILON)
+}

@@ -1,0 +1,48 @@
+//! Factual correctness: claims of the answer checked against the reference, and the other way round.
+//!
+//! Rounded to two digits; the 1e-8 of RAGAS's denominators pushes exact halves down (3/8 gives 0.37).
+
+use super::judge::Asking;
+use super::statements::holding;
+use super::{Parameters, RagasError, Sample, f_beta};
+
+/// What keeps RAGAS from dividing by zero.
+const EPSILON: f64 = 1e-8;
+
+pub(super) async fn score(
+    asking: Asking<'_>,
+    sample: &Sample,
+    parameters: &Parameters,
+) -> Result<f64, RagasError> {
+    let mode = parameters.mode.as_deref().unwrap_or("f1");
+    if !matches!(mode, "f1" | "precision" | "recall") {
+        let value = mode.to_owned();
+        return Err(RagasError::Parameter { name: "mode", value });
+    }
+    let (response, reference) = (sample.response()?, sample.reference()?);
+    let of_response = supported(asking, response, reference).await?;
+    let right = holding(&of_response);
+    let wrong = of_response.len() - right;
+    let missing = match mode {
+        "precision" => 0,
+        _ => {
+            let of_reference = supported(asking, reference, response).await?;
+            of_reference.len() - holding(&of_reference)
+        }
+    };
+    let share = |of: usize| right as f64 / (of as f64 + EPSILON);
+    Ok(rounded(match mode {
+        "precision" => share(right + wrong),
+        "recall" => share(right + missing),
+        _ => f_beta(right, wrong, missing, parameters.beta.unwrap_or(1.0)),
+    }))
+}
+
+async fn supported(asking: Asking<'_>, text: &str, by: &str) -> Result<Vec<bool>, RagasError> {
+    let claims = asking.claims(text).await?;
+    asking.follows(by, &claims).await
+}
+
+fn rounded(score: f64) -> f64 {
+    (score * 100.0).round_ties_even() / 100.0
+}

@@ -1,0 +1,84 @@
+//! Noise sensitivity: the share of the answer's statements that are wrong although a context supports them.
+//!
+//! A context is *relevant* if it supports a statement of the reference; a statement of the answer is *wrong* if the
+//! reference does not support it. Lower is better. NaN without statements of the answer.
+
+use super::judge::Asking;
+use super::{Parameters, RagasError, Sample, mean};
+
+/// What the contexts and the reference support.
+struct Support {
+    /// Whether each context is relevant.
+    relevant: Vec<bool>,
+    /// Whether each context supports each statement of the answer.
+    answer: Vec<Vec<bool>>,
+    /// Whether the reference supports each statement of the answer.
+    right: Vec<bool>,
+}
+
+pub(super) async fn score(
+    asking: Asking<'_>,
+    sample: &Sample,
+    parameters: &Parameters,
+) -> Result<f64, RagasError> {
+    let of_relevant = match parameters.mode.as_deref().unwrap_or("relevant") {
+        "relevant" => true,
+        "irrelevant" => false,
+        mode => {
+            let value = mode.to_owned();
+            return Err(RagasError::Parameter { name: "mode", value });
+        }
+    };
+    let support = support(asking, sample).await?;
+    let statements = 0..support.right.len();
+    Ok(mean(statements.map(|statement| {
+        f64::from(u8::from(support.misleads(statement, of_relevant)))
+    })))
+}
+
+async fn support(asking: Asking<'_>, sample: &Sample) -> Result<Support, RagasError> {
+    let (question, reference) = (sample.user_input()?, sample.reference()?);
+    let contexts = sample.contexts(asking.api)?;
+    let gold = asking.statements(question, reference).await?;
+    let answer = asking.statements(question, sample.response()?).await?;
+    if gold.is_empty() || contexts.is_empty() {
+        return Err(RagasError::Unscorable(
+            "the reference has no statements, or nothing was retrieved",
+        ));
+    }
+    let mut support = Support {
+        relevant: Vec::new(),
+        answer: Vec::new(),
+        right: Vec::new(),
+    };
+    for context in contexts {
+        let of_gold = asking.follows(context, &gold).await?;
+        support.relevant.push(of_gold.contains(&true));
+        support.answer.push(asking.follows(context, &answer).await?);
+    }
+    support.right = asking.follows(reference, &answer).await?;
+    let even = |verdicts: &Vec<bool>| verdicts.len() == support.right.len();
+    match support.answer.iter().all(even) {
+        true => Ok(support),
+        false => Err(RagasError::Unscorable(
+            "the judge gave verdicts on other statements than it was asked about",
+        )),
+    }
+}
+
+impl Support {
+    /// Whether a statement is wrong and comes from relevant contexts, or from irrelevant ones alone.
+    fn misleads(&self, statement: usize, of_relevant: bool) -> bool {
+        let supports = |relevant: bool| {
+            let contexts = self.relevant.iter().zip(&self.answer);
+            contexts
+                .filter(|(is, _)| **is == relevant)
+                .any(|(_, answer)| answer[statement])
+        };
+        let misled = match of_relevant {
+            true => supports(true),
+            false => supports(false) && !supports(true),
+        };
+        !self.right[statement] && misled
+    }
+}

@@ -1,0 +1,42 @@
+//! Response relevancy: questions are made from the answer alone, and compared with the one that was asked.
+//!
+//! The mean of the cosines, times 0 where every question says that the answer is evasive. Not clipped at 0.
+
+use serde_json::json;
+
+use super::judge::{Asking, Kind};
+use super::reply::Generated;
+use super::{Api, Parameters, RagasError, Sample, mean};
+
+/// Questions that are made where nothing else is said.
+const STRICTNESS: usize = 3;
+
+pub(super) async fn score(
+    asking: Asking<'_>,
+    sample: &Sample,
+    parameters: &Parameters,
+) -> Result<f64, RagasError> {
+    let (question, response) = (sample.user_input()?, sample.response()?);
+    let mut generated = Vec::new();
+    for _ in 0..parameters.strictness.unwrap_or(STRICTNESS) {
+        let input = json!({ "response": response });
+        generated.push(asking.ask::<Generated>(Kind::QuestionFromAnswer, input).await?);
+    }
+    match asking.api {
+        Api::Legacy if generated.iter().all(|generated| generated.question.is_empty()) => {
+            return Ok(f64::NAN);
+        }
+        Api::Legacy => {}
+        Api::Collections => generated.retain(|generated| !generated.question.is_empty()),
+    }
+    if generated.is_empty() {
+        return Ok(0.0);
+    }
+    let committed = generated.iter().any(|generated| !generated.noncommittal);
+    let questions: Vec<String> = generated
+        .into_iter()
+        .map(|generated| generated.question)
+        .collect();
+    let cosines = asking.cosines(question, &questions).await?;
+    Ok(mean(cosines.into_iter()) * f64::from(u8::from(committed)))
+}

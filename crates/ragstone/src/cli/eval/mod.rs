@@ -1,0 +1,46 @@
+//! `eval`: how good retrieval and answers are, and whether a change helped.
+
+mod asked;
+mod calibrate;
+mod kept;
+mod metrics;
+mod page;
+mod report;
+mod run;
+mod score;
+mod set;
+mod write;
+
+use clap::Subcommand;
+
+use super::Context;
+
+/// How good retrieval and answers are, and whether a change helped
+#[derive(Debug, Subcommand)]
+pub enum Eval {
+    /// Ask a set of questions and measure what comes of them
+    Run(run::Run),
+    /// List the runs that are kept
+    Runs(report::Runs),
+    /// Write a kept run as a page, as JUnit XML, or as numbers
+    Report(write::Write),
+    /// Measure a ranked list against judgments, both in TREC's formats, as trec_eval does
+    Metrics(metrics::Metrics),
+    /// Score recorded replies of a judge as RAGAS does
+    Score(score::Score),
+    /// Find the threshold below which nothing is answered, and print what others would do
+    Calibrate(calibrate::Calibrate),
+}
+
+impl Eval {
+    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+        match self {
+            Self::Run(command) => command.run(context).await,
+            Self::Runs(command) => command.run(context).await,
+            Self::Report(command) => command.run(context).await,
+            Self::Metrics(command) => command.run(context.output),
+            Self::Score(command) => command.run(context.output).await,
+            Self::Calibrate(command) => command.run(context).await,
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! A run as one HTML page: numbers, distributions, the worst questions with their passages. Nothing is loaded from
+//! anywhere, and no text of a document is taken for markup.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use ragstone_core::evaluate::{Compared, LATENCIES, Outcome, Summary};
+
+/// Questions that are shown with their passages.
+const WORST: usize = 20;
+/// Bars of a distribution.
+const BARS: usize = 10;
+/// Characters of a passage that are shown.
+const PASSAGE_CHARACTERS: usize = 600;
+/// What a question is called bad by, first that it has.
+const BAD_BY: [&str; 6] = [
+    "contains_gold",
+    "token_f1",
+    "refusal_accuracy",
+    "page_mrr_10",
+    "mrr_10",
+    "ndcg_10",
+];
+
+const STYLE: &str = include_str!("page.css");
+
+/// What a page is made of.
+pub struct Page<'a> {
+    /// The run's name.
+    pub run: &'a str,
+    /// Its metrics.
+    pub metrics: &'a BTreeMap<String, Summary>,
+    /// Its outcomes by question.
+    pub outcomes: &'a BTreeMap<String, Outcome>,
+    /// The run it is compared with, and how each metric moved.
+    pub compared: Option<(&'a str, &'a BTreeMap<String, Compared>)>,
+}
+
+impl Page<'_> {
+    /// The page.
+    pub fn html(&self) -> String {
+        let mut page = String::new();
+        let title = format!("Evaluation: {}", escaped(self.run));
+        let _ = write!(
+            page,
+            "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+             <title>{title}</title><style>{STYLE}</style><main><h1>{title}</h1><p>{} questions</p>",
+            self.outcomes.len()
+        );
+        self.numbers(&mut page);
+        self.refusals(&mut page);
+        self.worst(&mut page);
+        page.push_str("</main></html>\n");
+        page
+    }
+
+    fn numbers(&self, page: &mut String) {
+        page.push_str(
+            "<h2>Numbers</h2><table><tr><th>metric<th>mean<th>95 % interval<th>questions<th>distribution",
+        );
+        if let Some((baseline, _)) = self.compared {
+            let _ = write!(page, "<th>against {}", escaped(baseline));
+        }
+        for (name, summary) in self.metrics {
+            let mean = match summary.p50.zip(summary.p95) {
+                Some((median, high)) => format!("{median:.1} <small>p95 {high:.1}</small>"),
+                None => format!("{:.3}", summary.mean),
+            };
+            let _ = write!(
+                page,
+                "<tr><th>{}<td>{mean}<td>{:.3} to {:.3}<td>{}<td>{}",
+                escaped(name),
+                summary.low,
+                summary.high,
+                summary.questions,
+                self.distribution(name)
+            );
+            if let Some((_, compared)) = self.compared {
+                page.push_str(&moved(compared.get(name)));
+            }
+        }
+        page.push_str("</table>");
+    }
+
+    /// How the scores of a metric lie, as bars from 0 (or the least) to 1 (or the most).
+    fn distribution(&self, name: &str) -> String {
+        let scores = self
+            .outcomes
+            .values()
+            .filter_map(|outcome| outcome.scores.get(name).copied().flatten());
+        let scores: Vec<f64> = scores.collect();
+        let most = scores.iter().copied().fold(1.0, f64::max);
+        let least = scores.iter().copied().fold(0.0, f64::min);
+        let mut bars = [0_usize; BARS];
+        for score in &scores {
+            let at = (score - least) / (most - least) * BARS as f64;
+            bars[(at as usize).min(BARS - 1)] += 1;
+        }
+        let highest = bars.iter().copied().max().unwrap_or_default().max(1);
+        let mut svg = format!("<svg role=img aria-label=\"{least:.0} to {most:.0}\" viewBox=\"0 0 100 20\">");
+        for (at, count) in bars.iter().enumerate() {
+            let height = 20.0 * *count as f64 / highest as f64;
+            let _ = write!(
+                svg,
+                "<rect x={} y={:.1} width=9 height={height:.1}><title>{count}</title></rect>",
+                at * 10,
+                20.0 - height
+            );
+        }
+        svg + "</svg>"
+    }
+
+    fn refusals(&self, page: &mut String) {
+        let mean = |name: &str| self.metrics.get(name).map(|summary| summary.mean * 100.0);
+        let shown = |mean: Option<f64>| mean.map_or_else(|| "none".into(), |mean| format!("{mean:.1} %"));
+        let (answered, refused) = (mean("answered"), mean("refused"));
+        if answered.is_some() || refused.is_some() {
+            let _ = write!(
+                page,
+                "<h2>Answering against refusing</h2><p>Of the questions with an answer, {} are answered; of those without \
+                 one, {} are refused. A higher threshold moves both: <code>ragstone eval calibrate</code> prints the curve.",
+                shown(answered),
+                shown(refused)
+            );
+        }
+    }
+
+    fn worst(&self, page: &mut String) {
+        let badness = |outcome: &Outcome| {
+            let score = BAD_BY
+                .iter()
+                .find_map(|name| outcome.scores.get(*name).copied().flatten());
+            score.unwrap_or(1.0)
+        };
+        let mut worst: Vec<_> = self.outcomes.iter().collect();
+        worst.sort_by(|a, b| badness(a.1).total_cmp(&badness(b.1)).then_with(|| a.0.cmp(b.0)));
+        page.push_str("<h2>The worst questions</h2>");
+        for (id, outcome) in worst.into_iter().take(WORST) {
+            question(page, id, outcome);
+        }
+    }
+}
+
+fn moved(compared: Option<&Compared>) -> String {
+    let Some(moved) = compared else {
+        return "<td>".into();
+    };
+    let class = match (moved.regression, moved.difference == 0.0) {
+        (true, _) => "worse",
+        (false, true) => "same",
+        (false, false) => "moved",
+    };
+    let (difference, low, high) = (moved.difference, moved.low, moved.high);
+    let word = if moved.regression { " regression" } else { "" };
+    format!("<td class={class}>{difference:+.3} <small>[{low:+.3}, {high:+.3}]</small>{word}")
+}
+
+fn question(page: &mut String, id: &str, outcome: &Outcome) {
+    let answer = if outcome.answered {
+        escaped(&outcome.answer)
+    } else {
+        "<em>not answered</em>".into()
+    };
+    let _ = write!(
+        page,
+        "<details><summary>{} <small>{}</small></summary><p>{answer}<p class=scores>",
+        escaped(&outcome.question),
+        escaped(id)
+    );
+    let scored = outcome
+        .scores
+        .iter()
+        .filter(|(name, _)| !LATENCIES.contains(&name.as_str()));
+    for (name, score) in scored {
+        let score = score.map_or_else(|| "none".into(), |score| format!("{score:.2}"));
+        let _ = write!(page, "<span>{} {score}</span> ", escaped(name));
+    }
+    page.push_str("<ol>");
+    let places = if outcome.shown.is_empty() {
+        &outcome.found
+    } else {
+        &outcome.shown
+    };
+    for shown in places.iter().take(10) {
+        let page_number = shown
+            .page
+            .map_or_else(String::new, |page| format!(", page {page}"));
+        let text: String = shown.text.chars().take(PASSAGE_CHARACTERS).collect();
+        let _ = write!(
+            page,
+            "<li><b>{}{page_number}</b><br>{}",
+            escaped(&shown.uri),
+            escaped(&text)
+        );
+    }
+    page.push_str("</ol></details>");
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c if c.is_control() && c != '\n' && c != '\t' => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A run as JUnit XML: a case a metric, failed where it became worse.
+pub fn junit(
+    run: &str,
+    metrics: &BTreeMap<String, Summary>,
+    compared: Option<&BTreeMap<String, Compared>>,
+) -> String {
+    let worse = |name: &String| {
+        compared
+            .and_then(|compared| compared.get(name))
+            .filter(|moved| moved.regression)
+    };
+    let failures = metrics.keys().filter(|name| worse(name).is_some()).count();
+    let mut xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\">\n",
+        escaped(run),
+        metrics.len()
+    );
+    for (name, summary) in metrics {
+        let _ = write!(
+            xml,
+            "  <testcase classname=\"{}\" name=\"{}\">",
+            escaped(run),
+            escaped(name)
+        );
+        if let Some(moved) = worse(name) {
+            let (difference, low, high) = (moved.difference, moved.low, moved.high);
+            let _ = write!(
+                xml,
+                "<failure message=\"{difference:+.3} [{low:+.3}, {high:+.3}]\"/>"
+            );
+        }
+        let _ = writeln!(xml, "<system-out>{:.6}</system-out></testcase>", summary.mean);
+    }
+    xml + "</testsuite>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use ragstone_core::evaluate::{Scores, Shown, compare, summarise};
+
+    use super::*;
+
+    fn outcomes(score: f64) -> BTreeMap<String, Outcome> {
+        let outcome = |n: usize| Outcome {
+            question: format!("<script>alert({n})</script>"),
+            scores: Scores::from([("mrr_10".to_owned(), Some(score))]),
+            shown: vec![Shown {
+                uri: "a&b.pdf".into(),
+                page: Some(2),
+                text: "\"<b>\"".into(),
+            }],
+            ..Outcome::default()
+        };
+        (0..8).map(|n| (n.to_string(), outcome(n))).collect()
+    }
+
+    fn scores(outcomes: &BTreeMap<String, Outcome>) -> BTreeMap<String, Scores> {
+        outcomes
+            .iter()
+            .map(|(id, outcome)| (id.clone(), outcome.scores.clone()))
+            .collect()
+    }
+
+    #[test]
+    fn nothing_of_a_document_is_markup_and_nothing_is_loaded() {
+        let (old, new) = (outcomes(1.0), outcomes(0.5));
+        let metrics = summarise(new.values().map(|outcome| &outcome.scores));
+        let compared = compare(&scores(&old), &scores(&new));
+        let page = Page {
+            run: "a<b",
+            metrics: &metrics,
+            outcomes: &new,
+            compared: Some(("base", &compared)),
+        }
+        .html();
+        assert!(page.contains("&lt;script&gt;alert(0)") && page.contains("a&amp;b.pdf, page 2"));
+        for absent in ["<script", "<b>\"", "http:", "https:", "src=", "url("] {
+            assert!(!page.contains(absent), "{absent}");
+        }
+        assert!(page.contains("-0.500") && page.contains(" regression"));
+        let xml = junit("a<b", &metrics, Some(&compared));
+        assert!(
+            xml.contains("failures=\"1\"") && xml.contains("name=\"a&lt;b\""),
+            "{xml}"
+        );
+        assert!(junit("r", &metrics, None).contains("failures=\"0\""));
+    }
+}

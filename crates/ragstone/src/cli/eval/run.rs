@@ -1,0 +1,243 @@
+//! `eval run`: a set of questions, asked and measured, and held against an earlier run.
+//!
+//! What came of each question is kept at once, so that a run that broke off goes on where it stood. A run counts only
+//! when every question has an outcome.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use futures::{FutureExt, StreamExt, stream};
+use ragstone_core::evaluate::{Fingerprint, ModelJudge, Outcome, Question, judge, measure};
+use ragstone_core::metric::ragas::Metric;
+use serde_json::json;
+
+use super::asked::Asking;
+use super::kept::{Kept, Outcomes, post};
+use super::report::Report;
+use super::set;
+use crate::cli::client::Door;
+use crate::cli::output::{Output, say};
+use crate::cli::progress::{asking, bar};
+use crate::cli::search::Narrowing;
+use crate::cli::{Context, Partly};
+use crate::wiring;
+
+/// The name of a run that was given none; the next such run replaces it.
+const UNNAMED: &str = "last";
+/// Failed questions that are named; the others are counted.
+const NAMED_FAILURES: usize = 5;
+
+/// Asks a set of questions and measures what comes of them
+///
+/// A set is a file of JSON lines `{id, question, reference?, documents?: [uri], pages?: [n], answerable?}`, or a BEIR
+/// folder. What is measured follows from what the set knows; a judge (setting eval.judge_model) adds RAGAS's metrics.
+/// The same command goes on with a run that broke off. Exit code 1 if a question failed or, if asked for, on a
+/// regression; 2 if the baseline is incomparable: of another corpus or set.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The set of questions
+    set: PathBuf,
+    /// Keep the run under this name [default: last]
+    #[arg(long, value_name = "NAME")]
+    save: Option<String>,
+    /// Compare with this run
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<String>,
+    /// Exit with 1 if a metric became worse by more than chance explains
+    #[arg(long, requires = "baseline")]
+    fail_on_regression: bool,
+    /// Questions at once
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: u16,
+    /// Measure search alone
+    #[arg(long)]
+    search_only: bool,
+    /// Which judgments of a BEIR folder
+    #[arg(long, value_name = "NAME", default_value = "test")]
+    split: String,
+    #[command(flatten)]
+    narrowing: Narrowing,
+}
+
+/// Everything that one question needs.
+struct Bench<'a> {
+    door: &'a Door,
+    name: &'a str,
+    asking: Asking,
+    judge: Option<(ModelJudge, Vec<Metric>)>,
+}
+
+impl Run {
+    pub async fn run(self, context: Context) -> anyhow::Result<()> {
+        let questions = set::read(&self.set, &self.split)?;
+        let body = self.narrowing.body()?;
+        let judge = match self.search_only {
+            true => None,
+            false => wiring::judge(&context.settings).await?,
+        };
+        let metrics = context.settings.eval.metrics.iter();
+        let metrics: Vec<Metric> = metrics.filter_map(|name| Metric::named(name)).collect();
+        let judged_by = judge
+            .as_ref()
+            .map(|_| format!("{} {metrics:?}", context.settings.eval.judge_model));
+        let door = Door::open(&context.settings, asking()).await?;
+        let bench = Bench {
+            door: &door,
+            name: self.save.as_deref().unwrap_or(UNNAMED),
+            asking: Asking {
+                body,
+                search_only: self.search_only,
+            },
+            judge: judge.map(|judge| (judge, metrics)),
+        };
+        let done = self
+            .through(&bench, &questions, judged_by.unwrap_or_default())
+            .await;
+        door.close().await;
+        let report = done?;
+        report.show(context.output)?;
+        self.verdict(&report, context.output)
+    }
+
+    async fn through(
+        &self,
+        bench: &Bench<'_>,
+        questions: &[Question],
+        judge: String,
+    ) -> anyhow::Result<Report> {
+        let fingerprint = bench.fingerprint(questions, judge).await?;
+        let baseline = match &self.baseline {
+            Some(name) => Some(Kept::read(bench.door, name).await?),
+            None => None,
+        };
+        let changed = match &baseline {
+            Some(baseline) => Some(baseline.changes(&fingerprint)?),
+            None => None,
+        };
+        let outcomes = bench
+            .ask_all(questions, &fingerprint, self.concurrency.into())
+            .await?;
+        let mut report = Report::of(bench.name, &outcomes);
+        if let (Some(baseline), Some(changed)) = (baseline, changed) {
+            baseline.hold_against(&mut report, &outcomes, changed);
+        }
+        Ok(report)
+    }
+
+    fn verdict(&self, report: &Report, output: Output) -> anyhow::Result<()> {
+        let worse = report.regressions();
+        if worse.is_empty() {
+            return Ok(());
+        }
+        if !output.json || self.fail_on_regression {
+            say(&format!("regression: {}", worse.join(", ")));
+        }
+        match self.fail_on_regression {
+            true => Err(Partly.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Bench<'_> {
+    async fn fingerprint(&self, questions: &[Question], judge: String) -> anyhow::Result<Fingerprint> {
+        let found = self.door.get("/operator/v1/evaluations/fingerprint").await?;
+        let found: Fingerprint = serde_json::from_value(found)?;
+        let (settings, body, search_only) = (&found.settings, &self.asking.body, self.asking.search_only);
+        Ok(Fingerprint {
+            settings: format!("{settings} {body} search_only={search_only}"),
+            set: Fingerprint::of_set(questions),
+            judge,
+            ..found
+        })
+    }
+
+    /// The outcomes of all questions, those that are known already left alone.
+    async fn ask_all(
+        &self,
+        questions: &[Question],
+        fingerprint: &Fingerprint,
+        concurrency: usize,
+    ) -> anyhow::Result<Outcomes> {
+        let begin = json!({ "name": self.name, "fingerprint": fingerprint });
+        let mut outcomes: Outcomes = serde_json::from_value(post(self.door, "begin", begin).await?)?;
+        outcomes.retain(|id, _| questions.iter().any(|question| question.id == *id));
+        if !outcomes.is_empty() {
+            say(&format!(
+                "going on with {}: {} questions are known",
+                self.name,
+                outcomes.len()
+            ));
+        }
+        let open: Vec<&Question> = questions
+            .iter()
+            .filter(|question| !outcomes.contains_key(&question.id))
+            .collect();
+        let bar = bar(open.len() as u64, "{bar:30} {pos}/{len} questions, {eta} left");
+        let mut failures = Vec::new();
+        let open: Vec<_> = open
+            .into_iter()
+            .map(|question| self.question(question).boxed())
+            .collect();
+        let mut asked = stream::iter(open).buffer_unordered(concurrency);
+        while let Some((question, outcome)) = asked.next().await {
+            match outcome {
+                Ok(outcome) => {
+                    outcomes.insert(question.id.clone(), outcome);
+                }
+                Err(error) => failures.push(format!("{}: {error:#}", question.id)),
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        self.finish(&failures, questions.len()).await?;
+        Ok(outcomes)
+    }
+
+    async fn question<'q>(&self, question: &'q Question) -> (&'q Question, anyhow::Result<Outcome>) {
+        (question, self.outcome(question).await)
+    }
+
+    /// What comes of a question, recorded before it counts.
+    async fn outcome(&self, question: &Question) -> anyhow::Result<Outcome> {
+        let mut outcome = self.asking.ask(self.door, question).await?;
+        outcome.scores = measure(question, &outcome);
+        if self.asking.search_only {
+            outcome
+                .scores
+                .retain(|name, _| !ABOUT_ANSWERS.contains(&name.as_str()));
+        }
+        if let Some((by, metrics)) = &self.judge {
+            judge(metrics, question, &mut outcome, by).await;
+        }
+        let record = json!({ "name": self.name, "question": question.id, "outcome": outcome });
+        post(self.door, "record", record).await?;
+        Ok(outcome)
+    }
+
+    async fn finish(&self, failures: &[String], of: usize) -> anyhow::Result<()> {
+        for failure in failures.iter().take(NAMED_FAILURES) {
+            say(&format!("question {failure}"));
+        }
+        if !failures.is_empty() {
+            anyhow::bail!(
+                "{} of {of} questions failed; hint: the same command goes on with them",
+                failures.len()
+            );
+        }
+        post(self.door, "finish", json!({ "name": self.name }))
+            .await
+            .map(drop)
+    }
+}
+
+/// What says nothing where nothing was answered.
+const ABOUT_ANSWERS: [&str; 7] = [
+    "refusal_accuracy",
+    "answered",
+    "refused",
+    "token_f1",
+    "contains_gold",
+    "ask_ms",
+    "first_token_ms",
+];

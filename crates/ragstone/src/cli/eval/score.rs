@@ -1,0 +1,37 @@
+//! `eval score`: recorded replies of a judge, scored again.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use ragstone_core::metric::ragas::replay;
+
+use crate::cli::Usage;
+use crate::cli::output::Output;
+
+/// Scores recorded replies of a judge as RAGAS does
+///
+/// A file holds `{cases: [{id, metric, inputs, params, vectors, legacy: {steps}, collections: {steps}}]}`; a step is
+/// `{kind, input, reply}`. Each case is scored once for each of RAGAS's two implementations that it was recorded with.
+#[derive(Debug, Args)]
+pub struct Score {
+    /// The recorded replies
+    file: PathBuf,
+    /// Take every reply from the file: no judge is asked
+    #[arg(long)]
+    replay: bool,
+}
+
+impl Score {
+    pub async fn run(self, output: Output) -> anyhow::Result<()> {
+        if !self.replay {
+            let detail =
+                "only recorded replies can be scored: say --replay; `ragstone eval run` asks a judge";
+            return Err(Usage(detail.into()).into());
+        }
+        let path = self.file.display();
+        let text = std::fs::read_to_string(&self.file).with_context(|| format!("cannot read {path}"))?;
+        let scores = replay(&text).await.with_context(|| path.to_string())?;
+        scores.iter().try_for_each(|score| output.object(score))
+    }
+}
