@@ -6,6 +6,7 @@ mod answer;
 mod arrival;
 mod audit;
 mod describe;
+mod explain;
 mod limits;
 mod model;
 mod routes;
@@ -262,7 +263,13 @@ impl Built {
             issuers.prepare();
         }
         let api = http::router(parts.clone());
-        let operator = routes::operator_router(api.clone(), self.vectors.clone());
+        let access = explain::Access {
+            catalogue: self.catalogue.clone(),
+            keys: self.catalogue.clone(),
+            operator: operator::of,
+            clock: clock(),
+        };
+        let operator = routes::operator_router(api.clone(), self.vectors.clone(), access);
         let mut background = vec![routes::listen(&self.directory.socket(), operator.clone())?];
         background.extend(audit.clone().map(audit::reopen_when_told).transpose()?);
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
