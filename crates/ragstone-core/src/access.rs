@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -123,7 +124,8 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Held {
     All,
-    Some(ReaderSet),
+    /// Shared: a caller with hundreds of groups is copied several times a request.
+    Some(Arc<ReaderSet>),
 }
 
 impl Held {
@@ -132,7 +134,7 @@ impl Held {
         readers.insert(Reader::everyone());
         match role {
             Role::Admin => Self::All,
-            Role::Reader | Role::Writer => Self::Some(readers),
+            Role::Reader | Role::Writer => Self::Some(Arc::new(readers)),
         }
     }
 }

@@ -7,6 +7,7 @@ mod client;
 mod doctor;
 mod document;
 mod eval;
+mod explain_access;
 mod fsck;
 mod index;
 mod ingest;
@@ -95,6 +96,8 @@ enum Command {
     /// Make, list, rotate and revoke API keys
     #[command(subcommand)]
     Key(key::Key),
+    /// Tell which grant lets a caller read a document, or which set of readers refuses it
+    ExplainAccess(explain_access::ExplainAccess),
     /// Fetch the embedding model ahead, or see where it is
     #[command(subcommand)]
     Model(model::Model),
@@ -211,6 +214,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Document(command) => command.run(context).await,
         Command::Job(command) => command.run(context).await,
         Command::Key(command) => command.run(context).await,
+        Command::ExplainAccess(command) => command.run(context).await,
         Command::Model(command) => command.run(context).await,
         Command::Index(command) => command.run(context).await,
         Command::Fsck(command) => command.run(context).await,

@@ -8,6 +8,7 @@ mod arrival;
 mod audit;
 mod describe;
 mod evaluations;
+mod explain;
 mod limits;
 mod model;
 mod routes;
@@ -279,7 +280,13 @@ impl Built {
             issuers.prepare();
         }
         let api = http::router(parts.clone());
-        let operator = routes::operator_router(api.clone(), self.vectors.clone())
+        let access = explain::Access {
+            catalogue: self.catalogue.clone(),
+            keys: self.catalogue.clone(),
+            operator: operator::of,
+            clock: clock(),
+        };
+        let operator = routes::operator_router(api.clone(), self.vectors.clone(), access)
             .merge(evaluations::router(self.evaluations(settings)?));
         let mut background = vec![routes::listen(&self.directory.socket(), operator.clone())?];
         background.extend(audit.clone().map(audit::reopen_when_told).transpose()?);

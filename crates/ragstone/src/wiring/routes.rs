@@ -19,18 +19,22 @@ use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::explain::{Access, explain};
 use super::vectors::Vectors;
 use crate::http::OperatorDoor;
 
 /// The API with the operator's own routes.
-pub fn operator_router(api: Router, vectors: Arc<Vectors>) -> Router {
+pub fn operator_router(api: Router, vectors: Arc<Vectors>, access: Access) -> Router {
+    let explain = Router::new()
+        .route("/operator/v1/access", post(explain))
+        .with_state(Arc::new(access));
     let own = Router::new()
         .route("/operator/v1/index", get(index_status))
         .route("/operator/v1/index/rebuild", post(index_rebuild))
         .route("/operator/v1/fsck", post(fsck))
         .route("/operator/v1/jobs/{id}", get(job))
         .with_state(vectors);
-    api.merge(own).layer(axum::Extension(OperatorDoor))
+    api.merge(own).merge(explain).layer(axum::Extension(OperatorDoor))
 }
 
 /// Serves other processes of the same user at the socket `path`.

@@ -188,3 +188,85 @@ fn what_a_key_may_not_is_refused_as_described() {
         assert!(described.contains(&format!("`{code}`")), "{path} {status} {code}");
     }
 }
+
+#[test]
+fn access_is_explained_set_by_set() {
+    let sandbox = Sandbox::lexical();
+    let (id, _) = create(
+        &sandbox,
+        &[
+            "lab",
+            "--role",
+            "reader",
+            "--department",
+            "lab",
+            "--tenant",
+            "acme",
+        ],
+    );
+    let server = Server::start(&sandbox);
+    let (_, admin) = create(&sandbox, &["root", "--role", "admin", "--tenant", "acme"]);
+    let body =
+        json!({"uri": "a://b", "text": "The zebra lives in the attic.", "readers": ["dept:lab", "user:ann"]});
+    let sent = call(&server, &admin, "POST", DOCUMENTS)
+        .json(&body)
+        .send()
+        .ok(202);
+    let events = format!("/api/v1/jobs/{}/events", text(&sent["job"]["id"]));
+    assert!(call(&server, &admin, "GET", &events).open().events().count() > 0);
+    let document = text(&sent["document"]["id"]);
+    let explain = |named: &str, arguments: &[&str]| {
+        let arguments = [&["--json", "explain-access", "--document", named], arguments].concat();
+        sandbox.run(&arguments).ended(0).json()
+    };
+    let check = |told: &Value, readable: bool, by: Value, reasons: &[&str]| {
+        assert_eq!(told["readable"], readable, "{told}");
+        assert_eq!(told["sets"][0]["by"], by, "{told}");
+        let codes: Vec<_> = told["reasons"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|reason| text(&reason["code"]))
+            .collect();
+        assert_eq!(codes, reasons, "{told}");
+    };
+    for named in [document, "a://b"] {
+        check(
+            &explain(named, &["--user", "ann", "--tenant", "acme"]),
+            true,
+            json!(["user:ann"]),
+            &[],
+        );
+        let refused = explain(named, &["--user", "bob", "--tenant", "acme", "--group", "lab"]);
+        check(&refused, false, json!([]), &["set_refuses"]);
+        let elsewhere = explain(named, &["--user", "ann"]);
+        check(&elsewhere, false, json!(["user:ann"]), &["other_tenant"]);
+        check(&explain(named, &["--key", &id]), true, json!(["dept:lab"]), &[]);
+    }
+    let shown = sandbox.run(&[
+        "explain-access",
+        "--document",
+        document,
+        "--user",
+        "bob",
+        "--tenant",
+        "acme",
+    ]);
+    assert!(
+        shown
+            .ended(0)
+            .out
+            .contains("set 1     refuses: any of dept:lab user:ann")
+    );
+    sandbox.run(&["key", "revoke", &id]).ended(0);
+    let revoked = explain(document, &["--key", &id]);
+    check(&revoked, false, json!(["dept:lab"]), &["key_ended"]);
+    assert_eq!(revoked["admitted"], false);
+    let gone = format!("{DOCUMENTS}/{document}");
+    call(&server, &admin, "DELETE", &gone).send().ok(202);
+    let told = explain(document, &["--user", "ann", "--tenant", "acme"]);
+    check(&told, false, Value::Null, &["deleted"]);
+    let unknown = ["explain-access", "--document", "c://d", "--user", "ann"];
+    assert!(sandbox.run(&unknown).ended(1).err.contains("no such document"));
+    sandbox.run(&["explain-access", "--document", "c://d"]).ended(2);
+}

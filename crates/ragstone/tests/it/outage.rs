@@ -29,13 +29,16 @@ fn sandbox(service: &str) -> Sandbox {
 }
 
 struct Library {
+    // In the order of their end.
     server: Server,
+    sandbox: Sandbox,
 }
 
 impl Library {
-    fn start(sandbox: &Sandbox) -> Self {
+    fn start(sandbox: Sandbox) -> Self {
         Self {
-            server: Server::start(sandbox),
+            server: Server::start(&sandbox),
+            sandbox,
         }
     }
 
@@ -93,7 +96,7 @@ fn text(of: usize) -> String {
 #[test]
 fn an_outage_of_every_kind_loses_no_document() {
     let service = Moody::start();
-    let library = Library::start(&sandbox(&service.base_url()));
+    let library = Library::start(sandbox(&service.base_url()));
     service.set(Mood::Busy);
     let jobs: Vec<String> = (0..DOCUMENTS)
         .map(|of| library.send(&format!("{of}"), &text(of)))
@@ -120,7 +123,7 @@ fn an_outage_of_every_kind_loses_no_document() {
 #[test]
 fn what_a_service_refuses_fails_at_once_and_alone() {
     let service = Moody::start();
-    let library = Library::start(&sandbox(&service.base_url()));
+    let library = Library::start(sandbox(&service.base_url()));
     let refused = library.send("refused", &format!("This is {UNSPEAKABLE}."));
     let other = library.send("other", &text(1));
     let ended = library.ended(&refused);
@@ -137,7 +140,7 @@ fn an_outage_beyond_its_bound_is_final_until_the_job_is_driven_again() {
     let service = Moody::start();
     let bound = MAX_ATTEMPTS + 2;
     let sandbox = sandbox(&service.base_url()).with("RAGSTONE_JOBS__MAX_OUTAGE_ATTEMPTS", &bound.to_string());
-    let library = Library::start(&sandbox);
+    let library = Library::start(sandbox);
     service.set(Mood::Broken);
     let job = library.send("a", &text(1));
     let ended = library.ended(&job);
@@ -156,7 +159,7 @@ fn an_outage_beyond_its_bound_is_final_until_the_job_is_driven_again() {
 #[test]
 fn a_server_that_started_without_its_service_turns_hybrid_when_it_comes() {
     let address = Moody::start().address();
-    let library = Library::start(&sandbox(&format!("http://{address}/v1")));
+    let library = Library::start(sandbox(&format!("http://{address}/v1")));
     // Nothing has vectors yet, so words alone will do for now.
     library.publishes(&library.send("a", &text(1)));
     library.dense("pump").problem(503, "embedder_unavailable");
@@ -173,12 +176,12 @@ fn a_server_that_started_without_its_service_turns_hybrid_when_it_comes() {
 #[test]
 fn a_document_for_a_library_with_vectors_waits_for_the_service() {
     let service = Moody::start();
-    let (address, sandbox) = (service.address(), sandbox(&service.base_url()));
-    let library = Library::start(&sandbox);
+    let address = service.address();
+    let library = Library::start(sandbox(&service.base_url()));
     library.publishes(&library.send("a", &text(1)));
     assert_eq!(library.server.stop(), Some(0));
     drop(service);
-    let library = Library::start(&sandbox);
+    let library = Library::start(library.sandbox);
     let job = library.send("b", &text(2));
     library.until("more attempts than failures may be", |library| {
         library.job(&job)["attempts"].as_u64().unwrap() > MAX_ATTEMPTS as u64

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{AskBody, events, sse};
 use crate::http::App;
 use crate::http::audit::Trail;
-use crate::http::auth::Reader;
+use crate::http::auth::Identity;
 use crate::http::body::NoticeBody;
 use crate::http::extract::{Json, header};
 use crate::http::problem::Problem;
@@ -85,20 +85,20 @@ pub(in crate::http) struct UsageBody {
         (status = 204, description = "the resumed stream was fully delivered")))]
 pub(in crate::http) async fn ask(
     State(app): State<Arc<App>>,
-    Reader(principal): Reader,
+    identity: Identity,
     Extension(trace_id): Extension<TraceId>,
     trail: Trail,
     headers: HeaderMap,
     Json(body): Json<AskBody>,
 ) -> Result<Response, Problem> {
     if let Some(last) = sse::last_event_id(&headers) {
-        return sse::resume(&app, &principal, last);
+        return sse::resume(&app, &identity.principal, last);
     }
     let accepts = header(&headers, &ACCEPT).is_some_and(|accept| accept.contains("text/event-stream"));
     if body.stream.unwrap_or(accepts) {
-        return sse::begin(app, principal, body, trace_id, trail).await;
+        return sse::begin(app, identity, body, trace_id, trail).await;
     }
-    let events = events(&app, &principal, body, trace_id, trail).await?;
+    let events = events(&app, &identity, body, trace_id, trail).await?;
     let answer = collect(events).await?;
     Ok((StatusCode::OK, axum::Json(answer)).into_response())
 }

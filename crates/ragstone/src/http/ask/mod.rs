@@ -4,10 +4,10 @@ pub(super) mod json;
 mod replay;
 mod sse;
 pub(super) mod stream;
+mod watch;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use ragstone_core::access::Principal;
 use ragstone_core::ask::{AnswerEvent, AskRequest, Mode};
 use ragstone_core::id::{CollectionName, TraceId};
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::audit::Trail;
+use super::auth::Identity;
 use super::limits;
 use super::problem::{Code, Problem};
 use super::search::{check_question, filter, limit};
@@ -145,14 +146,15 @@ impl AskBody {
     }
 }
 
-/// Asks, within the caller's budget; who asked what, and what was shown to the model, is noted.
+/// Asks, within the caller's budget and for as long as its key opens something; who asked what, and what was shown to the model, is noted.
 async fn events(
     app: &App,
-    principal: &Principal,
+    identity: &Identity,
     body: AskBody,
     trace_id: TraceId,
     trail: Trail,
 ) -> Result<BoxStream<'static, AnswerEvent>, Problem> {
+    let principal = &identity.principal;
     let request = body.request(app)?;
     limits::within_budget(app, principal).await?;
     trail.question(&request.question);
@@ -161,6 +163,7 @@ async fn events(
         principal,
         (app.answerer)(principal.scope(), request, trace_id),
     );
+    let events = watch::while_the_key_opens(app, identity.key, events);
     let noted = move |event: &AnswerEvent| {
         count(event);
         if let AnswerEvent::Sources { passages, .. } = event {

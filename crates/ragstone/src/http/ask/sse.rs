@@ -14,6 +14,7 @@ use super::replay::{Found, Reading};
 use super::{AskBody, events};
 use crate::http::App;
 use crate::http::audit::Trail;
+use crate::http::auth::Identity;
 use crate::http::body::{NoticeBody, PassageBody};
 use crate::http::extract::header;
 use crate::http::limits::Place;
@@ -28,14 +29,14 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
 /// Asks, and answers with a stream once there is a first event; what fails before it is a problem.
 pub(super) async fn begin(
     app: Arc<App>,
-    principal: Principal,
+    identity: Identity,
     body: AskBody,
     trace_id: TraceId,
     trail: Trail,
 ) -> Result<Response, Problem> {
     let resumable = body.resumable;
-    let place = app.limits.stream(&principal)?;
-    let mut events = events(&app, &principal, body, trace_id, trail).await?;
+    let place = app.limits.stream(&identity.principal)?;
+    let mut events = events(&app, &identity, body, trace_id, trail).await?;
     let first = match events.next().await {
         Some(AnswerEvent::Failed { code, detail }) => return Err(Failed { code, detail }.into()),
         Some(first) => first,
@@ -45,7 +46,7 @@ pub(super) async fn begin(
     let resume_for = resumable.then_some(app.settings.resume_for);
     let reading = app
         .replays
-        .begin(trace_id, principal, events.map(told).boxed(), resume_for);
+        .begin(trace_id, identity.principal, events.map(told).boxed(), resume_for);
     Ok(answer(&app, reading, 0, place))
 }
 

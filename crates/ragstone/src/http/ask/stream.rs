@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 use super::{AskBody, sse};
 use crate::http::App;
 use crate::http::audit::Trail;
-use crate::http::auth::Reader;
+use crate::http::auth::Identity;
 use crate::http::extract::{Query, json_problem};
 use crate::http::problem::Problem;
 
@@ -62,14 +62,14 @@ pub(in crate::http) struct Parameters {
     responses((status = 200, description = "`text/event-stream`"), (status = 204, description = "all was sent")))]
 pub(in crate::http) async fn stream(
     State(app): State<Arc<App>>,
-    Reader(principal): Reader,
+    identity: Identity,
     Extension(trace_id): Extension<TraceId>,
     trail: Trail,
     headers: HeaderMap,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Problem> {
     if let Some(last) = sse::last_event_id(&headers).or(parameters.last_event_id.as_deref()) {
-        return sse::resume(&app, &principal, last);
+        return sse::resume(&app, &identity.principal, last);
     }
     let filter = parameters.filter.as_deref().map(serde_json::from_str).transpose();
     let body = AskBody {
@@ -86,5 +86,5 @@ pub(in crate::http) async fn stream(
         stream: Some(true),
         resumable: parameters.resumable,
     };
-    sse::begin(app, principal, body, trace_id, trail).await
+    sse::begin(app, identity, body, trace_id, trail).await
 }

@@ -8,6 +8,7 @@ use ragstone_core::access::{Principal, Role};
 use ragstone_core::ask::{Answer, AnswerEvent, AnswerSentence, Citation};
 use ragstone_core::id::{ChunkId, DocumentId, TraceId};
 use ragstone_core::seam::chat::Usage;
+use ragstone_core::seam::keys::KeyId;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -337,6 +338,98 @@ async fn another_caller_cannot_resume() {
     assert!(matches!(replays.find(trace, &asker(), 1), Found::Nothing));
     for other in others {
         assert!(matches!(replays.find(trace, &other(), 0), Found::Unknown));
+    }
+}
+
+/// A key that is made for a test: its text and its id.
+async fn key(app: &TestApp, more: Value) -> (String, KeyId) {
+    let mut new = json!({"name": "n", "role": "reader"});
+    new.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let made = app.issue(&new).await;
+    let text = |field: &str| made[field].as_str().unwrap().to_owned();
+    (text("key"), text("id").parse().unwrap())
+}
+
+#[tokio::test]
+async fn an_answer_ends_with_the_key_it_was_asked_with() {
+    let app = TestApp::new();
+    let check = async |ends: bool, streams: bool, rest: Vec<AnswerEvent>| {
+        let ((text, own), (_, other)) = (key(&app, json!({})).await, key(&app, json!({})).await);
+        let (keys, revoked) = (app.api.keys.clone(), if ends { own } else { other });
+        app.script(async_stream::stream! {
+            yield sources();
+            keys.revoke(None, revoked).await.unwrap();
+            for event in rest {
+                yield event;
+            }
+        });
+        let body = json!({"question": "?", "stream": streams});
+        app.post(ASK, &body).key(&text).send().await
+    };
+    let cited = || vec![AnswerEvent::Citation(citation()), done()];
+    for rest in [cited(), vec![done()]] {
+        let ended = check(true, true, rest.clone()).await;
+        assert_eq!(names(&ended), ["sources", "failed"]);
+        let failed = &ended.frames()[1].2;
+        assert_eq!(failed["code"], "unauthorized");
+        assert_eq!(failed["detail"], "the key was revoked");
+        check(true, false, rest.clone())
+            .await
+            .problem(401, "unauthorized");
+        assert_eq!(
+            names(&check(false, true, rest.clone()).await).last().unwrap(),
+            "done"
+        );
+        assert_eq!(check(false, false, rest).await.status, 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_answer_ends_with_its_key_too() {
+    for ends in [true, false] {
+        let app = TestApp::new();
+        let (text, id) = key(&app, json!({})).await;
+        let (tell, events, dead) = told();
+        app.script(events);
+        tell.send(sources()).unwrap();
+        let call = app.get("/api/v1/ask-stream?query=a").key(&text).open().await;
+        let mut body = call.into_body().into_data_stream();
+        assert!(next(&mut body).await.contains("event: sources"));
+        if ends {
+            app.api.keys.revoke(None, id).await.unwrap();
+        }
+        let second = next(&mut body).await;
+        match ends {
+            true => {
+                assert!(
+                    second.contains("event: failed") && second.contains("unauthorized"),
+                    "{second}"
+                );
+                assert!(dead.await.is_err(), "the model's call ends");
+            }
+            false => assert!(second.starts_with(':'), "a heartbeat, not {second}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_ends_when_its_key_expires() {
+    for (life, end) in [(20, "failed"), (3_000, "done")] {
+        let app = TestApp::new();
+        let (text, _) = key(&app, json!({"expires_in_seconds": life})).await;
+        let clock = app.api.clock.clone();
+        app.script(async_stream::stream! {
+            yield sources();
+            // Each look at the clock of these tests takes a second.
+            for _ in 0..30 {
+                clock();
+            }
+            yield done();
+        });
+        let answer = app.get("/api/v1/ask-stream?query=a").key(&text).send().await;
+        assert_eq!(names(&answer), ["sources", end]);
     }
 }
 

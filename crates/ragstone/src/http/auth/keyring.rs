@@ -113,6 +113,16 @@ impl Keyring {
         Ok(found.is_some_and(|stored| stored.key.is_live((self.clock)())))
     }
 
+    /// Refuses a caller whose key has ended since it came in; one that came in by none keeps what it has.
+    pub async fn still_opens(&self, id: Option<KeyId>) -> Result<(), Problem> {
+        let Some(id) = id else { return Ok(()) };
+        match self.store.find(id).await? {
+            Some(stored) if stored.key.is_live((self.clock)()) => Ok(()),
+            Some(stored) => Err(ended(&stored.key)),
+            None => Err(unknown()),
+        }
+    }
+
     async fn pepper(&self) -> CatalogueResult<&Pepper> {
         let load = || self.store.pepper(Pepper::new(&self.entropy));
         self.pepper.get_or_try_init(load).await

@@ -28,7 +28,7 @@ use jwt::{Issuers, TokenRefused};
 
 pub use key::{AdminKey, MIN_KEY_BYTES, ShortKey};
 pub use keyring::Keyring;
-pub(super) use keyring::NewKey;
+pub(super) use keyring::{NewKey, TRUSTED_FOR};
 pub(super) use ticket::{TICKET_LIFETIME, Tickets};
 
 /// Marks a request that came through a door only the operator can open: the process itself, or its 0600 socket.

@@ -11,10 +11,12 @@ use futures::{Stream, StreamExt};
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Job, timestamp};
 use ragstone_core::id::JobId;
+use ragstone_core::seam::keys::KeyId;
+use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::http::App;
-use crate::http::auth::Reader;
+use crate::http::auth::Identity;
 use crate::http::body::JobBody;
 use crate::http::extract::{Path, header, id};
 use crate::http::problem::{Code, Problem};
@@ -23,14 +25,15 @@ use crate::http::sse;
 pub(in crate::http) const PROBLEMS: &[Code] =
     &[Code::NotFound, Code::TooManyStreams, Code::CatalogueUnavailable];
 
-/// A job's progress as server-sent events: `progress` with the job at each change, `done` with the job at its end.
+/// A job's progress as server-sent events: `progress` with the job at each change, `done` with the job at its end;
+/// `failed {code, detail}` if the caller's key ends before.
 /// A reconnect after the end is answered 204, so that an `EventSource` stops.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs",
     params(("id" = Uuid, Path), ("Last-Event-ID" = Option<String>, Header), ("ticket" = Option<String>, Query)),
     responses((status = 200, description = "`text/event-stream`"), (status = 204, description = "all was sent")))]
 pub(in crate::http) async fn events(
     State(app): State<Arc<App>>,
-    Reader(principal): Reader,
+    Identity { principal, key, .. }: Identity,
     Path(job): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -50,8 +53,15 @@ pub(in crate::http) async fn events(
         let _ = &place;
         frame
     };
-    let frames = progress(app, scope, first, last, listener).map(held);
+    let reader = Watcher { scope, key };
+    let frames = progress(app, reader, first, last, listener).map(held);
     Ok(sse::response(frames, heartbeat))
+}
+
+/// Who watches a job.
+struct Watcher {
+    scope: Scope,
+    key: Option<KeyId>,
 }
 
 /// Names what is told, so that a reconnect is not told it again.
@@ -68,7 +78,7 @@ fn event_id(job: &Job, end: bool) -> String {
 
 fn progress(
     app: Arc<App>,
-    scope: Scope,
+    reader: Watcher,
     first: Job,
     mut told: Option<String>,
     mut listener: tokio::sync::broadcast::Receiver<JobId>,
@@ -86,7 +96,12 @@ fn progress(
                 break;
             }
             moved(&app, &mut listener, job.id).await;
-            match app.catalogue.job(&scope, job.id).await {
+            if let Err(problem) = app.keys.still_opens(reader.key).await {
+                let ended = json!({ "code": problem.code.as_str(), "detail": problem.detail });
+                yield sse::frame("failed", &event_id(&job, false), &ended);
+                break;
+            }
+            match app.catalogue.job(&reader.scope, job.id).await {
                 Ok(Some(next)) => job = next,
                 // A purged document takes its jobs along; the reader finds 404 when it asks again.
                 Ok(None) => break,

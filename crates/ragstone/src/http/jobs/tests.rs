@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use ragstone_core::access::Role;
 use serde_json::{Value, json};
 
@@ -40,6 +40,41 @@ async fn a_job_is_cancelled_once_and_its_progress_ends() {
     assert_eq!(jobs["jobs"][0]["document_id"], id);
     let path = format!("/api/v1/jobs/{}", jobs["jobs"][0]["id"].as_str().unwrap());
     app.call("DELETE", &path).send().await.problem(409, "job_final");
+}
+
+#[tokio::test]
+async fn progress_is_told_for_as_long_as_the_key_opens_something() {
+    for ends in [true, false] {
+        let app = TestApp::new();
+        let made = app.issue(&json!({"name": "n", "role": "admin"})).await;
+        let key = made["key"].as_str().unwrap();
+        let body = json!({"uri": "a", "text": "a", "readers": ["everyone"]});
+        let accepted = app.post("/api/v1/documents", &body).key(key).send().await.json();
+        let events = app
+            .get(&format!("{}/events", path(&accepted["job"])))
+            .key(key)
+            .open()
+            .await;
+        let mut frames = events.into_body().into_data_stream();
+        let mut next = async || {
+            let frame = frames.next().await.unwrap().unwrap();
+            String::from_utf8(frame.to_vec()).unwrap()
+        };
+        assert!(next().await.contains("event: progress"));
+        if ends {
+            let id = made["id"].as_str().unwrap().parse().unwrap();
+            app.api.keys.revoke(None, id).await.unwrap();
+        }
+        app.work().await;
+        let second = next().await;
+        match ends {
+            true => assert!(
+                second.contains("event: failed") && second.contains("unauthorized"),
+                "{second}"
+            ),
+            false => assert!(second.contains("event: progress"), "{second}"),
+        }
+    }
 }
 
 /// Sends a document; its job.
