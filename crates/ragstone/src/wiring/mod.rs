@@ -11,6 +11,7 @@ mod evaluations;
 mod explain;
 mod limits;
 mod model;
+mod options;
 mod routes;
 mod stores;
 mod upkeep;
@@ -28,7 +29,7 @@ use axum::Router;
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
 use ragstone_adapters::data_dir::{DataDirectory, Locked, socket_of};
 use ragstone_adapters::parse::PoolParser;
-use ragstone_core::ingest::{IngestSettings, Ingestor, Stores};
+use ragstone_core::ingest::{Ingestor, Stores};
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Catalogue, Embedder, Parser};
 use tokio::sync::{Notify, broadcast};
@@ -43,7 +44,7 @@ pub use workers::parser_pool;
 
 use crate::clock::{clock, entropy, new_id, now, time};
 use crate::config::{Problem, Settings, SettingsError};
-use crate::http::{self, AdminKey, Api, HttpSettings, Issuers, Keyring, Readiness};
+use crate::http::{self, Api, Keyring, Readiness};
 use crate::jobs::{WorkerOptions, Workers};
 use crate::operator;
 use crate::telemetry::audit::AuditLog;
@@ -218,7 +219,7 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
     let pipeline = recipe.pipeline(None);
     let ingestor = Arc::new(Ingestor::new(
         stores,
-        ingest_settings(settings),
+        options::ingest(settings),
         pipeline,
         time(),
         new_id(),
@@ -251,21 +252,6 @@ async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<
 fn ring(doorbell: &Arc<Notify>) -> Arc<dyn Fn() + Send + Sync> {
     let doorbell = doorbell.clone();
     Arc::new(move || doorbell.notify_one())
-}
-
-fn ingest_settings(settings: &Settings) -> IngestSettings {
-    let jobs = &settings.jobs;
-    IngestSettings {
-        max_bytes: settings.parse.max_bytes,
-        batch_chunks: jobs.batch_chunks,
-        batch_bytes: jobs.batch_bytes,
-        max_attempts: jobs.max_attempts,
-        max_outage_attempts: jobs.max_outage_attempts,
-        retry_base: Duration::from_secs(jobs.retry_base_seconds),
-        retry_cap: Duration::from_secs(jobs.retry_cap_seconds),
-        lease: Duration::from_secs(jobs.lease_seconds),
-        stall: Duration::from_secs(jobs.stall_seconds),
-    }
 }
 
 impl Built {
@@ -357,7 +343,7 @@ impl Built {
             clock: clock(),
             new_id: new_id(),
             metrics: http::metrics::recorder(),
-            settings: http_settings(settings)?,
+            settings: options::http(settings)?,
         })
     }
 }
@@ -374,33 +360,4 @@ fn readiness(vectors: &Vectors, chat: &str) -> Readiness {
         ]
         .into(),
     }
-}
-
-fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
-    let key = settings
-        .access
-        .admin_key
-        .expose()
-        .map(AdminKey::new)
-        .transpose()?;
-    let issuers = Issuers::new(&settings.access.issuers, &time())?.map(Arc::new);
-    Ok(HttpSettings {
-        admin_key: key,
-        issuers,
-        allowed_origins: settings.server.cors_origins.clone(),
-        // As shipped, "everyone" holds only while there is neither key nor issuer; afterwards an upload has to name its
-        // readers.
-        default_readers: settings
-            .default_readers_given
-            .then(|| settings.access.default_readers.iter().cloned().collect()),
-        passages: settings.ask.limit,
-        heartbeat: Duration::from_secs(settings.server.heartbeat_seconds),
-        body_bytes: settings.server.body_bytes,
-        json_bytes: settings.server.json_bytes,
-        idle_timeout: Duration::from_secs(settings.server.idle_seconds),
-        question_bytes: settings.ask.question_bytes,
-        limits: limits::of(settings),
-        max_requests: settings.server.max_requests,
-        ..HttpSettings::default()
-    })
 }

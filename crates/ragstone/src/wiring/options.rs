@@ -1,0 +1,57 @@
+//! The settings as ingestion and the HTTP interface want them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ragstone_core::ingest::IngestSettings;
+
+use super::limits;
+use crate::clock::time;
+use crate::config::Settings;
+use crate::http::{AdminKey, HttpSettings, Issuers};
+
+/// Bounds, waits and batches of ingestion.
+pub fn ingest(settings: &Settings) -> IngestSettings {
+    let jobs = &settings.jobs;
+    IngestSettings {
+        max_bytes: settings.parse.max_bytes,
+        batch_chunks: jobs.batch_chunks,
+        batch_bytes: jobs.batch_bytes,
+        max_attempts: jobs.max_attempts,
+        max_outage_attempts: jobs.max_outage_attempts,
+        retry_base: Duration::from_secs(jobs.retry_base_seconds),
+        retry_cap: Duration::from_secs(jobs.retry_cap_seconds),
+        lease: Duration::from_secs(jobs.lease_seconds),
+        stall: Duration::from_secs(jobs.stall_seconds),
+    }
+}
+
+/// Limits and defaults of the HTTP interface; an admin key or an issuer that cannot be used is an error.
+pub fn http(settings: &Settings) -> anyhow::Result<HttpSettings> {
+    let key = settings
+        .access
+        .admin_key
+        .expose()
+        .map(AdminKey::new)
+        .transpose()?;
+    let issuers = Issuers::new(&settings.access.issuers, &time())?.map(Arc::new);
+    Ok(HttpSettings {
+        admin_key: key,
+        issuers,
+        allowed_origins: settings.server.cors_origins.clone(),
+        // As shipped, "everyone" holds only while there is neither key nor issuer; afterwards an upload has to name its
+        // readers.
+        default_readers: settings
+            .default_readers_given
+            .then(|| settings.access.default_readers.iter().cloned().collect()),
+        passages: settings.ask.limit,
+        heartbeat: Duration::from_secs(settings.server.heartbeat_seconds),
+        body_bytes: settings.server.body_bytes,
+        json_bytes: settings.server.json_bytes,
+        idle_timeout: Duration::from_secs(settings.server.idle_seconds),
+        question_bytes: settings.ask.question_bytes,
+        limits: limits::of(settings),
+        max_requests: settings.server.max_requests,
+        ..HttpSettings::default()
+    })
+}
