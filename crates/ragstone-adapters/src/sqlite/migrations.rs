@@ -38,5 +38,5 @@ pub fn run(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;

@@ -57,7 +57,10 @@ async fn rebuild(door: &Door, wait: bool, output: Output) -> anyhow::Result<()> 
         .collect();
     let mut failed = 0;
     if wait {
-        let bar = bar(jobs.len() as u64, "{bar:30} {pos}/{len} documents");
+        let bar = bar(
+            jobs.len() as u64,
+            "{bar:30} {pos}/{len} documents, {per_sec}, {eta} left",
+        );
         for id in &jobs {
             let job = wait_for_upkeep(door, id).await?.unwrap_or_default();
             if job["state"] == "failed" {

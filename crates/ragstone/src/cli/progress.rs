@@ -91,3 +91,19 @@ pub fn fetch_bar() -> FetchSink {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pace_is_told_once_it_is_known() {
+        let check = |job: Value, expected: &str| assert_eq!(pace(&job), expected, "{job}");
+        check(json!({"rate": 12.34, "remaining": 56.7}), "12.3/s, 57 s left ");
+        check(json!({"rate": 12.34, "remaining": null}), "");
+        check(json!({"rate": null, "remaining": null}), "");
+        check(json!({}), "");
+    }
+}

@@ -1,11 +1,13 @@
 //! The real program, killed again and again while documents come, change and go: what is left must be what an
 //! undisturbed run leaves.
 //!
-//! `RAGSTONE_TEST_CHAOS_KILLS` says how often (a few by default), `RAGSTONE_TEST_CHAOS_SEED` repeats a run.
+//! `RAGSTONE_TEST_CHAOS_KILLS` says how often (a few by default, 200 in the full run), `RAGSTONE_TEST_CHAOS_SEED` repeats
+//! a run, and `RAGSTONE_TEST_CHAOS_SHARED=1` goes over the PDFs and texts of `../shared/data` as well.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Condvar, Mutex, mpsc};
 use std::time::Duration;
@@ -17,8 +19,16 @@ use crate::support::Sandbox;
 const KILLS: u64 = 6;
 /// Operations for each kill, so that something is always under way.
 const OPERATIONS_A_KILL: u64 = 24;
+/// The same over files, which take longer.
+const FILE_OPERATIONS_A_KILL: u64 = 4;
 /// Longest life of a process, in milliseconds: from before it listens to long after.
 const LONGEST_LIFE: u64 = 700;
+/// The same over files.
+const LONGEST_LIFE_OF_FILES: u64 = 4_000;
+/// Where the files are.
+const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+/// What of them takes part.
+const EXTENSIONS: [&str; 3] = ["pdf", "txt", "md"];
 /// Names of documents that take part.
 const DOCUMENTS: u64 = 12;
 /// Versions of each.
@@ -85,6 +95,104 @@ fn text(document: u64, version: u64) -> String {
     (0..paragraphs).map(paragraph).collect::<Vec<_>>().join("\n\n")
 }
 
+/// What documents are made of.
+enum Contents {
+    /// Texts of our own.
+    Texts,
+    /// Files, each of which can be ingested.
+    Files(Vec<PathBuf>),
+}
+
+/// A body and its type.
+struct Body(String, Vec<u8>);
+
+impl Body {
+    fn json(value: &Value) -> Self {
+        Self("application/json".into(), value.to_string().into_bytes())
+    }
+
+    fn form(uri: &str, title: &str, file: &Path) -> Self {
+        let mut body = Vec::new();
+        for (name, value) in [("uri", uri), ("title", title)] {
+            let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+            body.extend(format!("{head}{value}\r\n").into_bytes());
+        }
+        let name = file.file_name().unwrap().to_string_lossy();
+        let head = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"
+        );
+        body.extend(head.into_bytes());
+        body.extend(std::fs::read(file).unwrap());
+        body.extend(format!("\r\n--{BOUNDARY}--\r\n").into_bytes());
+        Self(format!("multipart/form-data; boundary={BOUNDARY}"), body)
+    }
+}
+
+/// Stands in none of the files.
+const BOUNDARY: &str = "chaos-4f2d9a61c07b";
+
+impl Contents {
+    fn body(&self, document: u64, version: u64) -> Body {
+        let (uri, title) = (uri(document), format!("Title {document}"));
+        match self {
+            Self::Texts => Body::json(&json!({"uri": uri, "title": title, "text": text(document, version)})),
+            Self::Files(files) => {
+                let number = (document * VERSIONS + version) as usize % files.len();
+                Body::form(&uri, &title, &files[number])
+            }
+        }
+    }
+
+    /// The files of the shared data that can be ingested; none, with a word why, unless they are asked for.
+    fn shared() -> Option<Self> {
+        if number("RAGSTONE_TEST_CHAOS_SHARED") != Some(1) || !Path::new(SHARED).exists() {
+            eprintln!("skipped: chaos over shared data, RAGSTONE_TEST_CHAOS_SHARED=1 with ../shared/data");
+            return None;
+        }
+        let mut files = Vec::new();
+        find(Path::new(SHARED), &mut files);
+        files.sort();
+        let sandbox = sandbox();
+        let mut arguments = vec!["--json", "ingest"];
+        arguments.extend(files.iter().map(|file| file.to_str().unwrap()));
+        let ran = sandbox.run(&arguments);
+        let published: Vec<Value> = ran
+            .lines()
+            .into_iter()
+            .filter(|line| line["status"] == "published")
+            .collect();
+        files.retain(|file| {
+            let ends = format!("/{}", file.file_name().unwrap().to_string_lossy());
+            let is_it = |line: &Value| line["uri"].as_str().unwrap().ends_with(&ends);
+            published.iter().any(is_it)
+        });
+        assert!(files.len() > 5, "{}", ran.err);
+        eprintln!("chaos: {} files", files.len());
+        Some(Self::Files(files))
+    }
+}
+
+fn find(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path().canonicalize().unwrap();
+        if path.is_dir() {
+            find(&path, files);
+        } else if EXTENSIONS
+            .iter()
+            .any(|known| path.extension().is_some_and(|it| it == *known))
+        {
+            files.push(path);
+        }
+    }
+}
+
+/// Where a build without optimisation has the time that parsing takes.
+fn sandbox() -> Sandbox {
+    Sandbox::lexical()
+        .with("RAGSTONE_PARSE__CPU_SECONDS", "300")
+        .with("RAGSTONE_PARSE__WALL_SECONDS", "600")
+}
+
 /// Where the server of the moment listens.
 #[derive(Default)]
 struct Door {
@@ -130,7 +238,7 @@ impl Door {
     }
 
     /// Asks until a living server answers. Gives whether it had to ask more than once, too.
-    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value, bool) {
+    fn request(&self, method: &str, path: &str, body: Option<&Body>) -> (u16, Value, bool) {
         let (mut address, mut again) = (self.other_than(None), false);
         loop {
             match request(&address, method, path, body) {
@@ -144,15 +252,16 @@ impl Door {
     }
 }
 
-fn request(address: &str, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<(u16, Value)> {
+fn request(address: &str, method: &str, path: &str, body: Option<&Body>) -> std::io::Result<(u16, Value)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let body = body.map(Value::to_string).unwrap_or_default();
+    let (kind, body) = body.map_or(("application/json", &[][..]), |Body(kind, body)| (kind, body));
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     )?;
+    stream.write_all(body)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let cut = || std::io::Error::other("the answer broke off");
@@ -172,14 +281,12 @@ fn request(address: &str, method: &str, path: &str, body: Option<&Value>) -> std
 /// Ids of documents by their number, as the server gave them.
 type Ids = BTreeMap<u64, String>;
 
-fn carry_out(door: &Door, operation: Operation, ids: &mut Ids) {
+fn carry_out(door: &Door, contents: &Contents, operation: Operation, ids: &mut Ids) {
     let (method, path, body, number) = match operation {
         Operation::Send(document, version) => (
             "POST",
             "/api/v1/documents".to_owned(),
-            Some(
-                json!({"uri": uri(document), "title": format!("Title {document}"), "text": text(document, version)}),
-            ),
+            Some(contents.body(document, version)),
             document,
         ),
         Operation::Delete(document) => {
@@ -189,7 +296,8 @@ fn carry_out(door: &Door, operation: Operation, ids: &mut Ids) {
         Operation::Restrict(document, department) => {
             let Some(id) = ids.get(&document) else { return };
             let body = json!({"readers": [format!("dept:{department}")]});
-            ("PATCH", format!("/api/v1/documents/{id}"), Some(body), document)
+            let path = format!("/api/v1/documents/{id}");
+            ("PATCH", path, Some(Body::json(&body)), document)
         }
     };
     let (status, answer, again) = door.request(method, &path, body.as_ref());
@@ -234,7 +342,7 @@ fn start<'scope>(
 }
 
 /// Carries out `operations` while the server is killed after each of `lives`, then waits for the last one's jobs.
-fn state_after(sandbox: &Sandbox, operations: &[Operation], lives: &[u64]) -> Value {
+fn state_after(sandbox: &Sandbox, contents: &Contents, operations: &[Operation], lives: &[u64]) -> Value {
     let door = Door::default();
     std::thread::scope(|scope| {
         let (sender, finished) = mpsc::channel();
@@ -243,7 +351,7 @@ fn state_after(sandbox: &Sandbox, operations: &[Operation], lives: &[u64]) -> Va
             let mut ids = Ids::new();
             operations
                 .iter()
-                .for_each(|operation| carry_out(door, *operation, &mut ids));
+                .for_each(|operation| carry_out(door, contents, *operation, &mut ids));
             // Nobody listens any more if the test failed.
             let _ = sender.send(());
         });
@@ -327,7 +435,7 @@ fn state(door: &Door) -> Value {
         .collect();
     let search = |query: String| {
         let body = json!({"query": query, "limit": 100});
-        let (status, found, _) = door.request("POST", "/api/v1/search", Some(&body));
+        let (status, found, _) = door.request("POST", "/api/v1/search", Some(&Body::json(&body)));
         assert_eq!(status, 200, "{found}");
         let passages = found["passages"].as_array().unwrap().iter();
         let told = |passage: &Value| {
@@ -352,16 +460,27 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn killing_changes_nothing() {
+    kill_over(&Contents::Texts, OPERATIONS_A_KILL, LONGEST_LIFE);
+}
+
+#[test]
+fn killing_changes_nothing_of_files() {
+    if let Some(files) = Contents::shared() {
+        kill_over(&files, FILE_OPERATIONS_A_KILL, LONGEST_LIFE_OF_FILES);
+    }
+}
+
+fn kill_over(contents: &Contents, operations_a_kill: u64, longest_life: u64) {
     let kills = number("RAGSTONE_TEST_CHAOS_KILLS").unwrap_or(KILLS);
     let seed = number("RAGSTONE_TEST_CHAOS_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     eprintln!("chaos: repeat with RAGSTONE_TEST_CHAOS_KILLS={kills} RAGSTONE_TEST_CHAOS_SEED={seed}");
     let mut dice = Dice(seed);
-    let operations = operations(&mut dice, kills * OPERATIONS_A_KILL + DOCUMENTS);
-    let lives: Vec<u64> = (0..kills).map(|_| dice.below(LONGEST_LIFE)).collect();
-    let (calm, killed) = (Sandbox::lexical(), Sandbox::lexical());
-    let expected = state_after(&calm, &operations, &[]);
+    let operations = operations(&mut dice, kills * operations_a_kill + DOCUMENTS);
+    let lives: Vec<u64> = (0..kills).map(|_| dice.below(longest_life)).collect();
+    let (calm, killed) = (sandbox(), sandbox());
+    let expected = state_after(&calm, contents, &operations, &[]);
     assert_ne!(expected["documents"], json!({}));
-    let found = state_after(&killed, &operations, &lives);
+    let found = state_after(&killed, contents, &operations, &lives);
     for part in ["documents", "searches"] {
         assert_eq!(found[part], expected[part], "{part}, seed {seed}, {kills} kills");
     }

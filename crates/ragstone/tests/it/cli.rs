@@ -1,7 +1,7 @@
 //! The forms of the commands, their exit codes, and two processes on one data directory.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -278,4 +278,47 @@ fn versions_and_completions_need_nothing() {
             .contains("_ragstone")
     );
     assert!(!sandbox.path().join(".ragstone").exists());
+}
+
+#[test]
+fn a_terminal_sees_rate_and_remaining_time_and_nobody_else_does() {
+    let sandbox = Sandbox::lexical();
+    let files: Vec<String> = (0..3)
+        .map(|n| {
+            let file = sandbox.write(&format!("{n}.txt"), format!("The pump number {n}."));
+            file.to_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut arguments = vec!["ingest"];
+    arguments.extend(files.iter().map(String::as_str));
+    let quiet = sandbox.run(&arguments).ended(0);
+    assert!(!quiet.err.contains("/3 files"), "{}", quiet.err);
+    files
+        .iter()
+        .for_each(|file| std::fs::write(file, "Another text.").unwrap());
+    let command = sandbox.command(&arguments);
+    let said = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect::<Vec<_>>()
+        .join(" ");
+    // `script` of util-linux gives the program a terminal.
+    let mut terminal = Command::new("script");
+    terminal
+        .args(["-qec", &said, "/dev/null"])
+        .current_dir(sandbox.path())
+        .stdin(Stdio::null());
+    let variables = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    terminal.envs(variables).env("TERM", "xterm");
+    let Ok(seen) = terminal.output() else {
+        eprintln!("skipped: progress bars on a terminal, needs `script` of util-linux");
+        return;
+    };
+    let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+    assert!(
+        seen.contains("/3 files, ") && seen.contains("/s, ") && seen.contains(" left"),
+        "{seen}"
+    );
 }

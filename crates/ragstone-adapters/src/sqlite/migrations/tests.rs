@@ -1,4 +1,5 @@
 //! Processes that are killed in the middle of a migration: the next start finds a database that it can bring on.
+#![cfg(unix)]
 
 use std::ffi::c_void;
 use std::os::unix::process::ExitStatusExt;

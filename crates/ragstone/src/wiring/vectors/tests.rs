@@ -223,3 +223,42 @@ async fn a_rebuild_is_of_every_tenant_and_its_jobs_can_be_followed() {
     assert_eq!(none, None);
     assert_eq!(library.status().await.unwrap()["documents"], 2);
 }
+
+#[tokio::test]
+async fn a_document_waits_for_the_embedder_that_the_library_has_its_vectors_by_and_for_no_other() {
+    let (library, embedder) = (library(), Same::named("m"));
+    let expected = |embedder: &Arc<Same>| {
+        let fingerprint = embedder.fingerprint.clone();
+        move |dimensions| {
+            Some(EmbedderFingerprint {
+                dimensions,
+                ..fingerprint
+            })
+        }
+    };
+    let pipeline = |library: &Vectors| library.ingestor.pipeline().fingerprint().to_owned();
+    let lexical = pipeline(&library);
+    let wait = library.wait_for_embedder(expected(&embedder));
+    wait.await.unwrap();
+    assert_eq!(pipeline(&library), lexical, "nothing has vectors");
+
+    library.adopt_at_work(embedder.clone()).await;
+    library.ingest("default", "1").await;
+    let by_it = pipeline(&library);
+    // As a process begins that does not find its embedder.
+    let start = || library.ingestor.set_pipeline(library.recipe.pipeline(None));
+    start();
+    let wait = library.wait_for_embedder(expected(&Same::named("another")));
+    wait.await.unwrap();
+    assert_eq!(pipeline(&library), lexical, "the library knows another one");
+    library.wait_for_embedder(|_| None).await.unwrap();
+    assert_eq!(pipeline(&library), lexical, "nobody knows which will come");
+    library.wait_for_embedder(expected(&embedder)).await.unwrap();
+    assert_eq!(pipeline(&library), by_it, "so the same bytes stay unchanged");
+
+    embedder.texts();
+    library.ingest("default", "2").await;
+    let scope = (library.operator)(TenantId::default()).scope();
+    let waiting = library.jobs(&scope, JobState::Queued).await.unwrap();
+    assert_eq!((waiting.len(), embedder.texts()), (1, 0), "it waits");
+}
