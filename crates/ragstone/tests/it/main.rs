@@ -19,6 +19,7 @@ mod problems;
 mod quickstart;
 mod redteam;
 mod settings;
+mod soak;
 mod streams;
 mod stub;
 mod support;

@@ -74,7 +74,18 @@ impl Stub {
     /// Waits until the stub counts as many.
     #[track_caller]
     pub fn until(&self, name: &str, count: i64) {
-        let reached = (0..LOOKS).any(|_| self.stats(name) == count);
+        self.wait(name, |counted| counted == count);
+    }
+
+    /// The same, or more.
+    #[track_caller]
+    pub fn until_at_least(&self, name: &str, count: i64) {
+        self.wait(name, |counted| counted >= count);
+    }
+
+    #[track_caller]
+    fn wait(&self, name: &str, is_there: impl Fn(i64) -> bool) {
+        let reached = (0..LOOKS).any(|_| is_there(self.stats(name)));
         assert!(reached, "{name} stays at {}", self.stats(name));
     }
 }
@@ -117,6 +128,18 @@ impl Service {
 
     pub fn call(&self, method: &str, path: &str) -> Request {
         request(&self.server.address, method, path)
+    }
+
+    pub fn address(&self) -> &str {
+        &self.server.address
+    }
+
+    /// Bytes of the server that are in memory; none where the system does not tell.
+    pub fn resident(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kib * 1024)
     }
 
     pub fn get(&self, path: &str) -> Answer {

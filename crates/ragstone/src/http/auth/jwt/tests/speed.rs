@@ -1,11 +1,14 @@
-//! How long a check takes. Run it with optimisation:
-//! `cargo test --release -p ragstone --lib jwt::tests::speed -- --ignored --nocapture`.
+//! How long a check takes, from the text of a proof to its caller. Run it with optimisation:
+//! `cargo test --release -p ragstone --lib -- speed --ignored --nocapture --test-threads 1`.
 
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::support::*;
+use crate::http::auth::Identity;
+use crate::http::auth::keyring::TRUSTED_FOR;
+use crate::http::test_app::TestApp;
 
 /// Checks of one kind.
 const CHECKS: usize = 2_000;
@@ -41,11 +44,41 @@ async fn time(world: &World, tokens: &[String]) -> Vec<f64> {
     let mut times = Vec::with_capacity(tokens.len());
     for token in tokens {
         let started = Instant::now();
-        world.verify(token).await.unwrap();
+        let caller = Identity::of_token(world.verify(token).await.unwrap());
+        std::hint::black_box((caller.clone(), caller.principal.scope()));
         times.push(started.elapsed().as_secs_f64() * 1e6);
     }
     times.sort_by(f64::total_cmp);
     times
+}
+
+#[tokio::test]
+#[ignore = "prints times, and checks none"]
+async fn checks_of_keys() {
+    for groups in [0, 200] {
+        let app = TestApp::new();
+        let groups: Vec<String> = (0..groups).map(|n| format!("team-{n:04}")).collect();
+        let new = json!({"name": "n", "role": "reader", "groups": groups});
+        let key = app.issue(&new).await["key"].as_str().unwrap().to_owned();
+        let (mut first, mut known, begun) = (Vec::new(), Vec::new(), Instant::now());
+        // Long enough that the store is asked again now and then.
+        while begun.elapsed() < 5 * TRUSTED_FOR {
+            let started = Instant::now();
+            let caller = Identity::of_key(&app.api.keys.verify(&key).await.unwrap());
+            std::hint::black_box((caller.clone(), caller.principal.scope()));
+            known.push(started.elapsed().as_secs_f64() * 1e6);
+            if first.is_empty() {
+                first.push(known[0]);
+            }
+        }
+        known.sort_by(f64::total_cmp);
+        println!(
+            "   key {:>3} groups: first {}, known {}",
+            groups.len(),
+            shown(&first),
+            shown(&known)
+        );
+    }
 }
 
 fn shown(times: &[f64]) -> String {
