@@ -14,6 +14,9 @@ use crate::metric::bootstrap::paired_difference;
 use crate::metric::permutation::{as_low_by_chance, discoveries};
 use crate::metric::ragas::Metric;
 
+/// A score moves by more than this or not at all: one of the two was written down and read again.
+const ROUNDING: f64 = 1e-9;
+
 /// Share of false alarms among alarms.
 const FALSE_ALARMS: f64 = 0.05;
 
@@ -70,6 +73,7 @@ fn paired(old: &BTreeMap<String, Scores>, new: &BTreeMap<String, Scores>) -> Pai
                 .copied()
                 .flatten();
             if let (Some(old), Some(new)) = (old, *new) {
+                let new = if (new - old).abs() < ROUNDING { old } else { new };
                 pairs.entry(name.clone()).or_default().push((old, new));
             }
         }
@@ -127,6 +131,7 @@ mod tests {
         check("ndcg_10", &[1.0; 8], &[0.5; 8], -0.5, true);
         check("ndcg_10", &[0.5; 8], &[1.0; 8], 0.5, false);
         check("ndcg_10", &[1.0, 0.5, 0.25], &[1.0, 0.5, 0.25], 0.0, false);
+        check("ndcg_10", &[1.0; 8], &[1.0 - 1e-15; 8], 0.0, false);
         check("ndcg_10", &[1.0; 3], &[0.5; 3], -0.5, false);
         check(
             "ndcg_10",
