@@ -216,6 +216,12 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Of a caller that nobody verified; stays within [`Supposed`], which reads nothing.
+    fn supposed(tenant: TenantId, readers: ReaderSet, role: Role) -> Self {
+        let held = Held::of(readers, role);
+        Self { tenant, held }
+    }
+
     /// The tenant; nothing of another tenant is in any scope.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant

@@ -80,10 +80,7 @@ pub struct Supposed(Scope);
 impl Supposed {
     /// A caller with these rights.
     pub fn new(tenant: TenantId, readers: ReaderSet, role: Role) -> Self {
-        Self(Scope {
-            tenant,
-            held: Held::of(readers, role),
-        })
+        Self(Scope::supposed(tenant, readers, role))
     }
 
     /// What it would hold, `everyone` among it; none for all of its tenant.

@@ -4,6 +4,7 @@
 //! changes nothing once the lease is stale; a tombstoned document is never published again under the same generation.
 
 mod course;
+mod error;
 mod ledger;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use course::Course;
+pub use error::{CatalogueError, CatalogueResult};
 pub use ledger::{Claim, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, Wait, summed};
 
 use crate::access::{Acl, Scope};
@@ -224,44 +226,6 @@ pub struct PageRequest {
     /// Most items, 1 to 1,000.
     pub limit: usize,
 }
-
-/// Why the catalogue did not do what it was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum CatalogueError {
-    /// It is down, locked or out of disk; may pass.
-    #[error("the catalogue is unavailable: {detail}")]
-    Unavailable {
-        /// What went wrong.
-        detail: String,
-    },
-    /// Its disk is full; passes once there is room.
-    #[error("the catalogue's disk is full: {detail}")]
-    Full {
-        /// What went wrong.
-        detail: String,
-    },
-    /// The URI belongs to a document that this caller may not read or write.
-    #[error("the uri is taken")]
-    UriTaken,
-    /// The batch is another caller's, or was cancelled.
-    #[error("the batch is another caller's, or was cancelled")]
-    BatchTaken,
-    /// The lease is stale: somebody else has the job, or it was cancelled. Write nothing more.
-    #[error("the lease is stale")]
-    Stale,
-    /// A cursor that no list gave.
-    #[error("the cursor is not one that a list gave")]
-    BadCursor,
-    /// What is stored cannot be read.
-    #[error("the catalogue is damaged: {detail}")]
-    Damaged {
-        /// What was found.
-        detail: String,
-    },
-}
-
-/// A catalogue call's answer.
-pub type CatalogueResult<T> = Result<T, CatalogueError>;
 
 /// The truth about documents and jobs. Times are given by the caller; a store with a clock of its own that all its
 /// processes share may use that in place of [`Moment::steady`].

@@ -101,7 +101,10 @@ fn tell(report: &Value, left: u64, output: Output) -> anyhow::Result<()> {
         let of = &report[of];
         format!(
             "{} points, {} blobs, {} rows, {} in the embedding cache",
-            of["index"], of["blobs"], of["catalogue"], of["cache"]
+            of["index"],
+            of["blobs"],
+            of["catalogue"],
+            of["cache"].as_u64().unwrap_or_default()
         )
     };
     for finding in report["findings"].as_array().into_iter().flatten() {

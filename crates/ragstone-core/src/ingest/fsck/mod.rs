@@ -66,8 +66,14 @@ pub struct Counts {
     pub blobs: u64,
     /// Documents that lack something, and tenants whose statistics are wrong.
     pub catalogue: u64,
-    /// Documents of which the embedding cache holds something.
+    /// Documents of which the embedding cache holds something; left out where there are none, as it is a copy of copies.
+    #[serde(skip_serializing_if = "is_zero")]
     pub cache: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Counts {

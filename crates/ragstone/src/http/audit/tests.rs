@@ -1,12 +1,15 @@
 //! Requests, and the lines they leave.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::task::Poll;
 
 use futures::stream;
 use ragstone_core::access::Role;
 use ragstone_core::ask::AnswerEvent;
 use ragstone_core::library::SearchRequest;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::http::HttpSettings;
 use crate::http::auth::AdminKey;
@@ -243,14 +246,23 @@ async fn no_text_and_no_secret_stands_in_the_log_and_no_line_is_forged() {
 #[tokio::test]
 async fn whoever_hangs_up_is_told_of_too() {
     let audited = Audited::with(HttpSettings::default(), false);
-    let endless = axum::body::Body::from_stream(stream::pending::<Result<&[u8], std::io::Error>>());
+    let reading = Arc::new(Notify::new());
+    let read = reading.clone();
+    let endless = axum::body::Body::from_stream(stream::poll_fn(move |_| {
+        read.notify_one();
+        Poll::<Option<Result<&[u8], std::io::Error>>>::Pending
+    }));
     let app = audited.app.seen_by(|| caller("a", &[], Role::Reader));
-    let waiting = app
-        .call("POST", "/api/v1/search")
-        .header("content-type", "application/json")
-        .body(endless)
-        .open();
-    assert!(futures::FutureExt::now_or_never(waiting).is_none());
+    let mut waiting = Box::pin(
+        app.call("POST", "/api/v1/search")
+            .header("content-type", "application/json")
+            .body(endless)
+            .open(),
+    );
+    tokio::select! {
+        _ = &mut waiting => panic!("a body without an end has no answer"),
+        () = reading.notified() => drop(waiting),
+    }
     let lines = audited.lines().await;
     assert_eq!(lines.len(), 1);
     assert_eq!(

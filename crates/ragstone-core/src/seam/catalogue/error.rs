@@ -1,0 +1,39 @@
+//! Why the catalogue did not do what it was asked.
+
+/// Why the catalogue did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CatalogueError {
+    /// It is down, locked or out of disk; may pass.
+    #[error("the catalogue is unavailable: {detail}")]
+    Unavailable {
+        /// What went wrong.
+        detail: String,
+    },
+    /// Its disk is full; passes once there is room.
+    #[error("the catalogue's disk is full: {detail}")]
+    Full {
+        /// What went wrong.
+        detail: String,
+    },
+    /// The URI belongs to a document that this caller may not read or write.
+    #[error("the uri is taken")]
+    UriTaken,
+    /// The batch is another caller's, or was cancelled.
+    #[error("the batch is another caller's, or was cancelled")]
+    BatchTaken,
+    /// The lease is stale: somebody else has the job, or it was cancelled. Write nothing more.
+    #[error("the lease is stale")]
+    Stale,
+    /// A cursor that no list gave.
+    #[error("the cursor is not one that a list gave")]
+    BadCursor,
+    /// What is stored cannot be read.
+    #[error("the catalogue is damaged: {detail}")]
+    Damaged {
+        /// What was found.
+        detail: String,
+    },
+}
+
+/// A catalogue call's answer.
+pub type CatalogueResult<T> = Result<T, CatalogueError>;
