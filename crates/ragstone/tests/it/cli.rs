@@ -306,6 +306,7 @@ fn a_terminal_sees_rate_and_remaining_time_and_nobody_else_does() {
     let mut terminal = Command::new("script");
     terminal
         .args(["-qec", &said, "/dev/null"])
+        .env_clear()
         .current_dir(sandbox.path())
         .stdin(Stdio::null());
     let variables = command
