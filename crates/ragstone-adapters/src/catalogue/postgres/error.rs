@@ -12,6 +12,11 @@ pub enum PostgresError {
     /// The URL is none.
     #[error("the postgresql url cannot be read; hint: postgresql://user:password@host:port/database")]
     Url,
+    /// The URL asks for TLS.
+    #[error(
+        "postgresql over tls is not supported; hint: a tunnel or a network that is trusted, and sslmode=disable"
+    )]
+    Tls,
     /// The server said no, or said nothing.
     #[error("postgresql: {}", told(.0))]
     Server(#[from] Error),

@@ -85,9 +85,9 @@ async fn keep(
     )
     .await?;
     t.run(
-        "delete from answered_keys where (tenant, subject, key) in (
-           select tenant, subject, key from answered_keys where tenant = $1 and subject = $2
-           order by answered_at desc, sequence desc offset $3 for update skip locked)",
+        "delete from answered_keys where tenant = $1 and subject = $2 and (answered_at, sequence) <= (
+           select answered_at, sequence from answered_keys where tenant = $1 and subject = $2
+           order by answered_at desc, sequence desc offset $3 limit 1)",
         &[&tenant, &subject, &(MAX_KEPT as i64)],
     )
     .await

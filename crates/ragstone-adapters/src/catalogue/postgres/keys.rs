@@ -66,12 +66,7 @@ impl KeyStore for PostgresCatalogue {
         now: OffsetDateTime,
     ) -> CatalogueResult<Rotation> {
         Ok(transact!(self.database, Mode::Synced, |t| rotate(
-            &t,
-            tenant,
-            id,
-            successor.clone(),
-            until,
-            now
+            &t, tenant, id, successor, until, now
         ))?)
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
 use uuid::Uuid;
 
 use super::error::PostgresError;
@@ -33,12 +34,17 @@ impl PostgresOptions {
     /// The server of a URL (`postgresql://user:password@host:port/database`) or of a list of `key=value`. A schema other
     /// than `public` is named by its `options`: `?options=-c%20search_path%3Dname`.
     ///
+    /// TLS is not spoken yet: a URL that asks for it is refused, one that does not say goes without.
+    ///
     /// `holder` names this process and, if it is to take its own jobs back at once after a crash, the process that comes
     /// after it: an id that lies in a data directory which one process has at a time. Two processes that live at once must
     /// not share it. A fresh one means that nothing is taken back and leases run out.
     pub fn new(url: &str, holder: Uuid) -> Result<Self, PostgresError> {
         // What the parser says of a bad URL may hold parts of it, so it is not passed on.
-        let config = url.parse().map_err(|_| PostgresError::Url)?;
+        let config: Config = url.parse().map_err(|_| PostgresError::Url)?;
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(PostgresError::Tls);
+        }
         Ok(Self {
             config,
             holder,
@@ -58,7 +64,13 @@ mod tests {
         let url = "postgresql://me:hunter2@localhost:5432/db";
         let options = PostgresOptions::new(url, Uuid::nil()).unwrap();
         assert!(!format!("{options:?}").contains("hunter2"));
-        for bad in ["postgresql://me:hunter2@localhost:x/db", "hunter2", "hunter2=1"] {
+        let wants_tls = format!("{url}?sslmode=require");
+        for bad in [
+            "postgresql://me:hunter2@localhost:x/db",
+            "hunter2",
+            "hunter2=1",
+            &wants_tls,
+        ] {
             let refused = PostgresOptions::new(bad, Uuid::nil()).unwrap_err();
             assert!(!refused.to_string().contains("hunter2"), "{refused}");
             assert!(!format!("{refused:?}").contains("hunter2"), "{refused:?}");

@@ -1,15 +1,14 @@
 //! The contract over a real server, and what only several processes and a server that may go away could get wrong.
 
+mod many;
 mod server;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ragstone_core::document::{JobState, Worker};
 use ragstone_core::rank::TermId;
 use ragstone_core::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, DocumentFilter, JobFilter, Moment, PageRequest, StatisticsDelta,
+    Begun, Catalogue, CatalogueError, DocumentFilter, Moment, PageRequest, StatisticsDelta,
 };
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
@@ -21,7 +20,7 @@ use uuid::Uuid;
 
 use super::database::{Mode, transact};
 use super::error::Failure;
-use super::{Clock, PostgresCatalogue, PostgresError, PostgresOptions, queue, statistics};
+use super::{Clock, PostgresCatalogue, PostgresOptions, queue, statistics};
 use server::{Server, own_server, server};
 
 async fn open(options: &PostgresOptions) -> PostgresCatalogue {
@@ -89,130 +88,6 @@ async fn keys_usage_and_answers_keep_their_contracts() {
     idempotency_contract(|| async { fresh(&server).await as Arc<dyn IdempotencyStore> }).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_never_claim_the_same_job() {
-    const JOBS: u32 = 120;
-    const BATCH: u128 = 1_000_000;
-    let Some(server) = server().await else { return };
-    let options = server.fresh().await;
-    let processes = [
-        Arc::new(open(&options).await),
-        Arc::new(open(&another(&options)).await),
-    ];
-    let begun = (0..JOBS).map(|n| {
-        let catalogue = processes[n as usize % 2].clone();
-        tokio::spawn(async move {
-            let mut new = version(&acl("a", &[&["everyone"]]), &n.to_string(), "x");
-            new.batch = Some(job_id(BATCH));
-            catalogue
-                .begin(&caller("a", &[]), new, job_id(n.into()), at(0))
-                .await
-        })
-    });
-    for begun in begun.collect::<Vec<_>>() {
-        let begun = begun.await.unwrap();
-        assert!(matches!(begun, Ok(Begun::Started(..))), "{begun:?}");
-    }
-    let workers = (0..8).map(|number| {
-        let catalogue = processes[number as usize % 2].clone();
-        tokio::spawn(async move {
-            let worker = Worker { process: 1, number };
-            let mut taken = Vec::new();
-            while let Some(claim) = catalogue.claim(worker, LEASE, moment(1)).await.unwrap() {
-                taken.push((claim.job.id, claim.lease.generation));
-                let made = made("t", delta(1, &[(7, 1)]));
-                catalogue.publish(&claim.lease, made, at(2)).await.unwrap();
-            }
-            taken
-        })
-    });
-    let mut taken = Vec::new();
-    for worker in workers.collect::<Vec<_>>() {
-        taken.extend(worker.await.unwrap());
-    }
-    let jobs: HashSet<_> = taken.iter().map(|(job, _)| job).collect();
-    let generations: HashSet<_> = taken.iter().map(|(_, generation)| generation).collect();
-    assert_eq!((taken.len(), jobs.len(), generations.len()), (120, 120, 120));
-    for catalogue in &processes {
-        let counts = catalogue.job_counts(&tenant("a")).await.unwrap();
-        assert_eq!((counts.succeeded, counts.queued, counts.running), (120, 0, 0));
-        let batch = catalogue
-            .job(&caller("a", &[]), job_id(BATCH))
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (batch.state, batch.done, batch.total),
-            (JobState::Succeeded, 120, 120)
-        );
-        let found = catalogue
-            .term_statistics(&tenant("a"), &[TermId(7)])
-            .await
-            .unwrap();
-        assert_eq!((found.documents, found.df[&TermId(7)]), (120, 120));
-        assert!(catalogue.miscounted().await.unwrap().is_empty());
-        catalogue.fold().await.unwrap();
-    }
-    let counts = processes[0].job_counts(&tenant("a")).await.unwrap();
-    assert_eq!(
-        (counts.succeeded, counts.queued, counts.running),
-        (120, 0, 0),
-        "folded"
-    );
-    let batch = processes[0]
-        .job(&caller("a", &[]), job_id(BATCH))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (batch.state, batch.done, batch.total),
-        (JobState::Succeeded, 120, 120)
-    );
-}
-
-/// Writers of one document from two processes: one of them begins it, the others find it or make it anew.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_uri_that_is_begun_at_once_by_many_lives_once() {
-    let Some(server) = server().await else { return };
-    let options = server.fresh().await;
-    let processes = [
-        Arc::new(open(&options).await),
-        Arc::new(open(&another(&options)).await),
-    ];
-    let writers = (0..12u128).map(|n| {
-        let catalogue = processes[n as usize % 2].clone();
-        tokio::spawn(async move {
-            let new = version(&acl("a", &[&["everyone"]]), "x", &(n % 3).to_string());
-            let scope = caller("a", &[]);
-            match n {
-                11 => {
-                    let id = new.document_id();
-                    catalogue.tombstone(&scope, id, job_id(n), at(0)).await.map(drop)
-                }
-                _ => catalogue.begin(&scope, new, job_id(n), at(0)).await.map(drop),
-            }
-        })
-    });
-    for writer in writers.collect::<Vec<_>>() {
-        writer.await.unwrap().unwrap();
-    }
-    let counts = processes[0].job_counts(&tenant("a")).await.unwrap();
-    assert!(counts.queued <= 2, "a version and a purge at most: {counts:?}");
-    let filter = JobFilter {
-        state: Some(JobState::Queued),
-        ..JobFilter::default()
-    };
-    let page = PageRequest {
-        cursor: None,
-        limit: 100,
-    };
-    let listed = processes[1]
-        .jobs(&caller("a", &[]), &filter, &page)
-        .await
-        .unwrap();
-    assert_eq!(listed.items.len() as u64, counts.queued);
-}
-
 /// Leases and waits hang on the server's clock: what the caller takes for the time is not looked at.
 #[tokio::test]
 async fn the_servers_clock_judges() {
@@ -269,31 +144,6 @@ async fn only_the_own_jobs_are_taken_back() {
     theirs.stored(&kept.lease).await.unwrap();
     let stale = ours.stored(&lost.lease).await;
     assert!(matches!(stale, Err(CatalogueError::Stale)), "{stale:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_that_start_at_once_migrate_once() {
-    let Some(server) = server().await else { return };
-    let options = server.fresh().await;
-    let opened = (0..6).map(|_| {
-        let options = another(&options);
-        tokio::spawn(async move { PostgresCatalogue::open(&options).await.map(drop) })
-    });
-    for opened in opened.collect::<Vec<_>>() {
-        opened.await.unwrap().unwrap();
-    }
-    let catalogue = open(&options).await;
-    begin(&catalogue, "x", "x", 1).await;
-    let session = catalogue.database.session().await.unwrap();
-    session
-        .script("update ragstone_schema set version = 999")
-        .await
-        .unwrap();
-    let refused = PostgresCatalogue::open(&options).await.map(drop).unwrap_err();
-    assert!(
-        matches!(refused, PostgresError::Newer { found: 999, .. }),
-        "{refused}"
-    );
 }
 
 /// Memory follows what others write, through folds, counts and transactions that end out of turn.

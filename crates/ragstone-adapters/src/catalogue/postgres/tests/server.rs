@@ -49,9 +49,9 @@ pub async fn server() -> Option<Arc<Server>> {
     if let Some(server) = shared.upgrade() {
         return Some(server);
     }
-    let server = Arc::new(match std::env::var(GIVEN) {
-        Ok(url) => Server::of(url, None),
-        Err(_) => own_server().await?,
+    let server = Arc::new(match variable(GIVEN) {
+        Some(url) => Server::of(url, None),
+        None => own_server().await?,
     });
     *shared = Arc::downgrade(&server);
     Some(server)
@@ -215,6 +215,14 @@ impl Drop for Server {
     }
 }
 
+fn variable(name: &str) -> Option<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "where a machine has its server is the environment's to say"
+    )]
+    std::env::var(name).ok()
+}
+
 fn programs() -> Option<PathBuf> {
     let has = |folder: &Path| folder.join("initdb").exists() && folder.join("postgres").exists();
     let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
@@ -222,7 +230,7 @@ fn programs() -> Option<PathBuf> {
     let mut debian: Vec<_> = versions.map(|entry| entry.path()).collect();
     debian.sort_by_key(version);
     let debian = debian.into_iter().rev().map(|folder| folder.join("bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = variable("PATH").unwrap_or_default();
     let path: Vec<_> = std::env::split_paths(&path).collect();
     debian.chain(path).find(|folder| has(folder))
 }
