@@ -1,4 +1,16 @@
 //! Catalogues: the truth about documents and jobs.
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod cursor;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod stored;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sums;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod value;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod version;

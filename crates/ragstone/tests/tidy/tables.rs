@@ -35,12 +35,14 @@ pub const NOT_FOR_ADAPTERS: &[&str] = &[
 
 /// What belongs behind a seam and so must not be a dependency of the process.
 pub const NOT_FOR_PROCESS: &[&str] = &[
+    "deadpool-postgres",
     "qdrant-client",
     "rten-gemm",
     "rusqlite",
     "ragstone-encoder",
     "safetensors",
     "tokenizers",
+    "tokio-postgres",
     "xberg-native-pdf",
 ];
 

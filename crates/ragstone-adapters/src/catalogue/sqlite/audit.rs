@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 use super::begin::{make_again, queue};
 use super::row::{StoredDocument, name, word};
 use super::{Failure, SqliteCatalogue};
-use crate::sqlite::{DatabaseError, Durability, blocking};
+use crate::catalogue::value::read_chunks;
+use crate::sqlite::{Durability, blocking};
 
 /// The first eight bytes of a delta are its chunks.
 const NAMED: &str = "select d.id, d.tenant, d.status, d.published, d.chunks, d.stored, d.incoming,
@@ -87,18 +88,11 @@ fn read(c: &Connection, row: &Row<'_>) -> Result<Named, Failure> {
         status: word(row, "status")?,
         published: row.get::<_, Option<u64>>("published")?.map(Generation),
         chunks: row.get("chunks")?,
-        counted: counted.map(|bytes| chunks(&bytes)).transpose()?,
+        counted: counted.map(|bytes| read_chunks(&bytes)).transpose()?,
         stored: row.get::<_, Option<u64>>("stored")?.map(Generation),
         incoming: row.get("incoming")?,
         jobs: live_jobs(c, document)?,
     })
-}
-
-fn chunks(bytes: &[u8]) -> Result<u64, Failure> {
-    let bytes = bytes
-        .try_into()
-        .map_err(|_| DatabaseError::Damaged("statistics of a generation".into()))?;
-    Ok(u64::from_le_bytes(bytes))
 }
 
 fn live_jobs(c: &Connection, document: DocumentId) -> Result<Vec<LiveJob>, Failure> {

@@ -3,16 +3,19 @@
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus, Job, JobKind};
 use ragstone_core::id::{DocumentId, Generation, JobId};
-use ragstone_core::seam::catalogue::{Begun, CatalogueError, Course, DocumentPatch, NewVersion};
+use ragstone_core::seam::catalogue::{Begun, CatalogueError, DocumentPatch, NewVersion};
 use rusqlite::{Connection, params};
 use time::OffsetDateTime;
 
 use super::Failure;
-use super::documents::is_visible;
 use super::job_row::{Batch, StoredJob};
 use super::queue::last_place;
-use super::row::{Newest, StoredDocument, draw_generation, nanoseconds, write_json};
+use super::row::{StoredDocument, draw_generation};
 use super::statistics::{self, Change};
+use crate::catalogue::value::{nanoseconds, write_json};
+use crate::catalogue::version::{
+    Amendments, amended, amendments, apply, born, holds, is_visible, make_of_published, renewed,
+};
 
 /// Writes a version and its job, or finds that there is nothing to do.
 pub fn begin(
@@ -43,83 +46,19 @@ pub fn begin(
     }
 }
 
-/// Whether the newest begin already has, or is getting, what `version` would make.
-fn holds(stored: &StoredDocument, version: &NewVersion) -> bool {
-    stored.newest != Newest::Failed
-        && stored.document.content_hash == version.content_hash
-        && stored.name == version.name
-        && stored.pipeline == version.pipeline
-}
-
-/// What an upload says about a document beside its bytes, as a patch. The title may also be taken away again.
-struct Amendments {
-    given_title: Option<String>,
-    patch: DocumentPatch,
-}
-
-fn amendments(version: NewVersion) -> Amendments {
-    Amendments {
-        given_title: version.title,
-        patch: DocumentPatch {
-            title: None,
-            metadata: Some(version.metadata),
-            acl: Some(version.acl),
-            department_id: Some(version.department_id),
-            source_url: Some(version.source_url),
-        },
-    }
-}
-
 fn update(
     t: &Connection,
     stored: StoredDocument,
     amendments: Amendments,
     now: OffsetDateTime,
 ) -> Result<Begun, Failure> {
-    let mut changed = stored.clone();
-    changed.given_title = amendments.given_title;
-    apply(&mut changed, amendments.patch);
+    let mut changed = amended(&stored, amendments);
     if changed == stored {
         return Ok(Begun::Unchanged(stored.document));
     }
     changed.document.updated_at = now;
     save_with_jobs(t, &changed)?;
     Ok(Begun::Updated(changed.document))
-}
-
-/// The first version of a URI, or the first after its deletion.
-fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> StoredDocument {
-    StoredDocument {
-        document: version.document(now),
-        life,
-        newest: Newest::Pending,
-        published_title: None,
-        published_pipeline: None,
-        published_file: None,
-        name: version.name,
-        given_title: version.title,
-        declared_media_type: version.declared_media_type,
-        incoming: version.incoming,
-        stored: None,
-        pipeline: version.pipeline,
-    }
-}
-
-/// The next version of a living document; the published one goes on answering until this one is.
-fn renewed(mut stored: StoredDocument, version: NewVersion, now: OffsetDateTime) -> StoredDocument {
-    version.renew(&mut stored.document, now);
-    stored.newest = Newest::Pending;
-    stored.name.clone_from(&version.name);
-    stored
-        .declared_media_type
-        .clone_from(&version.declared_media_type);
-    stored.incoming.clone_from(&version.incoming);
-    stored.stored = None;
-    stored.pipeline.clone_from(&version.pipeline);
-    let amendments = amendments(version);
-    stored.given_title = amendments.given_title;
-    apply(&mut stored, amendments.patch);
-    stored
 }
 
 fn start(
@@ -149,7 +88,7 @@ fn join(
 ) -> Result<(), Failure> {
     let Some(found) = StoredJob::load(t, batch)? else {
         Batch::insert(t, batch)?;
-        let mut job = row_of(stored, Job::queued(batch, JobKind::Batch, None, now));
+        let mut job = StoredJob::of(stored, Job::queued(batch, JobKind::Batch, None, now));
         job.job.document_id = None;
         return job.insert(t);
     };
@@ -160,23 +99,9 @@ fn join(
     }
 }
 
-fn row_of(stored: &StoredDocument, job: Job) -> StoredJob {
-    StoredJob {
-        job: Job {
-            document_id: Some(stored.document.id),
-            ..job
-        },
-        course: Course::default(),
-        life: stored.life,
-        source: stored.document.source.to_string(),
-        acl: stored.document.acl.clone(),
-        place: 0,
-    }
-}
-
 /// Writes a job of a document.
 pub fn queue(t: &Connection, stored: &StoredDocument, job: Job) -> Result<Job, Failure> {
-    let mut row = row_of(stored, job);
+    let mut row = StoredJob::of(stored, job);
     row.job.generation = draw_generation(t)?;
     row.place = last_place(t, row.acl.tenant.as_str(), &row.source)?;
     row.insert(t)?;
@@ -211,11 +136,7 @@ pub fn make_again(
     job: JobId,
     now: OffsetDateTime,
 ) -> Result<Job, Failure> {
-    stored.take_published_file();
-    stored.stored = stored.document.published;
-    stored.newest = Newest::Pending;
-    stored.pipeline = pipeline.to_owned();
-    stored.document.updated_at = now;
+    make_of_published(&mut stored, pipeline, now);
     stored.save(t)?;
     queue(t, &stored, Job::queued(job, JobKind::Ingest, None, now))
 }
@@ -246,27 +167,6 @@ pub fn patch(
         save_with_jobs(t, &changed)?;
     }
     Ok(Some(changed.document))
-}
-
-fn apply(stored: &mut StoredDocument, patch: DocumentPatch) {
-    let document = &mut stored.document;
-    if let Some(acl) = patch.acl.filter(|acl| *acl != document.acl) {
-        document.acl = acl;
-        document.acl_revision += 1;
-    }
-    if let Some(metadata) = patch.metadata {
-        document.metadata = metadata;
-    }
-    if let Some(department_id) = patch.department_id {
-        document.department_id = department_id;
-    }
-    if let Some(source_url) = patch.source_url {
-        document.source_url = source_url;
-    }
-    if patch.title.is_some() {
-        stored.given_title = patch.title;
-    }
-    stored.name_it();
 }
 
 /// A document's jobs are seen by whom the document is seen.

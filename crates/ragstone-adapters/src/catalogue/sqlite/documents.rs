@@ -8,18 +8,15 @@ use rusqlite::{Connection, named_params};
 use uuid::Uuid;
 
 use super::Failure;
-use super::cursor::Key;
-use super::row::{StoredDocument, acl, name, nanoseconds, write_word};
+use super::row::{StoredDocument, acl, name};
+use crate::catalogue::cursor::Key;
+use crate::catalogue::value::{nanoseconds, write_word};
+use crate::catalogue::version::is_visible;
 
 /// A document that `scope` admits and that is not tombstoned.
 pub fn document(connection: &Connection, scope: &Scope, id: DocumentId) -> Result<Option<Document>, Failure> {
     let found = StoredDocument::load(connection, id)?.map(|stored| stored.document);
     Ok(found.filter(|document| is_visible(document, scope)))
-}
-
-/// Whether `scope` sees `document` at all.
-pub fn is_visible(document: &Document, scope: &Scope) -> bool {
-    document.status != DocumentStatus::Deleting && scope.admits(&document.acl)
 }
 
 /// One page of the documents that `scope` admits, oldest first.

@@ -7,7 +7,7 @@ use rusqlite::OptionalExtension;
 use time::OffsetDateTime;
 
 use super::SqliteCatalogue;
-use super::row::nanoseconds;
+use crate::catalogue::value::nanoseconds;
 use crate::sqlite::Durability;
 
 #[async_trait]

@@ -2,31 +2,17 @@
 
 use std::time::Duration;
 
-use ragstone_core::access::Acl;
 use ragstone_core::document::{Job, JobCounts, JobKind, JobState, Stage, Worker};
 use ragstone_core::id::{DocumentId, Generation, JobId};
 use ragstone_core::seam::catalogue::{Course, summed};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::Failure;
-use super::row::{acl, damaged, instant, nanoseconds, optional_json, word, write_json, write_word};
+use super::row::{acl, instant, optional_json, word};
+use crate::catalogue::stored::both;
+use crate::catalogue::value::{nanoseconds, read_steady, steady, write_json, write_word};
 
-/// A job with what only the catalogue knows of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredJob {
-    /// As others see it; of a batch without its children.
-    pub job: Job,
-    /// How its attempts went.
-    pub course: Course,
-    /// The life of the document it is about.
-    pub life: u64,
-    /// Its document's source.
-    pub source: String,
-    /// Who may see it.
-    pub acl: Acl,
-    /// Its turn.
-    pub place: u64,
-}
+pub use crate::catalogue::stored::{Batch, StoredJob};
 
 impl StoredJob {
     /// The row of `id`.
@@ -182,7 +168,7 @@ fn job(row: &Row<'_>) -> Result<Job, Failure> {
 fn course(row: &Row<'_>) -> Result<Course, Failure> {
     let since = |column: &str| -> Result<Option<Duration>, Failure> {
         let nanoseconds: Option<i64> = row.get(column)?;
-        Ok(nanoseconds.map(|nanoseconds| Duration::from_nanos(nanoseconds.max(0).unsigned_abs())))
+        Ok(nanoseconds.map(read_steady))
     };
     let died_stage = match row.get::<_, Option<String>>("died_stage")? {
         Some(_) => Some(word::<Stage>(row, "died_stage")?),
@@ -204,24 +190,6 @@ fn course(row: &Row<'_>) -> Result<Course, Failure> {
         due: since("due")?.unwrap_or_default(),
         wait: both(since("wait")?, wait_until),
     })
-}
-
-fn both<A, B>(a: Option<A>, b: Option<B>) -> Option<(A, B)> {
-    Some((a?, b?))
-}
-
-/// A steady time as it stands in a row.
-pub fn steady(time: Duration) -> Result<i64, Failure> {
-    i64::try_from(time.as_nanos()).map_err(|error| damaged("time", error))
-}
-
-/// How a batch stands.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Batch {
-    /// Its children, kept by triggers.
-    pub children: JobCounts,
-    /// Whether it was cancelled.
-    pub stopped: bool,
 }
 
 impl Batch {

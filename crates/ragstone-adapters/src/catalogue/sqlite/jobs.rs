@@ -1,7 +1,7 @@
 //! The ledger as callers see it: looking, cancelling, driving again.
 
 use ragstone_core::access::Scope;
-use ragstone_core::document::{DocumentStatus, Job, JobCounts, JobError, JobKind, JobState};
+use ragstone_core::document::{DocumentStatus, Job, JobCounts, JobKind, JobState};
 use ragstone_core::id::{JobId, TenantId};
 use ragstone_core::seam::catalogue::{JobFilter, Page, PageRequest, Redriven};
 use rusqlite::{Connection, ToSql};
@@ -9,11 +9,13 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Failure;
-use super::cursor::Key;
 use super::job_row::{Batch, StoredJob};
 use super::lease::{end, give_up};
 use super::queue::last_place;
-use super::row::{Newest, StoredDocument, acl, nanoseconds, word, write_word};
+use super::row::{StoredDocument, acl, word};
+use crate::catalogue::cursor::Key;
+use crate::catalogue::stored::cancelled;
+use crate::catalogue::value::{nanoseconds, write_word};
 
 /// Cancels an ingestion that is not final, or the children of a batch that are not. A deletion that was acknowledged is
 /// not taken back.
@@ -27,7 +29,7 @@ pub fn cancel(t: &Connection, scope: &Scope, id: JobId, now: OffsetDateTime) -> 
             JobKind::Ingest => cancel_one(t, stored, now)?,
             JobKind::Batch => {
                 for child in children(t, scope, id)? {
-                    if child.job.kind == JobKind::Ingest && !child.job.state.is_final() {
+                    if child.may_be_cancelled() {
                         cancel_one(t, child, now)?;
                     }
                 }
@@ -39,12 +41,7 @@ pub fn cancel(t: &Connection, scope: &Scope, id: JobId, now: OffsetDateTime) -> 
 }
 
 fn cancel_one(t: &Connection, stored: StoredJob, now: OffsetDateTime) -> Result<(), Failure> {
-    let error = JobError {
-        code: "cancelled".into(),
-        detail: "the ingestion was cancelled".into(),
-        hint: "`ragstone job retry ID`, or ingest the document again".into(),
-    };
-    give_up(t, &stored, &error, now)?;
+    give_up(t, &stored, &cancelled(), now)?;
     end(t, stored, JobState::Cancelled, None, now)?;
     Ok(())
 }
@@ -59,7 +56,7 @@ pub fn redrive(
     let Some(stored) = seen(t, scope, id)? else {
         return Ok(None);
     };
-    if !has_missed(&stored) {
+    if !stored.has_missed() {
         return Ok(Some(Redriven::NotEnded(stored.shown(t)?)));
     }
     let jobs = match stored.job.kind {
@@ -67,7 +64,7 @@ pub fn redrive(
         _ => vec![stored.clone()],
     };
     let mut queued = 0;
-    for job in jobs.into_iter().filter(has_missed) {
+    for job in jobs.into_iter().filter(StoredJob::has_missed) {
         queued += u64::from(redrive_one(t, job, now)?);
     }
     if queued == 0 {
@@ -75,10 +72,6 @@ pub fn redrive(
     }
     Batch::stop(t, id, false)?;
     Ok(job(t, scope, id)?.map(Redriven::Queued))
-}
-
-fn has_missed(stored: &StoredJob) -> bool {
-    matches!(stored.job.state, JobState::Failed | JobState::Cancelled)
 }
 
 /// Whether the job could be: its document was not begun again or deleted since.
@@ -92,12 +85,7 @@ fn redrive_one(t: &Connection, mut stored: StoredJob, now: OffsetDateTime) -> Re
         if document.life != stored.life || is_deleting || !is_newest(t, &stored)? {
             return Ok(false);
         }
-        document.newest = Newest::Pending;
-        document.document.last_error = None;
-        document.document.updated_at = now;
-        if document.document.status == DocumentStatus::Failed {
-            document.document.status = DocumentStatus::Pending;
-        }
+        document.await_again(now);
         document.save(t)?;
     }
     stored.course.redrive(&mut stored.job, now);

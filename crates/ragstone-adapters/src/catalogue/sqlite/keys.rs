@@ -7,12 +7,11 @@ use ragstone_core::seam::keys::{Key, KeyHash, KeyId, KeyStore, Pepper, Rotation,
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use time::OffsetDateTime;
 
-use super::row::{damaged, instant, json, name, nanoseconds, optional_instant, word, write_json, write_word};
+use super::row::{damaged, instant, json, name, optional_instant, word};
 use super::{Failure, SqliteCatalogue};
+use crate::catalogue::cursor::{read_key_cursor, write_key_cursor};
+use crate::catalogue::value::{PEPPER, nanoseconds, write_json, write_word};
 use crate::sqlite::Durability;
-
-/// The setting that holds the pepper.
-const PEPPER: &str = "api_key_pepper";
 
 #[async_trait]
 impl KeyStore for SqliteCatalogue {
@@ -181,7 +180,7 @@ fn list(
     page: &PageRequest,
 ) -> Result<Page<Key>, Failure> {
     let (at, id) = match &page.cursor {
-        Some(cursor) => read_cursor(cursor)?,
+        Some(cursor) => read_key_cursor(cursor)?,
         None => (i64::MIN, String::new()),
     };
     let filter = match tenant {
@@ -199,25 +198,11 @@ fn list(
     let more = items.len() > page.limit;
     items.truncate(page.limit);
     let last = items.last().filter(|_| more);
+    let cursor = |key: &Key| Ok::<_, Failure>(write_key_cursor(nanoseconds(key.created_at)?, key.id));
     Ok(Page {
-        next_cursor: last.map(write_cursor).transpose()?,
+        next_cursor: last.map(cursor).transpose()?,
         items,
     })
-}
-
-fn write_cursor(key: &Key) -> Result<String, Failure> {
-    Ok(format!("{:016x}{}", nanoseconds(key.created_at)?, key.id))
-}
-
-fn read_cursor(cursor: &str) -> Result<(i64, String), Failure> {
-    let parse = || {
-        let (at, id) = cursor.split_at_checked(16)?;
-        // Both halves have the same form.
-        at.parse::<KeyId>().ok()?;
-        let id: KeyId = id.parse().ok()?;
-        Some((u64::from_str_radix(at, 16).ok()? as i64, id.to_string()))
-    };
-    parse().ok_or(Failure::Rule(CatalogueError::BadCursor))
 }
 
 fn read(row: &Row<'_>) -> Result<StoredKey, Failure> {

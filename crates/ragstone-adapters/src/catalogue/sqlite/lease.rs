@@ -14,8 +14,8 @@ use time::OffsetDateTime;
 
 use super::Failure;
 use super::job_row::StoredJob;
-use super::row::{Newest, StoredDocument};
-use super::statistics::{self, Change};
+use super::row::StoredDocument;
+use super::statistics::{self as term_statistics, Change};
 
 /// Notes that the accepted bytes are at their final key.
 pub fn stored(t: &Connection, lease: &Lease) -> Result<(), Failure> {
@@ -50,7 +50,7 @@ pub fn publish(
     t: &Connection,
     changes: &mut Vec<Change>,
     lease: &Lease,
-    version: PublishedVersion,
+    mut version: PublishedVersion,
     now: OffsetDateTime,
 ) -> Result<Flipped, Failure> {
     let job = leased(t, lease)?;
@@ -58,17 +58,14 @@ pub fn publish(
     if stored.document.status == DocumentStatus::Deleting {
         return Err(CatalogueError::Stale.into());
     }
-    let replaced = version.publish(&mut stored.document, lease.generation, now);
-    stored.newest = Newest::Published;
-    stored.published_file = Some(stored.file());
-    stored.published_title = Some(version.title);
-    stored.published_pipeline = Some(version.pipeline);
+    let statistics = std::mem::take(&mut version.statistics);
+    let replaced = stored.publish(lease.generation, version, now);
     stored.save(t)?;
     if let Some(replaced) = replaced {
-        changes.extend(statistics::withdraw(t, lease.document, replaced)?);
+        changes.extend(term_statistics::withdraw(t, lease.document, replaced)?);
     }
     let tenant = &stored.document.acl.tenant;
-    changes.push(statistics::contribute(t, tenant, lease, version.statistics)?);
+    changes.push(term_statistics::contribute(t, tenant, lease, statistics)?);
     end(t, job, JobState::Succeeded, None, now)?;
     Ok(Flipped {
         replaced,
@@ -94,12 +91,7 @@ pub fn give_up(
         return Ok(());
     }
     let mut stored = document_of(t, job)?;
-    stored.newest = Newest::Failed;
-    stored.document.last_error = Some(error.clone());
-    stored.document.updated_at = now;
-    if stored.document.status == DocumentStatus::Pending {
-        stored.document.status = DocumentStatus::Failed;
-    }
+    stored.give_up(error, now);
     stored.save(t)
 }
 
@@ -134,13 +126,7 @@ pub fn purged(t: &Connection, lease: &Lease, now: OffsetDateTime) -> Result<(), 
 
 /// The running job of `lease`, if it still holds.
 fn leased(t: &Connection, lease: &Lease) -> Result<StoredJob, Failure> {
-    let holds = |stored: &StoredJob| {
-        stored.job.state == JobState::Running
-            && stored.course.claims == lease.attempt
-            && stored.job.generation == lease.generation
-            && stored.job.document_id == Some(lease.document)
-    };
-    let stored = StoredJob::load(t, lease.job)?.filter(holds);
+    let stored = StoredJob::load(t, lease.job)?.filter(|stored| stored.is_held_by(lease));
     stored.ok_or(Failure::Rule(CatalogueError::Stale))
 }
 

@@ -5,7 +5,6 @@
 
 mod audit;
 mod begin;
-mod cursor;
 mod documents;
 mod evaluations;
 mod idempotency;
@@ -36,6 +35,7 @@ use ragstone_core::seam::catalogue::{
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use time::OffsetDateTime;
 
+use crate::catalogue::value::Damaged;
 use crate::sqlite::{Database, DatabaseError, Durability};
 use statistics::{Change, Statistics};
 
@@ -86,7 +86,7 @@ impl SqliteCatalogue {
 
 /// What stops a transaction: the database, or a rule of the catalogue.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     Database(DatabaseError),
     Rule(CatalogueError),
 }
@@ -100,6 +100,12 @@ impl From<DatabaseError> for Failure {
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(error.into())
+    }
+}
+
+impl From<Damaged> for Failure {
+    fn from(damaged: Damaged) -> Self {
+        Self::Database(DatabaseError::Damaged(damaged.0))
     }
 }
 
@@ -225,7 +231,7 @@ impl Catalogue for SqliteCatalogue {
         self.read(move |c| {
             let stored = row::StoredDocument::load(c, document)?;
             let living = stored.filter(|stored| stored.document.status != DocumentStatus::Deleting);
-            Ok(living.map(|stored| queue::original(&stored)))
+            Ok(living.map(|stored| stored.original()))
         })
         .await
     }

@@ -4,15 +4,17 @@
 
 use std::time::Duration;
 
-use ragstone_core::document::{Job, JobError, JobKind, JobState, Worker};
-use ragstone_core::seam::catalogue::{Claim, Lease, Moment, Original};
+use ragstone_core::document::{Job, JobKind, JobState, Worker};
+use ragstone_core::seam::catalogue::{Claim, Moment};
 use rusqlite::{Connection, OptionalExtension};
 use time::OffsetDateTime;
 
 use super::Failure;
-use super::job_row::{StoredJob, steady};
+use super::job_row::StoredJob;
 use super::lease::{end, give_up};
 use super::row::{StoredDocument, draw_generation};
+use crate::catalogue::stored::no_document;
+use crate::catalogue::value::steady;
 
 /// Jobs whose wait is over that one claim puts back in line.
 const WOKEN_AT_ONCE: u32 = 64;
@@ -47,7 +49,7 @@ pub fn claim(t: &Connection, worker: Worker, lease: Duration, now: Moment) -> Re
             stored.job.generation = draw_generation(t)?;
         }
         stored.update(t)?;
-        return Ok(Some(claimed(stored, document)));
+        return Ok(Some(stored.claimed(document)));
     }
     Ok(None)
 }
@@ -77,41 +79,6 @@ pub fn last_place(t: &Connection, tenant: &str, source: &str) -> Result<u64, Fai
         .query_row((tenant, source), |row| row.get(0))
         .optional()?;
     Ok(turn.max(lane.unwrap_or(0)) + 1)
-}
-
-fn no_document() -> JobError {
-    JobError {
-        code: "no_document".into(),
-        detail: "the job's document is not in the catalogue".into(),
-        hint: "run `ragstone fsck`".into(),
-    }
-}
-
-fn claimed(stored: StoredJob, document: StoredDocument) -> Claim {
-    let StoredJob { job, course, .. } = stored;
-    Claim {
-        lease: Lease {
-            job: job.id,
-            attempt: course.claims,
-            document: document.document.id,
-            generation: job.generation,
-        },
-        job,
-        failures: course.failures,
-        original: original(&document),
-        document: document.document,
-        name: document.name,
-        given_title: document.given_title,
-        declared_media_type: document.declared_media_type,
-    }
-}
-
-/// Where the bytes of the newest begin lie.
-pub fn original(stored: &StoredDocument) -> Original {
-    match stored.stored {
-        Some(generation) => Original::Stored(generation),
-        None => Original::Incoming(stored.incoming.clone()),
-    }
 }
 
 /// Takes a job from a worker that is gone.

@@ -5,93 +5,17 @@ use ragstone_core::document::{Document, DocumentStatus};
 use ragstone_core::id::{ContentHash, DocumentId, Generation};
 use rusqlite::types::{FromSql, FromSqlError};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
 use super::Failure;
+use crate::catalogue::value::{self, nanoseconds, write_json, write_word};
 use crate::sqlite::DatabaseError;
 
-/// What the newest `begin` of a document came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Newest {
-    /// Its job waits or runs.
-    Pending,
-    /// It is the published version.
-    Published,
-    /// It ended without one, or was cancelled.
-    Failed,
-}
-
-/// The bytes of a version, and what its type is read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
-    /// BLAKE3 of the bytes.
-    pub content_hash: ContentHash,
-    /// How many bytes.
-    pub bytes: u64,
-    /// The file name.
-    pub name: String,
-    /// What the sender said they are.
-    pub declared_media_type: Option<String>,
-}
-
-/// A document with what only the catalogue knows of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredDocument {
-    /// As others see it.
-    pub document: Document,
-    /// Which life of the URI this is.
-    pub life: u64,
-    /// Where its newest `begin` stands.
-    pub newest: Newest,
-    /// The title that the published version was given or found.
-    pub published_title: Option<String>,
-    /// The pipeline of the published version.
-    pub published_pipeline: Option<String>,
-    /// The file of the published version; none also where an older program published it and a newer version failed.
-    pub published_file: Option<File>,
-    /// File name of the newest begin.
-    pub name: String,
-    /// Title of the newest begin.
-    pub given_title: Option<String>,
-    /// Media type of the newest begin.
-    pub declared_media_type: Option<String>,
-    /// Where its bytes wait.
-    pub incoming: String,
-    /// The generation whose final key holds the bytes; none while they wait.
-    pub stored: Option<Generation>,
-    /// Its pipeline.
-    pub pipeline: String,
-}
+use crate::catalogue::stored::File;
+pub use crate::catalogue::stored::StoredDocument;
 
 impl StoredDocument {
-    /// The caller's title, else the published version's, else the file name.
-    pub fn name_it(&mut self) {
-        let title = self.given_title.as_ref().or(self.published_title.as_ref());
-        self.document.title = title.unwrap_or(&self.name).clone();
-    }
-
-    /// The file of the newest begin.
-    pub fn file(&self) -> File {
-        File {
-            content_hash: self.document.content_hash,
-            bytes: self.document.bytes,
-            name: self.name.clone(),
-            declared_media_type: self.declared_media_type.clone(),
-        }
-    }
-
-    /// Makes the published version's file the newest one again.
-    pub fn take_published_file(&mut self) {
-        if let Some(file) = self.published_file.clone() {
-            (self.document.content_hash, self.document.bytes) = (file.content_hash, file.bytes);
-            (self.name, self.declared_media_type) = (file.name, file.declared_media_type);
-            self.name_it();
-        }
-    }
-
     /// The row of `id`, tombstoned or not.
     pub fn load(connection: &Connection, id: DocumentId) -> Result<Option<Self>, Failure> {
         let mut statement = connection.prepare_cached("select * from documents where id = ?1")?;
@@ -242,59 +166,37 @@ fn integer<T: FromSql>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
 
 /// A name that was checked when it came in.
 pub fn name<T: TryFrom<String, Error: std::fmt::Display>>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
-    T::try_from(row.get(column)?).map_err(|error| damaged(column, error))
+    Ok(value::read_name(row.get(column)?, column)?)
 }
 
 /// What a JSON column holds.
 pub fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
     let text = row.get_ref(column)?.as_str().map_err(from_sql)?;
-    serde_json::from_str(text).map_err(|error| damaged(column, error))
+    Ok(value::read_json(text, column)?)
 }
 
 /// What a JSON column holds, if anything.
 pub fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<Option<T>, Failure> {
     match row.get_ref(column)?.as_str_or_null().map_err(from_sql)? {
-        Some(text) => serde_json::from_str(text)
-            .map(Some)
-            .map_err(|error| damaged(column, error)),
+        Some(text) => Ok(Some(value::read_json(text, column)?)),
         None => Ok(None),
     }
 }
 
 /// A value of an enum without fields, stored as its name in JSON without quotes.
 pub fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
-    let text: String = row.get(column)?;
-    serde_json::from_value(text.into()).map_err(|error| damaged(column, error))
-}
-
-/// The name of an enum's value, as it stands in a row.
-pub fn write_word<T: Serialize>(value: &T) -> Result<String, Failure> {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => Ok(word),
-        other => Err(damaged("word", format!("{other:?}"))),
-    }
-}
-
-/// A value as it stands in a JSON column.
-pub fn write_json<T: Serialize>(value: &T) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|error| damaged("json", error))
+    Ok(value::read_word(row.get(column)?, column)?)
 }
 
 /// The time in a row.
 pub fn instant(row: &Row<'_>, column: &str) -> Result<OffsetDateTime, Failure> {
-    let nanoseconds: i64 = row.get(column)?;
-    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into()).map_err(|error| damaged(column, error))
+    Ok(value::read_instant(row.get(column)?, column)?)
 }
 
 /// The time in a row, if there is one.
 pub fn optional_instant(row: &Row<'_>, column: &str) -> Result<Option<OffsetDateTime>, Failure> {
     let nanoseconds: Option<i64> = row.get(column)?;
     nanoseconds.map(|_| instant(row, column)).transpose()
-}
-
-/// A time as it stands in a row.
-pub fn nanoseconds(at: OffsetDateTime) -> Result<i64, Failure> {
-    i64::try_from(at.unix_timestamp_nanos()).map_err(|error| damaged("time", error))
 }
 
 /// A value that cannot be.

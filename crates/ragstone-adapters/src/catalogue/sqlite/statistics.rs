@@ -15,6 +15,7 @@ use ragstone_core::seam::catalogue::{Lease, StatisticsDelta};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Failure;
+use crate::catalogue::sums::{Sums, decode, encode};
 use crate::sqlite::{Database, DatabaseError, Durability};
 
 /// Changes after which they are folded into the totals.
@@ -26,56 +27,6 @@ pub struct Change {
     tenant: TenantId,
     sign: i64,
     delta: StatisticsDelta,
-}
-
-/// Sums of one tenant.
-#[derive(Debug, Default, PartialEq)]
-struct Sums {
-    chunks: i64,
-    terms: HashMap<u32, i64>,
-    pieces: HashMap<u32, i64>,
-}
-
-impl Sums {
-    fn add(&mut self, sign: i64, delta: &StatisticsDelta) {
-        self.chunks += sign * delta.chunks as i64;
-        for (term, count) in &delta.terms {
-            add(&mut self.terms, term.0, sign * i64::from(*count));
-        }
-        for (piece, count) in &delta.pieces {
-            add(&mut self.pieces, *piece, sign * i64::from(*count));
-        }
-    }
-
-    fn total(&self) -> StatisticsDelta {
-        let counts = |sums: &HashMap<u32, i64>| {
-            let mut counts: Vec<_> = sums
-                .iter()
-                .map(|(id, count)| (*id, clamp(*count) as u32))
-                .collect();
-            counts.sort_unstable();
-            counts
-        };
-        let terms = counts(&self.terms);
-        StatisticsDelta {
-            chunks: clamp(self.chunks),
-            terms: terms.into_iter().map(|(id, count)| (TermId(id), count)).collect(),
-            pieces: counts(&self.pieces),
-        }
-    }
-}
-
-fn add(sums: &mut HashMap<u32, i64>, id: u32, count: i64) {
-    let sum = sums.entry(id).or_default();
-    *sum += count;
-    if *sum == 0 {
-        sums.remove(&id);
-    }
-}
-
-/// A sum may be below zero for a moment, when two commits are followed in the other order.
-fn clamp(sum: i64) -> u64 {
-    sum.max(0).unsigned_abs()
 }
 
 /// Sums of every tenant.
@@ -131,21 +82,14 @@ impl Statistics {
         let Some(sums) = tenants.get(tenant) else {
             return TermStatistics::default();
         };
-        let known = |term: &TermId| Some((*term, clamp(*sums.terms.get(&term.0)?)));
-        TermStatistics {
-            documents: clamp(sums.chunks),
-            df: terms.iter().filter_map(known).collect(),
-        }
+        sums.terms(terms)
     }
 
     /// Document frequencies of `pieces`, in order.
     pub fn pieces(&self, tenant: &TenantId, pieces: &[u32]) -> Vec<u64> {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
         let sums = tenants.get(tenant);
-        let count = |piece| {
-            sums.and_then(|sums| sums.pieces.get(piece))
-                .map_or(0, |sum| clamp(*sum))
-        };
+        let count = |piece: &u32| sums.map_or(0, |sums| sums.piece(*piece));
         pieces.iter().map(count).collect()
     }
 }
@@ -244,46 +188,6 @@ fn note(t: &Connection, tenant: &TenantId, sign: i64, bytes: &[u8]) -> Result<()
     Ok(())
 }
 
-/// Little-endian: chunks (u64), terms (u32), their ids and counts (u32 each), then the pieces' ids and counts.
-fn encode(delta: &StatisticsDelta) -> Vec<u8> {
-    let pair = |id: u32, count: u32| [id.to_le_bytes(), count.to_le_bytes()].concat();
-    let mut bytes = Vec::with_capacity(12 + 8 * (delta.terms.len() + delta.pieces.len()));
-    bytes.extend(delta.chunks.to_le_bytes());
-    bytes.extend((delta.terms.len() as u32).to_le_bytes());
-    bytes.extend(delta.terms.iter().flat_map(|(term, count)| pair(term.0, *count)));
-    bytes.extend(
-        delta
-            .pieces
-            .iter()
-            .flat_map(|(piece, count)| pair(*piece, *count)),
-    );
-    bytes
-}
-
-fn decode(bytes: &[u8]) -> Result<StatisticsDelta, Failure> {
-    let read = || {
-        let (chunks, rest) = bytes.split_first_chunk()?;
-        let (terms, rest) = rest.split_first_chunk()?;
-        let (pairs, rest) = rest.as_chunks::<8>();
-        let terms = u32::from_le_bytes(*terms) as usize;
-        (rest.is_empty() && terms <= pairs.len()).then_some(())?;
-        let number = |half: &[u8]| {
-            half.iter()
-                .rev()
-                .fold(0u32, |sum, byte| sum << 8 | u32::from(*byte))
-        };
-        let pair = |pair: &[u8; 8]| (number(&pair[..4]), number(&pair[4..]));
-        let (terms, pieces) = pairs.split_at(terms);
-        let term = |(id, count)| (TermId(id), count);
-        Some(StatisticsDelta {
-            chunks: u64::from_le_bytes(*chunks),
-            terms: terms.iter().map(pair).map(term).collect(),
-            pieces: pieces.iter().map(pair).collect(),
-        })
-    };
-    read().ok_or_else(|| DatabaseError::Damaged("statistics of a generation".into()).into())
-}
-
 fn parse_tenant(name: String) -> Result<TenantId, Failure> {
     name.try_into()
         .map_err(|error| DatabaseError::Damaged(format!("tenant: {error}")).into())
@@ -291,23 +195,4 @@ fn parse_tenant(name: String) -> Result<TenantId, Failure> {
 
 fn unreadable(error: rusqlite::types::FromSqlError) -> Failure {
     DatabaseError::Damaged(format!("statistics: {error}")).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_delta_reads_back_and_a_cut_one_does_not() {
-        let delta = StatisticsDelta {
-            chunks: 3,
-            terms: vec![(TermId(1), 2), (TermId(u32::MAX), 3)],
-            pieces: vec![(7, 1)],
-        };
-        let bytes = encode(&delta);
-        assert_eq!(decode(&bytes).unwrap(), delta);
-        for end in [0, 4, 11, 13, 20, bytes.len() - 1] {
-            assert!(decode(&bytes[..end]).is_err(), "{end}");
-        }
-    }
 }

@@ -8,19 +8,13 @@ use rusqlite::named_params;
 use time::Date;
 
 use super::{Failure, SqliteCatalogue};
+use crate::catalogue::value::{KEPT_DAYS, day_number};
 use crate::sqlite::Durability;
-
-/// Days that are kept beside the newest: a writer whose clock is behind still finds its own.
-const KEPT_DAYS: i64 = 1;
-
-fn number(day: Date) -> i64 {
-    i64::from(day.to_julian_day()) - i64::from(time::macros::date!(1970 - 01 - 01).to_julian_day())
-}
 
 #[async_trait]
 impl UsageStore for SqliteCatalogue {
     async fn spend(&self, tenant: &TenantId, subject: &str, day: Date, tokens: u64) -> CatalogueResult<()> {
-        let (tenant, subject, day) = (tenant.as_str().to_owned(), subject.to_owned(), number(day));
+        let (tenant, subject, day) = (tenant.as_str().to_owned(), subject.to_owned(), day_number(day));
         self.write(Durability::Ordered, move |t| {
             t.prepare_cached("delete from token_usage where tenant = ?1 and day < ?2")?
                 .execute((&tenant, day - KEPT_DAYS))?;
@@ -35,7 +29,7 @@ impl UsageStore for SqliteCatalogue {
     }
 
     async fn spent(&self, tenant: &TenantId, subject: &str, day: Date) -> CatalogueResult<Spent> {
-        let (tenant, subject, day) = (tenant.as_str().to_owned(), subject.to_owned(), number(day));
+        let (tenant, subject, day) = (tenant.as_str().to_owned(), subject.to_owned(), day_number(day));
         self.read(move |c| {
             let mut statement = c.prepare_cached(
                 "select coalesce(sum(tokens), 0), coalesce(sum(tokens) filter (where subject = :subject), 0)

@@ -8,7 +8,8 @@ use ragstone_core::id::TenantId;
 use rusqlite::{Connection, params};
 
 use super::super::Failure;
-use super::{Statistics, Sums, add_changes, decode, encode, parse_tenant, totals, unreadable};
+use super::{Statistics, add_changes, parse_tenant, totals, unreadable};
+use crate::catalogue::sums::{Sums, decode, encode};
 use crate::sqlite::{Database, Durability};
 
 /// A generation that is not published, or not any more.

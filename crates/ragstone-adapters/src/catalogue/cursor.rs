@@ -1,9 +1,8 @@
 //! Where a list goes on: the sort key of its last item, as text that callers need not understand.
 
 use ragstone_core::seam::catalogue::CatalogueError;
+use ragstone_core::seam::keys::KeyId;
 use uuid::Uuid;
-
-use super::Failure;
 
 /// A key that a list is sorted by: a time, then an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +20,7 @@ impl Key {
     }
 
     /// The key of a cursor that [`Self::write`] made.
-    pub fn read(cursor: &str) -> Result<Self, Failure> {
+    pub fn read(cursor: &str) -> Result<Self, CatalogueError> {
         let parse = || {
             let (at, id) = cursor.split_at_checked(16)?;
             let digits = |c: char| matches!(c, '0'..='9' | 'a'..='f');
@@ -31,8 +30,25 @@ impl Key {
                 id: Uuid::try_parse(id).ok()?,
             })
         };
-        parse().ok_or(Failure::Rule(CatalogueError::BadCursor))
+        parse().ok_or(CatalogueError::BadCursor)
     }
+}
+
+/// A list of API keys goes on behind a time and an id of theirs.
+pub fn write_key_cursor(at: i64, id: KeyId) -> String {
+    format!("{at:016x}{id}")
+}
+
+/// What [`write_key_cursor`] wrote.
+pub fn read_key_cursor(cursor: &str) -> Result<(i64, String), CatalogueError> {
+    let parse = || {
+        let (at, id) = cursor.split_at_checked(16)?;
+        // Both halves have the same form.
+        at.parse::<KeyId>().ok()?;
+        let id: KeyId = id.parse().ok()?;
+        Some((u64::from_str_radix(at, 16).ok()? as i64, id.to_string()))
+    };
+    parse().ok_or(CatalogueError::BadCursor)
 }
 
 #[cfg(test)]

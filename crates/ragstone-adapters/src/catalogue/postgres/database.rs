@@ -1,0 +1,198 @@
+//! Connections, and transactions on them.
+//!
+//! Invariant: a connection goes back into the pool only outside of a transaction; one that is left inside of one, because
+//! its caller left, is closed, which rolls it back.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{NoTls, Row};
+
+use super::error::{Failure, PostgresError};
+use super::options::PostgresOptions;
+
+/// How often a transaction that lost a race is tried again.
+pub const MAX_RACES: u32 = 6;
+/// The wait before the first such try; each further one waits twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(4);
+/// Silent probes after which a connection to a host that is gone is given up.
+const PROBES: u32 = 3;
+
+/// Values for a statement.
+pub type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It writes, and its commit waits for the disk.
+    Synced,
+    /// It writes what is worth no wait: a crash of the server may take it back, together with all that came after.
+    Ordered,
+    /// It reads, and all of its statements see one state.
+    Snapshot,
+}
+
+/// Runs a transaction, and again while it lost a race; `$work` is made anew each time.
+macro_rules! transact {
+    ($database:expr, $mode:expr, |$t:ident| $work:expr) => {{
+        let mut races = 0;
+        loop {
+            let $t = $database.begin($mode).await?;
+            let done = $work.await;
+            match $t.end(done).await {
+                Err(failure)
+                    if failure.is_race() && races < $crate::catalogue::postgres::database::MAX_RACES =>
+                {
+                    $crate::catalogue::postgres::database::back_off(races).await;
+                    races += 1;
+                }
+                done => break done,
+            }
+        }
+    }};
+}
+pub(super) use transact;
+
+/// Lets the winner of a race finish.
+pub async fn back_off(races: u32) {
+    tokio::time::sleep(FIRST_WAIT * 2u32.pow(races.min(MAX_RACES))).await;
+}
+
+/// The pool.
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool,
+}
+
+impl Database {
+    /// A pool that connects when it is first asked.
+    pub fn new(options: &PostgresOptions) -> Result<Self, PostgresError> {
+        let mut config = options.config.clone();
+        config.connect_timeout(options.connect_timeout);
+        config.tcp_user_timeout(options.statement_timeout);
+        config.keepalives_idle(options.statement_timeout);
+        config.keepalives_interval(options.statement_timeout / PROBES);
+        config.keepalives_retries(PROBES);
+        if config.get_application_name().is_none() {
+            config.application_name("ragstone");
+        }
+        let recycling = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        // Not among the start parameters: poolers between here and the server refuse what they do not know there.
+        let settings = format!(
+            "set statement_timeout = {0}; set idle_in_transaction_session_timeout = {0};
+             set default_transaction_isolation = 'read committed'",
+            options.statement_timeout.as_millis()
+        );
+        let prepare = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
+            let settings = settings.clone();
+            Box::pin(async move { client.batch_execute(&settings).await.map_err(HookError::Backend) })
+        });
+        let pool = Pool::builder(Manager::from_config(config, NoTls, recycling))
+            .max_size(options.pool_size.max(1))
+            .wait_timeout(Some(options.connect_timeout))
+            .create_timeout(Some(options.connect_timeout))
+            .recycle_timeout(Some(options.connect_timeout))
+            .runtime(Runtime::Tokio1)
+            .post_create(prepare)
+            .build()
+            .map_err(|error| PostgresError::NoConnection(error.to_string()))?;
+        Ok(Self { pool })
+    }
+
+    /// A connection for statements that each stand alone.
+    pub async fn session(&self) -> Result<Session, PostgresError> {
+        use deadpool_postgres::{PoolError, TimeoutType};
+        let connection = self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
+            PoolError::Timeout(TimeoutType::Wait) => {
+                PostgresError::NoConnection("all of the pool are in use".into())
+            }
+            other => PostgresError::NoConnection(other.to_string()),
+        })?;
+        Ok(Session {
+            connection: Some(connection),
+            is_open: false,
+        })
+    }
+
+    /// A connection inside a transaction, which [`Session::end`] ends.
+    pub async fn begin(&self, mode: Mode) -> Result<Session, PostgresError> {
+        let mut session = self.session().await?;
+        session.is_open = true;
+        let begin = match mode {
+            Mode::Synced => "begin",
+            Mode::Ordered => "begin; set local synchronous_commit = off",
+            Mode::Snapshot => "begin isolation level repeatable read, read only",
+        };
+        session.client()?.batch_execute(begin).await?;
+        Ok(session)
+    }
+}
+
+/// A connection of the pool.
+pub struct Session {
+    connection: Option<Object>,
+    is_open: bool,
+}
+
+impl Session {
+    fn client(&self) -> Result<&Object, PostgresError> {
+        let gone = || PostgresError::NoConnection("it was closed".into());
+        self.connection.as_ref().ok_or_else(gone)
+    }
+
+    /// Commits what was done, or takes it back.
+    pub async fn end<T>(mut self, done: Result<T, Failure>) -> Result<T, Failure> {
+        let word = match done {
+            Ok(_) => "commit",
+            Err(_) => "rollback",
+        };
+        let ended = self.client()?.batch_execute(word).await;
+        self.is_open = ended.is_err();
+        let value = done?;
+        ended?;
+        Ok(value)
+    }
+
+    /// Runs statements without values.
+    pub async fn script(&self, statements: &str) -> Result<(), Failure> {
+        Ok(self.client()?.batch_execute(statements).await?)
+    }
+
+    /// Every row that a query finds.
+    pub async fn all(&self, query: &str, values: Values<'_>) -> Result<Vec<Row>, Failure> {
+        let client = self.client()?;
+        let statement = client.prepare_cached(query).await?;
+        Ok(client.query(&statement, values).await?)
+    }
+
+    /// The first row that a query finds.
+    pub async fn first(&self, query: &str, values: Values<'_>) -> Result<Option<Row>, Failure> {
+        Ok(self.all(query, values).await?.into_iter().next())
+    }
+
+    /// The row of a query that finds one.
+    pub async fn one(&self, query: &str, values: Values<'_>) -> Result<Row, Failure> {
+        let found = self.first(query, values).await?;
+        let missing = || PostgresError::Damaged(format!("no row: {query}"));
+        Ok(found.ok_or_else(missing)?)
+    }
+
+    /// Runs a statement; says how many rows it moved.
+    pub async fn run(&self, statement: &str, values: Values<'_>) -> Result<u64, Failure> {
+        let client = self.client()?;
+        let statement = client.prepare_cached(statement).await?;
+        Ok(client.execute(&statement, values).await?)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take().filter(|_| self.is_open) {
+            drop(Object::take(connection));
+        }
+    }
+}

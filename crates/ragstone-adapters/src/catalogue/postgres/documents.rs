@@ -1,0 +1,112 @@
+//! Reading documents, each time through a scope.
+
+use std::collections::HashMap;
+
+use ragstone_core::access::Scope;
+use ragstone_core::document::Document;
+use ragstone_core::id::{DocumentId, TenantId};
+use ragstone_core::seam::catalogue::{DocumentFilter, Page, PageRequest};
+use uuid::Uuid;
+
+use super::database::Session;
+use super::error::Failure;
+use super::row::{DOCUMENT, Hold, name, plain, read_document};
+use crate::catalogue::cursor::Key;
+use crate::catalogue::value::{nanoseconds, write_word};
+use crate::catalogue::version::is_visible;
+
+/// A document that `scope` admits and that is not tombstoned.
+pub async fn document(c: &Session, scope: &Scope, id: DocumentId) -> Result<Option<Document>, Failure> {
+    let found = super::row::document(c, id, Hold::No).await?;
+    let seen = |document: &Document| is_visible(document, scope);
+    Ok(found.map(|stored| stored.document).filter(seen))
+}
+
+/// One page of the documents that `scope` admits, oldest first.
+pub async fn documents(
+    c: &Session,
+    scope: &Scope,
+    filter: &DocumentFilter,
+    page: &PageRequest,
+) -> Result<Page<Document>, Failure> {
+    let after = page.cursor.as_deref().map(Key::read).transpose()?;
+    let mut after = after.unwrap_or(Key {
+        at: i64::MIN,
+        id: Uuid::nil(),
+    });
+    let query = format!(
+        "select {DOCUMENT} from documents
+         where tenant = $1 and (created_at, id) > ($2, $3) and status <> 'deleting'
+           and ($5::text is null or uri = $5) and ($6::text is null or source = $6)
+           and ($7::text is null or collection = $7) and ($8::text is null or status = $8)
+           and ($9::text is null or published_pipeline <> $9)
+         order by created_at, id limit $4"
+    );
+    let status = filter.status.as_ref().map(write_word).transpose()?;
+    let uri = filter.uri.as_deref().map(plain);
+    let limit = page.limit as i64 + 1;
+    let mut items = Vec::new();
+    loop {
+        let rows = c
+            .all(
+                &query,
+                &[
+                    &scope.tenant().as_str(),
+                    &after.at,
+                    &after.id,
+                    &limit,
+                    &uri,
+                    &filter.source.as_ref().map(|source| source.as_str()),
+                    &filter.collection.as_ref().map(|collection| collection.as_str()),
+                    &status,
+                    &filter.not_made_by,
+                ],
+            )
+            .await?;
+        for row in &rows {
+            let document = read_document(row)?.document;
+            after = key(&document)?;
+            items.extend(scope.admits(&document.acl).then_some(document));
+        }
+        if items.len() > page.limit || (rows.len() as i64) < limit {
+            break;
+        }
+    }
+    let more = items.len() > page.limit;
+    items.truncate(page.limit);
+    let last = items.last().filter(|_| more);
+    let next_cursor = last.map(key).transpose()?.map(Key::write);
+    Ok(Page { items, next_cursor })
+}
+
+fn key(document: &Document) -> Result<Key, Failure> {
+    Ok(Key {
+        at: nanoseconds(document.created_at)?,
+        id: document.id.0,
+    })
+}
+
+/// Every tenant that has documents.
+pub async fn tenants(c: &Session) -> Result<Vec<TenantId>, Failure> {
+    let rows = c
+        .all("select distinct tenant from documents order by tenant", &[])
+        .await?;
+    rows.iter().map(|row| name(row, "tenant")).collect()
+}
+
+/// Of `ids`, the documents that are not tombstoned, whatever their tenant and ACL, in the order of `ids`.
+pub async fn standing(c: &Session, ids: &[DocumentId]) -> Result<Vec<Document>, Failure> {
+    let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = c
+        .all(
+            &format!("select {DOCUMENT} from documents where id = any($1) and status <> 'deleting'"),
+            &[&uuids],
+        )
+        .await?;
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let document = read_document(row)?.document;
+        found.insert(document.id, document);
+    }
+    Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+}

@@ -1,0 +1,404 @@
+//! The contract over a real server, and what only several processes and a server that may go away could get wrong.
+
+mod many;
+mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ragstone_core::rank::TermId;
+use ragstone_core::seam::catalogue::{
+    Begun, Catalogue, CatalogueError, DocumentFilter, Moment, PageRequest, StatisticsDelta,
+};
+use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
+use ragstone_core::seam::contract::{
+    acl, audit_contract, caller, catalogue_contract, idempotency_contract, key_store_contract, tenant,
+    usage_contract,
+};
+use ragstone_core::seam::{Audit, IdempotencyStore, KeyStore, UsageStore};
+use uuid::Uuid;
+
+use super::database::{Mode, transact};
+use super::error::Failure;
+use super::{Clock, PostgresCatalogue, PostgresOptions, queue, statistics};
+use server::{Server, own_server, server};
+
+async fn open(options: &PostgresOptions) -> PostgresCatalogue {
+    PostgresCatalogue::open(options).await.expect("it opens")
+}
+
+/// One whose clock the test sets.
+async fn stepped(options: &PostgresOptions) -> PostgresCatalogue {
+    PostgresCatalogue {
+        clock: Clock::Caller,
+        ..open(options).await
+    }
+}
+
+async fn fresh(server: &Server) -> Arc<PostgresCatalogue> {
+    Arc::new(stepped(&server.fresh().await).await)
+}
+
+/// The same database as another process sees it.
+fn another(options: &PostgresOptions) -> PostgresOptions {
+    PostgresOptions {
+        holder: Uuid::new_v4(),
+        ..options.clone()
+    }
+}
+
+fn delta(chunks: u64, terms: &[(u32, u32)]) -> StatisticsDelta {
+    StatisticsDelta {
+        chunks,
+        terms: terms
+            .iter()
+            .map(|(term, count)| (TermId(*term), *count))
+            .collect(),
+        pieces: vec![(5, 1)],
+    }
+}
+
+async fn begin(catalogue: &PostgresCatalogue, uri: &str, content: &str, job: u128) {
+    let new = version(&acl("a", &[&["everyone"]]), uri, content);
+    let begun = catalogue.begin(&caller("a", &[]), new, job_id(job), at(0)).await;
+    assert!(matches!(begun, Ok(Begun::Started(..))), "{begun:?}");
+}
+
+async fn publish(catalogue: &PostgresCatalogue, statistics: StatisticsDelta) {
+    let claim = catalogue.claim(WORKER, LEASE, moment(1)).await.unwrap().unwrap();
+    let published = catalogue
+        .publish(&claim.lease, made("t", statistics), at(2))
+        .await;
+    published.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_is_kept() {
+    let Some(server) = server().await else { return };
+    let make = || async { fresh(&server).await as Arc<dyn Catalogue> };
+    catalogue_contract(make).await;
+    audit_contract(make).await;
+}
+
+#[tokio::test]
+async fn keys_usage_and_answers_keep_their_contracts() {
+    let Some(server) = server().await else { return };
+    key_store_contract(|| async { fresh(&server).await as Arc<dyn KeyStore> }).await;
+    usage_contract(|| async { fresh(&server).await as Arc<dyn UsageStore> }).await;
+    idempotency_contract(|| async { fresh(&server).await as Arc<dyn IdempotencyStore> }).await;
+}
+
+/// Leases and waits hang on the server's clock: what the caller takes for the time is not looked at.
+#[tokio::test]
+async fn the_servers_clock_judges() {
+    let Some(server) = server().await else { return };
+    let options = server.fresh().await;
+    let catalogue = open(&options).await;
+    begin(&catalogue, "x", "x", 1).await;
+    let far = |days: u64| Moment {
+        steady: Duration::from_secs(days * 86_400),
+        ..moment(0)
+    };
+    let short = Duration::from_millis(200);
+    let first = catalogue.claim(WORKER, LEASE, far(0)).await.unwrap().unwrap();
+    assert!(
+        catalogue.claim(WORKER, LEASE, far(9)).await.unwrap().is_none(),
+        "its lease holds"
+    );
+    catalogue
+        .heartbeat(&first.lease, 3 * LEASE, far(9))
+        .await
+        .unwrap();
+    catalogue.hand_back(&first.lease, at(1)).await.unwrap();
+    let second = catalogue.claim(WORKER, short, far(9)).await.unwrap().unwrap();
+    let third = loop {
+        // It runs out by itself, however still the caller's clock stands.
+        if let Some(claim) = catalogue.claim(WORKER, LEASE, far(0)).await.unwrap() {
+            break claim;
+        }
+    };
+    assert_eq!((third.job.id, third.lease.attempt), (second.job.id, 3));
+    let stale = catalogue.stored(&second.lease).await;
+    assert!(matches!(stale, Err(CatalogueError::Stale)), "{stale:?}");
+}
+
+#[tokio::test]
+async fn only_the_own_jobs_are_taken_back() {
+    let Some(server) = server().await else { return };
+    let options = server.fresh().await;
+    let (ours, theirs) = (open(&options).await, open(&another(&options)).await);
+    begin(&ours, "x", "x", 1).await;
+    begin(&ours, "y", "y", 2).await;
+    let (kept, lost) = (
+        theirs.claim(WORKER, LEASE, moment(0)).await.unwrap().unwrap(),
+        ours.claim(WORKER, LEASE, moment(0)).await.unwrap().unwrap(),
+    );
+    // The same process again, after a crash; and one that never was.
+    let again = open(&options).await;
+    assert_eq!(
+        open(&another(&options)).await.take_back(moment(0)).await.unwrap(),
+        0
+    );
+    assert_eq!(again.take_back(moment(0)).await.unwrap(), 1);
+    assert_eq!(again.take_back(moment(0)).await.unwrap(), 0);
+    theirs.stored(&kept.lease).await.unwrap();
+    let stale = ours.stored(&lost.lease).await;
+    assert!(matches!(stale, Err(CatalogueError::Stale)), "{stale:?}");
+}
+
+/// Memory follows what others write, through folds, counts and transactions that end out of turn.
+#[tokio::test]
+async fn statistics_are_the_same_in_every_process() {
+    let Some(server) = server().await else { return };
+    let options = server.fresh().await;
+    let (here, there) = (stepped(&options).await, stepped(&another(&options)).await);
+    let check = async |chunks: u64, count: u64| {
+        for catalogue in [&here, &there] {
+            let found = catalogue
+                .term_statistics(&tenant("a"), &[TermId(7)])
+                .await
+                .unwrap();
+            let counted = found.df.get(&TermId(7)).copied().unwrap_or_default();
+            assert_eq!((found.documents, counted), (chunks, count));
+            let pieces = catalogue.piece_frequencies(&tenant("a"), &[5, 6]).await.unwrap();
+            assert_eq!(pieces, [chunks / 2, 0]);
+            assert!(catalogue.miscounted().await.unwrap().is_empty());
+        }
+    };
+    check(0, 0).await;
+    // A transaction that began before the others and ends after them.
+    let slow = there.database.begin(Mode::Synced).await.unwrap();
+    let note = "insert into statistics_changes (tenant, sign, delta) values ('b', 1, $1)";
+    let bytes = crate::catalogue::sums::encode(&delta(1, &[(9, 1)]));
+    slow.run(note, &[&bytes]).await.unwrap();
+    for n in 0..3 {
+        begin(&here, &n.to_string(), "one", n).await;
+        publish(&here, delta(2, &[(7, 1)])).await;
+        let chunks = 2 * (n as u64 + 1);
+        for catalogue in [&here, &there] {
+            let found = catalogue
+                .term_statistics(&tenant("a"), &[TermId(7)])
+                .await
+                .unwrap();
+            assert_eq!((found.documents, found.df[&TermId(7)]), (chunks, chunks / 2));
+        }
+    }
+    slow.end(Ok(())).await.unwrap();
+    for catalogue in [&here, &there] {
+        let late = catalogue
+            .term_statistics(&tenant("b"), &[TermId(9)])
+            .await
+            .unwrap();
+        assert_eq!(
+            (late.documents, late.df[&TermId(9)]),
+            (1, 1),
+            "what was committed late counts"
+        );
+        assert_eq!(
+            catalogue.miscounted().await.unwrap(),
+            [tenant("b")],
+            "it belongs to no document"
+        );
+    }
+    there.recount().await.unwrap();
+    check(6, 3).await;
+    begin(&there, "0", "two", 10).await;
+    publish(&there, delta(2, &[(8, 1)])).await;
+    check(6, 2).await;
+    statistics::folded(&here.database).await.unwrap();
+    check(6, 2).await;
+    begin(&here, "1", "two", 11).await;
+    publish(&here, delta(2, &[(8, 1)])).await;
+    check(6, 1).await;
+    let opened = stepped(&another(&options)).await;
+    let found = opened
+        .term_statistics(&tenant("a"), &[TermId(7), TermId(8)])
+        .await
+        .unwrap();
+    assert_eq!(
+        (found.documents, found.df[&TermId(7)], found.df[&TermId(8)]),
+        (6, 1, 2)
+    );
+}
+
+/// No question that a claim asks is answered by looking through the queue.
+#[tokio::test]
+async fn a_claim_uses_indexes() {
+    let Some(server) = server().await else { return };
+    let catalogue = fresh(&server).await;
+    let session = catalogue.database.begin(Mode::Synced).await.unwrap();
+    // An empty table is read whole, whatever the indexes.
+    session
+        .script("set local enable_seqscan = off; set local plan_cache_mode = force_generic_plan")
+        .await
+        .unwrap();
+    for (n, query) in queue::questions().into_iter().enumerate() {
+        let prepare = format!("prepare q{n} as {query}");
+        session.script(&prepare).await.unwrap();
+        let values = ["(1, 1)", "(1, 1)", "('a', 'b')", ""][n];
+        let explained = session
+            .all(&format!("explain execute q{n}{values}"), &[])
+            .await
+            .unwrap();
+        let plan: Vec<String> = explained.iter().map(|row| row.get(0)).collect();
+        let plan = plan.join("\n");
+        assert!(
+            plan.contains("jobs_") && !plan.contains("Sort") && !plan.contains("Seq Scan"),
+            "{query}: {plan}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn text_that_postgresql_cannot_keep_is_kept_as_near_as_can_be() {
+    let Some(server) = server().await else { return };
+    let catalogue = fresh(&server).await;
+    let scope = caller("a", &[]);
+    let mut new = version(&acl("a", &[&["everyone"]]), "x\0y", "x");
+    new.title = Some("a\0b".into());
+    let begun = catalogue
+        .begin(&scope, new.clone(), job_id(1), at(0))
+        .await
+        .unwrap();
+    let Begun::Started(document, _) = begun else {
+        panic!("{begun:?}")
+    };
+    assert_eq!(
+        (document.id, document.title.as_str()),
+        (new.document_id(), "a\u{fffd}b")
+    );
+    let again = catalogue
+        .begin(&scope, new.clone(), job_id(2), at(0))
+        .await
+        .unwrap();
+    assert!(matches!(again, Begun::Unchanged(_)), "{again:?}");
+    let filter = DocumentFilter {
+        uri: Some(new.uri),
+        ..DocumentFilter::default()
+    };
+    let page = PageRequest {
+        cursor: None,
+        limit: 10,
+    };
+    let listed = catalogue.documents(&scope, &filter, &page).await.unwrap();
+    assert_eq!(listed.items, [document]);
+}
+
+/// A transaction whose caller leaves is rolled back, and its connection is not used again.
+#[tokio::test]
+async fn a_caller_that_leaves_leaves_nothing() {
+    let Some(server) = server().await else { return };
+    let mut options = server.fresh().await;
+    options.pool_size = 1;
+    let catalogue = open(&options).await;
+    let left = catalogue.database.begin(Mode::Synced).await.unwrap();
+    left.run("insert into settings (key, value) values ('a', 'b')", &[])
+        .await
+        .unwrap();
+    drop(left);
+    assert_eq!(catalogue.setting("a").await.unwrap(), None);
+    catalogue.set_setting("a", "c").await.unwrap();
+    assert_eq!(catalogue.setting("a").await.unwrap().as_deref(), Some("c"));
+}
+
+/// What lost a race is tried again, and not for ever.
+#[tokio::test]
+async fn races_are_run_again_within_bounds() {
+    let Some(server) = server().await else { return };
+    let catalogue = fresh(&server).await;
+    for (losses, wins) in [(0, true), (3, true), (u32::MAX, false)] {
+        let left = std::sync::atomic::AtomicU32::new(losses);
+        let lose = |code: &'static str| format!("do $$ begin raise exception sqlstate '{code}'; end $$");
+        let run = async |t: &super::database::Session| -> Result<(), Failure> {
+            use std::sync::atomic::Ordering::Relaxed;
+            match left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)) {
+                Ok(left) => {
+                    t.script(&lose(["40001", "40P01", "23505"][left as usize % 3]))
+                        .await
+                }
+                Err(_) => Ok(()),
+            }
+        };
+        let ran: Result<(), Failure> =
+            async { transact!(catalogue.database, Mode::Synced, |t| run(&t)) }.await;
+        assert_eq!(ran.is_ok(), wins, "{losses}: {ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn errors_say_what_the_caller_can_do() {
+    let Some(server) = server().await else { return };
+    let catalogue = fresh(&server).await;
+    for (code, expected) in [
+        ("53100", "Full"),
+        ("XX001", "Damaged"),
+        ("XX002", "Damaged"),
+        ("57014", "Unavailable"),
+        ("53300", "Unavailable"),
+    ] {
+        let session = catalogue.database.session().await.unwrap();
+        let raise = format!("do $$ begin raise exception 'on purpose' using errcode = '{code}'; end $$");
+        let error = CatalogueError::from(session.script(&raise).await.unwrap_err());
+        assert!(format!("{error:?}").starts_with(expected), "{code}: {error:?}");
+    }
+    let mut options = server.fresh().await;
+    options.pool_size = 1;
+    options.connect_timeout = Duration::from_millis(50);
+    options.statement_timeout = Duration::from_millis(50);
+    let busy = open(&options).await;
+    let held = busy.database.session().await.unwrap();
+    let waited = busy.setting("a").await;
+    assert!(
+        matches!(waited, Err(CatalogueError::Unavailable { .. })),
+        "{waited:?}"
+    );
+    let slow = CatalogueError::from(held.script("select pg_sleep(60)").await.unwrap_err());
+    assert!(matches!(slow, CatalogueError::Unavailable { .. }), "{slow:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_is_unavailable_until_it_is_back() {
+    let Some(mut server) = own_server().await else {
+        return;
+    };
+    let options = server.fresh().await;
+    let catalogue = open(&options).await;
+    begin(&catalogue, "x", "x", 1).await;
+    let claim = catalogue.claim(WORKER, LEASE, moment(0)).await.unwrap().unwrap();
+    let inside = catalogue.database.begin(Mode::Synced).await.unwrap();
+    inside
+        .run("insert into settings (key, value) values ('a', 'b')", &[])
+        .await
+        .unwrap();
+    server.stop();
+    let cut = inside.end(Ok(())).await.map_err(CatalogueError::from);
+    assert!(matches!(cut, Err(CatalogueError::Unavailable { .. })), "{cut:?}");
+    for _ in 0..3 {
+        let told = catalogue.stored(&claim.lease).await;
+        assert!(
+            matches!(told, Err(CatalogueError::Unavailable { .. })),
+            "{told:?}"
+        );
+        let told = catalogue.term_statistics(&tenant("a"), &[TermId(1)]).await;
+        assert!(
+            matches!(told, Err(CatalogueError::Unavailable { .. })),
+            "{told:?}"
+        );
+    }
+    let refused = PostgresCatalogue::open(&options).await.map(drop);
+    assert!(refused.is_err());
+    server.start().await;
+    assert_eq!(
+        catalogue.setting("a").await.unwrap(),
+        None,
+        "it was not committed"
+    );
+    catalogue
+        .stored(&claim.lease)
+        .await
+        .expect("the lease holds over the restart");
+    let published = catalogue
+        .publish(&claim.lease, made("t", delta(1, &[])), at(2))
+        .await;
+    published.unwrap();
+}

@@ -1,0 +1,251 @@
+//! A real PostgreSQL server for tests, in a temporary folder, reached by a socket in it.
+//!
+//! Invariant: the server ends with the last handle to it, and with this process in whatever way it ends: a shell holds it,
+//! and stops it when the pipe from here closes. Each catalogue has a schema of its own.
+
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+use tokio_postgres::{Client, Config, NoTls};
+use uuid::Uuid;
+
+use crate::catalogue::postgres::PostgresOptions;
+
+/// Names a server that is there already; what the tests make in it they drop.
+const GIVEN: &str = "RAGSTONE_TEST_POSTGRES_URL";
+/// Where Debian has the programs, a folder a version.
+const DEBIAN: &str = "/usr/lib/postgresql";
+/// Between two looks whether the server answers.
+const LOOK_EACH: Duration = Duration::from_millis(20);
+/// Looks before it counts as broken.
+const LOOKS: usize = 3_000;
+
+/// A server; one that was started ends with its last handle.
+pub struct Server {
+    url: String,
+    schemas: AtomicUsize,
+    run: String,
+    started: Option<Started>,
+}
+
+struct Started {
+    folder: TempDir,
+    programs: PathBuf,
+    owner: Option<(u32, u32)>,
+    shell: Option<Child>,
+}
+
+/// The server that the running tests share; none, said aloud, where there is none.
+pub async fn server() -> Option<Arc<Server>> {
+    static SHARED: Mutex<Weak<Server>> = Mutex::const_new(Weak::new());
+    let mut shared = SHARED.lock().await;
+    if let Some(server) = shared.upgrade() {
+        return Some(server);
+    }
+    let server = Arc::new(match variable(GIVEN) {
+        Some(url) => Server::of(url, None),
+        None => own_server().await?,
+    });
+    *shared = Arc::downgrade(&server);
+    Some(server)
+}
+
+/// A server that nobody else uses, to be stopped and started.
+pub async fn own_server() -> Option<Server> {
+    let Some(programs) = programs() else {
+        eprintln!(
+            "skipped: the PostgreSQL catalogue, `apt-get install postgresql` or {GIVEN}=postgresql://… enables it"
+        );
+        return None;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let owner = unprivileged();
+    if let Some((user, group)) = owner {
+        chown(folder.path(), Some(user), Some(group)).expect("root may give folders away");
+    }
+    let started = Started {
+        programs,
+        owner,
+        shell: None,
+        folder,
+    };
+    started.make();
+    let url = format!(
+        "host={} user=test dbname=postgres",
+        started.folder.path().display()
+    );
+    let mut server = Server::of(url, Some(started));
+    server.start().await;
+    Some(server)
+}
+
+impl Server {
+    fn of(url: String, started: Option<Started>) -> Self {
+        Self {
+            url,
+            schemas: AtomicUsize::new(0),
+            run: Uuid::new_v4().simple().to_string(),
+            started,
+        }
+    }
+
+    /// Options for a schema that is new and empty.
+    pub async fn fresh(&self) -> PostgresOptions {
+        let number = self.schemas.fetch_add(1, Ordering::Relaxed);
+        let schema = format!("ragstone_{}_{number}", self.run);
+        let (client, _task) = self.connect().await.expect("the server answers");
+        let create = format!("create schema {schema}");
+        client.batch_execute(&create).await.expect("a schema is made");
+        let mut options = PostgresOptions::new(&self.url, Uuid::new_v4()).expect("a good url");
+        options.config.options(format!("-c search_path={schema}"));
+        options
+    }
+
+    /// Starts what [`Self::stop`] stopped, and waits until it answers.
+    pub async fn start(&mut self) {
+        let started = self.started.as_mut().expect("it is ours");
+        started.shell = Some(started.run());
+        for _ in 0..LOOKS {
+            if self.connect().await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(LOOK_EACH).await;
+        }
+        panic!("the server does not answer: {:?}", self.log());
+    }
+
+    /// Ends it as a crash would: every connection is cut.
+    pub fn stop(&mut self) {
+        self.started.as_mut().expect("it is ours").stop();
+    }
+
+    fn log(&self) -> Option<String> {
+        let log = self.started.as_ref()?.folder.path().join("log");
+        std::fs::read_to_string(log).ok()
+    }
+
+    async fn connect(&self) -> Result<(Client, tokio::task::JoinHandle<()>), tokio_postgres::Error> {
+        let config: Config = self.url.parse().expect("a good url");
+        let (client, connection) = config.connect(NoTls).await?;
+        Ok((client, tokio::spawn(async { drop(connection.await) })))
+    }
+}
+
+impl Started {
+    /// A program of the server's, or one with a path.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command.current_dir(self.folder.path());
+        if let Some((user, group)) = self.owner {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    fn make(&self) {
+        let made = self
+            .command("initdb")
+            .args([
+                "-D",
+                "data",
+                "-U",
+                "test",
+                "--auth=trust",
+                "--no-sync",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+            ])
+            .output()
+            .expect("initdb runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    fn run(&self) -> Child {
+        // The last word is the folder's: a socket there and no port anywhere.
+        let script =
+            "\"$0\" -D data -k \"$1\" -c listen_addresses= -c fsync=off -c max_connections=300 >>log 2>&1 &
+            server=$!; read -r _; kill -QUIT $server; wait $server";
+        self.command("/bin/sh")
+            .args(["-c", script])
+            .args([self.programs.join("postgres"), self.folder.path().to_owned()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell runs")
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut shell) = self.shell.take() {
+            drop(shell.stdin.take());
+            drop(shell.wait());
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(started) = &mut self.started {
+            return started.stop();
+        }
+        let (url, run, schemas) = (self.url.clone(), self.run.clone(), *self.schemas.get_mut());
+        // A runtime cannot wait inside of the test's own.
+        let cleaned = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let config: Config = url.parse().expect("a good url");
+                let Ok((client, connection)) = config.connect(NoTls).await else {
+                    return;
+                };
+                tokio::spawn(connection);
+                for number in 0..schemas {
+                    let dropped = format!("drop schema if exists ragstone_{run}_{number} cascade");
+                    drop(client.batch_execute(&dropped).await);
+                }
+            });
+        });
+        drop(cleaned.join());
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "where a machine has its server is the environment's to say"
+    )]
+    std::env::var(name).ok()
+}
+
+fn programs() -> Option<PathBuf> {
+    let has = |folder: &Path| folder.join("initdb").exists() && folder.join("postgres").exists();
+    let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
+    let version = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
+    let mut debian: Vec<_> = versions.map(|entry| entry.path()).collect();
+    debian.sort_by_key(version);
+    let debian = debian.into_iter().rev().map(|folder| folder.join("bin"));
+    let path = variable("PATH").unwrap_or_default();
+    let path: Vec<_> = std::env::split_paths(&path).collect();
+    debian.chain(path).find(|folder| has(folder))
+}
+
+/// The server refuses to run as root: whom it runs as instead, if this is root.
+fn unprivileged() -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt;
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let find = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut ids = line.split(':').skip(2).map(str::parse);
+        Some((ids.next()?.ok()?, ids.next()?.ok()?))
+    };
+    is_root
+        .then(|| find("postgres").or_else(|| find("nobody")))
+        .flatten()
+}

@@ -1,0 +1,117 @@
+//! What a caller's version makes of a document: the rules of `begin` and `patch`, whatever stores the document.
+
+use ragstone_core::access::Scope;
+use ragstone_core::document::{Document, DocumentStatus};
+use ragstone_core::seam::catalogue::{DocumentPatch, NewVersion};
+use time::OffsetDateTime;
+
+use super::stored::{Newest, StoredDocument};
+
+/// Whether `scope` sees `document` at all.
+pub fn is_visible(document: &Document, scope: &Scope) -> bool {
+    document.status != DocumentStatus::Deleting && scope.admits(&document.acl)
+}
+
+/// Whether the newest begin already has, or is getting, what `version` would make.
+pub fn holds(stored: &StoredDocument, version: &NewVersion) -> bool {
+    stored.newest != Newest::Failed
+        && stored.document.content_hash == version.content_hash
+        && stored.name == version.name
+        && stored.pipeline == version.pipeline
+}
+
+/// What an upload says about a document beside its bytes, as a patch. The title may also be taken away again.
+pub struct Amendments {
+    /// The title.
+    pub given_title: Option<String>,
+    /// Everything else.
+    pub patch: DocumentPatch,
+}
+
+/// What `version` says beside its bytes.
+pub fn amendments(version: NewVersion) -> Amendments {
+    Amendments {
+        given_title: version.title,
+        patch: DocumentPatch {
+            title: None,
+            metadata: Some(version.metadata),
+            acl: Some(version.acl),
+            department_id: Some(version.department_id),
+            source_url: Some(version.source_url),
+        },
+    }
+}
+
+/// The first version of a URI, or the first after its deletion.
+pub fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> StoredDocument {
+    StoredDocument {
+        document: version.document(now),
+        life,
+        newest: Newest::Pending,
+        published_title: None,
+        published_pipeline: None,
+        published_file: None,
+        name: version.name,
+        given_title: version.title,
+        declared_media_type: version.declared_media_type,
+        incoming: version.incoming,
+        stored: None,
+        pipeline: version.pipeline,
+    }
+}
+
+/// The next version of a living document; the published one goes on answering until this one is.
+pub fn renewed(mut stored: StoredDocument, version: NewVersion, now: OffsetDateTime) -> StoredDocument {
+    version.renew(&mut stored.document, now);
+    stored.newest = Newest::Pending;
+    stored.name.clone_from(&version.name);
+    stored
+        .declared_media_type
+        .clone_from(&version.declared_media_type);
+    stored.incoming.clone_from(&version.incoming);
+    stored.stored = None;
+    stored.pipeline.clone_from(&version.pipeline);
+    let amendments = amendments(version);
+    stored.given_title = amendments.given_title;
+    apply(&mut stored, amendments.patch);
+    stored
+}
+
+/// Changes what touches no bytes.
+pub fn apply(stored: &mut StoredDocument, patch: DocumentPatch) {
+    let document = &mut stored.document;
+    if let Some(acl) = patch.acl.filter(|acl| *acl != document.acl) {
+        document.acl = acl;
+        document.acl_revision += 1;
+    }
+    if let Some(metadata) = patch.metadata {
+        document.metadata = metadata;
+    }
+    if let Some(department_id) = patch.department_id {
+        document.department_id = department_id;
+    }
+    if let Some(source_url) = patch.source_url {
+        document.source_url = source_url;
+    }
+    if patch.title.is_some() {
+        stored.given_title = patch.title;
+    }
+    stored.name_it();
+}
+
+/// The document after `amendments`; equal to `stored` but for its time if they say nothing new.
+pub fn amended(stored: &StoredDocument, amendments: Amendments) -> StoredDocument {
+    let mut changed = stored.clone();
+    changed.given_title = amendments.given_title;
+    apply(&mut changed, amendments.patch);
+    changed
+}
+
+/// The next version is made of the published bytes, by `pipeline`.
+pub fn make_of_published(stored: &mut StoredDocument, pipeline: &str, now: OffsetDateTime) {
+    stored.take_published_file();
+    stored.stored = stored.document.published;
+    stored.newest = Newest::Pending;
+    stored.pipeline = pipeline.to_owned();
+    stored.document.updated_at = now;
+}
