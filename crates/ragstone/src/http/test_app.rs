@@ -71,6 +71,9 @@ pub struct TestApp {
     pub scopes: Arc<Mutex<Vec<Scope>>>,
 }
 
+/// Puts an index around another one.
+pub type Wrap = fn(Arc<dyn VectorIndex>) -> Arc<dyn VectorIndex>;
+
 /// What is put in place of what an app usually stands on.
 #[derive(Default)]
 pub struct Fittings {
@@ -79,7 +82,7 @@ pub struct Fittings {
     /// Gives passages and questions their vectors; none searches by words alone.
     pub embedder: Option<Arc<dyn Embedder>>,
     /// What the library and the ingestor see in place of the index.
-    pub index: Option<fn(Arc<dyn VectorIndex>) -> Arc<dyn VectorIndex>>,
+    pub index: Option<Wrap>,
     /// Questions are answered from the library, with its own words; else by script.
     pub quotes: bool,
 }
