@@ -1,8 +1,10 @@
 //! Where a list goes on: the sort key of its last item, as text that callers need not understand.
 
-use ragstone_core::seam::catalogue::CatalogueError;
-use ragstone_core::seam::keys::KeyId;
+use ragstone_core::seam::catalogue::{CatalogueError, Page, PageRequest};
+use ragstone_core::seam::keys::{Key as ApiKey, KeyId};
 use uuid::Uuid;
+
+use super::value::{Damaged, nanoseconds};
 
 /// A key that a list is sorted by: a time, then an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +36,11 @@ impl Key {
     }
 }
 
-/// A list of API keys goes on behind a time and an id of theirs.
-pub fn write_key_cursor(at: i64, id: KeyId) -> String {
-    format!("{at:016x}{id}")
-}
-
-/// What [`write_key_cursor`] wrote.
-pub fn read_key_cursor(cursor: &str) -> Result<(i64, String), CatalogueError> {
+/// What the API keys of a page stand behind: a time and an id of theirs.
+pub fn begin_of_keys(page: &PageRequest) -> Result<(i64, String), CatalogueError> {
+    let Some(cursor) = &page.cursor else {
+        return Ok((i64::MIN, String::new()));
+    };
     let parse = || {
         let (at, id) = cursor.split_at_checked(16)?;
         // Both halves have the same form.
@@ -49,6 +49,18 @@ pub fn read_key_cursor(cursor: &str) -> Result<(i64, String), CatalogueError> {
         Some((u64::from_str_radix(at, 16).ok()? as i64, id.to_string()))
     };
     parse().ok_or(CatalogueError::BadCursor)
+}
+
+/// A page of API keys, of `items` in order: one more than `limit` if there are further ones.
+pub fn page_of_keys(mut items: Vec<ApiKey>, limit: usize) -> Result<Page<ApiKey>, Damaged> {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let last = items.last().filter(|_| more);
+    let cursor = |key: &ApiKey| Ok(format!("{:016x}{}", nanoseconds(key.created_at)?, key.id));
+    Ok(Page {
+        next_cursor: last.map(cursor).transpose()?,
+        items,
+    })
 }
 
 #[cfg(test)]

@@ -56,15 +56,19 @@ impl Key {
         self.is_live(now) && self.successor.is_none()
     }
 
-    /// The key that takes its place: the same caller with the same rights until the same end.
-    pub fn succeeded_by(&self, id: KeyId, now: OffsetDateTime) -> Self {
-        Self {
+    /// Gives its place to a key `id`: the same caller with the same rights until the same end. This one ends at `until`,
+    /// or before if it would have.
+    pub fn give_place(&mut self, id: KeyId, now: OffsetDateTime, until: OffsetDateTime) -> Self {
+        let successor = Self {
             id,
             created_at: now,
             last_used_at: None,
             successor: None,
             ..self.clone()
-        }
+        };
+        self.successor = Some(id);
+        self.expires_at = Some(self.expires_at.map_or(until, |end| end.min(until)));
+        successor
     }
 
     /// Whether a use at `now` is worth a write.
@@ -111,7 +115,7 @@ pub trait KeyStore: Send + Sync {
     /// Keys, oldest first, live or not.
     async fn list(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<Page<Key>>;
 
-    /// Gives a key's place to another one ([`Key::succeeded_by`]); the old one ends at `until`, or before if it would have.
+    /// Gives a key's place to another one ([`Key::give_place`]); the old one ends at `until`, or before if it would have.
     async fn rotate(
         &self,
         tenant: Option<&TenantId>,

@@ -11,7 +11,7 @@ use super::PostgresCatalogue;
 use super::database::{Mode, Session, transact};
 use super::error::Failure;
 use super::row::{Hold, get, hash, instant, json, name, optional_instant, plain, word};
-use crate::catalogue::cursor::{read_key_cursor, write_key_cursor};
+use crate::catalogue::cursor::{begin_of_keys, page_of_keys};
 use crate::catalogue::value::{PEPPER, damaged, nanoseconds, write_json, write_word};
 
 const KEY: &str =
@@ -171,9 +171,7 @@ async fn rotate(
     if !old.may_be_rotated(now) {
         return Ok(Rotation::Ended);
     }
-    let key = old.succeeded_by(successor, now);
-    old.successor = Some(successor);
-    old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
+    let key = old.give_place(successor, now, until);
     update(t, &old).await?;
     let stored = StoredKey { key, hash };
     match insert(t, &stored).await? {
@@ -206,10 +204,7 @@ async fn used(t: &Session, id: KeyId, at: OffsetDateTime) -> Result<(), Failure>
 }
 
 async fn list(c: &Session, tenant: Option<&TenantId>, page: &PageRequest) -> Result<Page<Key>, Failure> {
-    let (at, id) = match &page.cursor {
-        Some(cursor) => read_key_cursor(cursor)?,
-        None => (i64::MIN, String::new()),
-    };
+    let (at, id) = begin_of_keys(page)?;
     let filter = match tenant {
         Some(_) => "tenant = $1 and",
         None => "$1::text is null and",
@@ -225,14 +220,7 @@ async fn list(c: &Session, tenant: Option<&TenantId>, page: &PageRequest) -> Res
     for row in &rows {
         items.push(read(row)?.key);
     }
-    let more = items.len() > page.limit;
-    items.truncate(page.limit);
-    let last = items.last().filter(|_| more);
-    let cursor = |key: &Key| Ok::<_, Failure>(write_key_cursor(nanoseconds(key.created_at)?, key.id));
-    Ok(Page {
-        next_cursor: last.map(cursor).transpose()?,
-        items,
-    })
+    Ok(page_of_keys(items, page.limit)?)
 }
 
 fn read(row: &Row) -> Result<StoredKey, Failure> {

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::row::{damaged, instant, json, name, optional_instant, word};
 use super::{Failure, SqliteCatalogue};
-use crate::catalogue::cursor::{read_key_cursor, write_key_cursor};
+use crate::catalogue::cursor::{begin_of_keys, page_of_keys};
 use crate::catalogue::value::{PEPPER, nanoseconds, write_json, write_word};
 use crate::sqlite::Durability;
 
@@ -163,9 +163,7 @@ fn rotate(
     if !old.may_be_rotated(now) {
         return Ok(Rotation::Ended);
     }
-    let key = old.succeeded_by(successor, now);
-    old.successor = Some(successor);
-    old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
+    let key = old.give_place(successor, now, until);
     update(connection, &old)?;
     let stored = StoredKey { key, hash };
     match insert(connection, &stored)? {
@@ -179,10 +177,7 @@ fn list(
     tenant: Option<&TenantId>,
     page: &PageRequest,
 ) -> Result<Page<Key>, Failure> {
-    let (at, id) = match &page.cursor {
-        Some(cursor) => read_key_cursor(cursor)?,
-        None => (i64::MIN, String::new()),
-    };
+    let (at, id) = begin_of_keys(page)?;
     let filter = match tenant {
         Some(_) => "tenant = ?1 and",
         None => "?1 is null and",
@@ -195,14 +190,7 @@ fn list(
     while let Some(row) = rows.next()? {
         items.push(read(row)?.key);
     }
-    let more = items.len() > page.limit;
-    items.truncate(page.limit);
-    let last = items.last().filter(|_| more);
-    let cursor = |key: &Key| Ok::<_, Failure>(write_key_cursor(nanoseconds(key.created_at)?, key.id));
-    Ok(Page {
-        next_cursor: last.map(cursor).transpose()?,
-        items,
-    })
+    Ok(page_of_keys(items, page.limit)?)
 }
 
 fn read(row: &Row<'_>) -> Result<StoredKey, Failure> {

@@ -94,9 +94,7 @@ impl KeyStore for MemoryKeys {
         if !old.may_be_rotated(now) {
             return Ok(Rotation::Ended);
         }
-        let key = old.succeeded_by(successor, now);
-        old.successor = Some(successor);
-        old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
+        let key = old.give_place(successor, now, until);
         state.keys.push(StoredKey {
             key: key.clone(),
             hash,
