@@ -6,6 +6,9 @@ use ragstone_core::rank::TermId;
 
 use super::near;
 
+/// Postings sorted at once.
+const RUN: usize = 1 << 19;
+
 /// Postings of all terms, end to end.
 #[derive(Debug, Default)]
 pub struct Postings {
@@ -27,18 +30,14 @@ pub struct List<'a> {
 
 /// One posting before it is sorted in.
 #[derive(Debug, Clone, Copy)]
-pub struct Posting {
-    /// The term.
-    pub term: u32,
-    /// The slot.
-    pub slot: u16,
-    /// The document-side weight.
-    pub weight: f32,
+struct Posting {
+    term: u32,
+    slot: u16,
+    weight: f32,
 }
 
 impl Posting {
-    /// The posting of a term at a slot.
-    pub fn new((term, weight): (TermId, f32), slot: u16) -> Self {
+    fn new((term, weight): (TermId, f32), slot: u16) -> Self {
         Self {
             term: term.0,
             slot,
@@ -47,33 +46,50 @@ impl Posting {
     }
 }
 
-impl Postings {
-    /// Sorts postings that come slot by slot; equal terms of a slot are summed.
-    pub fn build(postings: &[Posting]) -> Self {
-        let mut built = Self::with_capacity(postings.len());
-        let (sorted, ends) = scatter(postings);
-        let mut start = 0;
-        let mut order: Vec<u64> = Vec::new();
-        for end in ends {
-            let bucket = &sorted[start..end];
-            // The place in the low half keeps equal terms in the order of their slots.
-            order.clear();
-            order.extend(
-                (0..)
-                    .zip(bucket)
-                    .map(|(at, posting)| u64::from(posting.term) << 32 | at),
-            );
-            order.sort_unstable();
-            for key in &order {
-                let posting = bucket[*key as u32 as usize];
-                built.push(posting.term, posting.slot, posting.weight);
+/// Postings in the making.
+#[derive(Debug, Default)]
+pub struct PostingsBuilder {
+    postings: Vec<Posting>,
+    /// So many of them are in sorted runs. Fresh memory to sort all of them at once would cost more than the sorting.
+    sorted: usize,
+}
+
+impl PostingsBuilder {
+    /// Appends the terms of a slot; slots ascend.
+    pub fn push(&mut self, terms: impl Iterator<Item = (TermId, f32)>, slot: u16) {
+        self.postings.extend(terms.map(|term| Posting::new(term, slot)));
+        while self.postings.len() - self.sorted >= RUN {
+            self.sort(self.sorted + RUN);
+        }
+    }
+
+    fn sort(&mut self, end: usize) {
+        // Stable, so the slots of a term stay in order.
+        radsort::sort_by_key(&mut self.postings[self.sorted..end], |posting| posting.term);
+        self.sorted = end;
+    }
+
+    /// What was pushed; equal terms of a slot are summed.
+    pub fn build(mut self) -> Postings {
+        self.sort(self.postings.len());
+        let mut built = Postings::with_capacity(self.postings.len());
+        let mut runs: Vec<&[Posting]> = self.postings.chunks(RUN).collect();
+        while let Some(term) = runs.iter().filter_map(|run| Some(run.first()?.term)).min() {
+            for run in &mut runs {
+                while let Some((posting, rest)) = run.split_first()
+                    && posting.term == term
+                {
+                    built.push(term, posting.slot, posting.weight);
+                    *run = rest;
+                }
             }
-            start = end;
         }
         built.shrink();
         built
     }
+}
 
+impl Postings {
     fn with_capacity(postings: usize) -> Self {
         let mut slots = Vec::with_capacity(postings);
         let mut weights = Vec::with_capacity(postings);
@@ -155,40 +171,4 @@ impl Postings {
             Err(_) => List::default(),
         }
     }
-}
-
-/// Term ids are hashes: their first bits spread them evenly over buckets that fit the cache.
-const BUCKET_BITS: u32 = 10;
-/// Fewer postings are sorted in one bucket.
-const ONE_BUCKET: usize = 1 << 14;
-
-/// Brings postings into buckets in order of their first bits, keeping their order within each.
-fn scatter(postings: &[Posting]) -> (Vec<Posting>, Vec<usize>) {
-    if postings.len() <= ONE_BUCKET {
-        return (postings.to_vec(), vec![postings.len()]);
-    }
-    let bucket = |posting: &Posting| (posting.term >> (u32::BITS - BUCKET_BITS)) as usize;
-    let mut ends = vec![0usize; 1 << BUCKET_BITS];
-    for posting in postings {
-        ends[bucket(posting)] += 1;
-    }
-    let mut start = 0;
-    for end in &mut ends {
-        let count = std::mem::replace(end, start);
-        start += count;
-    }
-    let nothing = Posting {
-        term: 0,
-        slot: 0,
-        weight: 0.0,
-    };
-    let mut sorted = Vec::with_capacity(postings.len());
-    near::in_large_pages(&mut sorted);
-    sorted.resize(postings.len(), nothing);
-    for posting in postings {
-        let at = &mut ends[bucket(posting)];
-        sorted[*at] = *posting;
-        *at += 1;
-    }
-    (sorted, ends)
 }

@@ -14,7 +14,7 @@ use ragstone_core::seam::index::{DocumentGeneration, Point};
 use roaring::RoaringBitmap;
 
 use super::access::AccessIndex;
-use super::postings::{Posting, Postings};
+use super::postings::{Postings, PostingsBuilder};
 use super::vectors::Vectors;
 
 /// Most points of a segment: a slot is 16 bits.
@@ -211,8 +211,8 @@ pub struct SegmentBuilder {
     visible: RoaringBitmap,
     groups: Vec<Arc<Group>>,
     place_of: HashMap<i64, u32>,
-    unigrams: Vec<Posting>,
-    bigrams: Vec<Posting>,
+    unigrams: PostingsBuilder,
+    bigrams: PostingsBuilder,
 }
 
 impl SegmentBuilder {
@@ -227,8 +227,8 @@ impl SegmentBuilder {
             visible: RoaringBitmap::new(),
             groups: Vec::new(),
             place_of: HashMap::new(),
-            unigrams: Vec::new(),
-            bigrams: Vec::new(),
+            unigrams: PostingsBuilder::default(),
+            bigrams: PostingsBuilder::default(),
         }
     }
 
@@ -240,9 +240,8 @@ impl SegmentBuilder {
         bigrams: impl Iterator<Item = (TermId, f32)>,
     ) {
         let slot = self.points.len() as u16;
-        self.unigrams
-            .extend(unigrams.map(|term| Posting::new(term, slot)));
-        self.bigrams.extend(bigrams.map(|term| Posting::new(term, slot)));
+        self.unigrams.push(unigrams, slot);
+        self.bigrams.push(bigrams, slot);
         self.vectors.push(point.dense);
         self.place(point);
     }
@@ -294,8 +293,8 @@ impl SegmentBuilder {
 
     /// The segment of the points pushed.
     pub fn build(mut self) -> Segment {
-        let unigrams = Postings::build(&std::mem::take(&mut self.unigrams));
-        let bigrams = Postings::build(&std::mem::take(&mut self.bigrams));
+        let unigrams = std::mem::take(&mut self.unigrams).build();
+        let bigrams = std::mem::take(&mut self.bigrams).build();
         self.finish(unigrams, bigrams)
     }
 
