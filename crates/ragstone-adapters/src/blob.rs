@@ -1,4 +1,7 @@
-//! What the blob store of a folder does not show: files that were not written to their end.
+//! Blob stores: a bucket, and what the store of a folder does not show, files that were not written to their end.
+
+#[cfg(feature = "s3")]
+pub mod s3;
 
 use std::io;
 use std::path::Path;

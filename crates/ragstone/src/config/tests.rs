@@ -142,15 +142,10 @@ fn wrong_values_are_named_with_where_they_came_from() {
         "setting listem (from RAGSTONE_LISTEM): there is no such setting; `ragstone doctor --settings` prints all of them",
     );
     check(
-        &environment(&[("DATABASE_URL", "postgres://u:pw@h/d")]),
-        "setting data.database_url (from DATABASE_URL): PostgreSQL is not available in this version",
-    );
-    check(
         &environment(&[("EMBEDDING_MODEL", "text-embedding-3-small")]),
         "setting embed.api_key (from the built-in defaults): must be set (or OPENAI_API_KEY): this model is a service's",
     );
     assert!(refused(&environment(&[("QDRANT_URL", "http://q:6334")])).contains("all local or all shared"));
-    assert!(refused(&environment(&[("REDIS_URL", "redis://r")])).contains("not available in this version"));
     assert!(refused(&file("[split]\nkeep_separator = \"both\"")).contains("split.keep_separator"));
     assert!(refused(&file("[split\n")).starts_with("setting ragstone.toml: "));
 }
