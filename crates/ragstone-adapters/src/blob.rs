@@ -2,6 +2,9 @@
 
 #[cfg(feature = "s3")]
 pub mod s3;
+#[cfg(all(test, feature = "s3"))]
+#[path = "blob/tests.rs"]
+mod stores_tests;
 
 use std::io;
 use std::path::Path;

@@ -321,3 +321,37 @@ fn wrong_issuers_are_named() {
     );
     whole("https://login.example.com", "must be a JSON list of objects");
 }
+
+/// What the files under `deploy/` set exists, and together it can be used.
+#[test]
+fn deployments_set_what_there_is() {
+    let files = [
+        include_str!("../../../../deploy/compose.yaml"),
+        include_str!("../../../../deploy/kubernetes/settings.yaml"),
+    ];
+    for text in files {
+        let mut given = Vec::new();
+        for line in text.lines() {
+            let Some((name, value)) = line.trim().split_once(": ") else {
+                continue;
+            };
+            let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+            // A server's own, and the image's.
+            if name.chars().all(is_name) && !name.starts_with("POSTGRES_") {
+                let value = value.trim_matches('"').replace("${RAGSTONE_ADMIN_KEY:?set it, 32 characters or more}", KEY);
+                given.push((name.to_owned(), value));
+            }
+        }
+        for (name, _) in &given {
+            assert!(matches!(meaning(name), Meaning::Key(_)), "{name}");
+        }
+        let layers = Layers {
+            environment: given,
+            ..Layers::default()
+        };
+        let settings = Settings::from_layers(&layers).unwrap();
+        assert!(settings.shared().is_some() && settings.access.admin_key.is_set());
+    }
+}
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
