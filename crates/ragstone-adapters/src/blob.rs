@@ -1,4 +1,10 @@
-//! What the blob store of a folder does not show: files that were not written to their end.
+//! Blob stores: a bucket, and what the store of a folder does not show, files that were not written to their end.
+
+#[cfg(feature = "s3")]
+pub mod s3;
+#[cfg(all(test, feature = "s3"))]
+#[path = "blob/tests.rs"]
+mod stores_tests;
 
 use std::io;
 use std::path::Path;

@@ -7,6 +7,8 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 /// Why a data directory could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Locked {
@@ -96,6 +98,21 @@ impl DataDirectory {
         self.path.join("blobs")
     }
 
+    /// The name of whoever has the data directory, drawn when it is first asked for: the process that comes after this one
+    /// has the same.
+    pub fn name(&self) -> io::Result<Uuid> {
+        let file = self.path.join("name");
+        match std::fs::read_to_string(&file) {
+            Ok(text) => text.trim().parse().map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let name = Uuid::new_v4();
+                std::fs::write(&file, format!("{name}\n"))?;
+                Ok(name)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Where the owner listens to other processes of the same user.
     pub fn socket(&self) -> PathBuf {
         socket_of(&self.path)
@@ -161,6 +178,15 @@ mod tests {
         assert_eq!(first.database().parent(), Some(first.path()));
         drop(first);
         DataDirectory::open(&path).unwrap();
+    }
+
+    #[test]
+    fn its_name_stays_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = || DataDirectory::open(folder.path()).unwrap().name().unwrap();
+        assert_eq!(name(), name());
+        std::fs::write(folder.path().join("name"), "half a na").unwrap();
+        assert!(DataDirectory::open(folder.path()).unwrap().name().is_err());
     }
 
     #[cfg(unix)]

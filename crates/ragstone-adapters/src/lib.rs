@@ -7,6 +7,7 @@ pub mod cache;
 pub mod catalogue;
 pub mod chat;
 pub mod data_dir;
+pub mod doorbell;
 pub mod embed;
 pub mod index;
 #[cfg(feature = "openai")]

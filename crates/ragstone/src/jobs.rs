@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use ragstone_core::document::Worker;
 use ragstone_core::id::JobId;
 use ragstone_core::ingest::{Ingestor, Outcome};
-use ragstone_core::seam::CatalogueError;
+use ragstone_core::seam::{CatalogueError, Doorbell};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 
@@ -26,7 +26,9 @@ pub struct WorkerOptions {
     /// Longest wait without a ring.
     pub poll: Duration,
     /// Rung when a job was queued.
-    pub doorbell: Arc<Notify>,
+    pub doorbell: Arc<dyn Doorbell>,
+    /// Whether jobs may be taken; asked before each.
+    pub may_work: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Tells that a job moved.
     pub events: broadcast::Sender<JobId>,
     /// See there.
@@ -57,13 +59,20 @@ impl Workers {
     /// Starts them.
     pub fn start(ingestor: &Arc<Ingestor>, options: &WorkerOptions) -> Self {
         let (told, listener) = watch::channel(Told::Work);
+        let more = Arc::new(Notify::new());
         let mut tasks = JoinSet::new();
         for number in (1..).take(options.workers.max(1)) {
             let worker = Worker {
                 process: std::process::id(),
                 number,
             };
-            tasks.spawn(work(ingestor.clone(), options.clone(), worker, listener.clone()));
+            let hands = Hands {
+                ingestor: ingestor.clone(),
+                options: options.clone(),
+                worker,
+                more: more.clone(),
+            };
+            tasks.spawn(work(hands, listener.clone()));
         }
         Self { told, tasks }
     }
@@ -93,18 +102,27 @@ impl Workers {
     }
 }
 
-async fn work(
+/// One worker.
+struct Hands {
     ingestor: Arc<Ingestor>,
     options: WorkerOptions,
     worker: Worker,
-    mut told: watch::Receiver<Told>,
-) {
+    /// Who found a job wakes the next, as one ring may stand for several jobs.
+    more: Arc<Notify>,
+}
+
+async fn work(hands: Hands, mut told: watch::Receiver<Told>) {
+    let options = &hands.options;
     let mut busy = false;
     while *told.borrow() == Told::Work {
-        match next(&ingestor, &options, worker, told.clone()).await {
+        let next = match (options.may_work)() {
+            true => hands.next(told.clone()).await,
+            false => Ok(None),
+        };
+        match next {
             Ok(Some((job, outcome))) => {
                 busy = true;
-                log(job, worker, &outcome);
+                log(job, hands.worker, &outcome);
                 // Nobody may be listening.
                 let _ = options.events.send(job);
                 continue;
@@ -113,31 +131,41 @@ async fn work(
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "the ledger of jobs cannot be read; trying again"),
         }
-        wait(&options, &mut told).await;
+        hands.wait(&mut told).await;
     }
 }
 
-/// Takes the next job and carries it out, until told to leave.
-async fn next(
-    ingestor: &Ingestor,
-    options: &WorkerOptions,
-    worker: Worker,
-    mut told: watch::Receiver<Told>,
-) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
-    let claimed = ingestor.claim(worker).await;
-    for job in ingestor.noted_late() {
-        // Nobody may be listening.
-        let _ = options.events.send(job);
+impl Hands {
+    /// Takes the next job and carries it out, until told to leave.
+    async fn next(
+        &self,
+        mut told: watch::Receiver<Told>,
+    ) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
+        let claimed = self.ingestor.claim(self.worker).await;
+        for job in self.ingestor.noted_late() {
+            // Nobody may be listening.
+            let _ = self.options.events.send(job);
+        }
+        let Some(claim) = claimed? else {
+            return Ok(None);
+        };
+        self.more.notify_one();
+        let leave = async move {
+            // Whoever started the workers is gone: that says the same.
+            let _ = told.wait_for(|told| *told == Told::Leave).await;
+        };
+        let outcome = self.ingestor.run(&claim, leave).await?;
+        Ok(Some((claim.job.id, outcome)))
     }
-    let Some(claim) = claimed? else {
-        return Ok(None);
-    };
-    let leave = async move {
-        // Whoever started the workers is gone: that says the same.
-        let _ = told.wait_for(|told| *told == Told::Leave).await;
-    };
-    let outcome = ingestor.run(&claim, leave).await?;
-    Ok(Some((claim.job.id, outcome)))
+
+    async fn wait(&self, told: &mut watch::Receiver<Told>) {
+        tokio::select! {
+            () = self.options.doorbell.wait() => {}
+            () = self.more.notified() => {}
+            () = tokio::time::sleep(self.options.poll) => {}
+            _ = told.changed() => {}
+        }
+    }
 }
 
 fn log(job: JobId, worker: Worker, outcome: &Outcome) {
@@ -154,17 +182,10 @@ fn log(job: JobId, worker: Worker, outcome: &Outcome) {
     }
 }
 
-async fn wait(options: &WorkerOptions, told: &mut watch::Receiver<Told>) {
-    tokio::select! {
-        () = options.doorbell.notified() => {}
-        () = tokio::time::sleep(options.poll) => {}
-        _ = told.changed() => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use ragstone_adapters::doorbell::HereDoorbell;
     use ragstone_core::seam::catalogue::Begun;
     use ragstone_core::seam::fake::faults::{Event, Fault, Faults};
     use ragstone_core::seam::fake::{House, WORKER, writer};
@@ -189,7 +210,8 @@ mod tests {
         let options = WorkerOptions {
             workers: 1,
             poll: Duration::from_secs(3600),
-            doorbell: Default::default(),
+            doorbell: Arc::new(HereDoorbell::default()),
+            may_work: Arc::new(|| true),
             events,
             on_idle: Arc::new(|| async {}.boxed()),
         };

@@ -9,8 +9,8 @@ use ragstone_core::seam::contract::index::{DIMENSIONS, ask, question, spec, stor
 use ragstone_core::seam::contract::{Sample, acl, assert_same, caller, expected};
 use ragstone_core::seam::index::{IndexError, Point};
 
-use crate::server::{Collection, Fault, TestServer};
 use crate::{index, options};
+use ragstone_adapters::index::qdrant::testing::{Collection, Fault, TestServer};
 
 /// More than the client's own second try and all of ours.
 const MANY: usize = 50;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::index;
-use crate::server::TestServer;
+use ragstone_adapters::index::qdrant::testing::TestServer;
 
 const KEYS: [&str; 6] = ["lang", "year", "day", "a.b [0]", "q\"uote", "tags"];
 const FILTERS: usize = 400;

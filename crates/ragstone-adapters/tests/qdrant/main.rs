@@ -1,26 +1,21 @@
 //! The Qdrant adapter, over a real socket: against a server of our own that follows Qdrant's rules, and against Qdrant
 //! itself where there is one.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
-#![cfg(feature = "qdrant")]
+#![cfg(feature = "testing")]
 
-mod collections;
-mod evaluate;
 mod failures;
 mod filters;
-mod points;
 mod real;
 mod search;
-mod server;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ragstone_adapters::index::qdrant::testing::TestServer;
 use ragstone_adapters::index::qdrant::{QdrantIndex, QdrantOptions};
 use ragstone_core::seam::VectorIndex;
 use ragstone_core::seam::contract::index_contract;
-
-use server::TestServer;
 
 /// Options for a server, with a collection of its own and without long waits.
 pub fn options(url: &str) -> QdrantOptions {

@@ -10,9 +10,9 @@ use ragstone_core::seam::contract::{Sample, acl, assert_same, caller, expected};
 use ragstone_core::seam::index::{IndexQuery, Point};
 use serde_json::json;
 
-use crate::server::TestServer;
 use crate::{index, options};
 use ragstone_adapters::index::qdrant::QdrantIndex;
+use ragstone_adapters::index::qdrant::testing::TestServer;
 
 #[tokio::test]
 async fn a_search_takes_three_rounds() {

@@ -12,6 +12,7 @@ pub mod contract;
 pub mod contract_chat;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract_embedder;
+pub mod doorbell;
 pub mod embedder;
 pub mod embedding_cache;
 pub mod evaluations;
@@ -28,6 +29,7 @@ pub mod usage;
 pub use audit::Audit;
 pub use catalogue::{Catalogue, CatalogueError};
 pub use chat::{ChatError, ChatModel};
+pub use doorbell::Doorbell;
 pub use embedder::{EmbedError, Embedder};
 pub use embedding_cache::EmbeddingCache;
 pub use evaluations::EvaluationStore;

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{Flags, Settings, SettingsError};
+use crate::config::{Flags, SHARED_KEYS, Settings, SettingsError};
 use crate::telemetry;
 use output::{Output, is_closed_pipe, say};
 
@@ -37,7 +37,7 @@ const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (commit ",
     env!("RAGSTONE_COMMIT"),
-    "; features: pdf, local-embedder, openai, sqlite)"
+    "; features: pdf, local-embedder, openai, sqlite, postgres, qdrant, redis, s3)"
 );
 /// What a shell expects of an interrupted program.
 const INTERRUPTED: u8 = 130;
@@ -78,6 +78,8 @@ enum Command {
     Quickstart(quickstart::Quickstart),
     /// Serve the API, and carry out ingestion in the background
     Serve(serve::Serve),
+    /// Carry out ingestion in the background, for shared stores
+    Worker(serve::Worker),
     /// Take in files, folders and globs, or documents as JSON lines
     Ingest(ingest::Ingest),
     /// Answer a question from the documents, each sentence with the passage that supports it
@@ -166,7 +168,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let settings = Settings::load(flags(&arguments))?;
-    let serves = matches!(arguments.command, Command::Serve(_));
+    let serves = matches!(arguments.command, Command::Serve(_) | Command::Worker(_));
     telemetry::start(&settings.telemetry, serves || arguments.global.log.is_some())?;
     let output = Output {
         json: arguments.global.json,
@@ -182,6 +184,7 @@ fn is_told(command: &Command) -> bool {
     matches!(
         command,
         Command::Serve(_)
+            | Command::Worker(_)
             | Command::Quickstart(_)
             | Command::Ingest(_)
             | Command::Document(_)
@@ -207,6 +210,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
     match command {
         Command::Quickstart(command) => command.run(context).await,
         Command::Serve(command) => command.run(context).await,
+        Command::Worker(command) => command.run(context).await,
         Command::Ingest(command) => command.run(context).await,
         Command::Ask(command) => command.run(context).await,
         Command::Search(command) => command.run(context).await,
@@ -231,6 +235,10 @@ fn flags(arguments: &Arguments) -> Flags {
     let mut set = |flag: &str, key: &str, value: String| values.push((flag.into(), key.into(), value));
     if let Command::Quickstart(_) = arguments.command {
         set("quickstart", "data.directory", quickstart::DATA.into());
+        // The samples are nobody else's business.
+        for shared in SHARED_KEYS {
+            set("quickstart", shared, String::new());
+        }
     }
     if let Some(data) = &global.data {
         set("--data", "data.directory", data.display().to_string());
@@ -238,8 +246,16 @@ fn flags(arguments: &Arguments) -> Flags {
     if let Some(log) = &global.log {
         set("--log", "telemetry.log", log.clone());
     }
-    if let Command::Serve(serve::Serve { listen: Some(listen) }) = &arguments.command {
-        set("--listen", "server.listen", listen.clone());
+    let (listen, role) = match &arguments.command {
+        Command::Serve(serve) => (serve.listen.clone(), serve.role.clone()),
+        Command::Worker(worker) => (worker.listen.clone(), Some("worker".into())),
+        _ => (None, None),
+    };
+    if let Some(listen) = listen {
+        set("--listen", "server.listen", listen);
+    }
+    if let Some(role) = role {
+        set("--role", "server.role", role);
     }
     Flags {
         config: global.config.clone(),

@@ -11,13 +11,29 @@ use tokio::sync::watch;
 
 use super::{Context, Usage};
 use crate::config::Settings;
-use crate::config::sections::Server;
+use crate::config::sections::{Role, Server};
 use crate::http::server::{ConnectionLimits, serve};
 use crate::wiring::{self, App, ModelFetch, Opened, VectorState};
 
 /// Serves the API, and carries out ingestion in the background
+///
+/// With shared stores (DATABASE_URL, QDRANT_URL, RAGSTONE_BLOBS_URL) any number of processes serve and work together.
 #[derive(Debug, Args)]
 pub struct Serve {
+    /// Address and port [default: 127.0.0.1:8080; RAGSTONE_LISTEN]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// What this process does: all, api (no background work) or worker (nothing else) [default: all; RAGSTONE_ROLE]
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+}
+
+/// Carries out ingestion in the background, as `serve --role worker` does
+///
+/// Of the API it serves /healthz, /readyz and /metrics. Several workers need shared stores (DATABASE_URL, QDRANT_URL,
+/// RAGSTONE_BLOBS_URL): a data directory belongs to one process.
+#[derive(Debug, Args)]
+pub struct Worker {
     /// Address and port [default: 127.0.0.1:8080; RAGSTONE_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
@@ -25,32 +41,52 @@ pub struct Serve {
 
 impl Serve {
     pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let settings = context.settings;
-        let app = match wiring::open(&settings, &ModelFetch::Background).await? {
-            Opened::Here(app) => app,
-            Opened::Elsewhere { holder } => {
-                return Err(Usage(format!(
-                    "{} is in use by process {holder}; one process serves a data directory",
-                    settings.data.directory.display()
-                ))
-                .into());
-            }
-        };
-        if let Err(refused) = app.may_listen(settings.server.listen).await {
-            app.close().await;
-            return Err(refused);
-        }
-        let listener = TcpListener::bind(settings.server.listen).await;
-        let listener = listener.with_context(|| format!("cannot listen at {}", settings.server.listen))?;
-        announce(&settings, listener.local_addr()?, &app.vectors());
-        serve_until(*app, listener, &settings, told_to_stop()).await
+        run(&context.settings).await
     }
+}
+
+impl Worker {
+    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+        run(&context.settings).await
+    }
+}
+
+async fn run(settings: &Settings) -> anyhow::Result<()> {
+    let app = match wiring::open(settings, &ModelFetch::Background).await? {
+        Opened::Here(app) => app,
+        Opened::Elsewhere { holder } => return Err(held(settings, &holder).into()),
+    };
+    if let Err(refused) = app.may_listen(settings.server.listen).await {
+        app.close().await;
+        return Err(refused);
+    }
+    let listener = TcpListener::bind(settings.server.listen).await;
+    let listener = listener.with_context(|| format!("cannot listen at {}", settings.server.listen))?;
+    announce(settings, listener.local_addr()?, &app.vectors());
+    serve_until(*app, listener, settings, told_to_stop()).await
+}
+
+fn held(settings: &Settings, holder: &str) -> Usage {
+    let directory = settings.data.directory.display();
+    let why = match settings.server.role {
+        Role::Worker => {
+            "it does its background work itself; more workers need shared stores: DATABASE_URL, QDRANT_URL and \
+             RAGSTONE_BLOBS_URL"
+        }
+        Role::Api | Role::All => "one process serves a data directory",
+    };
+    Usage(format!("{directory} is in use by process {holder}; {why}"))
 }
 
 /// What runs and where text goes, for whoever started it.
 fn announce(settings: &Settings, address: SocketAddr, vectors: &VectorState) {
+    let stores = match settings.shared() {
+        Some(_) => "shared".to_owned(),
+        None => settings.data.directory.display().to_string(),
+    };
     tracing::info!(
-        data = %settings.data.directory.display(),
+        data = stores,
+        role = ?settings.server.role,
         embedder = %vectors.words(),
         chat = if settings.chats_remotely() { settings.chat.model.as_str() } else { "extractive" },
         "serving at http://{address}"

@@ -8,8 +8,8 @@ use ragstone_core::split::{SplitSettings, SplitStrategy};
 
 use super::Settings;
 use super::sections::{
-    Access, Ask, Chat, Data, Embed, EmbedProvider, Eval, Index, Ingest, Jobs, Limits, Model, OpenAi, Parse,
-    Server, Split, Telemetry,
+    Access, Ask, Chat, Data, Embed, EmbedProvider, Eval, Ingest, Jobs, Limits, Model, OpenAi, Parse, Server,
+    Split, Telemetry,
 };
 
 /// Fewest characters of the admin key.
@@ -25,21 +25,29 @@ const MAX_TOKENS_PER_DAY: u64 = 1_000_000_000_000;
 pub struct Findings(pub Vec<(&'static str, String)>);
 
 impl Findings {
-    fn range<T: PartialOrd + Display>(&mut self, key: &'static str, value: T, allowed: RangeInclusive<T>) {
+    /// Refuses a number out of range.
+    pub fn range<T: PartialOrd + Display>(
+        &mut self,
+        key: &'static str,
+        value: T,
+        allowed: RangeInclusive<T>,
+    ) {
         if !allowed.contains(&value) {
             let (low, high) = allowed.into_inner();
             self.say(key, format!("must be {low} to {high}, got {value}"));
         }
     }
 
-    fn url(&mut self, key: &'static str, value: &str) {
+    /// Refuses what is no web address; empty is none.
+    pub fn url(&mut self, key: &'static str, value: &str) {
         let known = value.starts_with("http://") || value.starts_with("https://");
         if !value.is_empty() && (!known || value.contains(char::is_whitespace)) {
             self.say(key, "must be an http:// or https:// address".into());
         }
     }
 
-    fn say(&mut self, key: &'static str, detail: String) {
+    /// Notes what is wrong with a setting.
+    pub fn say(&mut self, key: &'static str, detail: String) {
         self.0.push((key, detail));
     }
 }
@@ -61,9 +69,9 @@ pub fn findings(settings: &Settings) -> Findings {
     settings.ask.check(&mut found);
     settings.eval.check(&mut found);
     settings.jobs.check(&mut found);
-    settings.index.check(&mut found);
     settings.telemetry.check(&mut found);
     check_services(settings, &mut found);
+    super::shared::check(settings, &mut found);
     found
 }
 
@@ -125,12 +133,6 @@ impl Data {
     fn check(&self, found: &mut Findings) {
         if self.directory.as_os_str().is_empty() {
             found.say("data.directory", "must name a folder".into());
-        }
-        if self.database_url.is_set() {
-            found.say(
-                "data.database_url",
-                "PostgreSQL is not available in this version".into(),
-            );
         }
     }
 }
@@ -320,19 +322,6 @@ impl Jobs {
         found.range("jobs.stall_seconds", self.stall_seconds, 60..=86_400);
         found.range("jobs.batch_chunks", self.batch_chunks, 1..=4096);
         found.range("jobs.batch_bytes", self.batch_bytes, 1024..=64 << 20);
-        if self.redis_url.is_set() {
-            found.say("jobs.redis_url", "Redis is not available in this version".into());
-        }
-    }
-}
-
-impl Index {
-    fn check(&self, found: &mut Findings) {
-        if !self.qdrant_url.is_empty() {
-            let detail = "stores are all local or all shared (PostgreSQL, Qdrant and S3), and the shared ones are \
-                          not available in this version";
-            found.say("index.qdrant_url", detail.into());
-        }
     }
 }
 

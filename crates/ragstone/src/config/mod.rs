@@ -8,6 +8,7 @@ mod layers;
 mod names;
 mod secret;
 pub mod sections;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -20,14 +21,15 @@ pub use layers::{DEFAULTS, Layers};
 pub use names::SHORT_NAMES;
 pub use secret::Secret;
 use sections::{
-    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Eval, Index, Ingest, Jobs, Limits,
-    Model, OpenAi, Parse, Server, Split, Telemetry,
+    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Eval, Ingest, Jobs, Limits, Model,
+    OpenAi, Parse, Server, Split, Telemetry,
 };
+pub use shared::{BlobPlace, Index, S3, SHARED_KEYS, SharedSet};
 
 /// The settings file that is read if it is there.
 const SETTINGS_FILE: &str = "ragstone.toml";
 /// Keys whose values no message may show.
-const SECRET_KEYS: [&str; 9] = [
+const SECRET_KEYS: [&str; 12] = [
     "access.admin_key",
     "chat.api_key",
     "data.database_url",
@@ -37,6 +39,9 @@ const SECRET_KEYS: [&str; 9] = [
     "jobs.redis_url",
     "model.hub_token",
     "openai.api_key",
+    "s3.access_key_id",
+    "s3.secret_access_key",
+    "s3.session_token",
 ];
 
 /// All settings.
@@ -75,6 +80,8 @@ pub struct Settings {
     pub jobs: Jobs,
     /// `[index]`
     pub index: Index,
+    /// `[s3]`
+    pub s3: S3,
     /// `[telemetry]`
     pub telemetry: Telemetry,
     /// Whether `access.default_readers` was set, be it to what is shipped.

@@ -1,7 +1,7 @@
 //! Names of settings in the environment.
 
 /// Short environment names and the keys they set. Every key has a systematic name too (`RAGSTONE_<SECTION>__<KEY>`).
-pub const SHORT_NAMES: [(&str, &str); 24] = [
+pub const SHORT_NAMES: [(&str, &str); 33] = [
     ("OPENAI_API_KEY", "openai.api_key"),
     ("OPENAI_BASE_URL", "openai.base_url"),
     ("EMBEDDING_MODEL", "embed.model"),
@@ -11,6 +11,15 @@ pub const SHORT_NAMES: [(&str, &str); 24] = [
     ("QDRANT_API_KEY", "index.qdrant_api_key"),
     ("REDIS_URL", "jobs.redis_url"),
     ("DATABASE_URL", "data.database_url"),
+    ("RAGSTONE_BLOBS_URL", "data.blobs_url"),
+    ("RAGSTONE_ROLE", "server.role"),
+    ("AWS_ENDPOINT_URL", "s3.endpoint"),
+    ("AWS_REGION", "s3.region"),
+    ("AWS_ACCESS_KEY_ID", "s3.access_key_id"),
+    ("AWS_SECRET_ACCESS_KEY", "s3.secret_access_key"),
+    ("AWS_SESSION_TOKEN", "s3.session_token"),
+    ("AWS_ROLE_ARN", "s3.role_arn"),
+    ("AWS_WEB_IDENTITY_TOKEN_FILE", "s3.web_identity_token_file"),
     ("HF_ENDPOINT", "model.hub_endpoint"),
     ("HF_TOKEN", "model.hub_token"),
     ("HF_HUB_OFFLINE", "model.hub_offline"),

@@ -10,10 +10,36 @@ use serde::Deserialize;
 use super::issuer::Issuer;
 use super::secret::Secret;
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It serves the API, and leaves background work to others.
+    Api,
+    /// It does background work, and tells how it is.
+    Worker,
+    /// Both.
+    All,
+}
+
+impl Role {
+    /// Whether it serves the API.
+    pub fn serves(self) -> bool {
+        self != Self::Worker
+    }
+
+    /// Whether it does background work.
+    pub fn works(self) -> bool {
+        self != Self::Api
+    }
+}
+
 /// `[server]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
+    /// What this process does.
+    pub role: Role,
     /// Where the API listens.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
@@ -83,8 +109,12 @@ pub struct Audit {
 pub struct Data {
     /// The data directory.
     pub directory: PathBuf,
-    /// PostgreSQL, later.
+    /// PostgreSQL, in place of the data directory's database.
     pub database_url: Secret,
+    /// Certificates to trust with it.
+    pub database_ca_file: PathBuf,
+    /// Where blobs are shared.
+    pub blobs_url: String,
 }
 
 /// `[access]`
@@ -365,18 +395,8 @@ pub struct Jobs {
     pub batch_chunks: usize,
     /// Bytes a batch.
     pub batch_bytes: usize,
-    /// Redis, later.
+    /// Who wakes the workers of shared stores.
     pub redis_url: Secret,
-}
-
-/// `[index]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Index {
-    /// Qdrant, later.
-    pub qdrant_url: String,
-    /// Its key.
-    pub qdrant_api_key: Secret,
 }
 
 /// How logs are written.

@@ -142,15 +142,10 @@ fn wrong_values_are_named_with_where_they_came_from() {
         "setting listem (from RAGSTONE_LISTEM): there is no such setting; `ragstone doctor --settings` prints all of them",
     );
     check(
-        &environment(&[("DATABASE_URL", "postgres://u:pw@h/d")]),
-        "setting data.database_url (from DATABASE_URL): PostgreSQL is not available in this version",
-    );
-    check(
         &environment(&[("EMBEDDING_MODEL", "text-embedding-3-small")]),
         "setting embed.api_key (from the built-in defaults): must be set (or OPENAI_API_KEY): this model is a service's",
     );
     assert!(refused(&environment(&[("QDRANT_URL", "http://q:6334")])).contains("all local or all shared"));
-    assert!(refused(&environment(&[("REDIS_URL", "redis://r")])).contains("not available in this version"));
     assert!(refused(&file("[split]\nkeep_separator = \"both\"")).contains("split.keep_separator"));
     assert!(refused(&file("[split\n")).starts_with("setting ragstone.toml: "));
 }
@@ -326,3 +321,37 @@ fn wrong_issuers_are_named() {
     );
     whole("https://login.example.com", "must be a JSON list of objects");
 }
+
+/// What the files under `deploy/` set exists, and together it can be used.
+#[test]
+fn deployments_set_what_there_is() {
+    let files = [
+        include_str!("../../../../deploy/compose.yaml"),
+        include_str!("../../../../deploy/kubernetes/settings.yaml"),
+    ];
+    for text in files {
+        let mut given = Vec::new();
+        for line in text.lines() {
+            let Some((name, value)) = line.trim().split_once(": ") else {
+                continue;
+            };
+            let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+            // A server's own, and the image's.
+            if name.chars().all(is_name) && !name.starts_with("POSTGRES_") {
+                let value = value.trim_matches('"').replace("${RAGSTONE_ADMIN_KEY:?set it, 32 characters or more}", KEY);
+                given.push((name.to_owned(), value));
+            }
+        }
+        for (name, _) in &given {
+            assert!(matches!(meaning(name), Meaning::Key(_)), "{name}");
+        }
+        let layers = Layers {
+            environment: given,
+            ..Layers::default()
+        };
+        let settings = Settings::from_layers(&layers).unwrap();
+        assert!(settings.shared().is_some() && settings.access.admin_key.is_set());
+    }
+}
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";

@@ -50,7 +50,7 @@ pub use auth::jwt::Issuers;
 pub use auth::{AdminKey, Keyring, OperatorDoor};
 pub use health::Readiness;
 pub use limits::LimitSettings;
-pub use routes::router;
+pub use routes::{router, worker_router};
 pub use settings::HttpSettings;
 
 /// Answers a question: the events end with exactly one `Done` or `Failed`, and dropping them ends the model's call.

@@ -22,26 +22,43 @@ use super::{
 
 /// The whole HTTP interface. Serve it with [`super::server::serve`]: without the caller's address, and without a key or the operator's door, nobody is let in.
 pub fn router(api: Arc<Api>) -> Router {
-    let app = Arc::new(App {
-        limits: limits::Limits::new(&api.settings),
-        keys_at_work: documents::KeysAtWork::default(),
-        places: Arc::new(Semaphore::new(api.settings.max_requests)),
-        api,
-        tickets: auth::Tickets::default(),
-        replays: ask::Replays::default(),
-    });
+    let app = app(api);
     let quick = quick().route_layer(from_fn_with_state(app.clone(), middleware::in_time));
     let described = OpenApiRouter::with_openapi(openapi::Api::openapi())
         .merge(quick)
         .merge(streaming());
     let (router, description) = described.split_for_parts();
     let description = openapi::rendered(&description);
-    let body_bytes = usize::try_from(app.settings.body_bytes).unwrap_or(usize::MAX);
     let router = router
         .route("/openapi.json", get(async move || openapi::json(&description)))
         .route("/docs", get(openapi::page))
         .route("/docs/page.css", get(openapi::style))
-        .route("/docs/page.js", get(openapi::script))
+        .route("/docs/page.js", get(openapi::script));
+    guarded(app, router)
+}
+
+/// What a process shows that does background work alone: how it is, and what was counted.
+pub fn worker_router(api: Arc<Api>) -> Router {
+    let app = app(api);
+    let routes = operation().route_layer(from_fn_with_state(app.clone(), middleware::in_time));
+    guarded(app, routes.split_for_parts().0)
+}
+
+fn app(api: Arc<Api>) -> Arc<App> {
+    Arc::new(App {
+        limits: limits::Limits::new(&api.settings),
+        keys_at_work: documents::KeysAtWork::default(),
+        places: Arc::new(Semaphore::new(api.settings.max_requests)),
+        api,
+        tickets: auth::Tickets::default(),
+        replays: ask::Replays::default(),
+    })
+}
+
+/// What stands before every route.
+fn guarded(app: Arc<App>, routes: Router<Arc<App>>) -> Router {
+    let body_bytes = usize::try_from(app.settings.body_bytes).unwrap_or(usize::MAX);
+    let router = routes
         .fallback(async || Problem::new(Code::NoRoute, "there is no such path"))
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "not with this method"))
         .layer(DefaultBodyLimit::max(body_bytes))
@@ -62,12 +79,17 @@ pub fn router(api: Arc<Api>) -> Router {
         .with_state(app)
 }
 
-/// Routes whose answers come at once.
-fn quick() -> OpenApiRouter<Arc<App>> {
+/// Routes about the process itself.
+fn operation() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(open_endpoint(routes!(health::healthz), &[]))
         .routes(open_endpoint(routes!(health::readyz), health::READY_PROBLEMS))
         .routes(endpoint(routes!(metrics::metrics), metrics::PROBLEMS))
+}
+
+/// Routes whose answers come at once.
+fn quick() -> OpenApiRouter<Arc<App>> {
+    operation()
         .routes(endpoint(
             routes!(documents::list::list),
             documents::list::PROBLEMS,

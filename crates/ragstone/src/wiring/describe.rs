@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use ragstone_adapters::data_dir::{DataDirectory, Locked};
 use serde::Serialize;
 
+use super::stores::reach;
 use super::{model, parser_pool, socket};
-use crate::config::Settings;
+
+use crate::config::{BlobPlace, Settings};
 
 /// The state of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -65,24 +67,24 @@ pub async fn describe(settings: &Settings, version: &'static str) -> Description
     let file = settings.file.clone().unwrap_or_else(|| "none".into());
     Description {
         version,
-        parts: [
-            part("settings file", Health::Ok, file, None),
-            data(settings),
-            embedder(settings),
-            chat(settings),
-            parser(settings).await,
-            api(settings),
-        ]
-        .into_iter()
-        .chain(issuers(settings).map(|words| part("issuer", Health::Ok, words, None)))
-        .collect(),
+        parts: [part("settings file", Health::Ok, file, None), data(settings)]
+            .into_iter()
+            .chain(shared(settings).await)
+            .chain([
+                embedder(settings),
+                chat(settings),
+                parser(settings).await,
+                api(settings),
+            ])
+            .chain(issuers(settings).map(|words| part("issuer", Health::Ok, words, None)))
+            .collect(),
         text_goes_to: text_goes_to(settings),
     }
 }
 
 /// Where text is sent, beside this process.
 pub fn text_goes_to(settings: &Settings) -> Vec<String> {
-    let mut places = Vec::new();
+    let mut places = shared_places(settings);
     if settings.embeds_remotely() {
         let url = shown(&settings.embed_service().base_url);
         places.push(format!(
@@ -162,6 +164,52 @@ fn data(settings: &Settings) -> Part {
             Some("give the folder to this user, or name another one with --data"),
         ),
     }
+}
+
+/// The shared stores, each asked whether it answers.
+async fn shared(settings: &Settings) -> Vec<Part> {
+    let Some(set) = settings.shared() else {
+        return Vec::new();
+    };
+    let told = |(name, told): (&'static str, Result<String, String>)| match told {
+        Ok(words) => part(name, Health::Ok, words, None),
+        Err(error) if name == "doorbell" => {
+            let hint = Some("until it answers, workers look for jobs each jobs.poll_seconds");
+            part(name, Health::Notice, error, hint)
+        }
+        Err(error) => part(
+            name,
+            Health::Broken,
+            error,
+            Some("see that it runs, and that its setting is right"),
+        ),
+    };
+    reach(settings, &set).await.into_iter().map(told).collect()
+}
+
+fn shared_places(settings: &Settings) -> Vec<String> {
+    let Some(set) = settings.shared() else {
+        return Vec::new();
+    };
+    let database = set.database_url.expose().unwrap_or_default();
+    let database = match database.contains("://") {
+        true => shown(database),
+        // A list of words, one of which is the password.
+        false => "postgresql".to_owned(),
+    };
+    let blobs = match set.blobs {
+        BlobPlace::Folder(folder) => folder.display().to_string(),
+        BlobPlace::Bucket { name, .. } if settings.s3.endpoint.is_empty() => format!("the bucket {name}"),
+        BlobPlace::Bucket { name, .. } => format!("the bucket {name} at {}", shown(&settings.s3.endpoint)),
+    };
+    vec![
+        format!("names, readers, metadata and jobs of documents to {database}"),
+        format!(
+            "passages and their vectors to {}",
+            shown(&settings.index.qdrant_url)
+        ),
+        format!("originals and their text to {blobs}"),
+    ]
 }
 
 fn embedder(settings: &Settings) -> Part {

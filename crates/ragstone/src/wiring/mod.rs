@@ -9,6 +9,7 @@ mod audit;
 mod describe;
 mod evaluations;
 mod explain;
+mod health;
 mod limits;
 mod model;
 mod options;
@@ -26,13 +27,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use axum::Router;
-use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
 use ragstone_adapters::data_dir::{DataDirectory, Locked, socket_of};
 use ragstone_adapters::parse::PoolParser;
-use ragstone_core::ingest::{Ingestor, Stores};
+use ragstone_core::id::JobId;
+use ragstone_core::ingest::{self, Ingestor};
 use ragstone_core::library::Library;
-use ragstone_core::seam::{Catalogue, Embedder, Parser};
-use tokio::sync::{Notify, broadcast};
+use ragstone_core::seam::{Doorbell, Embedder, Parser};
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 pub use answer::judge;
@@ -43,20 +44,22 @@ pub use vectors::VectorState;
 pub use workers::parser_pool;
 
 use crate::clock::{clock, entropy, new_id, now, time};
+use crate::config::sections::Role;
 use crate::config::{Problem, Settings, SettingsError};
-use crate::http::{self, Api, Keyring, Readiness};
+use crate::http::{self, Api, Keyring};
 use crate::jobs::{WorkerOptions, Workers};
 use crate::operator;
 use crate::telemetry::audit::AuditLog;
 use evaluations::Evaluations;
-use stores::{open_blobs, open_cache, open_database};
+use health::Health;
+use stores::{Home, Reached, Stores, open_local, open_shared};
 use vectors::{Recipe, Vectors};
 use workers::job_workers;
 
 /// News of jobs that a slow listener may be behind.
 const JOB_NEWS: usize = 1024;
 
-/// What opening the data directory is for.
+/// What opening the stores is for.
 #[derive(Clone)]
 pub enum ModelFetch {
     /// To look: no embedder and no workers.
@@ -73,16 +76,16 @@ pub enum ModelFetch {
 
 /// What came of opening.
 pub enum Opened {
-    /// This process has the data directory.
+    /// This process has the data directory, or shares the stores.
     Here(Box<App>),
-    /// Another one has it.
+    /// Another one has the data directory.
     Elsewhere {
         /// Its process id, or `unknown`.
         holder: String,
     },
 }
 
-/// Everything of a process that has the data directory.
+/// Everything of a process that has the data directory, or shares the stores.
 pub struct App {
     parts: Arc<Api>,
     api: Router,
@@ -92,7 +95,7 @@ pub struct App {
     vectors: Arc<Vectors>,
     shutdown: Duration,
     audit: Option<AuditLog>,
-    directory: DataDirectory,
+    home: Home,
 }
 
 impl App {
@@ -155,7 +158,9 @@ impl App {
         if let Some(log) = self.audit.take() {
             log.close().await;
         }
-        if let Err(error) = std::fs::remove_file(self.directory.socket()) {
+        if let Some(directory) = self.home.alone()
+            && let Err(error) = std::fs::remove_file(directory.socket())
+        {
             tracing::debug!(%error, "the socket was gone already");
         }
     }
@@ -166,16 +171,27 @@ pub fn socket(settings: &Settings) -> PathBuf {
     socket_of(&settings.data.directory)
 }
 
-/// Opens the data directory, unless another process has it.
+/// Opens the stores of the settings: the shared ones, or those of the data directory unless another process has it.
 pub async fn open(settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<Opened> {
-    let directory = match DataDirectory::open(&settings.data.directory) {
-        Ok(directory) => directory,
-        Err(Locked::Held { holder, .. }) => return Ok(Opened::Elsewhere { holder }),
-        Err(error) => return Err(error.into()),
+    let stores = match settings.shared() {
+        Some(set) => open_shared(settings, &set, reached(settings, fetch)).await?,
+        None => match DataDirectory::open(&settings.data.directory) {
+            Ok(directory) => open_local(settings, directory).await?,
+            Err(Locked::Held { holder, .. }) => return Ok(Opened::Elsewhere { holder }),
+            Err(error) => return Err(error.into()),
+        },
     };
-    let built = build(settings, directory).await?;
+    let built = build(settings, stores)?;
     let app = built.start(settings, fetch).await?;
     Ok(Opened::Here(Box::new(app)))
+}
+
+fn reached(settings: &Settings, fetch: &ModelFetch) -> Reached {
+    match fetch {
+        ModelFetch::Background if settings.server.role.works() => Reached::Working,
+        ModelFetch::Background => Reached::Serving,
+        _ => Reached::Asking,
+    }
 }
 
 /// The embedder of the settings, fetched first; an error where they want none.
@@ -186,77 +202,73 @@ pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<A
 
 /// Everything, not running yet.
 struct Built {
-    directory: DataDirectory,
-    catalogue: Arc<SqliteCatalogue>,
+    stores: Stores,
     library: Arc<Library>,
     ingestor: Arc<Ingestor>,
     vectors: Arc<Vectors>,
-    doorbell: Arc<Notify>,
-    events: broadcast::Sender<ragstone_core::id::JobId>,
-    /// When the data directory became this process's.
+    health: Arc<Health>,
+    events: broadcast::Sender<JobId>,
+    /// When the stores were opened.
     started: SystemTime,
 }
 
-async fn build(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Built> {
+fn build(settings: &Settings, mut stores: Stores) -> anyhow::Result<Built> {
     let started = now().into();
-    let (catalogue, index) = open_database(directory.database()).await?;
-    let blobs = open_blobs(&directory)?;
     let parser: Arc<dyn Parser> = Arc::new(PoolParser::new(parser_pool(settings)?));
     let recipe = Recipe {
         parser: parser.fingerprint().to_owned(),
         split: settings.split.settings(),
         structured: settings.split.structured,
     };
+    let (catalogue, index, blobs) = (&stores.catalogue, &stores.index, &stores.blobs);
     let slot = Arc::default();
     let library = Library::new(catalogue.clone(), index.clone(), blobs.clone(), Arc::clone(&slot));
-    let stores = Stores {
+    let written = ingest::Stores {
         catalogue: catalogue.clone(),
         index: index.clone(),
-        blobs,
+        blobs: blobs.clone(),
         parser,
-        embeddings: open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
+        embeddings: stores.embeddings.clone(),
     };
-    let pipeline = recipe.pipeline(None);
     let ingestor = Arc::new(Ingestor::new(
-        stores,
+        written,
         options::ingest(settings),
-        pipeline,
+        recipe.pipeline(None),
         time(),
         new_id(),
     ));
-    let doorbell = Arc::new(Notify::new());
     let vectors = Vectors {
         catalogue: catalogue.clone(),
-        index,
+        index: index.clone(),
         ingestor: ingestor.clone(),
         slot,
         recipe,
         operator: operator::of,
-        doorbell: ring(&doorbell),
+        doorbell: ring(&stores.doorbell),
         state: RwLock::new(VectorState::Off),
         embedder: RwLock::default(),
+        shared: stores.home.is_shared(),
         switching: Default::default(),
     };
     Ok(Built {
-        directory,
-        catalogue,
+        health: Health::new(std::mem::take(&mut stores.probes)),
+        stores,
         library: Arc::new(library),
         ingestor,
         vectors: Arc::new(vectors),
-        doorbell,
         events: broadcast::channel(JOB_NEWS).0,
         started,
     })
 }
 
-fn ring(doorbell: &Arc<Notify>) -> Arc<dyn Fn() + Send + Sync> {
+fn ring(doorbell: &Arc<dyn Doorbell>) -> Arc<dyn Fn() + Send + Sync> {
     let doorbell = doorbell.clone();
-    Arc::new(move || doorbell.notify_one())
+    Arc::new(move || doorbell.ring())
 }
 
 impl Built {
     async fn start(self, settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<App> {
-        let taken_back = self.catalogue.take_back(self.ingestor.moment()).await?;
+        let taken_back = self.stores.catalogue.take_back(self.ingestor.moment()).await?;
         if taken_back > 0 {
             tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
         }
@@ -266,55 +278,98 @@ impl Built {
             issuers.prepare();
         }
         let api = http::router(parts.clone());
-        let access = explain::Access {
-            catalogue: self.catalogue.clone(),
-            keys: self.catalogue.clone(),
-            operator: operator::of,
-            clock: clock(),
-        };
-        let operator = routes::operator_router(api.clone(), self.vectors.clone(), access)
-            .merge(evaluations::router(self.evaluations(settings)?));
-        let mut background = vec![routes::listen(&self.directory.socket(), operator.clone())?];
+        let operator = self.operator_router(settings, &api)?;
+        let mut background = self.background(settings, fetch, &operator).await?;
         background.extend(audit.clone().map(audit::reopen_when_told).transpose()?);
-        background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
-        upkeep::calibrate(&self.library).await;
-        let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
-        // A command that comes and goes leaves the sweep to whoever stays, and `fsck` its findings.
-        if matches!(fetch, ModelFetch::Background) {
-            background.push(upkeep::sweep(
-                self.ingestor.clone(),
-                self.directory.blobs(),
-                self.started,
-                ring(&self.doorbell),
-            ));
-        }
-        let workers = works.then(|| {
-            let options = WorkerOptions {
-                workers: job_workers(settings.jobs.workers),
-                poll: Duration::from_secs(settings.jobs.poll_seconds),
-                doorbell: self.doorbell.clone(),
-                events: self.events.clone(),
-                on_idle: upkeep::on_idle(&self.library),
-            };
-            Workers::start(&self.ingestor, &options)
-        });
+        let works = match fetch {
+            ModelFetch::Never | ModelFetch::Question(_) => false,
+            // A command hands what it began to the workers of the shared stores.
+            ModelFetch::Present | ModelFetch::Foreground(_) => !self.stores.home.is_shared(),
+            ModelFetch::Background => settings.server.role.works(),
+        };
+        let workers = works.then(|| Workers::start(&self.ingestor, &self.worker_options(settings)));
+        let outside = match settings.server.role {
+            Role::Worker => http::worker_router(parts.clone()),
+            Role::Api | Role::All => api,
+        };
         Ok(App {
             parts,
-            api,
+            api: outside,
             operator,
             workers,
             background,
             vectors: self.vectors,
             shutdown: Duration::from_secs(settings.server.shutdown_seconds),
             audit,
-            directory: self.directory,
+            home: self.stores.home,
         })
+    }
+
+    /// The API as the local operator has it.
+    fn operator_router(&self, settings: &Settings, api: &Router) -> anyhow::Result<Router> {
+        let access = explain::Access {
+            catalogue: self.stores.catalogue.clone(),
+            keys: self.stores.keys.clone(),
+            operator: operator::of,
+            clock: clock(),
+        };
+        let evaluations = evaluations::router(self.evaluations(settings)?);
+        Ok(routes::operator_router(api.clone(), self.vectors.clone(), access).merge(evaluations))
+    }
+
+    /// What goes on beside requests and jobs. A command that comes and goes leaves most of it to whoever stays.
+    async fn background(
+        &self,
+        settings: &Settings,
+        fetch: &ModelFetch,
+        operator: &Router,
+    ) -> anyhow::Result<Vec<JoinHandle<()>>> {
+        let mut background = Vec::new();
+        if let Some(directory) = self.stores.home.alone() {
+            background.push(routes::listen(&directory.socket(), operator.clone())?);
+        }
+        background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
+        let stays = matches!(fetch, ModelFetch::Background);
+        let is_shared = self.stores.home.is_shared();
+        if stays && is_shared {
+            if let Err(error) = self.vectors.keep_up().await {
+                tracing::warn!("the shared library is not ready: {error:#}");
+            }
+            background.extend(self.health.watch(self.vectors.clone()).await);
+        }
+        upkeep::calibrate(&self.library).await;
+        if stays && is_shared && settings.server.role.serves() {
+            background.push(upkeep::follow(self.library.clone()));
+        }
+        if stays && (settings.server.role.works() || !is_shared) {
+            let sweep = upkeep::Sweep {
+                ingestor: self.ingestor.clone(),
+                blobs: self.stores.home.blobs(),
+                started: self.started,
+                shared: is_shared.then(|| self.stores.catalogue.clone()),
+                doorbell: ring(&self.stores.doorbell),
+            };
+            background.push(sweep.start());
+        }
+        Ok(background)
+    }
+
+    fn worker_options(&self, settings: &Settings) -> WorkerOptions {
+        let vectors = self.vectors.clone();
+        WorkerOptions {
+            workers: job_workers(settings.jobs.workers),
+            poll: Duration::from_secs(settings.jobs.poll_seconds),
+            doorbell: self.stores.doorbell.clone(),
+            may_work: Arc::new(move || vectors.may_work()),
+            events: self.events.clone(),
+            on_idle: upkeep::on_idle(&self.library),
+        }
     }
 
     fn evaluations(&self, settings: &Settings) -> anyhow::Result<Evaluations> {
         Ok(Evaluations {
-            store: self.catalogue.clone(),
-            catalogue: self.catalogue.clone(),
+            store: self.stores.evaluations.clone(),
+            catalogue: self.stores.catalogue.clone(),
             library: self.library.clone(),
             vectors: self.vectors.clone(),
             settings: evaluations::settings_that_matter(settings),
@@ -326,38 +381,24 @@ impl Built {
 
     fn api(&self, settings: &Settings, audit: Option<AuditLog>) -> anyhow::Result<Api> {
         let chat = answer::chat_model(settings)?;
-        let vectors = self.vectors.clone();
+        let (vectors, health) = (self.vectors.clone(), self.health.clone());
         Ok(Api {
             library: self.library.clone(),
             ingestor: self.ingestor.clone(),
-            catalogue: self.catalogue.clone(),
-            keys: Keyring::new(self.catalogue.clone(), entropy(), clock()),
-            usage: self.catalogue.clone(),
-            idempotency: self.catalogue.clone(),
+            catalogue: self.stores.catalogue.clone(),
+            keys: Keyring::new(self.stores.keys.clone(), entropy(), clock()),
+            usage: self.stores.usage.clone(),
+            idempotency: self.stores.idempotency.clone(),
             audit,
             answerer: answer::answerer(settings, self.library.clone(), chat.clone())?,
             operator: operator::principal,
-            doorbell: ring(&self.doorbell),
+            doorbell: ring(&self.stores.doorbell),
             job_events: self.events.clone(),
-            readiness: Arc::new(move || readiness(&vectors, &chat.describe().model)),
+            readiness: Arc::new(move || health.readiness(&vectors, &chat.describe().model)),
             clock: clock(),
             new_id: new_id(),
             metrics: http::metrics::recorder(),
             settings: options::http(settings)?,
         })
-    }
-}
-
-fn readiness(vectors: &Vectors, chat: &str) -> Readiness {
-    let state = |name: &str, state: String| (name.to_owned(), state);
-    Readiness {
-        ready: true,
-        dependencies: [
-            state("catalogue", "ok".into()),
-            state("index", "ok".into()),
-            state("embedder", vectors.state().words()),
-            state("chat", chat.to_owned()),
-        ]
-        .into(),
     }
 }

@@ -6,47 +6,118 @@ use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use ragstone_adapters::blob::remove_unfinished;
+use ragstone_core::ingest::fsck::{FsckError, ORPHAN_AGE, Report};
 use ragstone_core::ingest::{Ingestor, Uploads};
 use ragstone_core::library::Library;
+use ragstone_core::seam::Catalogue;
 use tokio::task::JoinHandle;
 
+use crate::clock::now;
 use crate::jobs::OnIdle;
 use crate::operator;
 
 /// How long a sweep is worth.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// Sweeps in the background, until it is aborted. `blobs` is the folder of the blob store, which this process alone
-/// has; what lies there unfinished since before `started` was left by one that died.
-pub fn sweep(
-    ingestor: Arc<Ingestor>,
-    blobs: PathBuf,
-    started: SystemTime,
-    doorbell: Arc<dyn Fn() + Send + Sync>,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let removed = tokio::task::spawn_blocking(move || remove_unfinished(&blobs, started)).await;
-        match removed {
+/// How often a process that serves shared stores looks for a threshold that another one found.
+const FOLLOW_EVERY: Duration = Duration::from_secs(30);
+/// By how much the sweeps of processes that start together are apart, at most.
+const APART: Duration = Duration::from_secs(60);
+/// The setting that holds when the shared stores were swept, in seconds since 1970.
+const SWEPT_AT: &str = "swept_at";
+
+/// What is swept.
+pub struct Sweep {
+    /// Whose stores.
+    pub ingestor: Arc<Ingestor>,
+    /// The folder of the blob store, if it is one.
+    pub blobs: Option<PathBuf>,
+    /// When this process began to have the stores.
+    pub started: SystemTime,
+    /// Where processes that share the stores agree who sweeps; none where this one has them alone.
+    pub shared: Option<Arc<dyn Catalogue>>,
+    /// Rung for jobs that the sweep queued.
+    pub doorbell: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Sweep {
+    /// Sweeps in the background, until it is aborted.
+    pub fn start(self) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            if self.shared.is_some() {
+                tokio::time::sleep(APART.mul_f64(apart())).await;
+            }
+            self.remove_unfinished().await;
+            loop {
+                match self.once().await {
+                    Ok(report) if report.repaired > 0 => {
+                        let removed = report.repaired;
+                        tracing::info!(removed, "leftovers of interrupted work are removed");
+                        if !report.jobs.is_empty() {
+                            (self.doorbell)();
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, "the sweep is tried again later"),
+                }
+                tokio::time::sleep(SWEEP_EVERY).await;
+            }
+        })
+    }
+
+    /// Each process sweeps the embeddings that it remembers, and one of them what they share. Should two take the turn,
+    /// both find less to do.
+    async fn once(&self) -> Result<Report, FsckError> {
+        match &self.shared {
+            None => self.ingestor.sweep(Uploads::OursAlone).await,
+            Some(catalogue) if takes_turn(catalogue.as_ref()).await? => {
+                self.ingestor.sweep(Uploads::Shared).await
+            }
+            Some(_) => self.ingestor.sweep_cache().await,
+        }
+    }
+
+    /// What lies unfinished in the folder since before this process was left by one that died; others may be at work as
+    /// well in one that is shared.
+    async fn remove_unfinished(&self) {
+        let Some(folder) = self.blobs.clone() else {
+            return;
+        };
+        let before = match self.shared {
+            Some(_) => self.started.checked_sub(ORPHAN_AGE).unwrap_or(self.started),
+            None => self.started,
+        };
+        match tokio::task::spawn_blocking(move || remove_unfinished(&folder, before)).await {
             Ok(Ok(0)) => {}
             Ok(Ok(files)) => tracing::info!(files, "files that were not written to their end are removed"),
             Ok(Err(error)) => tracing::warn!(%error, "unfinished files are left"),
             Err(error) => tracing::warn!(%error, "unfinished files are left"),
         }
+    }
+}
+
+/// Somewhere between 0 and 1, another for each process.
+fn apart() -> f64 {
+    f64::from(std::process::id() % 60) / 60.0
+}
+
+async fn takes_turn(catalogue: &dyn Catalogue) -> Result<bool, FsckError> {
+    let now = now().unix_timestamp();
+    let swept: Option<i64> = catalogue.setting(SWEPT_AT).await?.and_then(|at| at.parse().ok());
+    // A clock that was set back ends no sweeping.
+    let is_due = swept.is_none_or(|at| (now - at).unsigned_abs() >= SWEEP_EVERY.as_secs());
+    if is_due {
+        catalogue.set_setting(SWEPT_AT, &now.to_string()).await?;
+    }
+    Ok(is_due)
+}
+
+/// Follows the threshold for answers that other processes find as the library grows.
+pub fn follow(library: Arc<Library>) -> JoinHandle<()> {
+    tokio::spawn(async move {
         loop {
-            match ingestor.sweep(Uploads::OursAlone).await {
-                Ok(report) if report.repaired > 0 => {
-                    tracing::info!(
-                        removed = report.repaired,
-                        "leftovers of interrupted work are removed"
-                    );
-                    if !report.jobs.is_empty() {
-                        doorbell();
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the sweep is tried again later"),
-            }
-            tokio::time::sleep(SWEEP_EVERY).await;
+            tokio::time::sleep(FOLLOW_EVERY).await;
+            calibrate(&library).await;
         }
     })
 }

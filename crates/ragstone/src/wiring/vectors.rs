@@ -80,6 +80,8 @@ pub struct Vectors {
     pub state: RwLock<VectorState>,
     /// What the settings mean, once it is there.
     pub embedder: RwLock<Option<Arc<dyn Embedder>>>,
+    /// Whether other processes use the same library: the first one decides which embedder that has.
+    pub shared: bool,
     /// One switch at a time.
     pub switching: Mutex<()>,
 }
@@ -121,6 +123,9 @@ impl Vectors {
         let pipeline = self.recipe.pipeline(Some(embedder.clone()));
         let wanted = pipeline.index_spec();
         let active = self.active().await?;
+        if self.shared && active.as_ref().is_some_and(|active| *active != wanted) {
+            return self.refuse(active.as_ref());
+        }
         let empty = self.index.count().await? == 0;
         let is_lexical = active.as_ref().is_none_or(|active| active.embedder.is_none());
         if empty || active.as_ref() == Some(&wanted) {
@@ -130,10 +135,7 @@ impl Vectors {
         }
         if !is_lexical {
             self.ingestor.set_pipeline(self.recipe.pipeline(None));
-            self.note(VectorState::Mismatch(
-                "the library was embedded by another model; `ragstone index rebuild` embeds it by the model of the settings".into(),
-            ));
-            return Ok(());
+            return self.refuse(active.as_ref());
         }
         if !catch_up {
             self.note(VectorState::Missing(
@@ -150,6 +152,66 @@ impl Vectors {
         tracing::info!(documents = jobs.len(), "documents are being embedded");
         self.wait_for(jobs).await?;
         self.use_it(embedder, &wanted).await
+    }
+
+    /// Notes that the library's vectors, or that it has none, do not fit the settings.
+    fn refuse(&self, active: Option<&IndexSpec>) -> anyhow::Result<()> {
+        let has_vectors = active.is_some_and(|active| active.embedder.is_some());
+        let why = match has_vectors {
+            true => "the library was embedded by another model",
+            false => "the library was begun without vectors",
+        };
+        let remedy = "`ragstone index rebuild` makes them by the model of the settings";
+        let state = VectorState::Mismatch(format!("{why}; {remedy}"));
+        if self.state() != state {
+            tracing::warn!("the embedder of the settings {}", state.words());
+            self.note(state);
+        }
+        Ok(())
+    }
+
+    /// Whether jobs may be done: a process that shares the library publishes nothing without the library's vectors.
+    pub fn may_work(&self) -> bool {
+        use VectorState::{Catching, Off, Ready};
+        !self.shared || matches!(self.state(), Ready(_) | Off | Catching)
+    }
+
+    /// Follows what other processes made of a shared library since the last look.
+    pub async fn keep_up(&self) -> anyhow::Result<()> {
+        let embedder = self
+            .embedder
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let wanted = self.recipe.pipeline(embedder.clone()).index_spec();
+        let active = self.active().await?;
+        let fits = active.as_ref() == Some(&wanted);
+        match (self.state(), embedder) {
+            (VectorState::Ready(_), _) if !fits => {
+                *self.slot.write().unwrap_or_else(PoisonError::into_inner) = None;
+                self.refuse(active.as_ref())
+            }
+            (VectorState::Mismatch(_), Some(embedder)) if fits => {
+                self.adopt(embedder, false).await?;
+                (self.doorbell)();
+                Ok(())
+            }
+            (VectorState::Mismatch(_), None) if fits => {
+                self.note(VectorState::Off);
+                Ok(())
+            }
+            (VectorState::Off, None) if !fits => self.begin_without(&wanted, active.as_ref()).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// A shared library that nobody began has no vectors where the settings want none.
+    async fn begin_without(&self, wanted: &IndexSpec, active: Option<&IndexSpec>) -> anyhow::Result<()> {
+        if active.is_some() {
+            return self.refuse(active);
+        }
+        self.index.ensure(wanted).await?;
+        self.remember(wanted).await
     }
 
     /// Lets new documents wait for an embedder that is not there, where the library was embedded by it: without vectors

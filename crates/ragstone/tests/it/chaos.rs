@@ -30,19 +30,19 @@ const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"
 /// What of them takes part.
 const EXTENSIONS: [&str; 3] = ["pdf", "txt", "md"];
 /// Names of documents that take part.
-const DOCUMENTS: u64 = 12;
+pub const DOCUMENTS: u64 = 12;
 /// Versions of each.
 const VERSIONS: u64 = 4;
 /// Looks at the jobs until none is at work.
 const LOOKS: usize = 100_000;
 /// No answer takes so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -52,7 +52,7 @@ impl Dice {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Operation {
+pub enum Operation {
     /// Send this version of a document.
     Send(u64, u64),
     /// Delete a document.
@@ -61,7 +61,7 @@ enum Operation {
     Restrict(u64, u64),
 }
 
-fn operations(dice: &mut Dice, count: u64) -> Vec<Operation> {
+pub fn operations(dice: &mut Dice, count: u64) -> Vec<Operation> {
     let mut operation = || {
         let document = dice.below(DOCUMENTS);
         match dice.below(8) {
@@ -96,7 +96,7 @@ fn text(document: u64, version: u64) -> String {
 }
 
 /// What documents are made of.
-enum Contents {
+pub enum Contents {
     /// Texts of our own.
     Texts,
     /// Files, each of which can be ingested.
@@ -187,7 +187,7 @@ fn find(folder: &Path, files: &mut Vec<PathBuf>) {
 }
 
 /// Where a build without optimisation has the time that parsing takes.
-fn sandbox() -> Sandbox {
+pub fn sandbox() -> Sandbox {
     Sandbox::lexical()
         .with("RAGSTONE_PARSE__CPU_SECONDS", "300")
         .with("RAGSTONE_PARSE__WALL_SECONDS", "600")
@@ -195,7 +195,7 @@ fn sandbox() -> Sandbox {
 
 /// Where the server of the moment listens.
 #[derive(Default)]
-struct Door {
+pub struct Door {
     server: Mutex<Current>,
     changed: Condvar,
 }
@@ -209,7 +209,7 @@ struct Current {
 }
 
 impl Door {
-    fn open(&self, life: u64, address: Option<String>) {
+    pub fn open(&self, life: u64, address: Option<String>) {
         let mut current = self.server.lock().unwrap();
         if current.life <= life {
             (current.life, current.address) = (life, address);
@@ -219,7 +219,7 @@ impl Door {
     }
 
     /// Lets nobody wait any longer.
-    fn close(&self) {
+    pub fn close(&self) {
         self.server.lock().unwrap().over = true;
         self.changed.notify_all();
     }
@@ -279,9 +279,9 @@ fn request(address: &str, method: &str, path: &str, body: Option<&Body>) -> std:
 }
 
 /// Ids of documents by their number, as the server gave them.
-type Ids = BTreeMap<u64, String>;
+pub type Ids = BTreeMap<u64, String>;
 
-fn carry_out(door: &Door, contents: &Contents, operation: Operation, ids: &mut Ids) {
+pub fn carry_out(door: &Door, contents: &Contents, operation: Operation, ids: &mut Ids) {
     let (method, path, body, number) = match operation {
         Operation::Send(document, version) => (
             "POST",
@@ -342,7 +342,7 @@ fn start<'scope>(
 }
 
 /// Carries out `operations` while the server is killed after each of `lives`, then waits for the last one's jobs.
-fn state_after(sandbox: &Sandbox, contents: &Contents, operations: &[Operation], lives: &[u64]) -> Value {
+pub fn state_after(sandbox: &Sandbox, contents: &Contents, operations: &[Operation], lives: &[u64]) -> Value {
     let door = Door::default();
     std::thread::scope(|scope| {
         let (sender, finished) = mpsc::channel();
@@ -382,7 +382,7 @@ fn get(door: &Door, path: &str) -> Value {
 
 /// Documents, chunks and what searches find, once no job is at work. Jobs that died with their process too often are
 /// driven again, as their owner would.
-fn settled_state(door: &Door) -> Value {
+pub fn settled_state(door: &Door) -> Value {
     for _ in 0..LOOKS {
         let at_work =
             |state: &str| get(door, &format!("/api/v1/jobs?state={state}&limit=1"))["jobs"] != json!([]);
@@ -450,7 +450,7 @@ fn state(door: &Door) -> Value {
     json!({"documents": documents, "searches": searches})
 }
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     #[expect(
         clippy::disallowed_methods,
         reason = "how often to kill is for whoever runs the tests to say"

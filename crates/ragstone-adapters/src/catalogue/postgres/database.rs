@@ -16,8 +16,6 @@ use super::options::PostgresOptions;
 pub const MAX_RACES: u32 = 6;
 /// The wait before the first such try; each further one waits twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(4);
-/// Silent probes after which a connection to a host that is gone is given up.
-const PROBES: u32 = 3;
 
 /// Values for a statement.
 pub type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -68,15 +66,7 @@ pub struct Database {
 impl Database {
     /// A pool that connects when it is first asked.
     pub fn new(options: &PostgresOptions) -> Result<Self, PostgresError> {
-        let mut config = options.config.clone();
-        config.connect_timeout(options.connect_timeout);
-        config.tcp_user_timeout(options.statement_timeout);
-        config.keepalives_idle(options.statement_timeout);
-        config.keepalives_interval(options.statement_timeout / PROBES);
-        config.keepalives_retries(PROBES);
-        if config.get_application_name().is_none() {
-            config.application_name("ragstone");
-        }
+        let config = options.tuned();
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
@@ -90,7 +80,11 @@ impl Database {
             let settings = settings.clone();
             Box::pin(async move { client.batch_execute(&settings).await.map_err(HookError::Backend) })
         });
-        let pool = Pool::builder(Manager::from_config(config, NoTls, recycling))
+        let manager = match options.tls()? {
+            Some(tls) => Manager::from_config(config, tls, recycling),
+            None => Manager::from_config(config, NoTls, recycling),
+        };
+        let pool = Pool::builder(manager)
             .max_size(options.pool_size.max(1))
             .wait_timeout(Some(options.connect_timeout))
             .create_timeout(Some(options.connect_timeout))

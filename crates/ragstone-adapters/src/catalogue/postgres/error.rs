@@ -12,11 +12,9 @@ pub enum PostgresError {
     /// The URL is none.
     #[error("the postgresql url cannot be read; hint: postgresql://user:password@host:port/database")]
     Url,
-    /// The URL asks for TLS.
-    #[error(
-        "postgresql over tls is not supported; hint: a tunnel or a network that is trusted, and sslmode=disable"
-    )]
-    Tls,
+    /// TLS cannot be set up.
+    #[error("postgresql over tls: {0}")]
+    Tls(String),
     /// The server said no, or said nothing.
     #[error("postgresql: {}", told(.0))]
     Server(#[from] Error),
@@ -63,6 +61,17 @@ impl PostgresError {
             SqlState::UNIQUE_VIOLATION,
         ];
         self.code().is_some_and(|code| RACES.contains(code))
+    }
+
+    /// Whether a server that is not there, or not yet, may be the reason.
+    pub fn may_pass(&self) -> bool {
+        // Connections that are refused for now, and a server that starts or stops.
+        const PASSING: [&str; 3] = ["08", "53", "57"];
+        let passes = |code: &SqlState| PASSING.iter().any(|class| code.code().starts_with(class));
+        match self {
+            Self::Server(error) => error.code().is_none_or(passes),
+            other => matches!(other, Self::NoConnection(_)),
+        }
     }
 
     fn is_full(&self) -> bool {

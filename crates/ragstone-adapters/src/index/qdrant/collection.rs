@@ -26,6 +26,8 @@ use super::server::Server;
 const OLDEST_VERSION: (u64, u64) = (1, 17);
 /// The key of the collection's metadata that holds the spec as JSON.
 const SPEC: &str = "ragstone_spec";
+/// The key of the collection's metadata that holds the library whose points they are.
+const LIBRARY: &str = "ragstone_library";
 /// A collection that appears or goes while it is looked at is looked at again, so often.
 const ATTEMPTS: usize = 3;
 
@@ -52,25 +54,34 @@ pub(super) async fn spec(server: &Server) -> Result<Option<IndexSpec>, IndexErro
     info.map(|info| stored_spec(server, &info)).transpose()
 }
 
-/// How many points are stored.
+/// How many points are stored; none while there is no collection.
 pub(super) async fn count(server: &Server) -> Result<u64, IndexError> {
     let request = CountPoints {
         collection_name: server.collection(),
         exact: Some(true),
         ..CountPoints::default()
     };
-    let answer = server.read("counting points", |client| {
+    let answer = server.attempt(server.options.read_retries, |client| {
         let request = request.clone();
         async move { client.count(request).await }
     });
-    Ok(answer.await?.result.map_or(0, |result| result.count))
+    match answer.await {
+        Ok(answer) => Ok(answer.result.map_or(0, |result| result.count)),
+        Err(error) if code(&error) == Some(Code::NotFound) => Ok(0),
+        Err(error) => Err(index_error("counting points", &error)),
+    }
 }
 
-async fn check_version(server: &Server) -> Result<(), IndexError> {
+/// The server's version, as it says it.
+pub(super) async fn version(server: &Server) -> Result<String, IndexError> {
     let health = server.read("asking for the version", |client| async move {
         client.health_check().await
     });
-    let version = health.await?.version;
+    Ok(health.await?.version)
+}
+
+async fn check_version(server: &Server) -> Result<(), IndexError> {
+    let version = version(server).await?;
     let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());
     let known = parts.next().flatten().zip(parts.next().flatten());
     match known {
@@ -99,11 +110,23 @@ async fn info(server: &Server) -> Result<Option<CollectionInfo>, IndexError> {
 
 fn stored_spec(server: &Server, info: &CollectionInfo) -> Result<IndexSpec, IndexError> {
     let name = &server.options.collection;
-    let metadata = info.config.as_ref().and_then(|config| config.metadata.get(SPEC));
-    match metadata.and_then(|value| value.kind.as_ref()) {
-        Some(Kind::StringValue(json)) => serde_json::from_str(json)
+    let metadata = |key: &str| {
+        let value = info.config.as_ref()?.metadata.get(key)?;
+        match value.kind.as_ref()? {
+            Kind::StringValue(text) => Some(text),
+            _ => None,
+        }
+    };
+    let (ours, marked) = (server.options.library.as_ref(), metadata(LIBRARY));
+    if ours.is_some() && marked.is_some() && ours != marked {
+        return Err(mismatch(format!(
+            "collection {name} is another library's; hint: give each a collection of its own"
+        )));
+    }
+    match metadata(SPEC) {
+        Some(json) => serde_json::from_str(json)
             .map_err(|error| damaged(format!("the spec of collection {name}: {error}"))),
-        _ => Err(mismatch(format!("collection {name} was not made by Ragstone"))),
+        None => Err(mismatch(format!("collection {name} was not made by Ragstone"))),
     }
 }
 
@@ -142,6 +165,11 @@ async fn create(server: &Server, spec: &IndexSpec) -> Result<(), IndexError> {
 fn definition(server: &Server, spec: &IndexSpec) -> Result<CreateCollection, IndexError> {
     let options = &server.options;
     let json = serde_json::to_string(spec).map_err(|error| mismatch(error.to_string()))?;
+    let library = options
+        .library
+        .iter()
+        .map(|library| (LIBRARY.to_owned(), library.as_str().into()));
+    let marks = std::iter::once((SPEC.to_owned(), json.into())).chain(library);
     Ok(CreateCollection {
         collection_name: server.collection(),
         shard_number: options.shards,
@@ -152,7 +180,7 @@ fn definition(server: &Server, spec: &IndexSpec) -> Result<CreateCollection, Ind
             .dimensions
             .map(|size| dense_space(size, options.vectors_on_disk)),
         sparse_vectors_config: Some(lexical_space(options.vectors_on_disk)),
-        metadata: HashMap::from([(SPEC.to_owned(), json.into())]),
+        metadata: marks.collect(),
         ..CreateCollection::default()
     })
 }

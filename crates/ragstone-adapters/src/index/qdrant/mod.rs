@@ -11,6 +11,8 @@ mod payload;
 mod scope;
 mod search;
 mod server;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -62,13 +64,23 @@ impl QdrantIndex {
         })
     }
 
-    async fn spec(&self) -> Result<IndexSpec, IndexError> {
+    /// The server's version, as it says it.
+    ///
+    /// # Errors
+    /// [`IndexError::Unavailable`] while it does not answer.
+    pub async fn version(&self) -> Result<String, IndexError> {
+        collection::version(&self.server).await
+    }
+
+    /// The collection's spec; none while there is no collection.
+    async fn spec(&self) -> Result<Option<IndexSpec>, IndexError> {
         if let Some(spec) = self.spec.read().unwrap_or_else(PoisonError::into_inner).clone() {
-            return Ok(spec);
+            return Ok(Some(spec));
         }
         let spec = collection::spec(&self.server).await?;
-        let spec = spec.ok_or_else(|| mismatch("no spec was given yet"))?;
-        self.remember(spec.clone());
+        if let Some(spec) = &spec {
+            self.remember(spec.clone());
+        }
         Ok(spec)
     }
 
@@ -228,7 +240,8 @@ impl VectorIndex for QdrantIndex {
     }
 
     async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
-        check_fit(&self.spec().await?, &points)?;
+        let spec = self.spec().await?;
+        check_fit(&spec.ok_or_else(|| mismatch("no spec was given yet"))?, &points)?;
         for batch in batches(&points) {
             let points: Result<Vec<PointStruct>, IndexError> = batch.iter().map(payload::point).collect();
             self.store(points?).await?;
@@ -242,6 +255,10 @@ impl VectorIndex for QdrantIndex {
     }
 
     async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        // Without a collection there is nothing to delete.
+        if self.spec().await?.is_none() {
+            return Ok(());
+        }
         let request = DeletePoints {
             collection_name: self.server.collection(),
             wait: Some(true),
@@ -269,7 +286,10 @@ impl VectorIndex for QdrantIndex {
     }
 
     async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
-        let spec = self.spec().await?;
+        // Nothing was ever stored.
+        let Some(spec) = self.spec().await? else {
+            return Ok(Hits::default());
+        };
         let dense = query
             .query()
             .dense
@@ -341,6 +361,9 @@ impl VectorIndex for QdrantIndex {
         &self,
         document: Option<DocumentId>,
     ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+        if collection::spec(&self.server).await?.is_none() {
+            return Ok(Vec::new());
+        }
         let mut request = ScrollPoints {
             collection_name: self.server.collection(),
             filter: document.map(scope::of_document),

@@ -47,6 +47,9 @@ pub struct QdrantOptions {
     pub api_key: Option<ApiKey>,
     /// The collection that holds the points.
     pub collection: String,
+    /// The library whose points they are: a new collection is marked with it, and one that is marked with another is
+    /// refused. None asks and marks nothing.
+    pub library: Option<String>,
     /// For one request.
     pub timeout: Duration,
     /// For making a connection.
@@ -83,6 +86,7 @@ impl QdrantOptions {
             url: url.into(),
             api_key: None,
             collection: "ragstone".into(),
+            library: None,
             timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(3),
             read_retries: 2,

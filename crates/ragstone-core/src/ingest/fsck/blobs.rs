@@ -11,7 +11,7 @@ use super::{BATCH, Check, Disagreement, FsckError};
 use crate::id::{DocumentId, Generation};
 use crate::ingest::Ingestor;
 use crate::ingest::accept::INCOMING;
-use crate::library::text::{original_key, text_key};
+use crate::library::text::{OWNER_KEY, original_key, text_key};
 use crate::seam::audit::{Explained, Named};
 
 /// Accepted bytes.
@@ -28,6 +28,8 @@ pub(super) struct Waiting {
 enum Key {
     Incoming,
     Generation(DocumentId, Generation),
+    /// Whose store it is.
+    Owner,
     /// None that this program gives.
     Foreign,
 }
@@ -37,6 +39,7 @@ impl Key {
         let parts: Vec<_> = key.parts().collect();
         match &parts[..] {
             [first, _] if first.as_ref() == INCOMING => Self::Incoming,
+            [only] if only.as_ref() == OWNER_KEY => Self::Owner,
             [_, document, generation, _] => match (document.as_ref().parse(), generation.as_ref().parse()) {
                 (Ok(document), Ok(generation)) => Self::Generation(document, Generation(generation)),
                 _ => Self::Foreign,
@@ -88,12 +91,12 @@ impl Ingestor {
             let batch: Vec<_> = batch.into_iter().collect::<Result<_, _>>()?;
             let documents = batch.iter().filter_map(|blob| match Key::read(&blob.location) {
                 Key::Generation(document, _) => Some(document),
-                Key::Incoming | Key::Foreign => None,
+                Key::Incoming | Key::Owner | Key::Foreign => None,
             });
             let rows = self.rows_of(documents).await?;
             for blob in &batch {
                 match Key::read(&blob.location) {
-                    Key::Incoming => {}
+                    Key::Incoming | Key::Owner => {}
                     Key::Foreign => {
                         let old = check.remedies.restore && is_old(blob, check);
                         self.orphan_blob(check, &blob.location, old).await?;

@@ -34,4 +34,15 @@ impl Ingestor {
         self.compare(&mut check).await?;
         Ok(check.report)
     }
+
+    /// Forgets embeddings of documents that are gone: for a process that leaves the rest of the sweep to another one.
+    pub async fn sweep_cache(&self) -> Result<Report, FsckError> {
+        let remedies = Remedies {
+            finish: true,
+            ..Remedies::default()
+        };
+        let mut check = Check::new(remedies, (self.clock)());
+        self.check_cache(&mut check).await?;
+        Ok(check.report)
+    }
 }

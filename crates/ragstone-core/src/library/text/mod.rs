@@ -42,6 +42,9 @@ pub enum TextError {
     Damaged(Path),
 }
 
+/// The key of the blob that names the library whose store it is, where a store might be taken for another one's.
+pub const OWNER_KEY: &str = "ragstone-library";
+
 /// Where the original bytes of a generation lie.
 pub fn original_key(tenant: &TenantId, document: DocumentId, generation: Generation) -> Path {
     Path::from_iter([

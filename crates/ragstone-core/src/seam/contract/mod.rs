@@ -6,6 +6,7 @@
 mod audit;
 pub mod catalogue;
 mod catalogue_ledger;
+mod doorbell;
 pub mod embedding_cache;
 mod evaluations;
 mod idempotency;
@@ -18,6 +19,7 @@ mod usage;
 
 pub use audit::audit_contract;
 pub use catalogue::catalogue_contract;
+pub use doorbell::doorbell_contract;
 pub use embedding_cache::embedding_cache_contract;
 pub use evaluations::evaluation_contract;
 pub use idempotency::idempotency_contract;

@@ -85,7 +85,7 @@ impl Redteam {
 
 /// A library that has nothing to do with the configured one, searched by words.
 fn isolate(settings: &mut Settings, data: std::path::PathBuf) {
-    settings.data.directory = data;
+    settings.use_alone(data);
     settings.access.admin_key = Secret::default();
     settings.access.default_readers = vec![ragstone_core::access::Reader::everyone()];
     settings.embed.provider = sections::EmbedProvider::None;

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
+use ragstone_adapters::doorbell::HereDoorbell;
 use ragstone_core::access::Role;
 use serde_json::{Value, json};
 
@@ -203,7 +204,8 @@ async fn workers_that_are_stopped_hand_their_jobs_back() {
     let options = WorkerOptions {
         workers: 2,
         poll: Duration::from_millis(1),
-        doorbell: Default::default(),
+        doorbell: Arc::new(HereDoorbell::default()),
+        may_work: Arc::new(|| true),
         events: app.api.job_events.clone(),
         on_idle: Arc::new(|| async {}.boxed()),
     };

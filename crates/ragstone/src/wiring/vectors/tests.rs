@@ -130,6 +130,7 @@ fn library() -> Vectors {
         doorbell: Arc::new(|| {}),
         state: RwLock::new(VectorState::Off),
         embedder: RwLock::default(),
+        shared: false,
         switching: Mutex::default(),
     }
 }

@@ -12,16 +12,16 @@ use ragstone_core::seam::catalogue::{
 };
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
-    acl, audit_contract, caller, catalogue_contract, idempotency_contract, key_store_contract, tenant,
-    usage_contract,
+    acl, audit_contract, caller, catalogue_contract, doorbell_contract, evaluation_contract,
+    idempotency_contract, key_store_contract, tenant, usage_contract,
 };
-use ragstone_core::seam::{Audit, IdempotencyStore, KeyStore, UsageStore};
+use ragstone_core::seam::{Audit, Doorbell, EvaluationStore, IdempotencyStore, KeyStore, UsageStore};
 use uuid::Uuid;
 
 use super::database::{Mode, transact};
 use super::error::Failure;
-use super::{Clock, PostgresCatalogue, PostgresOptions, queue, statistics};
-use server::{Server, own_server, server};
+use super::{Clock, PostgresCatalogue, PostgresOptions, doorbell, queue, statistics};
+use server::{Server, own_server, server, tls_server};
 
 async fn open(options: &PostgresOptions) -> PostgresCatalogue {
     PostgresCatalogue::open(options).await.expect("it opens")
@@ -86,6 +86,43 @@ async fn keys_usage_and_answers_keep_their_contracts() {
     key_store_contract(|| async { fresh(&server).await as Arc<dyn KeyStore> }).await;
     usage_contract(|| async { fresh(&server).await as Arc<dyn UsageStore> }).await;
     idempotency_contract(|| async { fresh(&server).await as Arc<dyn IdempotencyStore> }).await;
+    evaluation_contract(|| async { fresh(&server).await as Arc<dyn EvaluationStore> }).await;
+}
+
+/// Two handles to the doorbell of a schema, both listening.
+async fn bells(options: &PostgresOptions) -> (Arc<dyn Doorbell>, Arc<dyn Doorbell>) {
+    let (one, other) = (doorbell(options), doorbell(options));
+    one.wait().await;
+    other.wait().await;
+    (one, other)
+}
+
+#[tokio::test]
+async fn the_doorbell_keeps_its_contract() {
+    let Some(server) = server().await else { return };
+    doorbell_contract(|| async { bells(&server.fresh().await).await }).await;
+}
+
+#[tokio::test]
+async fn a_doorbell_outlives_its_server() {
+    let Some(mut server) = own_server().await else {
+        return;
+    };
+    let (one, other) = bells(&server.fresh().await).await;
+    server.stop();
+    while one.trouble().is_none() || other.trouble().is_none() {
+        tokio::task::yield_now().await;
+    }
+    one.ring();
+    one.wait().await;
+    server.start().await;
+    one.wait().await;
+    other.wait().await;
+    while one.trouble().is_some() || other.trouble().is_some() {
+        tokio::task::yield_now().await;
+    }
+    other.ring();
+    one.wait().await;
 }
 
 /// Leases and waits hang on the server's clock: what the caller takes for the time is not looked at.
@@ -401,4 +438,23 @@ async fn a_server_that_goes_away_is_unavailable_until_it_is_back() {
         .publish(&claim.lease, made("t", delta(1, &[])), at(2))
         .await;
     published.unwrap();
+}
+
+#[tokio::test]
+async fn tls_is_spoken_to_a_server_that_can_prove_itself() {
+    let Some((_server, port)) = tls_server().await else {
+        return;
+    };
+    let authority = include_bytes!("tls/ca.pem").to_vec();
+    let at = |host: &str| {
+        let url = format!("postgresql://test@{host}:{port}/postgres?sslmode=require");
+        PostgresOptions::new(&url, Uuid::new_v4()).unwrap()
+    };
+    let told = super::version(&at("localhost").trusting(authority.clone())).await;
+    assert!(told.is_ok_and(|version| !version.is_empty()));
+    // Not by the machine's authorities, and not under another name.
+    for unproven in [at("localhost"), at("127.0.0.1").trusting(authority)] {
+        let refused = super::version(&unproven).await.unwrap_err();
+        assert!(matches!(refused, super::PostgresError::Server(_)), "{refused}");
+    }
 }

@@ -40,6 +40,8 @@ struct Started {
     programs: PathBuf,
     owner: Option<(u32, u32)>,
     shell: Option<Child>,
+    /// Further options of the server.
+    options: Vec<String>,
 }
 
 /// The server that the running tests share; none, said aloud, where there is none.
@@ -59,6 +61,45 @@ pub async fn server() -> Option<Arc<Server>> {
 
 /// A server that nobody else uses, to be stopped and started.
 pub async fn own_server() -> Option<Server> {
+    let mut server = made()?;
+    server.start().await;
+    Some(server)
+}
+
+/// One that speaks TLS too, and where it does so: at this port of `localhost`. Its certificate is in `tls`, signed by
+/// `ca.pem` beside it.
+pub async fn tls_server() -> Option<(Server, u16)> {
+    let mut server = made()?;
+    let started = server.started.as_mut().expect("it is ours");
+    for (name, text) in [
+        ("server.pem", include_str!("tls/server.pem")),
+        ("server.key", include_str!("tls/server.key")),
+    ] {
+        let file = started.folder.path().join(name);
+        std::fs::write(&file, text).expect("a file");
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
+        if let Some((user, group)) = started.owner {
+            chown(&file, Some(user), Some(group)).expect("root may give files away");
+        }
+    }
+    // Free a moment ago.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    started.options = [
+        "listen_addresses=127.0.0.1".to_owned(),
+        format!("port={port}"),
+        "ssl=on".to_owned(),
+        "ssl_cert_file=../server.pem".to_owned(),
+        "ssl_key_file=../server.key".to_owned(),
+    ]
+    .into();
+    server.url = format!("{} port={port}", server.url);
+    server.start().await;
+    Some((server, port))
+}
+
+fn made() -> Option<Server> {
     let Some(programs) = programs() else {
         eprintln!(
             "skipped: the PostgreSQL catalogue, `apt-get install postgresql` or {GIVEN}=postgresql://… enables it"
@@ -74,6 +115,7 @@ pub async fn own_server() -> Option<Server> {
         programs,
         owner,
         shell: None,
+        options: Vec::new(),
         folder,
     };
     started.make();
@@ -81,9 +123,7 @@ pub async fn own_server() -> Option<Server> {
         "host={} user=test dbname=postgres",
         started.folder.path().display()
     );
-    let mut server = Server::of(url, Some(started));
-    server.start().await;
-    Some(server)
+    Some(Server::of(url, Some(started)))
 }
 
 impl Server {
@@ -170,11 +210,13 @@ impl Started {
     fn run(&self) -> Child {
         // The last word is the folder's: a socket there and no port anywhere.
         let script =
-            "\"$0\" -D data -k \"$1\" -c listen_addresses= -c fsync=off -c max_connections=300 >>log 2>&1 &
+            "program=$0; folder=$1; shift
+            \"$program\" -D data -k \"$folder\" -c listen_addresses= -c fsync=off -c max_connections=300 \"$@\" >>log 2>&1 &
             server=$!; read -r _; kill -QUIT $server; wait $server";
         self.command("/bin/sh")
             .args(["-c", script])
             .args([self.programs.join("postgres"), self.folder.path().to_owned()])
+            .args(self.options.iter().flat_map(|option| ["-c", option.as_str()]))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -1,4 +1,8 @@
-//! A server that speaks Qdrant's protocol over a real socket, looks at every point, and fails on request.
+//! For tests: a server that speaks Qdrant's protocol over a real socket, looks at every point, and fails on request.
+
+mod collections;
+mod evaluate;
+mod points;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -11,7 +15,7 @@ use qdrant_client::qdrant::{CreateCollection, HealthCheckReply, HealthCheckReque
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-use crate::evaluate::Stored;
+use evaluate::Stored;
 
 /// Largest request, as in Qdrant's own settings.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
@@ -34,14 +38,18 @@ pub enum Fault {
 /// A collection.
 #[derive(Debug, Clone, Default)]
 pub struct Collection {
+    /// What it was made with.
     pub definition: CreateCollection,
+    /// Payload fields that have an index.
     pub indexes: HashMap<String, PayloadSchemaInfo>,
+    /// By id.
     pub points: BTreeMap<String, Stored>,
 }
 
 /// What the server holds and how it behaves.
 #[derive(Debug, Default)]
 pub struct State {
+    /// By name.
     pub collections: HashMap<String, Collection>,
     /// The next calls of a name fail like this.
     pub faults: HashMap<&'static str, VecDeque<Fault>>,
@@ -49,7 +57,9 @@ pub struct State {
     pub calls: Vec<&'static str>,
     /// How many queries left it to the graph which points are compared.
     pub walks: usize,
+    /// What it says it is.
     pub version: String,
+    /// What every request must bring.
     pub api_key: Option<String>,
 }
 
@@ -80,10 +90,12 @@ impl TestServer {
         server
     }
 
+    /// Where it listens.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
+    /// What it holds, for as long as the guard lives.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,8 +18,8 @@ use qdrant_client::qdrant::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::evaluate::{Stored, passes, score};
-use crate::server::{Collection, Fault, TestServer, not_called};
+use super::evaluate::{Stored, passes, score};
+use super::{Collection, Fault, TestServer, not_called};
 
 fn wrong(what: impl std::fmt::Display) -> Status {
     Status::invalid_argument(format!("Wrong input: {what}"))

@@ -7,7 +7,7 @@ use qdrant_client::qdrant::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::server::{Collection, Fault, TestServer, not_called};
+use super::{Collection, Fault, TestServer, not_called};
 
 fn done(fault: Option<Fault>) -> Result<Response<CollectionOperationResponse>, Status> {
     match fault {

@@ -12,9 +12,13 @@ use qdrant_client::qdrant::{
 /// A point as the server keeps it.
 #[derive(Debug, Clone, Default)]
 pub struct Stored {
+    /// Its id.
     pub id: String,
+    /// Its payload.
     pub payload: HashMap<String, Value>,
+    /// Its dense vector.
     pub dense: Option<Vec<f32>>,
+    /// Its sparse vector.
     pub sparse: Option<SparseVector>,
 }
 

@@ -1,0 +1,11 @@
+//! Doorbells: how workers are woken. The one of PostgreSQL stands with its catalogue, whose way to the server it uses.
+
+mod here;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) mod line;
+#[cfg(feature = "redis")]
+mod redis;
+
+pub use here::HereDoorbell;
+#[cfg(feature = "redis")]
+pub use redis::{RedisDoorbell, RedisUrlError};

@@ -1,0 +1,49 @@
+//! What every doorbell must do.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{Either, select};
+
+use crate::seam::Doorbell;
+
+type Bell = Arc<dyn Doorbell>;
+
+/// Runs the suite; `make` gives two handles to one fresh doorbell, as two processes have them: both listen, and that they
+/// began to is waited for.
+pub async fn doorbell_contract<F: Future<Output = (Bell, Bell)>>(make: impl Fn() -> F) {
+    let (one, other) = make().await;
+    nobody_is_woken_for_nothing(&one, &other);
+    a_ring_wakes(&one, &other).await;
+    let (one, other) = make().await;
+    a_ring_wakes(&other, &one).await;
+    let (one, _other) = make().await;
+    a_ring_wakes(&one, &one).await;
+    assert!(one.wait().now_or_never().is_none(), "nobody hears himself twice");
+    let (one, other) = make().await;
+    a_ring_wakes_whoever_waits_longer(&one, &other).await;
+    assert_eq!((one.trouble(), other.trouble()), (None, None));
+}
+
+fn nobody_is_woken_for_nothing(one: &Bell, other: &Bell) {
+    assert!(one.wait().now_or_never().is_none());
+    assert!(other.wait().now_or_never().is_none());
+}
+
+/// Also where nobody waited yet.
+async fn a_ring_wakes(ringing: &Bell, listening: &Bell) {
+    ringing.ring();
+    listening.wait().await;
+}
+
+/// Of two who wait at one handle, each is woken as long as somebody rings.
+async fn a_ring_wakes_whoever_waits_longer(ringing: &Bell, listening: &Bell) {
+    let (first, second) = (listening.wait(), listening.wait());
+    ringing.ring();
+    let left = match select(first, second).await {
+        Either::Left(((), left)) | Either::Right(((), left)) => left,
+    };
+    ringing.ring();
+    left.await;
+}

@@ -1,0 +1,89 @@
+//! The stores, all local or all shared: what the rest of the process sees of them.
+
+mod local;
+mod shared;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use object_store::ObjectStore;
+use ragstone_adapters::data_dir::DataDirectory;
+use ragstone_core::seam::{
+    Catalogue, Doorbell, EmbeddingCache, EvaluationStore, IdempotencyStore, KeyStore, UsageStore, VectorIndex,
+};
+
+pub use local::open as open_local;
+pub use shared::{Reached, open as open_shared, reach};
+
+/// Every store behind its seam.
+pub struct Stores {
+    /// The truth about documents and jobs.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// The keys of callers.
+    pub keys: Arc<dyn KeyStore>,
+    /// What callers spent.
+    pub usage: Arc<dyn UsageStore>,
+    /// What uploads with a key were answered.
+    pub idempotency: Arc<dyn IdempotencyStore>,
+    /// Evaluation runs.
+    pub evaluations: Arc<dyn EvaluationStore>,
+    /// The points.
+    pub index: Arc<dyn VectorIndex>,
+    /// Originals and texts.
+    pub blobs: Arc<dyn ObjectStore>,
+    /// What was embedded before, on this machine.
+    pub embeddings: Option<Arc<dyn EmbeddingCache>>,
+    /// Wakes workers.
+    pub doorbell: Arc<dyn Doorbell>,
+    /// What of the machine is this process's own.
+    pub home: Home,
+    /// How it is found out whether they answer; empty where they are in this process.
+    pub probes: Vec<Probe>,
+}
+
+/// What of the machine is this process's own.
+pub enum Home {
+    /// A data directory with all stores in it.
+    Alone(DataDirectory),
+    /// The stores are shared.
+    Shared {
+        /// Holds what may be lost, where the process needs it and got one: held for its lock.
+        _directory: Option<DataDirectory>,
+        /// The folder of the blobs, where they are in one.
+        blobs: Option<PathBuf>,
+    },
+}
+
+impl Home {
+    /// Whether other processes work on the same stores.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared { .. })
+    }
+
+    /// The data directory, if all is in it.
+    pub fn alone(&self) -> Option<&DataDirectory> {
+        match self {
+            Self::Alone(directory) => Some(directory),
+            Self::Shared { .. } => None,
+        }
+    }
+
+    /// The folder of the blobs, where they are in one.
+    pub fn blobs(&self) -> Option<PathBuf> {
+        match self {
+            Self::Alone(directory) => Some(directory.blobs()),
+            Self::Shared { blobs, .. } => blobs.clone(),
+        }
+    }
+}
+
+/// How it is found out whether a store answers.
+pub struct Probe {
+    /// What it is called in `/readyz`.
+    pub name: &'static str,
+    /// Whether nothing can be answered without it.
+    pub needed: bool,
+    /// Asks; an error is in words, without a secret.
+    pub ask: Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
+}

@@ -1,0 +1,100 @@
+//! Two servers and two workers over shared stores, killed one after the other while documents come, change and go: what is
+//! left must be what one undisturbed server leaves in a data directory.
+//!
+//! `RAGSTONE_TEST_CHAOS_KILLS` and `RAGSTONE_TEST_CHAOS_SEED` as in `chaos`.
+
+use std::collections::VecDeque;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::chaos::{
+    Contents, DOCUMENTS, Dice, Door, Ids, Operation, PATIENCE, carry_out, number, operations, sandbox,
+    settled_state, state_after,
+};
+use crate::shared_set::{Set, start};
+use crate::support::{Sandbox, Server};
+
+const KILLS: u64 = 4;
+/// Operations for each kill, so that something is always under way.
+const OPERATIONS_A_KILL: u64 = 12;
+/// Longest time between two kills, in milliseconds.
+const LONGEST_PAUSE: u64 = 1_500;
+
+/// The processes; those that serve come first.
+struct House<'a> {
+    homes: &'a [Sandbox],
+    living: VecDeque<(usize, Server)>,
+    changes: u64,
+}
+
+const ROLES: [&str; 4] = ["api", "api", "worker", "worker"];
+
+impl House<'_> {
+    /// Kills the process of a home and starts another one there; callers turn to the other server meanwhile.
+    fn kill(&mut self, home: usize, door: &Door) {
+        self.living.retain(|(living, _)| *living != home);
+        self.show(door);
+        self.living.push_back((home, start(&self.homes[home], ROLES[home])));
+        self.show(door);
+    }
+
+    /// Lets callers in by a server that lives: the one that is there longest.
+    fn show(&mut self, door: &Door) {
+        let server = self.living.iter().find(|(home, _)| ROLES[*home] == "api");
+        self.changes += 1;
+        door.open(self.changes, server.map(|(_, server)| server.address.clone()));
+    }
+}
+
+/// What is left after `operations` while processes die at `deaths`: after how long, and which.
+fn shared_state_after(homes: &[Sandbox], operations: &[Operation], deaths: &[(u64, usize)]) -> serde_json::Value {
+    let door = Door::default();
+    std::thread::scope(|scope| {
+        let (sender, finished) = mpsc::channel();
+        let door = &door;
+        let mut house = House {
+            homes,
+            living: (0..).zip(homes).map(|(n, home)| (n, start(home, ROLES[n]))).collect(),
+            changes: 0,
+        };
+        house.show(door);
+        scope.spawn(move || {
+            let mut ids = Ids::new();
+            for operation in operations {
+                carry_out(door, &Contents::Texts, *operation, &mut ids);
+            }
+            // Nobody listens any more if the test failed.
+            let _ = sender.send(());
+        });
+        let (_silent, nothing) = mpsc::channel::<()>();
+        for (milliseconds, home) in deaths {
+            let _ = nothing.recv_timeout(Duration::from_millis(*milliseconds));
+            house.kill(*home, door);
+        }
+        let _ = finished.recv_timeout(PATIENCE * 4);
+        let state = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| settled_state(door)));
+        door.close();
+        state.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+fn killing_changes_nothing_of_shared_stores() {
+    let Some(set) = Set::start() else { return };
+    let kills = number("RAGSTONE_TEST_CHAOS_KILLS").unwrap_or(KILLS);
+    let seed = number("RAGSTONE_TEST_CHAOS_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    eprintln!("shared chaos: repeat with RAGSTONE_TEST_CHAOS_KILLS={kills} RAGSTONE_TEST_CHAOS_SEED={seed}");
+    let mut dice = Dice(seed);
+    let operations = operations(&mut dice, kills * OPERATIONS_A_KILL + DOCUMENTS);
+    let deaths: Vec<_> = (0..kills)
+        .map(|_| (dice.below(LONGEST_PAUSE), dice.below(ROLES.len() as u64) as usize))
+        .collect();
+    let calm = sandbox();
+    let expected = state_after(&calm, &Contents::Texts, &operations, &[]);
+    let homes: Vec<Sandbox> = ROLES.iter().map(|_| set.sandbox()).collect();
+    let found = shared_state_after(&homes, &operations, &deaths);
+    for part in ["documents", "searches"] {
+        assert_eq!(found[part], expected[part], "{part}, seed {seed}, {kills} kills");
+    }
+    homes[0].run(&["fsck"]).ended(0);
+}
