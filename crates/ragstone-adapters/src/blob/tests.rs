@@ -26,7 +26,9 @@ async fn blob_contract(store: &dyn ObjectStore) {
 }
 
 async fn put(store: &dyn ObjectStore, key: &str, text: &str) {
-    let put = store.put(&Key::from(key), PutPayload::from(text.to_owned())).await;
+    let put = store
+        .put(&Key::from(key), PutPayload::from(text.to_owned()))
+        .await;
     put.unwrap();
 }
 
@@ -96,9 +98,13 @@ async fn a_copy_stands_alone(store: &dyn ObjectStore) {
 
 async fn only_the_first_creates(store: &dyn ObjectStore) {
     let at = Key::from("owner");
-    let first = store.put_opts(&at, PutPayload::from("first"), PutMode::Create.into()).await;
+    let first = store
+        .put_opts(&at, PutPayload::from("first"), PutMode::Create.into())
+        .await;
     first.unwrap();
-    let second = store.put_opts(&at, PutPayload::from("second"), PutMode::Create.into()).await;
+    let second = store
+        .put_opts(&at, PutPayload::from("second"), PutMode::Create.into())
+        .await;
     assert!(matches!(second, Err(Error::AlreadyExists { .. })), "{second:?}");
     assert_eq!(get(store, "owner").await.as_deref(), Some(&b"first"[..]));
 }
@@ -177,7 +183,11 @@ impl Service {
     fn make(&self, name: &str) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let host = format!("127.0.0.1:{}", self.port);
-        write!(stream, "PUT /{name} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "PUT /{name} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.contains(" 200 "), "{answer}");

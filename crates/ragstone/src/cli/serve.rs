@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::{Context, Usage};
-use crate::config::Settings;
-use crate::config::sections::{Role, Server};
+use crate::config::sections::Server;
+use crate::config::{Role, Settings};
 use crate::http::server::{ConnectionLimits, serve};
 use crate::wiring::{self, App, ModelFetch, Opened, VectorState};
 

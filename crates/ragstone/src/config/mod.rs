@@ -24,7 +24,7 @@ use sections::{
     Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Eval, Ingest, Jobs, Limits, Model,
     OpenAi, Parse, Server, Split, Telemetry,
 };
-pub use shared::{BlobPlace, Index, S3, SHARED_KEYS, SharedSet};
+pub use shared::{BlobPlace, Index, Role, S3, SHARED_KEYS, SharedSet};
 
 /// The settings file that is read if it is there.
 const SETTINGS_FILE: &str = "ragstone.toml";

@@ -9,30 +9,7 @@ use serde::Deserialize;
 
 use super::issuer::Issuer;
 use super::secret::Secret;
-
-/// What a process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// It serves the API, and leaves background work to others.
-    Api,
-    /// It does background work, and tells how it is.
-    Worker,
-    /// Both.
-    All,
-}
-
-impl Role {
-    /// Whether it serves the API.
-    pub fn serves(self) -> bool {
-        self != Self::Worker
-    }
-
-    /// Whether it does background work.
-    pub fn works(self) -> bool {
-        self != Self::Api
-    }
-}
+use super::shared::Role;
 
 /// `[server]`
 #[derive(Debug, Clone, Deserialize)]
@@ -113,6 +90,8 @@ pub struct Data {
     pub database_url: Secret,
     /// Certificates to trust with it.
     pub database_ca_file: PathBuf,
+    /// Connections of a process to it.
+    pub database_connections: usize,
     /// Where blobs are shared.
     pub blobs_url: String,
 }

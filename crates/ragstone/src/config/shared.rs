@@ -25,6 +25,30 @@ pub const SHARED_KEYS: [&str; 4] = [
     "jobs.redis_url",
 ];
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It serves the API, and leaves background work to others.
+    Api,
+    /// It does background work, and tells how it is.
+    Worker,
+    /// Both.
+    All,
+}
+
+impl Role {
+    /// Whether it serves the API.
+    pub fn serves(self) -> bool {
+        self != Self::Worker
+    }
+
+    /// Whether it does background work.
+    pub fn works(self) -> bool {
+        self != Self::Api
+    }
+}
+
 /// `[index]`; 0 leaves a number to the server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -179,6 +203,11 @@ pub(super) fn check(settings: &Settings, found: &mut Findings) {
 }
 
 fn check_addresses(settings: &Settings, found: &mut Findings) {
+    found.range(
+        "data.database_connections",
+        settings.data.database_connections,
+        2..=1000,
+    );
     let starts = |secret: &Secret, schemes: &[&str]| {
         secret
             .expose()

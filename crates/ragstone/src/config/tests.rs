@@ -1,5 +1,6 @@
 //! Settings as data: what is given, and what comes out or is refused.
 
+use super::names::{Meaning, meaning};
 use super::*;
 
 fn environment(pairs: &[(&str, &str)]) -> Layers {
@@ -338,7 +339,9 @@ fn deployments_set_what_there_is() {
             let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
             // A server's own, and the image's.
             if name.chars().all(is_name) && !name.starts_with("POSTGRES_") {
-                let value = value.trim_matches('"').replace("${RAGSTONE_ADMIN_KEY:?set it, 32 characters or more}", KEY);
+                let value = value
+                    .trim_matches('"')
+                    .replace("${RAGSTONE_ADMIN_KEY:?set it, 32 characters or more}", KEY);
                 given.push((name.to_owned(), value));
             }
         }

@@ -6,6 +6,7 @@ mod absent;
 mod answer;
 mod arrival;
 mod audit;
+mod background;
 mod describe;
 mod evaluations;
 mod explain;
@@ -44,17 +45,15 @@ pub use vectors::VectorState;
 pub use workers::parser_pool;
 
 use crate::clock::{clock, entropy, new_id, now, time};
-use crate::config::sections::Role;
-use crate::config::{Problem, Settings, SettingsError};
+use crate::config::{Problem, Role, Settings, SettingsError};
 use crate::http::{self, Api, Keyring};
-use crate::jobs::{WorkerOptions, Workers};
+use crate::jobs::Workers;
 use crate::operator;
 use crate::telemetry::audit::AuditLog;
 use evaluations::Evaluations;
 use health::Health;
 use stores::{Home, Reached, Stores, open_local, open_shared};
 use vectors::{Recipe, Vectors};
-use workers::job_workers;
 
 /// News of jobs that a slow listener may be behind.
 const JOB_NEWS: usize = 1024;
@@ -315,55 +314,6 @@ impl Built {
         };
         let evaluations = evaluations::router(self.evaluations(settings)?);
         Ok(routes::operator_router(api.clone(), self.vectors.clone(), access).merge(evaluations))
-    }
-
-    /// What goes on beside requests and jobs. A command that comes and goes leaves most of it to whoever stays.
-    async fn background(
-        &self,
-        settings: &Settings,
-        fetch: &ModelFetch,
-        operator: &Router,
-    ) -> anyhow::Result<Vec<JoinHandle<()>>> {
-        let mut background = Vec::new();
-        if let Some(directory) = self.stores.home.alone() {
-            background.push(routes::listen(&directory.socket(), operator.clone())?);
-        }
-        background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
-        let stays = matches!(fetch, ModelFetch::Background);
-        let is_shared = self.stores.home.is_shared();
-        if stays && is_shared {
-            if let Err(error) = self.vectors.keep_up().await {
-                tracing::warn!("the shared library is not ready: {error:#}");
-            }
-            background.extend(self.health.watch(self.vectors.clone()).await);
-        }
-        upkeep::calibrate(&self.library).await;
-        if stays && is_shared && settings.server.role.serves() {
-            background.push(upkeep::follow(self.library.clone()));
-        }
-        if stays && (settings.server.role.works() || !is_shared) {
-            let sweep = upkeep::Sweep {
-                ingestor: self.ingestor.clone(),
-                blobs: self.stores.home.blobs(),
-                started: self.started,
-                shared: is_shared.then(|| self.stores.catalogue.clone()),
-                doorbell: ring(&self.stores.doorbell),
-            };
-            background.push(sweep.start());
-        }
-        Ok(background)
-    }
-
-    fn worker_options(&self, settings: &Settings) -> WorkerOptions {
-        let vectors = self.vectors.clone();
-        WorkerOptions {
-            workers: job_workers(settings.jobs.workers),
-            poll: Duration::from_secs(settings.jobs.poll_seconds),
-            doorbell: self.stores.doorbell.clone(),
-            may_work: Arc::new(move || vectors.may_work()),
-            events: self.events.clone(),
-            on_idle: upkeep::on_idle(&self.library),
-        }
     }
 
     fn evaluations(&self, settings: &Settings) -> anyhow::Result<Evaluations> {

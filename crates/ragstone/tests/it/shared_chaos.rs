@@ -34,7 +34,8 @@ impl House<'_> {
     fn kill(&mut self, home: usize, door: &Door) {
         self.living.retain(|(living, _)| *living != home);
         self.show(door);
-        self.living.push_back((home, start(&self.homes[home], ROLES[home])));
+        self.living
+            .push_back((home, start(&self.homes[home], ROLES[home])));
         self.show(door);
     }
 
@@ -47,14 +48,21 @@ impl House<'_> {
 }
 
 /// What is left after `operations` while processes die at `deaths`: after how long, and which.
-fn shared_state_after(homes: &[Sandbox], operations: &[Operation], deaths: &[(u64, usize)]) -> serde_json::Value {
+fn shared_state_after(
+    homes: &[Sandbox],
+    operations: &[Operation],
+    deaths: &[(u64, usize)],
+) -> serde_json::Value {
     let door = Door::default();
     std::thread::scope(|scope| {
         let (sender, finished) = mpsc::channel();
         let door = &door;
         let mut house = House {
             homes,
-            living: (0..).zip(homes).map(|(n, home)| (n, start(home, ROLES[n]))).collect(),
+            living: (0..)
+                .zip(homes)
+                .map(|(n, home)| (n, start(home, ROLES[n])))
+                .collect(),
             changes: 0,
         };
         house.show(door);

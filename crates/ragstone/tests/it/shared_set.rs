@@ -55,7 +55,8 @@ impl Set {
         std::fs::create_dir(folder.path().join("blobs")).unwrap();
         let set = Self {
             database: database(&postgres, folder.path(), owner),
-            redis: Program::owned(
+            redis: Program::start(
+                KILL,
                 "exec \"$0\" --port 0 --unixsocket \"$1/redis\" --dir \"$1\" --save '' >>redis.log 2>&1",
                 &[&redis, folder.path()],
                 folder.path(),
@@ -76,7 +77,10 @@ impl Set {
             Qdrant::Given(url) | Qdrant::Started { url, .. } | Qdrant::Ours { url, .. } => url,
         };
         Sandbox::lexical()
-            .with("DATABASE_URL", &format!("host={folder} user=test dbname=postgres"))
+            .with(
+                "DATABASE_URL",
+                &format!("host={folder} user=test dbname=postgres"),
+            )
             .with("REDIS_URL", &format!("redis+unix://{folder}/redis"))
             .with("QDRANT_URL", url)
             .with("RAGSTONE_INDEX__QDRANT_COLLECTION", &self.collection)
@@ -147,11 +151,15 @@ impl S3 {
         };
         let port = free_port();
         let script = format!("exec \"$0\" -H 127.0.0.1 -p {port} >>moto.log 2>&1");
-        let program = Program::owned(&script, &[&program], set.folder.path(), None);
+        let program = Program::start(KILL, &script, &[&program], set.folder.path(), None);
         let endpoint = format!("127.0.0.1:{port}");
         until("the S3 service answers", || TcpStream::connect(&endpoint).is_ok());
         let mut stream = TcpStream::connect(&endpoint).unwrap();
-        write!(stream, "PUT /bucket HTTP/1.0\r\nHost: {endpoint}\r\nContent-Length: 0\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "PUT /bucket HTTP/1.0\r\nHost: {endpoint}\r\nContent-Length: 0\r\n\r\n"
+        )
+        .unwrap();
         let answer = std::io::read_to_string(stream).unwrap();
         assert!(answer.contains(" 200 "), "{answer}");
         Some(Self {
@@ -187,7 +195,9 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
             return;
         }
         // A look costs a connection; so many as fit would be a load of their own.
-        let _ = std::sync::mpsc::channel::<()>().1.recv_timeout(std::time::Duration::from_millis(20));
+        let _ = std::sync::mpsc::channel::<()>()
+            .1
+            .recv_timeout(std::time::Duration::from_millis(20));
     }
     panic!("waited in vain: {what}");
 }
@@ -214,6 +224,11 @@ pub fn raw(server: &Server, method: &str, path: &str, body: Option<&Value>) -> (
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
+/// What ends PostgreSQL with all its processes, as a crash does.
+const QUIT: &str = "QUIT";
+/// What ends anything; a shell lets what it starts not hear of the other one.
+const KILL: &str = "KILL";
+
 /// A program in the folder of the set, held by a shell.
 struct Program {
     script: String,
@@ -224,10 +239,16 @@ struct Program {
 }
 
 impl Program {
-    fn owned(script: &str, arguments: &[&Path], folder: &Path, owner: Option<(u32, u32)>) -> Self {
+    fn start(
+        signal: &str,
+        script: &str,
+        arguments: &[&Path],
+        folder: &Path,
+        owner: Option<(u32, u32)>,
+    ) -> Self {
         let mut program = Self {
             // The program is a child of the shell that reads from here.
-            script: format!("({script}) & server=$!; read -r _; kill -QUIT $server; wait $server"),
+            script: format!("({script}) & server=$!; read -r _; kill -{signal} $server; wait $server"),
             arguments: arguments.iter().map(|argument| argument.to_path_buf()).collect(),
             folder: folder.to_owned(),
             owner,
@@ -269,7 +290,9 @@ impl Drop for Program {
 
 fn database(programs: &Path, folder: &Path, owner: Option<(u32, u32)>) -> Program {
     let mut initdb = Command::new(programs.join("initdb"));
-    initdb.current_dir(folder).args(["-D", "data", "-U", "test", "--auth=trust", "--no-sync"]);
+    initdb
+        .current_dir(folder)
+        .args(["-D", "data", "-U", "test", "--auth=trust", "--no-sync"]);
     initdb.args(["--encoding=UTF8", "--locale=C.UTF-8"]);
     if let Some((user, group)) = owner {
         initdb.uid(user).gid(group);
@@ -279,7 +302,7 @@ fn database(programs: &Path, folder: &Path, owner: Option<(u32, u32)>) -> Progra
     // A restart finds the last one's id file, and overwrites it.
     let script = "exec \"$0\" -D data -k \"$1\" -c listen_addresses= -c fsync=off -c max_connections=300 \
                   >>postgres.log 2>&1";
-    Program::owned(script, &[&programs.join("postgres"), folder], folder, owner)
+    Program::start(QUIT, script, &[&programs.join("postgres"), folder], folder, owner)
 }
 
 fn qdrant(folder: &Path) -> Qdrant {
@@ -293,21 +316,28 @@ fn qdrant(folder: &Path) -> Qdrant {
              QDRANT__STORAGE__STORAGE_PATH=qdrant QDRANT__STORAGE__SNAPSHOTS_PATH=snapshots \
              QDRANT__TELEMETRY_DISABLED=true exec \"$0\" >>qdrant.log 2>&1"
         );
-        let started = Program::owned(&script, &[&program], folder, None);
-        until("qdrant answers", || TcpStream::connect(("127.0.0.1", grpc)).is_ok());
+        let started = Program::start(KILL, &script, &[&program], folder, None);
+        until("qdrant answers", || {
+            TcpStream::connect(("127.0.0.1", grpc)).is_ok()
+        });
         return Qdrant::Started {
             _program: started,
             url: format!("http://127.0.0.1:{grpc}"),
         };
     }
-    eprintln!("skipped: shared stores over Qdrant itself, RAGSTONE_TEST_QDRANT_URL or a qdrant on the PATH enables it");
+    eprintln!(
+        "skipped: shared stores over Qdrant itself, RAGSTONE_TEST_QDRANT_URL or a qdrant on the PATH enables it"
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .unwrap();
     let url = runtime.block_on(TestServer::start()).url();
-    Qdrant::Ours { _runtime: runtime, url }
+    Qdrant::Ours {
+        _runtime: runtime,
+        url,
+    }
 }
 
 fn free_port() -> u16 {

@@ -37,6 +37,7 @@ pub const NOT_FOR_ADAPTERS: &[&str] = &[
 pub const NOT_FOR_PROCESS: &[&str] = &[
     "deadpool-postgres",
     "qdrant-client",
+    "redis",
     "rten-gemm",
     "rusqlite",
     "ragstone-encoder",

@@ -141,7 +141,8 @@ fn own_directory(path: &Path) -> Option<DataDirectory> {
 
 fn database(settings: &Settings, set: &SharedSet, holder: Uuid) -> anyhow::Result<PostgresOptions> {
     let url = set.database_url.expose().unwrap_or_default();
-    let options = PostgresOptions::new(url, holder).context("setting data.database_url")?;
+    let mut options = PostgresOptions::new(url, holder).context("setting data.database_url")?;
+    options.pool_size = settings.data.database_connections;
     let authorities = &settings.data.database_ca_file;
     if authorities.as_os_str().is_empty() {
         return Ok(options);
