@@ -7,9 +7,10 @@ use ragstone_core::metric::ragas::Metric;
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 
 use super::Settings;
+use super::evaluation::Eval;
 use super::sections::{
-    Access, Ask, Chat, Data, Embed, EmbedProvider, Eval, Index, Ingest, Jobs, Limits, Model, OpenAi, Parse,
-    Server, Split, Telemetry,
+    Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Limits, Model, OpenAi, Parse, Server,
+    Split, Telemetry,
 };
 
 /// Fewest characters of the admin key.
@@ -117,6 +118,11 @@ impl Limits {
             "limits.tenant_tokens_per_day",
             self.tenant_tokens_per_day,
             0..=MAX_TOKENS_PER_DAY,
+        );
+        found.range(
+            "limits.wrong_proofs_per_minute",
+            self.wrong_proofs_per_minute,
+            0..=MAX_REQUESTS_PER_MINUTE,
         );
     }
 }

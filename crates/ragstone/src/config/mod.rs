@@ -3,6 +3,7 @@
 //! Invariant: this is the only module that reads the environment, and it reads it once.
 
 mod check;
+pub mod evaluation;
 mod issuer;
 mod layers;
 mod names;
@@ -15,13 +16,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use evaluation::Eval;
 pub use issuer::{Algorithm, ClaimPath, Issuer, is_loopback, key_url};
 pub use layers::{DEFAULTS, Layers};
 pub use names::SHORT_NAMES;
 pub use secret::Secret;
 use sections::{
-    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Eval, Index, Ingest, Jobs, Limits,
-    Model, OpenAi, Parse, Server, Split, Telemetry,
+    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Limits, Model,
+    OpenAi, Parse, Server, Split, Telemetry,
 };
 
 /// The settings file that is read if it is there.

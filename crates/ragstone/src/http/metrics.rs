@@ -27,6 +27,7 @@ const STALE: &str = "ragstone_stale_hits_total";
 const CACHE_HITS: &str = "ragstone_embedding_cache_hits_total";
 const CACHE_MISSES: &str = "ragstone_embedding_cache_misses_total";
 const CACHE_ERRORS: &str = "ragstone_embedding_cache_errors_total";
+const WRONG_PROOFS: &str = "ragstone_wrong_proofs_total";
 const AUDIT_LOST: &str = "ragstone_audit_lines_lost_total";
 
 /// Bounds of the histogram of durations, in seconds.
@@ -74,6 +75,10 @@ fn describe() {
     );
     describe_counter!(CACHE_ERRORS, "Calls of the embedding cache that failed");
     describe_counter!(
+        WRONG_PROOFS,
+        "Keys, tokens and tickets that opened nothing, by what their senders were told"
+    );
+    describe_counter!(
         AUDIT_LOST,
         "Lines of the audit log that could not be written: must be 0"
     );
@@ -89,6 +94,11 @@ pub(super) fn answered(method: &str, route: &str, status: u16, elapsed: Duration
 /// Counts how a question ended.
 pub(super) fn asked(outcome: &'static str) {
     counter!(ASKS, "outcome" => outcome).increment(1);
+}
+
+/// Counts a key, a token or a ticket that opened nothing.
+pub(super) fn wrong_proof(code: Code) {
+    counter!(WRONG_PROOFS, "code" => code.as_str()).increment(1);
 }
 
 /// What was counted, as Prometheus reads it.

@@ -10,6 +10,7 @@ mod audit;
 pub mod auth;
 mod body;
 mod documents;
+mod explain;
 mod extract;
 mod health;
 #[cfg(test)]
@@ -50,7 +51,7 @@ pub use auth::jwt::Issuers;
 pub use auth::{AdminKey, Keyring, OperatorDoor};
 pub use health::Readiness;
 pub use limits::LimitSettings;
-pub use routes::router;
+pub use routes::{operators, router};
 pub use settings::HttpSettings;
 
 /// Answers a question: the events end with exactly one `Done` or `Failed`, and dropping them ends the model's call.

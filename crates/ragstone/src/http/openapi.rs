@@ -20,13 +20,14 @@ const SCRIPT: &str = include_str!("../ui/docs.js");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Problems that every call but health may end with.
-const COMMON: [Code; 10] = [
+const COMMON: [Code; 11] = [
     Code::Unauthorized,
     Code::NotLocal,
     Code::ForeignHost,
     Code::ForeignOrigin,
     Code::Forbidden,
     Code::RateLimited,
+    Code::TooManyFailures,
     Code::Busy,
     Code::Internal,
     Code::IssuerUnavailable,

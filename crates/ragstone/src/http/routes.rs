@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use super::openapi::{endpoint, open_endpoint};
 use super::problem::{Code, Problem};
 use super::{
-    Api, App, HttpSettings, ask, audit, auth, documents, health, jobs, keys, limits, metrics, middleware,
-    openapi, search, stream_tickets,
+    Api, App, HttpSettings, ask, audit, auth, documents, explain, health, jobs, keys, limits, metrics,
+    middleware, openapi, search, stream_tickets,
 };
 
 /// The whole HTTP interface. Serve it with [`super::server::serve`]: without the caller's address, and without a key or the operator's door, nobody is let in.
@@ -51,15 +51,24 @@ pub fn router(api: Arc<Api>) -> Router {
         .layer(from_fn_with_state(app.clone(), auth::identify))
         .layer(from_fn(middleware::catch_panic))
         .layer(from_fn(middleware::complete))
-        .layer(from_fn_with_state(app.clone(), audit::record));
+        .layer(from_fn_with_state(app.api.clone(), audit::record));
     let router = match cors(&app.settings) {
         Some(cors) => router.layer(cors),
         None => router,
     };
     router
         .layer(from_fn(middleware::secure))
-        .layer(from_fn_with_state(app.clone(), middleware::observe))
+        .layer(from_fn_with_state(app.api.clone(), middleware::observe))
         .with_state(app)
+}
+
+/// `routes` behind the door that only the operator can open: each request has an id, is counted, and has its line in the
+/// audit log as the operator's. Put [`super::OperatorDoor`] around what this gives.
+pub fn operators(api: Arc<Api>, routes: Router) -> Router {
+    routes
+        .layer(from_fn_with_state(api.clone(), audit::note_operator))
+        .layer(from_fn_with_state(api.clone(), audit::record))
+        .layer(from_fn_with_state(api, middleware::observe))
 }
 
 /// Routes whose answers come at once.
@@ -102,6 +111,7 @@ fn quick() -> OpenApiRouter<Arc<App>> {
         .routes(endpoint(routes!(keys::list::list), keys::list::PROBLEMS))
         .routes(endpoint(routes!(keys::rotate::rotate), keys::rotate::PROBLEMS))
         .routes(endpoint(routes!(keys::revoke::revoke), keys::revoke::PROBLEMS))
+        .routes(endpoint(routes!(explain::explain), explain::PROBLEMS))
         .routes(endpoint(routes!(search::search), search::PROBLEMS))
         .routes(endpoint(
             routes!(stream_tickets::create),

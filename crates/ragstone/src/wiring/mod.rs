@@ -8,7 +8,6 @@ mod arrival;
 mod audit;
 mod describe;
 mod evaluations;
-mod explain;
 mod limits;
 mod model;
 mod options;
@@ -266,14 +265,9 @@ impl Built {
             issuers.prepare();
         }
         let api = http::router(parts.clone());
-        let access = explain::Access {
-            catalogue: self.catalogue.clone(),
-            keys: self.catalogue.clone(),
-            operator: operator::of,
-            clock: clock(),
-        };
-        let operator = routes::operator_router(api.clone(), self.vectors.clone(), access)
-            .merge(evaluations::router(self.evaluations(settings)?));
+        let own =
+            routes::router(self.vectors.clone()).merge(evaluations::router(self.evaluations(settings)?));
+        let operator = routes::operator_router(api.clone(), http::operators(parts.clone(), own));
         let mut background = vec![routes::listen(&self.directory.socket(), operator.clone())?];
         background.extend(audit.clone().map(audit::reopen_when_told).transpose()?);
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);

@@ -146,7 +146,7 @@ impl AskBody {
     }
 }
 
-/// Asks, within the caller's budget and for as long as its key opens something; who asked what, and what was shown to the model, is noted.
+/// Asks, within the caller's budget and for as long as what it came in by opens something; who asked what, and what was shown to the model, is noted.
 async fn events(
     app: &App,
     identity: &Identity,
@@ -163,7 +163,7 @@ async fn events(
         principal,
         (app.answerer)(principal.scope(), request, trace_id),
     );
-    let events = watch::while_the_key_opens(app, identity.key, events);
+    let events = watch::while_the_proof_opens(app, identity.proof, events);
     let noted = move |event: &AnswerEvent| {
         count(event);
         if let AnswerEvent::Sources { passages, .. } = event {
