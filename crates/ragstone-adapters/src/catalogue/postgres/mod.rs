@@ -21,6 +21,7 @@ mod begin;
 mod database;
 mod documents;
 mod error;
+mod feedback;
 mod idempotency;
 mod job_row;
 mod jobs;
