@@ -7,7 +7,7 @@ use ragstone_core::metric::ragas::Metric;
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 
 use super::Settings;
-use super::evaluation::Eval;
+use super::evaluation::{Eval, Feedback};
 use super::sections::{
     Access, Ask, Chat, Data, Embed, EmbedProvider, Index, Ingest, Jobs, Limits, Model, OpenAi, Parse, Server,
     Split, Telemetry,
@@ -61,6 +61,7 @@ pub fn findings(settings: &Settings) -> Findings {
     settings.chat.check(&mut found);
     settings.ask.check(&mut found);
     settings.eval.check(&mut found);
+    settings.feedback.check(&mut found);
     settings.jobs.check(&mut found);
     settings.index.check(&mut found);
     settings.telemetry.check(&mut found);
@@ -299,6 +300,14 @@ impl Eval {
                 );
             }
         }
+    }
+}
+
+impl Feedback {
+    fn check(&self, found: &mut Findings) {
+        found.range("feedback.remember_minutes", self.remember_minutes, 0..=43_200);
+        found.range("feedback.retention_days", self.retention_days, 0..=36_500);
+        found.range("feedback.max_answers", self.max_answers, 1..=100_000_000);
     }
 }
 

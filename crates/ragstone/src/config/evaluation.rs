@@ -17,3 +17,17 @@ pub struct Eval {
     /// What is judged.
     pub metrics: Vec<String>,
 }
+
+/// `[feedback]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Feedback {
+    /// Minutes in which something can be said of an answer.
+    pub remember_minutes: u64,
+    /// Whether every answer is kept.
+    pub keep_all: bool,
+    /// Days after which a kept answer is forgotten; 0 for never.
+    pub retention_days: u32,
+    /// Most kept answers of a tenant.
+    pub max_answers: u64,
+}

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use evaluation::Eval;
+use evaluation::{Eval, Feedback};
 pub use issuer::{Algorithm, ClaimPath, Issuer, is_loopback, key_url};
 pub use layers::{DEFAULTS, Layers};
 pub use names::SHORT_NAMES;
@@ -73,6 +73,8 @@ pub struct Settings {
     pub ask: Ask,
     /// `[eval]`
     pub eval: Eval,
+    /// `[feedback]`
+    pub feedback: Feedback,
     /// `[jobs]`
     pub jobs: Jobs,
     /// `[index]`

@@ -10,6 +10,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use ragstone_core::seam::feedback::Thumb;
 
 use super::App;
 use super::auth::AdminIdentity;
@@ -20,6 +21,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::CatalogueUnavailable];
 const REQUESTS: &str = "ragstone_http_requests_total";
 const SECONDS: &str = "ragstone_http_request_seconds";
 const ASKS: &str = "ragstone_asks_total";
+const FEEDBACK: &str = "ragstone_feedback_total";
 const JOBS: &str = "ragstone_jobs";
 const CHUNKS: &str = "ragstone_chunks";
 const LEAKS: &str = "ragstone_leaked_hits_total";
@@ -61,6 +63,7 @@ fn describe() {
         ASKS,
         "Questions, by how they ended: answered, unanswered, failed, abandoned"
     );
+    describe_counter!(FEEDBACK, "What was said of answers: up, down, words");
     describe_gauge!(JOBS, "Jobs of the operator's tenant by state");
     describe_gauge!(CHUNKS, "Published chunks of the operator's tenant");
     describe_counter!(
@@ -94,6 +97,16 @@ pub(super) fn answered(method: &str, route: &str, status: u16, elapsed: Duration
 /// Counts how a question ended.
 pub(super) fn asked(outcome: &'static str) {
     counter!(ASKS, "outcome" => outcome).increment(1);
+}
+
+/// Counts what was said of an answer.
+pub(super) fn rated(thumb: Option<Thumb>) {
+    let rating = match thumb {
+        Some(Thumb::Up) => "up",
+        Some(Thumb::Down) => "down",
+        None => "words",
+    };
+    counter!(FEEDBACK, "rating" => rating).increment(1);
 }
 
 /// Counts a key, a token or a ticket that opened nothing.

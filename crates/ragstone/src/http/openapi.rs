@@ -44,6 +44,7 @@ const COMMON: [Code; 11] = [
         (name = "documents", description = "Taking documents in, showing, changing and deleting them."),
         (name = "jobs", description = "Background work and how far it is."),
         (name = "ask", description = "Searching, and answers with verified citations."),
+        (name = "feedback", description = "What callers say of answers."),
         (name = "keys", description = "Who may call: API keys, their tenants, roles and readers."),
         (name = "operation", description = "Health, metrics and this description.")
     )

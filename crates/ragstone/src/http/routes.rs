@@ -16,12 +16,13 @@ use utoipa_axum::routes;
 use super::openapi::{endpoint, open_endpoint};
 use super::problem::{Code, Problem};
 use super::{
-    Api, App, HttpSettings, ask, audit, auth, documents, explain, health, jobs, keys, limits, metrics,
-    middleware, openapi, search, stream_tickets,
+    Api, App, HttpSettings, ask, audit, auth, documents, explain, feedback, health, jobs, keys, limits,
+    metrics, middleware, openapi, search, stream_tickets,
 };
 
 /// The whole HTTP interface. Serve it with [`super::server::serve`]: without the caller's address, and without a key or the operator's door, nobody is let in.
 pub fn router(api: Arc<Api>) -> Router {
+    let asked = Arc::new(feedback::Asked::new(api.settings.feedback.remember_for));
     let app = Arc::new(App {
         limits: limits::Limits::new(&api.settings),
         keys_at_work: documents::KeysAtWork::default(),
@@ -29,6 +30,7 @@ pub fn router(api: Arc<Api>) -> Router {
         api,
         tickets: auth::Tickets::default(),
         replays: ask::Replays::default(),
+        asked,
     });
     let quick = quick().route_layer(from_fn_with_state(app.clone(), middleware::in_time));
     let described = OpenApiRouter::with_openapi(openapi::Api::openapi())
@@ -112,6 +114,12 @@ fn quick() -> OpenApiRouter<Arc<App>> {
         .routes(endpoint(routes!(keys::rotate::rotate), keys::rotate::PROBLEMS))
         .routes(endpoint(routes!(keys::revoke::revoke), keys::revoke::PROBLEMS))
         .routes(endpoint(routes!(explain::explain), explain::PROBLEMS))
+        .routes(endpoint(routes!(feedback::give::give), feedback::give::PROBLEMS))
+        .routes(endpoint(routes!(feedback::list::list), feedback::list::PROBLEMS))
+        .routes(endpoint(
+            routes!(feedback::remove::remove),
+            feedback::remove::PROBLEMS,
+        ))
         .routes(endpoint(routes!(search::search), search::PROBLEMS))
         .routes(endpoint(
             routes!(stream_tickets::create),

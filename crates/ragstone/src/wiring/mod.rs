@@ -34,7 +34,7 @@ use ragstone_core::seam::{Catalogue, Embedder, Parser};
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
 
-pub use answer::judge;
+pub use answer::{drafter, judge};
 pub use describe::{Description, describe, issuers, text_goes_to};
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use ragstone_adapters::embed::weights::FetchProgress;
@@ -273,6 +273,9 @@ impl Built {
         background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
         upkeep::calibrate(&self.library).await;
         let works = !matches!(fetch, ModelFetch::Never | ModelFetch::Question(_));
+        if matches!(fetch, ModelFetch::Background) {
+            background.push(upkeep::forget_answers(parts.clone(), &settings.feedback));
+        }
         // A command that comes and goes leaves the sweep to whoever stays, and `fsck` its findings.
         if matches!(fetch, ModelFetch::Background) {
             background.push(upkeep::sweep(
@@ -328,6 +331,7 @@ impl Built {
             keys: Keyring::new(self.catalogue.clone(), entropy(), clock()),
             usage: self.catalogue.clone(),
             idempotency: self.catalogue.clone(),
+            feedback: self.catalogue.clone(),
             audit,
             answerer: answer::answerer(settings, self.library.clone(), chat.clone())?,
             operator: operator::principal,

@@ -1,4 +1,5 @@
-//! What this process does for the library without being asked: the sweep, and finding the threshold for answers.
+//! What this process does for the library without being asked: the sweep, forgetting old answers, and finding the
+//! threshold for answers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use ragstone_core::ingest::{Ingestor, Uploads};
 use ragstone_core::library::Library;
 use tokio::task::JoinHandle;
 
+use crate::config::evaluation::Feedback;
+use crate::http::Api;
 use crate::jobs::OnIdle;
 use crate::operator;
 
@@ -45,6 +48,25 @@ pub fn sweep(
                 }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "the sweep is tried again later"),
+            }
+            tokio::time::sleep(SWEEP_EVERY).await;
+        }
+    })
+}
+
+/// Forgets answers that were kept for long enough, in the background, until it is aborted.
+pub fn forget_answers(api: Arc<Api>, settings: &Feedback) -> JoinHandle<()> {
+    let (days, most) = (settings.retention_days, settings.max_answers);
+    tokio::spawn(async move {
+        loop {
+            let before = match days {
+                0 => time::OffsetDateTime::UNIX_EPOCH,
+                days => (api.clock)() - time::Duration::days(days.into()),
+            };
+            match api.feedback.forget_answers(before, most).await {
+                Ok(0) => {}
+                Ok(answers) => tracing::info!(answers, "old answers are forgotten"),
+                Err(error) => tracing::warn!(%error, "old answers are forgotten later"),
             }
             tokio::time::sleep(SWEEP_EVERY).await;
         }

@@ -17,9 +17,9 @@ use utoipa::ToSchema;
 use super::App;
 use super::audit::Trail;
 use super::auth::Identity;
-use super::limits;
 use super::problem::{Code, Problem};
 use super::search::{check_question, filter, limit};
+use super::{feedback, limits};
 
 pub(super) use replay::Replays;
 
@@ -158,6 +158,7 @@ async fn events(
     let request = body.request(app)?;
     limits::within_budget(app, principal).await?;
     trail.question(&request.question);
+    let note = feedback::noting(app, principal, &request.question);
     let events = limits::metered(
         app,
         principal,
@@ -166,6 +167,9 @@ async fn events(
     let events = watch::while_the_proof_opens(app, identity.proof, events);
     let noted = move |event: &AnswerEvent| {
         count(event);
+        if let AnswerEvent::Done(answer) = event {
+            note(answer);
+        }
         if let AnswerEvent::Sources { passages, .. } = event {
             passages
                 .iter()

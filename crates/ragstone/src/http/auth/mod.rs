@@ -3,6 +3,7 @@
 //! Invariant: `identify` runs before any body is read and is the only maker of a caller; a handler names the role it
 //! needs by the extractor it takes ([`Reader`], [`Writer`], [`Admin`]).
 
+mod acting;
 pub mod jwt;
 mod key;
 mod keyring;
@@ -28,6 +29,7 @@ use super::problem::{Code, Problem};
 use super::{Api, App};
 use jwt::{Issuers, TokenRefused};
 
+pub use acting::ACT_AS;
 pub use key::{AdminKey, MIN_KEY_BYTES, ShortKey};
 pub use keyring::Keyring;
 pub(super) use keyring::{NewKey, TRUSTED_FOR};
@@ -187,8 +189,20 @@ fn presents(parts: &Parts) -> bool {
 async fn caller(app: &App, parts: &Parts) -> Result<Identity, Problem> {
     let guarded = app.is_guarded().await?;
     if parts.extensions.get::<OperatorDoor>().is_some() {
-        return Ok(Identity::operator(app));
+        let acted_for = acting::named(&parts.headers)?;
+        return Ok(acted_for.map_or_else(|| Identity::operator(app), Identity::of_token));
     }
+    let identity = from_outside(app, parts, guarded).await?;
+    match parts.headers.contains_key(ACT_AS) {
+        true => Err(Problem::new(
+            Code::Forbidden,
+            "only the operator acts for other callers",
+        )),
+        false => Ok(identity),
+    }
+}
+
+async fn from_outside(app: &App, parts: &Parts, guarded: bool) -> Result<Identity, Problem> {
     if !guarded {
         local::check(parts, &app.settings.allowed_origins)?;
         return Ok(Identity::operator(app));
