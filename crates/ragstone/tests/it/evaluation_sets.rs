@@ -54,10 +54,8 @@ fn feedback_becomes_a_set_that_runs() {
         json!({ "rating": "down", "correct_answer": "120 ml of mineral oil" }),
         json!({ "rating": "down", "comment": "vague" }),
     ];
-    for (n, said) in said.into_iter().enumerate() {
-        let question = format!("How much mineral oil does the hydraulic pump need, asked {n}?");
-        let mut said = said;
-        said["trace_id"] = json!(ask(&question));
+    for mut said in said {
+        said["trace_id"] = json!(ask("Which oil does the hydraulic pump of the press need?"));
         call("/api/v1/feedback", said).ok(200);
     }
     let collected = sandbox.run(&["eval", "collect", "--json"]).ended(0).lines();
