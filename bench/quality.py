@@ -201,11 +201,23 @@ SETS = {
 }
 
 
+def table(result):
+    """The README's table: a row a set, its figures without times and counts."""
+    rows = ["| set | figures |", "|---|---|"]
+    for name, figures in result.items():
+        told = {key: figure for key, figure in figures.items() if isinstance(figure, float) and not key.endswith("seconds")}
+        label = "nDCG@10 " if "hybrid" in told else ""
+        shown = ["%s %s" % (key, ("%.4f" % figure).lstrip("0")) for key, figure in told.items()]
+        rows.append("| %s | %s%s |" % (name, label, ", ".join(shown)))
+    return "\n".join(rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--ragstone", default=os.path.join(HERE, "..", "target", "release", "ragstone"))
     parser.add_argument("--data", default=os.path.join(HERE, "..", "..", "shared", "data"))
     parser.add_argument("--only", nargs="*", default=[], help="sets whose name begins so")
+    parser.add_argument("--markdown", action="store_true", help="print the README's table at the end")
     arguments = parser.parse_args()
     if not os.path.isdir(arguments.data):
         sys.exit("skipped: no evaluation data at %s; give --data" % arguments.data)
@@ -219,6 +231,8 @@ def main():
     os.makedirs(os.path.join(HERE, "out"), exist_ok=True)
     with open(os.path.join(HERE, "out", "quality.json"), "w") as out:
         json.dump(result, out, indent=1)
+    if arguments.markdown:
+        print(table(result))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! Where a list goes on: the sort key of its last item, as text that callers need not understand.
 
 use ragstone_core::seam::catalogue::{CatalogueError, Page, PageRequest};
+use ragstone_core::seam::feedback::Feedback;
 use ragstone_core::seam::keys::{Key as ApiKey, KeyId};
 use uuid::Uuid;
 
@@ -57,6 +58,33 @@ pub fn page_of_keys(mut items: Vec<ApiKey>, limit: usize) -> Result<Page<ApiKey>
     items.truncate(limit);
     let last = items.last().filter(|_| more);
     let cursor = |key: &ApiKey| Ok(format!("{:016x}{}", nanoseconds(key.created_at)?, key.id));
+    Ok(Page {
+        next_cursor: last.map(cursor).transpose()?,
+        items,
+    })
+}
+
+/// What the feedback of a page stands behind: a time, and the trace of an answer, empty at the beginning.
+pub fn begin_of_feedback(page: &PageRequest) -> Result<(i64, String), CatalogueError> {
+    let Some(cursor) = &page.cursor else {
+        return Ok((i64::MIN, String::new()));
+    };
+    let key = Key::read(cursor)?;
+    Ok((key.at, key.id.to_string()))
+}
+
+/// A page of feedback, of `items` in order: one more than `limit` if there are further ones.
+pub fn page_of_feedback(mut items: Vec<Feedback>, limit: usize) -> Result<Page<Feedback>, Damaged> {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let last = items.last().filter(|_| more);
+    let cursor = |feedback: &Feedback| {
+        let key = Key {
+            at: nanoseconds(feedback.rated_at)?,
+            id: feedback.answer.trace_id.0,
+        };
+        Ok(key.write())
+    };
     Ok(Page {
         next_cursor: last.map(cursor).transpose()?,
         items,

@@ -27,6 +27,7 @@ const OF_PAGES: [Measure; 3] = [Measure::Hit(1), Measure::Hit(5), Measure::Mrr(1
 pub fn measure(question: &Question, outcome: &Outcome) -> Scores {
     let mut scores = Scores::new();
     retrieval(question, outcome, &mut scores);
+    access(question, outcome, &mut scores);
     refusal(question, outcome, &mut scores);
     if outcome.answered {
         citations(question, outcome, &mut scores);
@@ -70,6 +71,18 @@ fn retrieval(question: &Question, outcome: &Outcome, scores: &mut Scores) {
             scores.insert(format!("page_{measure}"), Some(ranking.measure(measure)));
         }
     }
+}
+
+/// Whether nothing was found, shown or cited that must not be shown to the caller.
+fn access(question: &Question, outcome: &Outcome, scores: &mut Scores) {
+    if question.forbidden.is_empty() {
+        return;
+    }
+    let is_forbidden = |uri: &str| question.forbidden.iter().any(|name| is_called(uri, name));
+    let places = outcome.found.iter().chain(&outcome.shown).map(|place| &place.uri);
+    let cited = outcome.citations.iter().map(|cited| &cited.uri);
+    let leaked = places.chain(cited).any(|uri| is_forbidden(uri));
+    scores.insert("access".into(), Some(share(!leaked)));
 }
 
 fn refusal(question: &Question, outcome: &Outcome, scores: &mut Scores) {
@@ -139,12 +152,14 @@ fn is_gold(question: &Question, uri: &str, page: Option<u32>) -> bool {
 
 /// What the set calls a document: its URI, or the last parts of it.
 fn document(question: &Question, uri: &str) -> String {
-    let named = |name: &&String| {
-        uri.strip_suffix(name.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
-    };
-    let name = question.judgments.keys().find(named);
+    let name = question.judgments.keys().find(|name| is_called(uri, name));
     name.cloned().unwrap_or_else(|| uri.to_owned())
+}
+
+/// Whether `name` is a URI, or its last parts.
+fn is_called(uri: &str, name: &str) -> bool {
+    uri.strip_suffix(name)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
 }
 
 /// Each once, in order of the first.
@@ -225,6 +240,39 @@ mod tests {
             ..question()
         };
         check(&other, &outcome, &[("hit_5", Some(0.0)), ("page_hit_5", None)]);
+    }
+
+    #[test]
+    fn what_must_not_be_shown_is_looked_for_in_all_that_was() {
+        let question = Question {
+            forbidden: vec!["secret.pdf".into()],
+            ..question()
+        };
+        let found = |uri: &str| Outcome {
+            found: vec![place(uri, 1)],
+            ..Outcome::default()
+        };
+        let cited = Outcome {
+            citations: vec![Cited {
+                uri: "file:///x/secret.pdf".into(),
+                ..Cited::default()
+            }],
+            ..Outcome::default()
+        };
+        let shown = Outcome {
+            shown: vec![place("secret.pdf", 1)],
+            ..Outcome::default()
+        };
+        check(&question, &found("file:///x/b.pdf"), &[("access", Some(1.0))]);
+        check(
+            &question,
+            &found("file:///x/nosecret.pdf"),
+            &[("access", Some(1.0))],
+        );
+        for leaks in [found("file:///x/secret.pdf"), cited, shown] {
+            check(&question, &leaks, &[("access", Some(0.0))]);
+        }
+        check(&Question::default(), &found("secret.pdf"), &[("access", None)]);
     }
 
     #[test]

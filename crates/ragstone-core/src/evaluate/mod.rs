@@ -6,6 +6,7 @@
 //! Invariant: equal sets and outcomes give equal figures; a question that failed is never left out of a mean unnoticed.
 
 mod compare;
+mod draft;
 mod fingerprint;
 mod judge;
 mod measure;
@@ -14,11 +15,12 @@ mod set;
 mod summary;
 
 pub use compare::{Compared, compare};
+pub use draft::{Draft, DraftError, draft};
 pub use fingerprint::{Fingerprint, Incomparable};
 pub use judge::{ModelJudge, judge};
 pub use measure::measure;
 pub use outcome::{Cited, Outcome, Shown};
-pub use set::{Question, SetError, parse_beir, parse_jsonl};
+pub use set::{Caller, Question, SetError, parse_beir, parse_jsonl};
 pub use summary::{LATENCIES, Scores, Summary, summarise};
 
 /// Seed of every resampling, so that equal outcomes give equal figures.

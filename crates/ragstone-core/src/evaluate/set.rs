@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::access::Role;
 use crate::metric::trec::{TrecError, parse_qrels};
 
 /// A question and what is known of its answer.
@@ -23,6 +24,40 @@ pub struct Question {
     pub pages: Vec<u32>,
     /// Whether the documents hold an answer, if that is known.
     pub answerable: Option<bool>,
+    /// Who asks; whoever runs the set if nobody is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Caller>,
+    /// Documents that must not be shown to the caller, by URI or by the last part of one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<String>,
+    /// Whether nobody has accepted it yet.
+    #[serde(skip_serializing_if = "is_false")]
+    pub draft: bool,
+}
+
+/// Who asks a question: a person and what the person belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Caller {
+    /// Another tenant than the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The person's departments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub departments: Vec<String>,
+    /// The person's groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Another role than `reader`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Why a text is no set; lines count from 1.
@@ -72,6 +107,11 @@ struct Line {
     pages: Vec<u32>,
     page: Option<u32>,
     answerable: Option<bool>,
+    caller: Option<Caller>,
+    #[serde(default)]
+    forbidden: Vec<String>,
+    #[serde(default)]
+    draft: bool,
 }
 
 impl Line {
@@ -92,6 +132,9 @@ impl Line {
             judgments: documents.map(|document| (document, 1)).collect(),
             pages: self.pages.into_iter().chain(self.page).collect(),
             answerable: self.answerable,
+            caller: self.caller,
+            forbidden: self.forbidden,
+            draft: self.draft,
         })
     }
 }
@@ -185,6 +228,32 @@ mod tests {
     }
 
     #[test]
+    fn a_question_may_name_who_asks_and_what_must_not_be_shown() {
+        let set = parse_jsonl(concat!(
+            r#"{"id": 1, "question": "q", "caller": {"user": "ann", "groups": ["lab"]}, "forbidden": ["b"]}"#,
+            "\n",
+            r#"{"id": 2, "question": "q", "draft": true, "caller": {"role": "admin", "tenant": "acme"}}"#,
+        ))
+        .unwrap();
+        let caller = set[0].caller.as_ref().unwrap();
+        assert_eq!(
+            (caller.user.as_deref(), caller.groups.as_slice()),
+            (Some("ann"), &["lab".to_owned()][..])
+        );
+        assert_eq!(
+            (set[0].forbidden.as_slice(), set[0].draft),
+            (&["b".to_owned()][..], false)
+        );
+        assert_eq!(
+            (set[1].caller.as_ref().unwrap().role, set[1].draft),
+            (Some(Role::Admin), true)
+        );
+        // What says nothing of it has the fingerprint that it had before.
+        let plain = serde_json::to_value(Question::default()).unwrap();
+        assert_eq!(plain.as_object().unwrap().len(), 6, "{plain}");
+    }
+
+    #[test]
     fn wrong_sets_are_refused() {
         let check = |text: &str, expected: &str| {
             let error = parse_jsonl(text).unwrap_err().to_string();
@@ -195,6 +264,14 @@ mod tests {
         check(r#"{"id": "1"}"#, "line 1: missing field `question`");
         check(r#"{"id": "1", "question": " "}"#, "line 1: the question is empty");
         check(r#"{"id": null, "question": "q"}"#, "line 1: id is neither");
+        check(
+            r#"{"id": 1, "question": "q", "caller": {"name": "ann"}}"#,
+            "line 1: unknown field",
+        );
+        check(
+            r#"{"id": 1, "question": "q", "caller": {"role": "boss"}}"#,
+            "line 1: unknown variant",
+        );
         let twice = "{\"id\": 1, \"question\": \"q\"}\n{\"id\": \"1\", \"question\": \"q\"}";
         check(twice, "line 2: question \"1\" occurs twice");
     }

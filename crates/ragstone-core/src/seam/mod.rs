@@ -20,6 +20,7 @@ pub mod evaluations;
 pub mod fake;
 #[cfg(any(test, feature = "contract"))]
 pub mod fake_chat;
+pub mod feedback;
 pub mod idempotency;
 pub mod index;
 pub mod keys;
@@ -33,6 +34,7 @@ pub use doorbell::Doorbell;
 pub use embedder::{EmbedError, Embedder};
 pub use embedding_cache::EmbeddingCache;
 pub use evaluations::EvaluationStore;
+pub use feedback::FeedbackStore;
 pub use idempotency::IdempotencyStore;
 pub use index::{IndexError, VectorIndex};
 pub use keys::KeyStore;

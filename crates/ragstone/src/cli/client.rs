@@ -22,6 +22,7 @@ use super::Interrupted;
 use super::serve::told_to_stop;
 use super::sse::{self, Event};
 use crate::config::Settings;
+use crate::http::ACT_AS;
 use crate::wiring::{self, App, ModelFetch, Opened};
 
 /// Largest answer that is held in memory.
@@ -128,13 +129,29 @@ impl Door {
         read_json(response).await
     }
 
+    /// A POST for another caller, which only the operator's door takes; for the operator itself if nobody is named.
+    pub async fn post_as(&self, caller: Option<&Value>, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = acting(caller, request(Method::POST, path, Some(body))?)?;
+        read_json(self.accepted(request).await?).await
+    }
+
     /// A POST answered by events.
     pub async fn events(
         &self,
         path: &str,
         body: &Value,
     ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Event>> + use<>> {
-        let mut request = request(Method::POST, path, Some(body))?;
+        self.events_as(None, path, body).await
+    }
+
+    /// The same for another caller.
+    pub async fn events_as(
+        &self,
+        caller: Option<&Value>,
+        path: &str,
+        body: &Value,
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Event>> + use<>> {
+        let mut request = acting(caller, request(Method::POST, path, Some(body))?)?;
         let accept = header::HeaderValue::from_static("text/event-stream");
         request.headers_mut().insert(header::ACCEPT, accept);
         Ok(sse::events(self.accepted(request).await?.into_body()))
@@ -170,6 +187,15 @@ fn request(method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<R
             .body(Body::from(serde_json::to_vec(body)?))?,
         None => builder.body(Body::empty())?,
     })
+}
+
+fn acting(caller: Option<&Value>, mut request: Request<Body>) -> anyhow::Result<Request<Body>> {
+    if let Some(caller) = caller {
+        let named = header::HeaderValue::from_bytes(caller.to_string().as_bytes());
+        let named = named.context("the caller's name cannot be sent")?;
+        request.headers_mut().insert(ACT_AS, named);
+    }
+    Ok(request)
 }
 
 async fn refusal(response: Response<Body>) -> Refusal {

@@ -7,9 +7,10 @@ use ragstone_core::metric::ragas::Metric;
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 
 use super::Settings;
+use super::evaluation::{Eval, Feedback};
 use super::sections::{
-    Access, Ask, Chat, Data, Embed, EmbedProvider, Eval, Ingest, Jobs, Limits, Model, OpenAi, Parse, Server,
-    Split, Telemetry,
+    Access, Ask, Chat, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, OpenAi, Parse, Server, Split,
+    Telemetry,
 };
 
 /// Fewest characters of the admin key.
@@ -68,6 +69,7 @@ pub fn findings(settings: &Settings) -> Findings {
     settings.chat.check(&mut found);
     settings.ask.check(&mut found);
     settings.eval.check(&mut found);
+    settings.feedback.check(&mut found);
     settings.jobs.check(&mut found);
     settings.telemetry.check(&mut found);
     check_services(settings, &mut found);
@@ -125,6 +127,11 @@ impl Limits {
             "limits.tenant_tokens_per_day",
             self.tenant_tokens_per_day,
             0..=MAX_TOKENS_PER_DAY,
+        );
+        found.range(
+            "limits.wrong_proofs_per_minute",
+            self.wrong_proofs_per_minute,
+            0..=MAX_REQUESTS_PER_MINUTE,
         );
     }
 }
@@ -295,6 +302,14 @@ impl Eval {
                 );
             }
         }
+    }
+}
+
+impl Feedback {
+    fn check(&self, found: &mut Findings) {
+        found.range("feedback.remember_minutes", self.remember_minutes, 0..=43_200);
+        found.range("feedback.retention_days", self.retention_days, 0..=36_500);
+        found.range("feedback.max_answers", self.max_answers, 1..=100_000_000);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: this is the only module that reads the environment, and it reads it once.
 
 mod check;
+pub mod evaluation;
 mod issuer;
 mod layers;
 mod names;
@@ -16,13 +17,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use evaluation::{Eval, Feedback};
 pub use issuer::{Algorithm, ClaimPath, Issuer, is_loopback, key_url};
 pub use layers::{DEFAULTS, Layers};
 pub use names::SHORT_NAMES;
 pub use secret::Secret;
 use sections::{
-    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Eval, Ingest, Jobs, Limits, Model,
-    OpenAi, Parse, Server, Split, Telemetry,
+    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, OpenAi,
+    Parse, Server, Split, Telemetry,
 };
 pub use shared::{BlobPlace, Index, Role, S3, SHARED_KEYS, SharedSet};
 
@@ -76,6 +78,8 @@ pub struct Settings {
     pub ask: Ask,
     /// `[eval]`
     pub eval: Eval,
+    /// `[feedback]`
+    pub feedback: Feedback,
     /// `[jobs]`
     pub jobs: Jobs,
     /// `[index]`

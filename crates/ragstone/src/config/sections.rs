@@ -68,6 +68,8 @@ pub struct Limits {
     pub tokens_per_day: u64,
     /// Tokens of a tenant a day.
     pub tenant_tokens_per_day: u64,
+    /// Wrong keys, tokens and tickets of one address a minute.
+    pub wrong_proofs_per_minute: u32,
 }
 
 /// `[audit]`
@@ -334,20 +336,6 @@ pub struct Ask {
     pub prompt_tokens: usize,
     /// A file with the prompt's text.
     pub template: PathBuf,
-}
-
-/// `[eval]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Eval {
-    /// Who judges; empty for nobody.
-    pub judge_model: String,
-    /// Another service than `[openai]`.
-    pub judge_base_url: String,
-    /// Its key.
-    pub judge_api_key: Secret,
-    /// What is judged.
-    pub metrics: Vec<String>,
 }
 
 /// `[jobs]`

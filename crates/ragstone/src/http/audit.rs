@@ -16,9 +16,9 @@ use ragstone_core::document::timestamp;
 use ragstone_core::id::TraceId;
 use uuid::Uuid;
 
+use super::Api;
 use super::auth::{self, OperatorDoor};
 use super::problem::Code;
-use super::{Api, App};
 use crate::telemetry::audit::{Decision, Line};
 
 /// Longest subject that is told whole, in characters.
@@ -30,7 +30,7 @@ const MAX_TARGETS: usize = 2_000;
 
 /// What the handlers of a request add to its line. Without an audit log it takes notes for nobody.
 #[derive(Clone, Default)]
-pub(super) struct Trail(Arc<Mutex<Notes>>);
+pub struct Trail(Arc<Mutex<Notes>>);
 
 #[derive(Default)]
 struct Notes {
@@ -66,16 +66,16 @@ impl<S: Sync> FromRequestParts<S> for Trail {
 }
 
 /// Writes the line; stands outside of `identify`, which may refuse the request.
-pub(super) async fn record(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if app.audit.is_none() || auth::is_open(request.uri().path()) {
+pub(super) async fn record(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    if api.audit.is_none() || auth::is_open(request.uri().path()) {
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let mut pending = Pending::of(&app, &mut parts).await;
+    let mut pending = Pending::of(&api, &mut parts).await;
     parts.extensions.insert(pending.trail.clone());
     let response = next.run(Request::from_parts(parts, body)).await;
     let line = pending.end(&response);
-    if let Some(log) = &app.audit {
+    if let Some(log) = &api.audit {
         log.write(&line).await;
     }
     pending.written = true;
@@ -87,6 +87,14 @@ pub(super) async fn note_caller(request: Request, next: Next) -> Response {
     let extensions = request.extensions();
     if let (Some(trail), Some(caller)) = (extensions.get::<Trail>(), auth::identified(extensions)) {
         trail.notes().caller = Some(caller.clone());
+    }
+    next.run(request).await
+}
+
+/// The same for routes that nobody but the operator reaches.
+pub(super) async fn note_operator(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    if let Some(trail) = request.extensions().get::<Trail>() {
+        trail.notes().caller = Some((api.operator)());
     }
     next.run(request).await
 }
@@ -104,7 +112,7 @@ struct Pending {
 }
 
 impl Pending {
-    async fn of(app: &App, parts: &mut Parts) -> Self {
+    async fn of(api: &Arc<Api>, parts: &mut Parts) -> Self {
         let trail = Trail::default();
         if let Ok(values) = RawPathParams::from_request_parts(parts, &()).await {
             let ids = values.iter().map(|(_, value)| value);
@@ -118,7 +126,7 @@ impl Pending {
             None => peer.map(|ConnectInfo(peer)| peer.ip().to_canonical().to_string()),
         };
         Self {
-            api: app.api.clone(),
+            api: api.clone(),
             trail,
             trace_id: extensions.get().copied(),
             action: match route {

@@ -235,6 +235,9 @@ async fn markup_in_a_document_stays_what_it_is() {
 mod random {
     use proptest::prelude::*;
 
+    use crate::http::HttpSettings;
+    use crate::http::test_app::Fittings;
+
     use super::*;
 
     #[expect(
@@ -263,14 +266,39 @@ mod random {
                 "prefix",
                 "gt",
                 "hybrid",
+                "reader",
+                "up",
+                "00000000-0000-0000-0000-000000000001",
                 "2024-05-01"
             ])
             .prop_map(Value::from),
         ];
         leaf.prop_recursive(6, 48, 6, |inner| {
             let name = prop::sample::select(vec![
-                "type", "key", "value", "filters", "query", "question", "limit", "filter", "mode", "uri",
-                "text", "metadata", "readers",
+                "type",
+                "key",
+                "value",
+                "filters",
+                "query",
+                "question",
+                "limit",
+                "filter",
+                "mode",
+                "uri",
+                "text",
+                "metadata",
+                "readers",
+                "name",
+                "role",
+                "document",
+                "user",
+                "groups",
+                "trace_id",
+                "rating",
+                "comment",
+                "instructions",
+                "temperature",
+                "stream",
             ]);
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
@@ -280,13 +308,27 @@ mod random {
         })
     }
 
+    /// Every route that takes a JSON body.
+    const ROUTES: [&str; 6] = [
+        DOCUMENTS,
+        SEARCH,
+        "/api/v1/ask",
+        "/api/v1/keys",
+        "/api/v1/explain-access",
+        "/api/v1/feedback",
+    ];
+
     #[test]
     fn no_body_breaks_a_route() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        let app = TestApp::new();
+        let fittings = Fittings {
+            quotes: true,
+            ..Fittings::default()
+        };
+        let app = TestApp::fitted(HttpSettings::default(), fittings);
         let config = ProptestConfig {
             cases: cases(),
             failure_persistence: None,
@@ -298,7 +340,7 @@ mod random {
             let mut broken = value.to_string().into_bytes();
             let at = cut.index(broken.len());
             broken[at] = byte;
-            for path in [DOCUMENTS, SEARCH] {
+            for path in ROUTES {
                 for body in [value.to_string().into_bytes(), broken.clone()] {
                     let status = runtime.block_on(sent(&app, path, body)).status;
                     prop_assert!(status < 500, "{} {}", path, status);

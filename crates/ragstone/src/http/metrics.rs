@@ -10,6 +10,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use ragstone_core::seam::feedback::Thumb;
 
 use super::App;
 use super::auth::AdminIdentity;
@@ -20,6 +21,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::CatalogueUnavailable];
 const REQUESTS: &str = "ragstone_http_requests_total";
 const SECONDS: &str = "ragstone_http_request_seconds";
 const ASKS: &str = "ragstone_asks_total";
+const FEEDBACK: &str = "ragstone_feedback_total";
 const JOBS: &str = "ragstone_jobs";
 const CHUNKS: &str = "ragstone_chunks";
 const LEAKS: &str = "ragstone_leaked_hits_total";
@@ -27,6 +29,7 @@ const STALE: &str = "ragstone_stale_hits_total";
 const CACHE_HITS: &str = "ragstone_embedding_cache_hits_total";
 const CACHE_MISSES: &str = "ragstone_embedding_cache_misses_total";
 const CACHE_ERRORS: &str = "ragstone_embedding_cache_errors_total";
+const WRONG_PROOFS: &str = "ragstone_wrong_proofs_total";
 const AUDIT_LOST: &str = "ragstone_audit_lines_lost_total";
 
 /// Bounds of the histogram of durations, in seconds.
@@ -60,6 +63,7 @@ fn describe() {
         ASKS,
         "Questions, by how they ended: answered, unanswered, failed, abandoned"
     );
+    describe_counter!(FEEDBACK, "What was said of answers: up, down, words");
     describe_gauge!(JOBS, "Jobs of the operator's tenant by state");
     describe_gauge!(CHUNKS, "Published chunks of the operator's tenant");
     describe_counter!(
@@ -73,6 +77,10 @@ fn describe() {
         "Chunks that were looked for among the held embeddings and embedded"
     );
     describe_counter!(CACHE_ERRORS, "Calls of the embedding cache that failed");
+    describe_counter!(
+        WRONG_PROOFS,
+        "Keys, tokens and tickets that opened nothing, by what their senders were told"
+    );
     describe_counter!(
         AUDIT_LOST,
         "Lines of the audit log that could not be written: must be 0"
@@ -89,6 +97,21 @@ pub(super) fn answered(method: &str, route: &str, status: u16, elapsed: Duration
 /// Counts how a question ended.
 pub(super) fn asked(outcome: &'static str) {
     counter!(ASKS, "outcome" => outcome).increment(1);
+}
+
+/// Counts what was said of an answer.
+pub(super) fn rated(thumb: Option<Thumb>) {
+    let rating = match thumb {
+        Some(Thumb::Up) => "up",
+        Some(Thumb::Down) => "down",
+        None => "words",
+    };
+    counter!(FEEDBACK, "rating" => rating).increment(1);
+}
+
+/// Counts a key, a token or a ticket that opened nothing.
+pub(super) fn wrong_proof(code: Code) {
+    counter!(WRONG_PROOFS, "code" => code.as_str()).increment(1);
 }
 
 /// What was counted, as Prometheus reads it.

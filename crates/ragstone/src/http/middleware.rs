@@ -15,7 +15,7 @@ use ragstone_core::id::TraceId;
 use tracing::Instrument;
 
 use super::problem::{Code, PROBLEM_JSON, Problem};
-use super::{App, auth, limits, metrics};
+use super::{Api, App, auth, limits, metrics};
 
 /// Names a request in answers and in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -26,8 +26,8 @@ const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Gives the request its id, and counts and logs its answer.
-pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let trace_id = TraceId((app.new_id)());
+pub(super) async fn observe(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    let trace_id = TraceId((api.new_id)());
     request.extensions_mut().insert(trace_id);
     let method = request.method().clone();
     let route = request

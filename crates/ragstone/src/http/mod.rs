@@ -10,7 +10,9 @@ mod audit;
 pub mod auth;
 mod body;
 mod documents;
+mod explain;
 mod extract;
+mod feedback;
 mod health;
 #[cfg(test)]
 mod hostile_tests;
@@ -41,16 +43,17 @@ use ragstone_core::ask::{AnswerEvent, AskRequest};
 use ragstone_core::id::{JobId, TraceId};
 use ragstone_core::ingest::{Clock, Ingestor, NewId};
 use ragstone_core::library::Library;
-use ragstone_core::seam::{Catalogue, IdempotencyStore, UsageStore};
+use ragstone_core::seam::{Catalogue, FeedbackStore, IdempotencyStore, UsageStore};
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::telemetry::audit::AuditLog;
 
 pub use auth::jwt::Issuers;
-pub use auth::{AdminKey, Keyring, OperatorDoor};
+pub use auth::{ACT_AS, AdminKey, Keyring, OperatorDoor};
+pub use feedback::FeedbackSettings;
 pub use health::Readiness;
 pub use limits::LimitSettings;
-pub use routes::{router, worker_router};
+pub use routes::{operators, router, worker_router};
 pub use settings::HttpSettings;
 
 /// Answers a question: the events end with exactly one `Done` or `Failed`, and dropping them ends the model's call.
@@ -70,6 +73,8 @@ pub struct Api {
     pub usage: Arc<dyn UsageStore>,
     /// What uploads with a key were answered.
     pub idempotency: Arc<dyn IdempotencyStore>,
+    /// Answers, and what was said of them.
+    pub feedback: Arc<dyn FeedbackStore>,
     /// Who did what; none writes no log of it.
     pub audit: Option<AuditLog>,
     /// Answers questions.
@@ -97,6 +102,8 @@ struct App {
     api: Arc<Api>,
     tickets: auth::Tickets,
     replays: ask::Replays,
+    /// Answers of a while ago.
+    asked: Arc<feedback::Asked>,
     /// What callers use at the moment.
     limits: limits::Limits,
     keys_at_work: documents::KeysAtWork,

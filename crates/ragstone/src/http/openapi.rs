@@ -20,13 +20,14 @@ const SCRIPT: &str = include_str!("../ui/docs.js");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Problems that every call but health may end with.
-const COMMON: [Code; 10] = [
+const COMMON: [Code; 11] = [
     Code::Unauthorized,
     Code::NotLocal,
     Code::ForeignHost,
     Code::ForeignOrigin,
     Code::Forbidden,
     Code::RateLimited,
+    Code::TooManyFailures,
     Code::Busy,
     Code::Internal,
     Code::IssuerUnavailable,
@@ -43,6 +44,7 @@ const COMMON: [Code; 10] = [
         (name = "documents", description = "Taking documents in, showing, changing and deleting them."),
         (name = "jobs", description = "Background work and how far it is."),
         (name = "ask", description = "Searching, and answers with verified citations."),
+        (name = "feedback", description = "What callers say of answers."),
         (name = "keys", description = "Who may call: API keys, their tenants, roles and readers."),
         (name = "operation", description = "Health, metrics and this description.")
     )

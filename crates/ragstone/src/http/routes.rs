@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use super::openapi::{endpoint, open_endpoint};
 use super::problem::{Code, Problem};
 use super::{
-    Api, App, HttpSettings, ask, audit, auth, documents, health, jobs, keys, limits, metrics, middleware,
-    openapi, search, stream_tickets,
+    Api, App, HttpSettings, ask, audit, auth, documents, explain, feedback, health, jobs, keys, limits,
+    metrics, middleware, openapi, search, stream_tickets,
 };
 
 /// The whole HTTP interface. Serve it with [`super::server::serve`]: without the caller's address, and without a key or the operator's door, nobody is let in.
@@ -45,6 +45,7 @@ pub fn worker_router(api: Arc<Api>) -> Router {
 }
 
 fn app(api: Arc<Api>) -> Arc<App> {
+    let asked = Arc::new(feedback::Asked::new(api.settings.feedback.remember_for));
     Arc::new(App {
         limits: limits::Limits::new(&api.settings),
         keys_at_work: documents::KeysAtWork::default(),
@@ -52,6 +53,7 @@ fn app(api: Arc<Api>) -> Arc<App> {
         api,
         tickets: auth::Tickets::default(),
         replays: ask::Replays::default(),
+        asked,
     })
 }
 
@@ -68,15 +70,24 @@ fn guarded(app: Arc<App>, routes: Router<Arc<App>>) -> Router {
         .layer(from_fn_with_state(app.clone(), auth::identify))
         .layer(from_fn(middleware::catch_panic))
         .layer(from_fn(middleware::complete))
-        .layer(from_fn_with_state(app.clone(), audit::record));
+        .layer(from_fn_with_state(app.api.clone(), audit::record));
     let router = match cors(&app.settings) {
         Some(cors) => router.layer(cors),
         None => router,
     };
     router
         .layer(from_fn(middleware::secure))
-        .layer(from_fn_with_state(app.clone(), middleware::observe))
+        .layer(from_fn_with_state(app.api.clone(), middleware::observe))
         .with_state(app)
+}
+
+/// `routes` behind the door that only the operator can open: each request has an id, is counted, and has its line in the
+/// audit log as the operator's. Put [`super::OperatorDoor`] around what this gives.
+pub fn operators(api: Arc<Api>, routes: Router) -> Router {
+    routes
+        .layer(from_fn_with_state(api.clone(), audit::note_operator))
+        .layer(from_fn_with_state(api.clone(), audit::record))
+        .layer(from_fn_with_state(api, middleware::observe))
 }
 
 /// Routes about the process itself.
@@ -124,6 +135,13 @@ fn quick() -> OpenApiRouter<Arc<App>> {
         .routes(endpoint(routes!(keys::list::list), keys::list::PROBLEMS))
         .routes(endpoint(routes!(keys::rotate::rotate), keys::rotate::PROBLEMS))
         .routes(endpoint(routes!(keys::revoke::revoke), keys::revoke::PROBLEMS))
+        .routes(endpoint(routes!(explain::explain), explain::PROBLEMS))
+        .routes(endpoint(routes!(feedback::give::give), feedback::give::PROBLEMS))
+        .routes(endpoint(routes!(feedback::list::list), feedback::list::PROBLEMS))
+        .routes(endpoint(
+            routes!(feedback::remove::remove),
+            feedback::remove::PROBLEMS,
+        ))
         .routes(endpoint(routes!(search::search), search::PROBLEMS))
         .routes(endpoint(
             routes!(stream_tickets::create),

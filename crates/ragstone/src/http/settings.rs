@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ragstone_core::access::ReaderSet;
 
-use super::LimitSettings;
 use super::auth::AdminKey;
 use super::auth::jwt::Issuers;
+use super::{FeedbackSettings, LimitSettings};
 
 /// Limits and defaults of the HTTP interface.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct HttpSettings {
     pub job_poll: Duration,
     /// What one caller and one tenant may use.
     pub limits: LimitSettings,
+    /// What becomes of answers beside being sent.
+    pub feedback: FeedbackSettings,
     /// How long a resumable answer goes on without a reader.
     pub resume_for: Duration,
 }
@@ -63,6 +65,7 @@ impl Default for HttpSettings {
             heartbeat: Duration::from_secs(15),
             job_poll: Duration::from_millis(500),
             limits: LimitSettings::default(),
+            feedback: FeedbackSettings::default(),
             resume_for: Duration::from_secs(30),
         }
     }

@@ -226,6 +226,7 @@ impl TestApp {
             ingestor,
             usage: catalogue.clone(),
             idempotency: catalogue.clone(),
+            feedback: catalogue.clone(),
             catalogue,
             audit: fittings.audit,
             answerer: Arc::new(move |scope, request, trace_id| {
@@ -269,6 +270,7 @@ impl TestApp {
             keys: api.keys.clone(),
             usage: api.usage.clone(),
             idempotency: api.idempotency.clone(),
+            feedback: api.feedback.clone(),
             audit: api.audit.clone(),
             answerer: api.answerer.clone(),
             operator: caller,

@@ -73,6 +73,14 @@ pub async fn judge(settings: &Settings) -> anyhow::Result<Option<ModelJudge>> {
     }))
 }
 
+/// The chat model that the settings mean, if it can be asked for more than the words of passages.
+pub fn drafter(settings: &Settings) -> anyhow::Result<Option<Arc<dyn ChatModel>>> {
+    settings
+        .chats_remotely()
+        .then(|| chat_model(settings))
+        .transpose()
+}
+
 /// The text around passages and question, as a digest.
 pub fn prompt_digest(settings: &Settings) -> anyhow::Result<String> {
     let path = &settings.ask.template;

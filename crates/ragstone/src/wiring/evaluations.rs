@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 use super::routes::{problem, reply};
 use super::vectors::Vectors;
 use crate::config::Settings;
-use crate::http::OperatorDoor;
 use crate::operator;
 
 /// Bytes of a request: a set's questions, or one outcome with its passages.
@@ -76,7 +75,6 @@ pub fn router(evaluations: Evaluations) -> Router {
         .route("/operator/v1/evaluations/calibrate", post(calibrate))
         .with_state(Arc::new(evaluations))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(axum::Extension(OperatorDoor))
 }
 
 async fn list(State(app): App) -> Response {

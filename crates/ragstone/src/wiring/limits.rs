@@ -13,6 +13,7 @@ pub fn of(settings: &Settings) -> LimitSettings {
         caller_streams: limits.caller_streams,
         streams: limits.streams,
         tokens_per_day: if spends { limits.tokens_per_day } else { 0 },
+        wrong_proofs_per_minute: limits.wrong_proofs_per_minute,
         tenant_tokens_per_day: if spends { limits.tenant_tokens_per_day } else { 0 },
     }
 }

@@ -9,7 +9,6 @@ mod audit;
 mod background;
 mod describe;
 mod evaluations;
-mod explain;
 mod health;
 mod limits;
 mod model;
@@ -37,7 +36,7 @@ use ragstone_core::seam::{Doorbell, Embedder, Parser};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
-pub use answer::judge;
+pub use answer::{drafter, judge};
 pub use describe::{Description, describe, issuers, text_goes_to};
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use ragstone_adapters::embed::weights::FetchProgress;
@@ -277,8 +276,11 @@ impl Built {
             issuers.prepare();
         }
         let api = http::router(parts.clone());
-        let operator = self.operator_router(settings, &api)?;
+        let operator = self.operator_router(settings, &parts, &api)?;
         let mut background = self.background(settings, fetch, &operator).await?;
+        if matches!(fetch, ModelFetch::Background) {
+            background.push(upkeep::forget_answers(parts.clone(), &settings.feedback));
+        }
         background.extend(audit.clone().map(audit::reopen_when_told).transpose()?);
         let works = match fetch {
             ModelFetch::Never | ModelFetch::Question(_) => false,
@@ -305,15 +307,13 @@ impl Built {
     }
 
     /// The API as the local operator has it.
-    fn operator_router(&self, settings: &Settings, api: &Router) -> anyhow::Result<Router> {
-        let access = explain::Access {
-            catalogue: self.stores.catalogue.clone(),
-            keys: self.stores.keys.clone(),
-            operator: operator::of,
-            clock: clock(),
-        };
-        let evaluations = evaluations::router(self.evaluations(settings)?);
-        Ok(routes::operator_router(api.clone(), self.vectors.clone(), access).merge(evaluations))
+    fn operator_router(&self, settings: &Settings, parts: &Arc<Api>, api: &Router) -> anyhow::Result<Router> {
+        let own =
+            routes::router(self.vectors.clone()).merge(evaluations::router(self.evaluations(settings)?));
+        Ok(routes::operator_router(
+            api.clone(),
+            http::operators(parts.clone(), own),
+        ))
     }
 
     fn evaluations(&self, settings: &Settings) -> anyhow::Result<Evaluations> {
@@ -339,6 +339,7 @@ impl Built {
             keys: Keyring::new(self.stores.keys.clone(), entropy(), clock()),
             usage: self.stores.usage.clone(),
             idempotency: self.stores.idempotency.clone(),
+            feedback: self.stores.feedback.clone(),
             audit,
             answerer: answer::answerer(settings, self.library.clone(), chat.clone())?,
             operator: operator::principal,

@@ -8,7 +8,7 @@ use ragstone_core::ingest::IngestSettings;
 use super::limits;
 use crate::clock::time;
 use crate::config::Settings;
-use crate::http::{AdminKey, HttpSettings, Issuers};
+use crate::http::{AdminKey, FeedbackSettings, HttpSettings, Issuers};
 
 /// Bounds, waits and batches of ingestion.
 pub fn ingest(settings: &Settings) -> IngestSettings {
@@ -51,6 +51,10 @@ pub fn http(settings: &Settings) -> anyhow::Result<HttpSettings> {
         idle_timeout: Duration::from_secs(settings.server.idle_seconds),
         question_bytes: settings.ask.question_bytes,
         limits: limits::of(settings),
+        feedback: FeedbackSettings {
+            remember_for: Duration::from_secs(60 * settings.feedback.remember_minutes),
+            keep_all: settings.feedback.keep_all,
+        },
         max_requests: settings.server.max_requests,
         ..HttpSettings::default()
     })

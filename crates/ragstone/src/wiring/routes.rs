@@ -19,22 +19,22 @@ use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::explain::{Access, explain};
 use super::vectors::Vectors;
 use crate::http::OperatorDoor;
 
-/// The API with the operator's own routes.
-pub fn operator_router(api: Router, vectors: Arc<Vectors>, access: Access) -> Router {
-    let explain = Router::new()
-        .route("/operator/v1/access", post(explain))
-        .with_state(Arc::new(access));
-    let own = Router::new()
+/// The API with the operator's own routes, all behind the operator's door.
+pub fn operator_router(api: Router, own: Router) -> Router {
+    api.merge(own).layer(axum::Extension(OperatorDoor))
+}
+
+/// What only the operator can do with the index and the stores.
+pub fn router(vectors: Arc<Vectors>) -> Router {
+    Router::new()
         .route("/operator/v1/index", get(index_status))
         .route("/operator/v1/index/rebuild", post(index_rebuild))
         .route("/operator/v1/fsck", post(fsck))
         .route("/operator/v1/jobs/{id}", get(job))
-        .with_state(vectors);
-    api.merge(own).merge(explain).layer(axum::Extension(OperatorDoor))
+        .with_state(vectors)
 }
 
 /// Serves other processes of the same user at the socket `path`.

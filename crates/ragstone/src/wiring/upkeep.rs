@@ -1,4 +1,5 @@
-//! What this process does for the library without being asked: the sweep, and finding the threshold for answers.
+//! What this process does for the library without being asked: the sweep, forgetting old answers, and finding the
+//! threshold for answers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use ragstone_core::seam::Catalogue;
 use tokio::task::JoinHandle;
 
 use crate::clock::now;
+use crate::config::evaluation::Feedback;
+use crate::http::Api;
 use crate::jobs::OnIdle;
 use crate::operator;
 
@@ -118,6 +121,25 @@ pub fn follow(library: Arc<Library>) -> JoinHandle<()> {
         loop {
             tokio::time::sleep(FOLLOW_EVERY).await;
             calibrate(&library).await;
+        }
+    })
+}
+
+/// Forgets answers that were kept for long enough, in the background, until it is aborted.
+pub fn forget_answers(api: Arc<Api>, settings: &Feedback) -> JoinHandle<()> {
+    let (days, most) = (settings.retention_days, settings.max_answers);
+    tokio::spawn(async move {
+        loop {
+            let before = match days {
+                0 => time::OffsetDateTime::UNIX_EPOCH,
+                days => (api.clock)() - time::Duration::days(days.into()),
+            };
+            match api.feedback.forget_answers(before, most).await {
+                Ok(0) => {}
+                Ok(answers) => tracing::info!(answers, "old answers are forgotten"),
+                Err(error) => tracing::warn!(%error, "old answers are forgotten later"),
+            }
+            tokio::time::sleep(SWEEP_EVERY).await;
         }
     })
 }

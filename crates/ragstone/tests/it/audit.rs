@@ -26,6 +26,19 @@ fn a_server_that_stops_has_written_every_line() {
 }
 
 #[test]
+fn what_the_operator_does_on_the_data_directory_is_told() {
+    let sandbox = Sandbox::lexical().with("RAGSTONE_AUDIT__FILE", "audit.jsonl");
+    sandbox.run(&["fsck"]).ended(0);
+    let text = std::fs::read_to_string(sandbox.path().join("audit.jsonl")).unwrap();
+    let line: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(line["action"], "POST /operator/v1/fsck");
+    assert_eq!(
+        (&line["address"], &line["decision"]),
+        (&"operator".into(), &"allowed".into())
+    );
+}
+
+#[test]
 fn a_log_that_cannot_be_written_is_said_at_start() {
     let sandbox = Sandbox::lexical().with("RAGSTONE_AUDIT__FILE", "nowhere/audit.jsonl");
     let ran = sandbox.run(&["serve", "--listen", "127.0.0.1:0"]).ended(1);

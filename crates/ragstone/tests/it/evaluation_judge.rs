@@ -1,70 +1,16 @@
 //! Answers judged by a model: a service that speaks the protocol over a real socket, and sometimes forgets its JSON.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use serde_json::{Value, json};
 
+use crate::model::{Model, saying};
 use crate::support::Sandbox;
 
-/// What the judge did.
-#[derive(Default)]
-struct Seen {
-    calls: AtomicUsize,
-    with_schema: AtomicUsize,
-}
-
-/// Starts a judge; it answers until the test ends. It says nonsense before each `nonsense_every`-th good reply.
-fn judge(nonsense: usize) -> (String, Arc<Seen>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let seen = Arc::new(Seen::default());
-    let counted = seen.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let seen = counted.clone();
-            std::thread::spawn(move || while serve(stream.as_ref().unwrap(), &seen, nonsense).is_some() {});
-        }
-    });
-    (format!("http://{address}/v1"), seen)
-}
-
-fn serve(mut stream: &TcpStream, seen: &Seen, nonsense: usize) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let line = line.trim().to_lowercase();
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let request: Value = serde_json::from_slice(&body).ok()?;
-    let call = seen.calls.fetch_add(1, Ordering::Relaxed);
-    let is_schema = request["response_format"]["type"] == "json_schema";
-    seen.with_schema
-        .fetch_add(usize::from(is_schema), Ordering::Relaxed);
-    let reply = match call < nonsense {
+/// A judge; it says nonsense before its first good reply, so often.
+fn judge(nonsense: usize) -> Model {
+    saying(move |call, prompt| match call < nonsense {
         true => "I would rather not.".to_owned(),
-        false => reply(request["messages"][0]["content"].as_str()?).to_string(),
-    };
-    let chunk =
-        json!({ "choices": [{ "index": 0, "delta": { "content": reply }, "finish_reason": "stop" }] });
-    let events = format!("data: {chunk}\n\ndata: [DONE]\n\n");
-    let length = events.len();
-    let head =
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {length}\r\n\r\n");
-    stream.write_all(format!("{head}{events}").as_bytes()).ok()
+        false => reply(prompt).to_string(),
+    })
 }
 
 /// Two statements, of which the first is supported.
@@ -98,8 +44,8 @@ fn library(judge: &str) -> Sandbox {
 
 #[test]
 fn answers_are_judged_in_a_form_that_is_asked_for() {
-    let (address, seen) = judge(0);
-    let found = library(&address)
+    let model = judge(0);
+    let found = library(&model.address)
         .run(&["eval", "run", "set.jsonl", "--json"])
         .ended(0)
         .json();
@@ -109,22 +55,20 @@ fn answers_are_judged_in_a_form_that_is_asked_for() {
         "NaN has no mean: {found}"
     );
     assert!(found.get("unjudged").is_none());
-    assert_eq!(
-        seen.calls.load(Ordering::Relaxed),
-        seen.with_schema.load(Ordering::Relaxed)
-    );
+    let (calls, with_schema) = model.calls();
+    assert_eq!(calls, with_schema);
 }
 
 #[test]
 fn a_judge_that_talks_is_asked_again_and_not_for_ever() {
-    let (address, _) = judge(2);
-    let found = library(&address)
+    let model = judge(2);
+    let found = library(&model.address)
         .run(&["eval", "run", "set.jsonl", "--json"])
         .ended(0)
         .json();
     assert_eq!(found["metrics"]["faithfulness"]["mean"], 0.5, "{found}");
-    let (address, _) = judge(usize::MAX);
-    let found = library(&address)
+    let model = judge(usize::MAX);
+    let found = library(&model.address)
         .run(&["eval", "run", "set.jsonl", "--json"])
         .ended(0)
         .json();

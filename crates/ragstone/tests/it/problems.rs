@@ -570,8 +570,9 @@ fn refused(open: &Api, keyed: &Api) -> Vec<Case> {
         upload.json(&json!({"uri": "named.md", "text": text})).send()
     };
     named("one").ok(202);
-    let (busy, often) = (busy(), often());
+    let (busy, often, guessed) = (busy(), often(), guessed());
     vec![
+        case("GET /api/v1/documents", 429, "too_many_failures", guessed),
         case("POST /api/v1/documents", 422, "readers_required", nobody_named),
         case(
             "POST /api/v1/ask",
@@ -600,6 +601,24 @@ fn refused(open: &Api, keyed: &Api) -> Vec<Case> {
             open.call("GET", "/metrics").header("Host", "x").send(),
         ),
     ]
+}
+
+/// One wrong key more than its address may send.
+fn guessed() -> Answer {
+    let settings = [
+        ("RAGSTONE_ADMIN_KEY", KEY),
+        ("RAGSTONE_LIMITS__WRONG_PROOFS_PER_MINUTE", "1"),
+    ];
+    let guarded = Api::start(&settings, Some(KEY));
+    let wrong = || {
+        let call = guarded.anonymous("GET", DOCUMENTS);
+        call.header("Authorization", "Bearer nonsense").send()
+    };
+    wrong().problem(401, "unauthorized");
+    let guessed = wrong();
+    assert!(guessed.header("retry-after").is_some());
+    assert_eq!(guarded.call("GET", DOCUMENTS).send().status, 200);
+    guessed
 }
 
 /// One request more than its caller may send.

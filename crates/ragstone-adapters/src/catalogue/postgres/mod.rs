@@ -23,6 +23,7 @@ mod documents;
 mod doorbell;
 mod error;
 mod evaluations;
+mod feedback;
 mod idempotency;
 mod job_row;
 mod jobs;

@@ -7,6 +7,7 @@ mod audit;
 mod begin;
 mod documents;
 mod evaluations;
+mod feedback;
 mod idempotency;
 mod job_row;
 mod jobs;

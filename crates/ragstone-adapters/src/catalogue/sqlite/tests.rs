@@ -7,11 +7,11 @@ use ragstone_core::rank::TermId;
 use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, StatisticsDelta};
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
-    acl, audit_contract, caller, catalogue_contract, evaluation_contract, idempotency_contract,
-    key_store_contract, tenant, usage_contract,
+    acl, audit_contract, caller, catalogue_contract, evaluation_contract, feedback_contract,
+    idempotency_contract, key_store_contract, tenant, usage_contract,
 };
 use ragstone_core::seam::keys::Pepper;
-use ragstone_core::seam::{Audit, EvaluationStore, IdempotencyStore, KeyStore, UsageStore};
+use ragstone_core::seam::{Audit, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, UsageStore};
 
 use super::SqliteCatalogue;
 use crate::sqlite::{Database, DatabaseError, Durability};
@@ -40,6 +40,7 @@ async fn usage_and_answers_keep_their_contracts() {
     usage_contract(|| async { fresh() as Arc<dyn UsageStore> }).await;
     idempotency_contract(|| async { fresh() as Arc<dyn IdempotencyStore> }).await;
     evaluation_contract(|| async { fresh() as Arc<dyn EvaluationStore> }).await;
+    feedback_contract(|| async { fresh() as Arc<dyn FeedbackStore> }).await;
 }
 
 #[tokio::test]

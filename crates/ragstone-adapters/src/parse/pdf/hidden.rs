@@ -10,6 +10,7 @@ use xberg_native_pdf::layout::{Color, TextSpan};
 use xberg_native_pdf::object::Object;
 
 use super::super::hidden::{Hidden, Kind};
+use super::off_page;
 
 /// Letters below this size, in points, are not read by anyone.
 const SMALLEST: f32 = 1.0;
@@ -32,7 +33,11 @@ const UNKNOWN_PAINT: [&str; 2] = ["Shading", "Pattern"];
 /// apart that would be read across without them (5 of 15 pages of a federal register).
 pub(super) fn mark(document: &PdfDocument, number: u32, spans: &mut [TextSpan], hidden: &mut Hidden) {
     let (index, page) = (number as usize - 1, Some(number));
-    let bounds = bounds(document, index);
+    let media = media(document, index);
+    if let Some(media) = &media {
+        off_page::tell(document, number, media, hidden);
+    }
+    let bounds = media.map(|media| shown(document, index, media));
     let mut ground: Option<Ground> = None;
     for span in spans {
         if let std::borrow::Cow::Owned(text) = hidden.strip(&span.text, page) {
@@ -68,17 +73,22 @@ fn is_white(color: &Color) -> bool {
     color.r.min(color.g).min(color.b) >= NEAR_WHITE
 }
 
-/// What a viewer shows of the page; none where the file does not say.
-fn bounds(document: &PdfDocument, index: usize) -> Option<Rect> {
+/// The sheet; none where the file does not say.
+fn media(document: &PdfDocument, index: usize) -> Option<Rect> {
     let (left, bottom, right, top) = document.get_page_media_box(index).ok()?;
-    let media = Rect::from_points(left, bottom, right, top);
-    let crop = document.get_page_info(index).ok().and_then(|info| info.crop_box);
-    let shown = crop.filter(|crop| crop.width > 0.0 && crop.height > 0.0 && !outside(crop, &media));
-    let shown = shown.unwrap_or(media);
-    (shown.width > 0.0 && shown.height > 0.0).then_some(shown)
+    let media = Rect::from_points(left.min(right), bottom.min(top), left.max(right), bottom.max(top));
+    (media.width > 0.0 && media.height > 0.0).then_some(media)
 }
 
-fn outside(inner: &Rect, bounds: &Rect) -> bool {
+/// What a viewer shows of it.
+fn shown(document: &PdfDocument, index: usize, media: Rect) -> Rect {
+    let crop = document.get_page_info(index).ok().and_then(|info| info.crop_box);
+    let shown = crop.filter(|crop| crop.width > 0.0 && crop.height > 0.0 && !outside(crop, &media));
+    shown.unwrap_or(media)
+}
+
+/// Whether a box lies outside of another one as a whole.
+pub(super) fn outside(inner: &Rect, bounds: &Rect) -> bool {
     inner.x + inner.width < bounds.x - OUTSIDE_BY
         || inner.y + inner.height < bounds.y - OUTSIDE_BY
         || inner.x > bounds.x + bounds.width + OUTSIDE_BY

@@ -8,6 +8,7 @@
 mod heading;
 mod hidden;
 mod line;
+mod off_page;
 mod order;
 mod running;
 #[cfg(test)]

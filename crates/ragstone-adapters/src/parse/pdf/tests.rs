@@ -296,8 +296,19 @@ fn text_that_nobody_sees_is_left_out_and_told() {
         &[],
     );
     check(text(72, 300, 0.5), "", false, &["hidden_text"]);
-    // The engine itself leaves out what lies outside of the page's sheet, and does not tell.
-    check(text(72, 2_000, 10.0), "", false, &[]);
+    // The engine itself leaves out what lies outside of the page's sheet.
+    for beside in [
+        text(72, 2_000, 10.0),
+        text(-900, 300, 10.0),
+        format!("q 1 0 0 1 0 5000 cm {plain} Q"),
+        "BT /F1 10 Tf 12 TL 72 -100 Td T* (SECRET order) ' ET".to_owned(),
+        "BT /F1 10 Tf 1 0 0 1 900 300 Tm [(SECRET)-300(order)] TJ ET".to_owned(),
+    ] {
+        check(beside, "", false, &["hidden_text"]);
+    }
+    check(format!("q 1 0 0 1 0 5000 cm Q {plain}"), "", true, &[]);
+    // It begins beside the sheet and ends on it.
+    check(text(-12, 300, 10.0), "", true, &[]);
     check(text(72, 20, 10.0), "", false, &["hidden_text"]);
     check(format!("3 Tr {plain}"), "", true, &[]);
 }

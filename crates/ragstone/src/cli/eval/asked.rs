@@ -1,9 +1,8 @@
-//! One question of a set, through the same door as everybody's.
+//! One question of a set, through the same door as everybody's, as the caller whom it names.
 
 use std::time::Instant;
 
 use anyhow::bail;
-use axum::http::Method;
 use futures::{StreamExt, pin_mut};
 use ragstone_core::evaluate::{Cited, Outcome, Question, Shown};
 use serde_json::{Value, json};
@@ -28,33 +27,50 @@ impl Asking {
             question: question.question.clone(),
             ..Outcome::default()
         };
-        let has_places = !question.judgments.is_empty() || !question.pages.is_empty();
-        if has_places || self.search_only {
-            self.search(door, question, &mut outcome).await?;
+        let places = [
+            question.judgments.len(),
+            question.pages.len(),
+            question.forbidden.len(),
+        ];
+        let caller = question.caller.as_ref().map(serde_json::to_value).transpose()?;
+        if places.iter().any(|places| *places > 0) || self.search_only {
+            self.search((door, caller.as_ref()), question, &mut outcome)
+                .await?;
         }
         if !self.search_only {
-            self.answer(door, question, &mut outcome).await?;
+            self.answer((door, caller.as_ref()), question, &mut outcome)
+                .await?;
         }
         Ok(outcome)
     }
 
-    async fn search(&self, door: &Door, question: &Question, outcome: &mut Outcome) -> anyhow::Result<()> {
+    async fn search(
+        &self,
+        (door, caller): (&Door, Option<&Value>),
+        question: &Question,
+        outcome: &mut Outcome,
+    ) -> anyhow::Result<()> {
         let mut body = self.body.clone();
         body["query"] = json!(question.question);
         body["limit"] = json!(SEARCHED);
         let start = Instant::now();
-        let found = door.json(Method::POST, "/api/v1/search", Some(&body)).await?;
+        let found = door.post_as(caller, "/api/v1/search", &body).await?;
         outcome.search_ms = milliseconds(start);
         outcome.found = shown(&found).map(Shown::without_text).collect();
         Ok(())
     }
 
-    async fn answer(&self, door: &Door, question: &Question, outcome: &mut Outcome) -> anyhow::Result<()> {
+    async fn answer(
+        &self,
+        (door, caller): (&Door, Option<&Value>),
+        question: &Question,
+        outcome: &mut Outcome,
+    ) -> anyhow::Result<()> {
         let mut body = self.body.clone();
         body["question"] = json!(question.question);
         body["stream"] = json!(true);
         let start = Instant::now();
-        let events = door.events("/api/v1/ask", &body).await?;
+        let events = door.events_as(caller, "/api/v1/ask", &body).await?;
         pin_mut!(events);
         while let Some(event) = events.next().await {
             let event = event?;

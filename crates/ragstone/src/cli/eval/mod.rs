@@ -1,8 +1,12 @@
 //! `eval`: how good retrieval and answers are, and whether a change helped.
 
+mod accept;
 mod asked;
 mod calibrate;
+mod collect;
+mod generate;
 mod kept;
+mod lines;
 mod metrics;
 mod page;
 mod report;
@@ -28,6 +32,12 @@ pub enum Eval {
     Metrics(metrics::Metrics),
     /// Score recorded replies of a judge as RAGAS does
     Score(score::Score),
+    /// Make a set of the answers that their askers said something of
+    Collect(collect::Collect),
+    /// Draft questions from the documents with the chat model
+    Generate(generate::Generate),
+    /// Accept drafts of a set, or list them
+    Accept(accept::Accept),
     /// Find the threshold below which nothing is answered, and print what others would do
     Calibrate(calibrate::Calibrate),
 }
@@ -40,6 +50,9 @@ impl Eval {
             Self::Report(command) => command.run(context).await,
             Self::Metrics(command) => command.run(context.output),
             Self::Score(command) => command.run(context.output).await,
+            Self::Collect(command) => command.run(context).await,
+            Self::Generate(command) => command.run(context).await,
+            Self::Accept(command) => command.run(context.output),
             Self::Calibrate(command) => command.run(context).await,
         }
     }

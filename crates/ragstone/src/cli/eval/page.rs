@@ -8,11 +8,13 @@ use ragstone_core::evaluate::{Compared, LATENCIES, Outcome, Summary};
 
 /// Questions that are shown with their passages.
 const WORST: usize = 20;
+/// Questions that are named as having moved, in each direction.
+const MOVED: usize = 10;
 /// Bars of a distribution.
 const BARS: usize = 10;
 /// Characters of a passage that are shown.
 const PASSAGE_CHARACTERS: usize = 600;
-/// What a question is called bad by, first that it has.
+/// What a question is called bad by: the mean of those that it has.
 const BAD_BY: [&str; 6] = [
     "contains_gold",
     "token_f1",
@@ -32,8 +34,20 @@ pub struct Page<'a> {
     pub metrics: &'a BTreeMap<String, Summary>,
     /// Its outcomes by question.
     pub outcomes: &'a BTreeMap<String, Outcome>,
-    /// The run it is compared with, and how each metric moved.
-    pub compared: Option<(&'a str, &'a BTreeMap<String, Compared>)>,
+    /// What it is compared with.
+    pub since: Option<Since<'a>>,
+}
+
+/// An earlier run, and what moved since.
+pub struct Since<'a> {
+    /// Its name.
+    pub baseline: &'a str,
+    /// How each metric moved.
+    pub metrics: &'a BTreeMap<String, Compared>,
+    /// What the runs are made of that is not the same.
+    pub changed: &'a [&'static str],
+    /// Its outcomes by question.
+    pub outcomes: &'a BTreeMap<String, Outcome>,
 }
 
 impl Page<'_> {
@@ -48,6 +62,7 @@ impl Page<'_> {
             self.outcomes.len()
         );
         self.numbers(&mut page);
+        self.moved(&mut page);
         self.refusals(&mut page);
         self.worst(&mut page);
         page.push_str("</main></html>\n");
@@ -56,27 +71,30 @@ impl Page<'_> {
 
     fn numbers(&self, page: &mut String) {
         page.push_str(
-            "<h2>Numbers</h2><table><tr><th>metric<th>mean<th>95 % interval<th>questions<th>distribution",
+            "<h2>Numbers</h2><table><tr><th>metric<th>mean<th>its 95 % interval<th>questions<th>distribution",
         );
-        if let Some((baseline, _)) = self.compared {
-            let _ = write!(page, "<th>against {}", escaped(baseline));
+        if let Some(since) = &self.since {
+            let _ = write!(page, "<th>against {}", escaped(since.baseline));
         }
         for (name, summary) in self.metrics {
-            let mean = match summary.p50.zip(summary.p95) {
-                Some((median, high)) => format!("{median:.1} <small>p95 {high:.1}</small>"),
-                None => format!("{:.3}", summary.mean),
+            let (mean, low, high) = (summary.mean, summary.low, summary.high);
+            let numbers = match summary.p50.zip(summary.p95) {
+                Some((median, late)) => {
+                    format!(
+                        "{mean:.1} <small>p50 {median:.1}, p95 {late:.1}</small><td>{low:.1} to {high:.1}"
+                    )
+                }
+                None => format!("{mean:.3}<td>{low:.3} to {high:.3}"),
             };
             let _ = write!(
                 page,
-                "<tr><th>{}<td>{mean}<td>{:.3} to {:.3}<td>{}<td>{}",
+                "<tr><th>{}<td>{numbers}<td>{}<td>{}",
                 escaped(name),
-                summary.low,
-                summary.high,
                 summary.questions,
                 self.distribution(name)
             );
-            if let Some((_, compared)) = self.compared {
-                page.push_str(&moved(compared.get(name)));
+            if let Some(since) = &self.since {
+                page.push_str(&moved(since.metrics.get(name)));
             }
         }
         page.push_str("</table>");
@@ -125,20 +143,65 @@ impl Page<'_> {
         }
     }
 
-    fn worst(&self, page: &mut String) {
-        let badness = |outcome: &Outcome| {
-            let score = BAD_BY
-                .iter()
-                .find_map(|name| outcome.scores.get(*name).copied().flatten());
-            score.unwrap_or(1.0)
+    /// What is not the same as in the baseline: what the runs are made of, and what came of single questions.
+    fn moved(&self, page: &mut String) {
+        let Some(since) = &self.since else { return };
+        let made_of = match since.changed {
+            [] => "Nothing that the runs are made of changed.".to_owned(),
+            changed => format!("Changed: {}.", changed.join(", ")),
         };
-        let mut worst: Vec<_> = self.outcomes.iter().collect();
-        worst.sort_by(|a, b| badness(a.1).total_cmp(&badness(b.1)).then_with(|| a.0.cmp(b.0)));
+        let _ = write!(page, "<h2>Since {}</h2><p>{made_of}", escaped(since.baseline));
+        let difference = |(id, outcome): (&String, &Outcome)| {
+            let (old, new) = (goodness(since.outcomes.get(id)?)?, goodness(outcome)?);
+            Some((new - old, old, new, outcome.question.clone()))
+        };
+        let mut moved: Vec<_> = self.outcomes.iter().filter_map(difference).collect();
+        moved.retain(|(difference, ..)| difference.abs() > f64::EPSILON);
+        moved.sort_by(|a, b| a.0.total_cmp(&b.0));
+        if moved.is_empty() {
+            page.push_str(" No question is answered better or worse than before.");
+            return;
+        }
+        let (worse, better) = moved.split_at(moved.partition_point(|(difference, ..)| *difference < 0.0));
+        let shown = worse.iter().take(MOVED).chain(better.iter().rev().take(MOVED));
+        let _ = write!(
+            page,
+            " {} questions became worse, {} better.<table><tr><th>question<th>before<th>after",
+            worse.len(),
+            better.len()
+        );
+        for (difference, old, new, question) in shown {
+            let class = if *difference < 0.0 { "worse" } else { "better" };
+            let _ = write!(
+                page,
+                "<tr><th>{}<td>{old:.2}<td class={class}>{new:.2}",
+                escaped(question)
+            );
+        }
+        page.push_str("</table>");
+    }
+
+    fn worst(&self, page: &mut String) {
+        let bad = |(id, outcome)| Some((goodness(outcome).filter(|good| *good < 1.0)?, id, outcome));
+        let mut worst: Vec<(f64, &String, &Outcome)> = self.outcomes.iter().filter_map(bad).collect();
+        worst.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
         page.push_str("<h2>The worst questions</h2>");
-        for (id, outcome) in worst.into_iter().take(WORST) {
+        if worst.is_empty() {
+            page.push_str("<p>Nothing is wrong with any of them, as far as the set can tell.");
+        }
+        for (_, id, outcome) in worst.into_iter().take(WORST) {
             question(page, id, outcome);
         }
     }
+}
+
+/// How well a question went, 0 to 1; none where the set does not tell.
+fn goodness(outcome: &Outcome) -> Option<f64> {
+    let scores = BAD_BY
+        .iter()
+        .filter_map(|name| outcome.scores.get(*name).copied().flatten());
+    let scores: Vec<f64> = scores.collect();
+    (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
 fn moved(compared: Option<&Compared>) -> String {
@@ -284,7 +347,12 @@ mod tests {
             run: "a<b",
             metrics: &metrics,
             outcomes: &new,
-            compared: Some(("base", &compared)),
+            since: Some(Since {
+                baseline: "base",
+                metrics: &compared,
+                changed: &["settings"],
+                outcomes: &old,
+            }),
         }
         .html();
         assert!(page.contains("&lt;script&gt;alert(0)") && page.contains("a&amp;b.pdf, page 2"));
@@ -292,6 +360,15 @@ mod tests {
             assert!(!page.contains(absent), "{absent}");
         }
         assert!(page.contains("-0.500") && page.contains(" regression"));
+        assert!(page.contains("Changed: settings. 8 questions became worse, 0 better."));
+        let alone = Page {
+            run: "a",
+            metrics: &metrics,
+            outcomes: &old,
+            since: None,
+        };
+        let alone = alone.html();
+        assert!(alone.contains("Nothing is wrong with any of them") && !alone.contains("<h2>Since"));
         let xml = junit("a<b", &metrics, Some(&compared));
         assert!(
             xml.contains("failures=\"1\"") && xml.contains("name=\"a&lt;b\""),

@@ -19,7 +19,7 @@ use crate::cli::client::Door;
 use crate::cli::output::{Output, say};
 use crate::cli::progress::{asking, bar};
 use crate::cli::search::Narrowing;
-use crate::cli::{Context, Partly};
+use crate::cli::{Context, Partly, Usage};
 use crate::wiring;
 
 /// The name of a run that was given none; the next such run replaces it.
@@ -29,8 +29,9 @@ const NAMED_FAILURES: usize = 5;
 
 /// Asks a set of questions and measures what comes of them
 ///
-/// A set is a file of JSON lines `{id, question, reference?, documents?: [uri], pages?: [n], answerable?}`, or a BEIR
-/// folder. What is measured follows from what the set knows; a judge (setting eval.judge_model) adds RAGAS's metrics.
+/// A set is a file of JSON lines `{id, question, reference?, documents?: [uri], pages?: [n], answerable?, caller?,
+/// forbidden?: [uri], draft?}`, or a BEIR folder. A caller `{user?, departments?, groups?, tenant?, role?}` is who asks, and
+/// forbidden is what must not be shown then; without one you ask. Drafts are left out. What is measured follows from what the set knows; a judge (setting eval.judge_model) adds RAGAS's metrics.
 /// The same command goes on with a run that broke off. Exit code 1 if a question failed or, if asked for, on a
 /// regression; 2 if the baseline is incomparable: of another corpus or set.
 #[derive(Debug, Args)]
@@ -69,7 +70,7 @@ struct Bench<'a> {
 
 impl Run {
     pub async fn run(self, context: Context) -> anyhow::Result<()> {
-        let questions = set::read(&self.set, &self.split)?;
+        let questions = self.accepted()?;
         let body = self.narrowing.body()?;
         let judge = match self.search_only {
             true => None,
@@ -97,6 +98,22 @@ impl Run {
         let report = done?;
         report.show(context.output)?;
         self.verdict(&report, context.output)
+    }
+
+    /// The questions that somebody accepted.
+    fn accepted(&self) -> anyhow::Result<Vec<Question>> {
+        let mut questions = set::read(&self.set, &self.split)?;
+        let all = questions.len();
+        questions.retain(|question| !question.draft);
+        let hint = format!("hint: ragstone eval accept {}", self.set.display());
+        match (all - questions.len(), questions.is_empty()) {
+            (0, _) => {}
+            (drafts, true) => {
+                return Err(Usage(format!("all {drafts} questions of the set are drafts; {hint}")).into());
+            }
+            (drafts, false) => say(&format!("{drafts} drafts are left out; {hint}")),
+        }
+        Ok(questions)
     }
 
     async fn through(

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::kept::Kept;
-use super::page::{Page, junit};
+use super::page::{Page, Since, junit};
 use super::report::Report;
 use crate::cli::Context;
 use crate::cli::client::Door;
@@ -35,16 +35,22 @@ impl Write {
         door.close().await;
         let (run, baseline) = read?;
         let mut report = Report::of(&run.name, &run.outcomes);
-        if let Some(baseline) = baseline {
+        if let Some(baseline) = &baseline {
             let changed = baseline.changes(&run.fingerprint)?;
             baseline.hold_against(&mut report, &run.outcomes, changed);
         }
         if let Some(path) = &self.html {
+            let compared = baseline.as_ref().zip(report.compared.as_ref());
             let page = Page {
                 run: &run.name,
                 metrics: &report.metrics,
                 outcomes: &run.outcomes,
-                compared: report.baseline.as_deref().zip(report.compared.as_ref()),
+                since: compared.map(|(baseline, metrics)| Since {
+                    baseline: &baseline.name,
+                    metrics,
+                    changed: report.changed.as_deref().unwrap_or_default(),
+                    outcomes: &baseline.outcomes,
+                }),
             };
             write(path, &page.html())?;
         }

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use ragstone_core::access::Role;
 use serde_json::{Value, json};
 
+use super::explained;
 use super::random::Random;
 use super::rule::{Caller, Sent, State};
 use super::world::{COMMON, World};
@@ -27,6 +28,7 @@ pub struct Matrix {
 }
 
 /// What whoever may read is answered.
+#[derive(Clone)]
 enum Allowed {
     /// This, read to its end.
     Status(u16),
@@ -45,6 +47,8 @@ struct Route {
     writes: bool,
     admitted: bool,
     allowed: Allowed,
+    /// Whether the caller comes with a ticket, which its proof bought.
+    by_ticket: bool,
 }
 
 impl Matrix {
@@ -60,6 +64,8 @@ impl Matrix {
             matrix.searches(world, caller).await;
             matrix.narrowed(world, caller, random).await;
             matrix.answers(world, caller).await;
+            matrix.tickets(world, caller, random).await;
+            explained::every_document(&mut matrix, world, caller).await;
         }
         matrix
     }
@@ -76,7 +82,7 @@ impl Matrix {
     }
 
     /// One decision: what was shown, what must be, and what may be.
-    fn decide(&mut self, shown: bool, must: bool, may: bool, what: impl Fn() -> String) {
+    pub fn decide(&mut self, shown: bool, must: bool, may: bool, what: impl Fn() -> String) {
         match shown {
             true => self.shown += 1,
             false => self.hidden += 1,
@@ -104,7 +110,12 @@ impl Matrix {
         let forbidden = route.writes && caller.role == Role::Reader;
         let admitted = route.admitted && !forbidden;
         let what = format!("{} {}", route.method, route.path);
-        let call = world.app.call(route.method, &route.path).key(&caller.proof.0);
+        let call = match route.by_ticket {
+            true => world
+                .app
+                .get(&format!("{}?ticket={}", route.path, ticket(world, caller).await)),
+            false => world.app.call(route.method, &route.path).key(&caller.proof.0),
+        };
         let call = match &route.body {
             Value::Null => call,
             body => call.json(body),
@@ -210,6 +221,27 @@ impl Matrix {
         self.streamed(world, caller, "an answer's stream", &streamed);
     }
 
+    /// A ticket is its caller, once, and for streams alone.
+    async fn tickets(&mut self, world: &World, caller: &Caller, random: &mut Random) {
+        let path = format!(
+            "/api/v1/ask-stream?limit=100&query={COMMON}&ticket={}",
+            ticket(world, caller).await
+        );
+        let streamed = world.app.get(&path).send().await;
+        self.look_through(world, caller, streamed.text(), &path);
+        self.streamed(world, caller, "a stream by ticket", &streamed);
+        let again = world.app.get(&path).send().await.status;
+        self.decide(again == 200, false, false, || {
+            format!("a spent ticket is {again} for {caller:?}")
+        });
+        let document = &random.pick(&world.sent).id;
+        let path = format!("{DOCUMENTS}/{document}?ticket={}", ticket(world, caller).await);
+        let other = world.app.get(&path).send().await.status;
+        self.decide(other == 200, false, false, || {
+            format!("a ticket opens a document: {other} for {caller:?}")
+        });
+    }
+
     fn streamed(&mut self, world: &World, caller: &Caller, what: &str, answer: &Answer) {
         let frames = answer.frames();
         assert_eq!(frames.last().unwrap().0, "done", "{what} for {caller:?}");
@@ -246,7 +278,7 @@ impl Matrix {
         answer.json()
     }
 
-    async fn post(&mut self, world: &World, caller: &Caller, path: &str, body: &Value) -> Answer {
+    pub async fn post(&mut self, world: &World, caller: &Caller, path: &str, body: &Value) -> Answer {
         let answer = world.app.post(path, body).key(&caller.proof.0).send().await;
         assert_eq!(answer.status, 200, "{caller:?}: {}", answer.text());
         self.look_through(world, caller, answer.text(), path);
@@ -268,6 +300,7 @@ fn routes(caller: &Caller, sent: &Sent) -> Vec<Route> {
     } else {
         Allowed::Status(200)
     };
+    let ends_again = ends.clone();
     let cancel = if waits {
         Allowed::Unasked
     } else {
@@ -280,6 +313,7 @@ fn routes(caller: &Caller, sent: &Sent) -> Vec<Route> {
         writes: false,
         admitted,
         allowed,
+        by_ticket: false,
     };
     let write = |method, path: &str, body, admitted, allowed| Route {
         body,
@@ -294,6 +328,10 @@ fn routes(caller: &Caller, sent: &Sent) -> Vec<Route> {
         route("GET", &format!("{document}/content"), text, Allowed::Status(200)),
         route("GET", &job, watches, Allowed::Status(200)),
         route("GET", &format!("{job}/events"), watches, ends),
+        Route {
+            by_ticket: true,
+            ..route("GET", &format!("{job}/events"), watches, ends_again)
+        },
         write("PATCH", &document, same_title, reads, Allowed::Status(200)),
         write("DELETE", &document, Value::Null, reads, Allowed::Unasked),
         write("DELETE", &job, Value::Null, watches, cancel),
@@ -305,6 +343,14 @@ fn routes(caller: &Caller, sent: &Sent) -> Vec<Route> {
             Allowed::Status(409),
         ),
     ]
+}
+
+/// A ticket that the caller's proof buys.
+async fn ticket(world: &World, caller: &Caller) -> String {
+    let bought = world.app.post("/api/v1/stream-tickets", &json!({}));
+    let bought = bought.key(&caller.proof.0).send().await;
+    assert_eq!(bought.status, 201, "{caller:?}: {}", bought.text());
+    bought.json()["ticket"].as_str().unwrap().to_owned()
 }
 
 /// The head of a stream that goes on, and its first event.

@@ -4,6 +4,7 @@
 //! for what its caller may not read. `RAGSTONE_TEST_MATRIX_DECISIONS` says how many are made at least, and
 //! `RAGSTONE_TEST_MATRIX_SEED` which world comes first; a failure names the one that shows it again.
 
+mod explained;
 mod leaky;
 mod matrix;
 mod random;

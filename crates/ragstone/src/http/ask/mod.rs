@@ -17,9 +17,9 @@ use utoipa::ToSchema;
 use super::App;
 use super::audit::Trail;
 use super::auth::Identity;
-use super::limits;
 use super::problem::{Code, Problem};
 use super::search::{check_question, filter, limit};
+use super::{feedback, limits};
 
 pub(super) use replay::Replays;
 
@@ -146,7 +146,7 @@ impl AskBody {
     }
 }
 
-/// Asks, within the caller's budget and for as long as its key opens something; who asked what, and what was shown to the model, is noted.
+/// Asks, within the caller's budget and for as long as what it came in by opens something; who asked what, and what was shown to the model, is noted.
 async fn events(
     app: &App,
     identity: &Identity,
@@ -158,14 +158,18 @@ async fn events(
     let request = body.request(app)?;
     limits::within_budget(app, principal).await?;
     trail.question(&request.question);
+    let note = feedback::noting(app, principal, &request.question);
     let events = limits::metered(
         app,
         principal,
         (app.answerer)(principal.scope(), request, trace_id),
     );
-    let events = watch::while_the_key_opens(app, identity.key, events);
+    let events = watch::while_the_proof_opens(app, identity.proof, events);
     let noted = move |event: &AnswerEvent| {
         count(event);
+        if let AnswerEvent::Done(answer) = event {
+            note(answer);
+        }
         if let AnswerEvent::Sources { passages, .. } = event {
             passages
                 .iter()

@@ -13,9 +13,15 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::http::HttpSettings;
+use crate::http::auth::jwt::tests::support::{NOW, World};
 use crate::http::test_app::{Answer as Sent, TestApp, caller};
 
 const ASK: &str = "/api/v1/ask";
+/// The first moment of the tests' interface.
+const EPOCH: i64 = 1_700_000_000;
+/// Seconds by which clocks may differ, as shipped.
+const SKEW: i64 = 60;
 const TEXT: &str = "Öl,\r\nzweimal\u{2028}im Jahr 日本 [1].";
 
 fn citation() -> Citation {
@@ -430,6 +436,98 @@ async fn an_answer_ends_when_its_key_expires() {
         });
         let answer = app.get("/api/v1/ask-stream?query=a").key(&text).send().await;
         assert_eq!(names(&answer), ["sources", end]);
+    }
+}
+
+/// A world whose issuer's clock and tokens begin with those of the tests' interface.
+async fn tokens() -> World {
+    let world = World::new().await;
+    world.hands.move_wall(EPOCH - NOW);
+    world
+}
+
+/// A token that ends this many seconds after the first moment, when clocks that differ are allowed for.
+fn token(world: &World, life: i64) -> String {
+    world.says(json!({"iat": EPOCH, "exp": EPOCH + life - SKEW}))
+}
+
+#[tokio::test]
+async fn an_answer_ends_when_its_token_expires() {
+    for (life, ends) in [(100, true), (3_000, false)] {
+        for streams in [true, false] {
+            let world = tokens().await;
+            let app = TestApp::with(HttpSettings {
+                issuers: Some(world.issuers.clone()),
+                ..HttpSettings::default()
+            });
+            let clock = app.api.clock.clone();
+            app.script(async_stream::stream! {
+                yield sources();
+                (0..200).for_each(|_| _ = clock());
+                yield done();
+            });
+            let body = json!({"question": "?", "stream": streams});
+            let answer = app.post(ASK, &body).key(&token(&world, life)).send().await;
+            match (streams, ends) {
+                (true, true) => {
+                    assert_eq!(names(&answer), ["sources", "failed"]);
+                    let failed = &answer.frames()[1].2;
+                    assert_eq!(failed["code"], "unauthorized");
+                    assert_eq!(failed["detail"], "the token has expired");
+                }
+                (true, false) => assert_eq!(names(&answer), ["sources", "done"]),
+                (false, true) => drop(answer.problem(401, "unauthorized")),
+                (false, false) => assert_eq!(answer.status, 200),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_answer_ends_with_its_token_too() {
+    let world = tokens().await;
+    let app = TestApp::with(HttpSettings {
+        issuers: Some(world.issuers.clone()),
+        ..HttpSettings::default()
+    });
+    let (tell, events, dead) = told();
+    app.script(events);
+    tell.send(sources()).unwrap();
+    let call = app.get("/api/v1/ask-stream?query=a").key(&token(&world, 100));
+    let mut body = call.open().await.into_body().into_data_stream();
+    assert!(next(&mut body).await.contains("event: sources"));
+    (0..200).for_each(|_| _ = (app.api.clock)());
+    let second = next(&mut body).await;
+    assert!(
+        second.contains("event: failed") && second.contains("the token has expired"),
+        "{second}"
+    );
+    assert!(dead.await.is_err(), "the model's call ends");
+}
+
+#[tokio::test]
+async fn a_ticket_dies_with_its_token() {
+    for (life, opens) in [(100, false), (3_000, true)] {
+        let world = tokens().await;
+        let app = TestApp::with(HttpSettings {
+            issuers: Some(world.issuers.clone()),
+            ..HttpSettings::default()
+        });
+        let issued = app
+            .post("/api/v1/stream-tickets", &json!({}))
+            .key(&token(&world, life));
+        let issued = issued.send().await.json();
+        let ticket = issued["ticket"].as_str().unwrap();
+        (0..200).for_each(|_| _ = (app.api.clock)());
+        let used = app
+            .get(&format!("/api/v1/ask-stream?ticket={ticket}"))
+            .send()
+            .await;
+        match opens {
+            // It is let in, and told that it asks nothing.
+            true => used.problem(400, "bad_query"),
+            false => used.problem(401, "unauthorized"),
+        };
     }
 }
 

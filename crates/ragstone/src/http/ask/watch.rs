@@ -1,6 +1,6 @@
 //! Whether a caller is still one while it is answered.
 //!
-//! Invariant: once a key has ended, its caller is sent no citation and no end any more, and after [`TRUSTED_FOR`] at most
+//! Invariant: once a key or a token has ended, its caller is sent no citation and no end any more, and after [`TRUSTED_FOR`] at most
 //! nothing at all; the model's call ends with the answer.
 
 use std::sync::Arc;
@@ -9,27 +9,26 @@ use async_stream::stream;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use ragstone_core::ask::AnswerEvent;
-use ragstone_core::seam::keys::KeyId;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::http::App;
-use crate::http::auth::{Keyring, TRUSTED_FOR};
+use crate::http::auth::{Keyring, Proof, TRUSTED_FOR};
 
-/// The same events, broken off when the caller's key ends.
-pub(super) fn while_the_key_opens(
+/// The same events, broken off when what the caller came in by ends.
+pub(super) fn while_the_proof_opens(
     app: &App,
-    key: Option<KeyId>,
+    proof: Proof,
     events: BoxStream<'static, AnswerEvent>,
 ) -> BoxStream<'static, AnswerEvent> {
-    match key {
-        Some(_) => watch(app.keys.clone(), key, events).boxed(),
-        None => events,
+    match proof.may_end() {
+        true => watch(app.keys.clone(), proof, events).boxed(),
+        false => events,
     }
 }
 
 fn watch(
     keys: Arc<Keyring>,
-    key: Option<KeyId>,
+    proof: Proof,
     mut events: BoxStream<'static, AnswerEvent>,
 ) -> impl Stream<Item = AnswerEvent> + Send {
     let mut looks = interval_at(Instant::now() + TRUSTED_FOR, TRUSTED_FOR);
@@ -46,7 +45,7 @@ fn watch(
                 },
             };
             let is_between_looks = matches!(event, Some(AnswerEvent::Delta { .. } | AnswerEvent::Failed { .. }));
-            if !is_between_looks && let Err(problem) = keys.still_opens(key).await {
+            if !is_between_looks && let Err(problem) = proof.still_opens(&keys).await {
                 yield AnswerEvent::Failed {
                     code: problem.code.as_str().to_owned(),
                     detail: problem.detail,

@@ -178,6 +178,44 @@ async fn each_request_leaves_the_line_it_should() {
 }
 
 #[tokio::test]
+async fn the_operators_own_routes_leave_lines_too() {
+    let audited = Audited::keyed();
+    let routes = axum::Router::new()
+        .route("/operator/v1/jobs/{id}", axum::routing::get(async || "done"))
+        .route(
+            "/operator/v1/fsck",
+            axum::routing::post(async || axum::http::StatusCode::CONFLICT),
+        );
+    let router = crate::http::operators(audited.app.api.clone(), routes);
+    let router = router.layer(axum::Extension(crate::http::OperatorDoor));
+    for (method, path) in [("GET", "/operator/v1/jobs/7"), ("POST", "/operator/v1/fsck")] {
+        let request = axum::http::Request::builder().method(method).uri(path);
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let answer = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();
+        assert!(answer.headers().contains_key("x-request-id"));
+    }
+    let lines = audited.lines().await;
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| (&line["action"], &line["decision"]))
+        .collect();
+    assert_eq!(
+        json!(told),
+        json!([
+            ["GET /operator/v1/jobs/{id}", "allowed"],
+            ["POST /operator/v1/fsck", "refused"]
+        ])
+    );
+    assert_eq!(lines[0]["targets"], json!(["7"]));
+    assert!(
+        lines.iter().all(|line| line["address"] == "operator"
+            && line["role"] == "admin"
+            && line["tenant"] == "default"),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_answer_names_what_was_shown_to_the_model() {
     for questions in [false, true] {
         let audited = Audited::with(HttpSettings::default(), questions);

@@ -107,20 +107,23 @@ impl Keyring {
         }
     }
 
-    /// Whether the key of this id still opens something.
-    pub async fn is_live(&self, id: KeyId) -> CatalogueResult<bool> {
-        let found = self.store.find(id).await?;
-        Ok(found.is_some_and(|stored| stored.key.is_live((self.clock)())))
+    /// The key of this id, live or not.
+    pub async fn find(&self, id: KeyId) -> CatalogueResult<Option<Key>> {
+        Ok(self.store.find(id).await?.map(|stored| stored.key))
     }
 
-    /// Refuses a caller whose key has ended since it came in; one that came in by none keeps what it has.
-    pub async fn still_opens(&self, id: Option<KeyId>) -> Result<(), Problem> {
-        let Some(id) = id else { return Ok(()) };
-        match self.store.find(id).await? {
-            Some(stored) if stored.key.is_live((self.clock)()) => Ok(()),
-            Some(stored) => Err(ended(&stored.key)),
+    /// Refuses a caller whose key has ended since it came in.
+    pub async fn still_opens(&self, id: KeyId) -> Result<(), Problem> {
+        match self.find(id).await? {
+            Some(key) if key.is_live(self.now()) => Ok(()),
+            Some(key) => Err(ended(&key)),
             None => Err(unknown()),
         }
+    }
+
+    /// The time that keys and tokens end by.
+    pub fn now(&self) -> OffsetDateTime {
+        (self.clock)()
     }
 
     async fn pepper(&self) -> CatalogueResult<&Pepper> {

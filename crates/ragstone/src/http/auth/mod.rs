@@ -3,10 +3,12 @@
 //! Invariant: `identify` runs before any body is read and is the only maker of a caller; a handler names the role it
 //! needs by the extractor it takes ([`Reader`], [`Writer`], [`Admin`]).
 
+mod acting;
 pub mod jwt;
 mod key;
 mod keyring;
 mod local;
+mod proof;
 mod ticket;
 
 use std::sync::Arc;
@@ -20,15 +22,18 @@ use axum::response::{IntoResponse, Response};
 use ragstone_core::access::{Principal, Reader as ReaderToken, ReaderSet, Role};
 use ragstone_core::id::TenantId;
 use ragstone_core::seam::catalogue::CatalogueResult;
-use ragstone_core::seam::keys::{Key, KeyId, KeySecret};
+use ragstone_core::seam::keys::{Key, KeySecret};
+use time::OffsetDateTime;
 
 use super::problem::{Code, Problem};
 use super::{Api, App};
 use jwt::{Issuers, TokenRefused};
 
+pub use acting::ACT_AS;
 pub use key::{AdminKey, MIN_KEY_BYTES, ShortKey};
 pub use keyring::Keyring;
 pub(super) use keyring::{NewKey, TRUSTED_FOR};
+pub(super) use proof::Proof;
 pub(super) use ticket::{TICKET_LIFETIME, Tickets};
 
 /// Marks a request that came through a door only the operator can open: the process itself, or its 0600 socket.
@@ -54,8 +59,8 @@ pub(super) struct AdminIdentity(pub Identity);
 pub(super) struct Identity {
     /// The caller.
     pub principal: Principal,
-    /// The key it came with, if it was one of the catalogue's.
-    pub key: Option<KeyId>,
+    /// What it came in by.
+    pub proof: Proof,
     /// Whether the keys of all tenants are its to manage: the operator's, and the first key's.
     pub of_all_tenants: bool,
 }
@@ -71,6 +76,8 @@ pub struct Verified {
     pub readers: ReaderSet,
     /// What it may do.
     pub role: Role,
+    /// When its proof ends by itself, where only the proof says so.
+    pub until: Option<OffsetDateTime>,
 }
 
 /// The one place that makes a principal of a caller from outside; `tests/tidy.rs` pins it.
@@ -82,7 +89,7 @@ impl Identity {
     fn operator(app: &App) -> Self {
         Self {
             principal: (app.operator)(),
-            key: None,
+            proof: Proof::default(),
             of_all_tenants: true,
         }
     }
@@ -93,18 +100,20 @@ impl Identity {
             subject: "admin".into(),
             readers: ReaderSet::new(),
             role: Role::Admin,
+            until: None,
         };
         Self {
             principal: principal(caller),
-            key: None,
+            proof: Proof::default(),
             of_all_tenants: true,
         }
     }
 
     fn of_token(caller: Verified) -> Self {
+        let until = caller.until;
         Self {
             principal: principal(caller),
-            key: None,
+            proof: Proof { key: None, until },
             of_all_tenants: false,
         }
     }
@@ -115,10 +124,14 @@ impl Identity {
             subject: key.subject.clone(),
             readers: key.readers.clone(),
             role: key.role,
+            until: None,
         };
         Self {
             principal: principal(caller),
-            key: Some(key.id),
+            proof: Proof {
+                key: Some(key.id),
+                until: None,
+            },
             of_all_tenants: false,
         }
     }
@@ -161,15 +174,35 @@ pub(super) async fn identify(State(app): State<Arc<App>>, request: Request, next
             parts.extensions.insert(identity);
             next.run(Request::from_parts(parts, body)).await
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => match presents(&parts) {
+            true => app.limits.after_wrong(&parts, problem).into_response(),
+            false => problem.into_response(),
+        },
     }
+}
+
+/// Whether a request wants to prove something.
+fn presents(parts: &Parts) -> bool {
+    parts.headers.contains_key(AUTHORIZATION) || ticket(&parts.method, &parts.uri).is_some()
 }
 
 async fn caller(app: &App, parts: &Parts) -> Result<Identity, Problem> {
     let guarded = app.is_guarded().await?;
     if parts.extensions.get::<OperatorDoor>().is_some() {
-        return Ok(Identity::operator(app));
+        let acted_for = acting::named(&parts.headers)?;
+        return Ok(acted_for.map_or_else(|| Identity::operator(app), Identity::of_token));
     }
+    let identity = from_outside(app, parts, guarded).await?;
+    match parts.headers.contains_key(ACT_AS) {
+        true => Err(Problem::new(
+            Code::Forbidden,
+            "only the operator acts for other callers",
+        )),
+        false => Ok(identity),
+    }
+}
+
+async fn from_outside(app: &App, parts: &Parts, guarded: bool) -> Result<Identity, Problem> {
     if !guarded {
         local::check(parts, &app.settings.allowed_origins)?;
         return Ok(Identity::operator(app));
@@ -198,14 +231,14 @@ async fn proven(app: &App, presented: &str) -> Result<Identity, Problem> {
     }
 }
 
-/// The owner of a ticket, where headers cannot be sent. A ticket dies with the key that it was got with.
+/// The owner of a ticket, where headers cannot be sent. A ticket dies with the key or the token that it was got with.
 async fn redeemed(app: &App, parts: &Parts) -> Result<Identity, Problem> {
     let refused = || Problem::new(Code::Unauthorized, "no key was sent, or the ticket is spent");
     let ticket = ticket(&parts.method, &parts.uri).and_then(|ticket| app.tickets.redeem(&ticket));
     let identity = ticket.ok_or_else(refused)?;
-    match identity.key {
-        Some(key) if !app.keys.is_live(key).await? => Err(refused()),
-        _ => Ok(identity),
+    match identity.proof.still_opens(&app.keys).await {
+        Err(ended) if ended.code == Code::Unauthorized => Err(refused()),
+        opens => opens.map(|()| identity),
     }
 }
 

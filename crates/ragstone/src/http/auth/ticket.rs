@@ -56,7 +56,7 @@ mod tests {
     fn caller() -> Identity {
         Identity {
             principal: Principal::verified(TenantId::default(), "u".into(), ReaderSet::new(), Role::Reader),
-            key: None,
+            proof: Default::default(),
             of_all_tenants: false,
         }
     }

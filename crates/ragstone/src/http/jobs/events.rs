@@ -11,12 +11,11 @@ use futures::{Stream, StreamExt};
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Job, timestamp};
 use ragstone_core::id::JobId;
-use ragstone_core::seam::keys::KeyId;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::http::App;
-use crate::http::auth::Identity;
+use crate::http::auth::{Identity, Proof};
 use crate::http::body::JobBody;
 use crate::http::extract::{Path, header, id};
 use crate::http::problem::{Code, Problem};
@@ -26,14 +25,14 @@ pub(in crate::http) const PROBLEMS: &[Code] =
     &[Code::NotFound, Code::TooManyStreams, Code::CatalogueUnavailable];
 
 /// A job's progress as server-sent events: `progress` with the job at each change, `done` with the job at its end;
-/// `failed {code, detail}` if the caller's key ends before.
+/// `failed {code, detail}` if the caller's key or token ends before.
 /// A reconnect after the end is answered 204, so that an `EventSource` stops.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs",
     params(("id" = Uuid, Path), ("Last-Event-ID" = Option<String>, Header), ("ticket" = Option<String>, Query)),
     responses((status = 200, description = "`text/event-stream`"), (status = 204, description = "all was sent")))]
 pub(in crate::http) async fn events(
     State(app): State<Arc<App>>,
-    Identity { principal, key, .. }: Identity,
+    Identity { principal, proof, .. }: Identity,
     Path(job): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -53,7 +52,7 @@ pub(in crate::http) async fn events(
         let _ = &place;
         frame
     };
-    let reader = Watcher { scope, key };
+    let reader = Watcher { scope, proof };
     let frames = progress(app, reader, first, last, listener).map(held);
     Ok(sse::response(frames, heartbeat))
 }
@@ -61,7 +60,7 @@ pub(in crate::http) async fn events(
 /// Who watches a job.
 struct Watcher {
     scope: Scope,
-    key: Option<KeyId>,
+    proof: Proof,
 }
 
 /// Names what is told, so that a reconnect is not told it again.
@@ -96,7 +95,7 @@ fn progress(
                 break;
             }
             moved(&app, &mut listener, job.id).await;
-            if let Err(problem) = app.keys.still_opens(reader.key).await {
+            if let Err(problem) = reader.proof.still_opens(&app.keys).await {
                 let ended = json!({ "code": problem.code.as_str(), "detail": problem.detail });
                 yield sse::frame("failed", &event_id(&job, false), &ended);
                 break;

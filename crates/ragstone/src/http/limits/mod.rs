@@ -1,8 +1,10 @@
-//! What one caller and one tenant may use: requests a minute, streams at once, tokens a day.
+//! What one caller and one tenant may use: requests a minute, streams at once, tokens a day; and how many wrong keys one
+//! address may send.
 //!
 //! Invariant: nothing is limited that no setting limits; whoever came through the operator's door has no rate. What is
 //! remembered of callers is bounded.
 
+mod guesses;
 pub(super) mod linger;
 mod rates;
 mod streams;
@@ -11,6 +13,7 @@ mod tokens;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -45,6 +48,8 @@ pub struct LimitSettings {
     pub tokens_per_day: u64,
     /// The same of all callers of a tenant.
     pub tenant_tokens_per_day: u64,
+    /// Wrong keys, tokens and tickets of one address, at once and then a minute.
+    pub wrong_proofs_per_minute: u32,
 }
 
 /// A caller as it is counted: whatever its role, the same subject is the same caller.
@@ -59,6 +64,7 @@ pub(super) struct Limits {
     callers: Option<rates::Rate<Caller>>,
     tenants: Option<rates::Rate<TenantId>>,
     streams: Arc<streams::Streams>,
+    guesses: guesses::Guesses,
 }
 
 impl Limits {
@@ -68,12 +74,18 @@ impl Limits {
             callers: rates::Rate::new(limits.requests_per_minute),
             tenants: rates::Rate::new(limits.tenant_requests_per_minute),
             streams: Arc::new(streams::Streams::new(limits.caller_streams, limits.streams)),
+            guesses: guesses::Guesses::new(limits.wrong_proofs_per_minute),
         }
     }
 
     /// A place for one stream more, for as long as it is kept.
     pub fn stream(&self, principal: &Principal) -> Result<Place, Problem> {
         streams::Streams::place(&self.streams, caller(principal))
+    }
+
+    /// What the sender of a proof that opened nothing is told.
+    pub fn after_wrong(&self, request: &Parts, problem: Problem) -> Problem {
+        self.guesses.after(request, problem)
     }
 
     /// What the tighter of the two rates says; none where neither is set.

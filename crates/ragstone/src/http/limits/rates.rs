@@ -83,6 +83,11 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         }
     }
 
+    /// How many buckets there are.
+    pub fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
     fn sweep(&self) {
         if self.buckets.len() < MANY {
             return;

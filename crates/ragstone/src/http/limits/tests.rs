@@ -10,8 +10,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::LimitSettings;
-use crate::http::HttpSettings;
-use crate::http::test_app::{TestApp, caller};
+use crate::http::test_app::{KEY, TestApp, caller};
+use crate::http::{AdminKey, HttpSettings};
 
 const LIST: &str = "/api/v1/documents";
 const ASK: &str = "/api/v1/ask";
@@ -68,6 +68,36 @@ async fn a_caller_that_comes_too_often_is_told_when_to_come_back() {
     );
     assert_eq!(app.get(LIST).through_operator_door().send().await.status, 200);
     assert_eq!(app.get("/healthz").send().await.status, 200);
+}
+
+#[tokio::test]
+async fn wrong_keys_of_an_address_are_answered_so_often_and_a_right_one_always() {
+    let app = TestApp::with(HttpSettings {
+        admin_key: Some(AdminKey::new(KEY).unwrap()),
+        limits: LimitSettings {
+            wrong_proofs_per_minute: 3,
+            ..LimitSettings::default()
+        },
+        ..HttpSettings::default()
+    });
+    let wrong = async |address: [u8; 4]| app.get(LIST).key("wrong").from(address).send().await;
+    // Nobody guesses who sends nothing, and an open path asks for nothing.
+    for _ in 0..5 {
+        app.get(LIST).send().await.problem(401, "unauthorized");
+        assert_eq!(app.get("/healthz").key("wrong").send().await.status, 200);
+    }
+    for _ in 0..3 {
+        wrong([10, 0, 0, 7]).await.problem(401, "unauthorized");
+    }
+    let refused = wrong([10, 0, 0, 7]).await;
+    refused.problem(429, "too_many_failures");
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=20).contains(&wait), "{wait}");
+    let ticket = app.get("/api/v1/ask-stream?query=a&ticket=t").from([10, 0, 0, 7]);
+    ticket.send().await.problem(429, "too_many_failures");
+    let right = app.get(LIST).key(KEY).from([10, 0, 0, 7]).send().await;
+    assert_eq!(right.status, 200);
+    wrong([10, 0, 0, 8]).await.problem(401, "unauthorized");
 }
 
 #[tokio::test]

@@ -78,6 +78,7 @@ codes! {
     ModelNotAllowed UNPROCESSABLE_ENTITY "model_not_allowed" "The model is not one of those allowed" "leave model out, or name an allowed one";
     PromptTooLong UNPROCESSABLE_ENTITY "prompt_too_long" "Not one passage fits the prompt" "shorten question or instructions, or take a model that reads more";
     RateLimited TOO_MANY_REQUESTS "rate_limited" "The caller or its tenant comes too often" "come back after the time in Retry-After; RateLimit-Remaining says how much is left";
+    TooManyFailures TOO_MANY_REQUESTS "too_many_failures" "Too many wrong keys or tokens come from this address" "correct the key, and come back after the time in Retry-After; a right one is not refused for this";
     TooManyStreams TOO_MANY_REQUESTS "too_many_streams" "Too many streams are open" "close one, or come back after the time in Retry-After";
     TokenBudgetSpent TOO_MANY_REQUESTS "token_budget_spent" "The tokens of the day are spent" "come back after the time in Retry-After: a day ends at 0:00 UTC";
     TooManyTickets TOO_MANY_REQUESTS "too_many_tickets" "Too many stream tickets are waiting" "use those you have, or wait a minute";

@@ -25,6 +25,7 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
         usage: catalogue.clone(),
         idempotency: catalogue.clone(),
         evaluations: catalogue.clone(),
+        feedback: catalogue.clone(),
         catalogue,
         index,
         blobs: open_folder(&directory.blobs())?,

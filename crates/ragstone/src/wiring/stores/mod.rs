@@ -10,7 +10,8 @@ use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use ragstone_adapters::data_dir::DataDirectory;
 use ragstone_core::seam::{
-    Catalogue, Doorbell, EmbeddingCache, EvaluationStore, IdempotencyStore, KeyStore, UsageStore, VectorIndex,
+    Catalogue, Doorbell, EmbeddingCache, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore,
+    UsageStore, VectorIndex,
 };
 
 pub use local::open as open_local;
@@ -28,6 +29,8 @@ pub struct Stores {
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// Evaluation runs.
     pub evaluations: Arc<dyn EvaluationStore>,
+    /// What callers said of answers.
+    pub feedback: Arc<dyn FeedbackStore>,
     /// The points.
     pub index: Arc<dyn VectorIndex>,
     /// Originals and texts.

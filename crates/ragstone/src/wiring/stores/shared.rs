@@ -73,6 +73,7 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
         usage: catalogue.clone(),
         idempotency: catalogue.clone(),
         evaluations: catalogue.clone(),
+        feedback: catalogue.clone(),
         catalogue,
         index,
         blobs,

@@ -77,6 +77,7 @@ pub fn caller(claims: &Claims, issuer: &Issuer) -> Result<Verified, TokenRefused
         subject: subject.to_owned(),
         readers,
         role: role(claims, issuer)?,
+        until: None,
     })
 }
 

@@ -14,6 +14,7 @@ mod unique;
 use std::sync::Arc;
 
 use ragstone_core::ingest::{Clock, Time};
+use time::OffsetDateTime;
 
 use super::Verified;
 use crate::config;
@@ -141,7 +142,10 @@ impl Issuers {
         let generation = issuer.verify_signature(&token).await?;
         let now = self.now();
         let ends = issuer.check_claims(&token, now)?;
-        let verified = claims::caller(&token.claims, &issuer.settings)?;
+        let verified = Verified {
+            until: moment(ends),
+            ..claims::caller(&token.claims, &issuer.settings)?
+        };
         let known = Known {
             token: verified.clone(),
             issuer: place,
@@ -189,6 +193,12 @@ impl Issuer {
         claims::check_audience(&token.claims, &self.settings.audience)?;
         claims::check_times(&token.claims, now, self.settings.clock_skew_seconds as f64)
     }
+}
+
+/// A time in seconds since 1970; none where it is later than any clock will show.
+fn moment(seconds: f64) -> Option<OffsetDateTime> {
+    // A cast of what is too large gives the largest number, which is no time.
+    OffsetDateTime::from_unix_timestamp_nanos((seconds * 1e9) as i128).ok()
 }
 
 impl std::fmt::Debug for Issuers {

@@ -90,6 +90,7 @@ mod tests {
             subject: "u".into(),
             readers: ReaderSet::new(),
             role: Role::Reader,
+            until: None,
         };
         Known {
             token,

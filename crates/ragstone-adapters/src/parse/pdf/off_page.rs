@@ -1,0 +1,105 @@
+//! Text beside the sheet, which the engine leaves out and does not tell of.
+//!
+//! A walk over the page's operators says whether any text begins outside of its sheet; only then is the page read once
+//! more, with all its text. What forms within a page draw is not walked over: a text that only they place is left out
+//! untold.
+
+use xberg_native_pdf::content::{Matrix, Operator, parse_and_execute_text_only};
+use xberg_native_pdf::document::PdfDocument;
+use xberg_native_pdf::extractors::SpanMergingConfig;
+use xberg_native_pdf::geometry::Rect;
+
+use super::super::hidden::{Hidden, Kind};
+use super::hidden::outside;
+
+/// Most states of graphics that are kept at once; deeper ones are taken for the last.
+const MAX_DEPTH: usize = 256;
+
+/// Counts the text of page `number` (from 1) that lies outside of its sheet `media` as a whole.
+pub(super) fn tell(document: &PdfDocument, number: u32, media: &Rect, hidden: &mut Hidden) {
+    let index = number as usize - 1;
+    let Ok(content) = document.get_page_content_data(index) else {
+        return;
+    };
+    let mut walk = Walk::default();
+    let mut begins_outside = false;
+    let walked = parse_and_execute_text_only(&content, |operator| {
+        begins_outside |= walk.step(&operator).is_some_and(|(x, y)| !holds(media, x, y));
+        Ok(())
+    });
+    // What cannot be walked over is no less suspect.
+    if !begins_outside && walked.is_ok() {
+        return;
+    }
+    let spans = document.extract_spans_with_config(index, SpanMergingConfig::default());
+    for span in spans.unwrap_or_default() {
+        if outside(&span.bbox, media) {
+            hidden.text(Kind::OffPage, Some(number), &span.text);
+        }
+    }
+}
+
+fn holds(media: &Rect, x: f32, y: f32) -> bool {
+    (media.x..=media.x + media.width).contains(&x) && (media.y..=media.y + media.height).contains(&y)
+}
+
+/// Where text begins, as far as operators alone tell: the widths of letters are not known here.
+struct Walk {
+    states: Vec<(Matrix, f32)>,
+    page: Matrix,
+    line: Matrix,
+    leading: f32,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self {
+            states: Vec::new(),
+            page: Matrix::identity(),
+            line: Matrix::identity(),
+            leading: 0.0,
+        }
+    }
+}
+
+impl Walk {
+    /// The place of a text that `operator` shows.
+    fn step(&mut self, operator: &Operator) -> Option<(f32, f32)> {
+        match *operator {
+            Operator::SaveState if self.states.len() < MAX_DEPTH => {
+                self.states.push((self.page, self.leading));
+            }
+            Operator::RestoreState => {
+                (self.page, self.leading) = self.states.pop().unwrap_or((self.page, self.leading));
+            }
+            Operator::Cm { a, b, c, d, e, f } => {
+                self.page = Matrix { a, b, c, d, e, f }.multiply(&self.page);
+            }
+            Operator::BeginText => self.line = Matrix::identity(),
+            Operator::Tm { a, b, c, d, e, f } => self.line = Matrix { a, b, c, d, e, f },
+            Operator::TL { leading } => self.leading = leading,
+            Operator::Td { tx, ty } => self.next_line(tx, ty),
+            Operator::TD { tx, ty } => {
+                self.leading = -ty;
+                self.next_line(tx, ty);
+            }
+            Operator::TStar => self.next_line(0.0, -self.leading),
+            Operator::Tj { .. } | Operator::TJ { .. } => return Some(self.place()),
+            Operator::Quote { .. } | Operator::DoubleQuote { .. } => {
+                self.next_line(0.0, -self.leading);
+                return Some(self.place());
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn next_line(&mut self, x: f32, y: f32) {
+        self.line = Matrix::translation(x, y).multiply(&self.line);
+    }
+
+    fn place(&self) -> (f32, f32) {
+        let point = self.line.multiply(&self.page).transform_point(0.0, 0.0);
+        (point.x, point.y)
+    }
+}

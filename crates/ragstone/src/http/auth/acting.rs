@@ -1,0 +1,62 @@
+//! Whom the operator asks for: what evaluations ask is asked as the caller whom a question names.
+//!
+//! Invariant: only who came through the operator's door acts for others; from everybody else the header is refused.
+
+use axum::http::{HeaderMap, HeaderName};
+use ragstone_core::access::{Reader, ReaderSet, Role};
+use ragstone_core::id::TenantId;
+use serde::Deserialize;
+
+use super::Verified;
+use crate::http::problem::{Code, Problem};
+
+/// Names the caller to act for, as JSON.
+pub const ACT_AS: HeaderName = HeaderName::from_static("x-ragstone-act-as");
+
+/// A caller as a question of a set names it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    #[serde(default)]
+    tenant: TenantId,
+    user: Option<String>,
+    #[serde(default)]
+    departments: Vec<String>,
+    #[serde(default)]
+    groups: Vec<String>,
+    role: Option<Role>,
+}
+
+/// The caller of the header, if there is one.
+pub(super) fn named(headers: &HeaderMap) -> Result<Option<Verified>, Problem> {
+    let Some(text) = headers.get(ACT_AS) else {
+        return Ok(None);
+    };
+    let named: Named = serde_json::from_slice(text.as_bytes())
+        .map_err(|error| Problem::new(Code::BadField, format!("the caller to act for: {error}")))?;
+    let readers = readers(&named)?;
+    Ok(Some(Verified {
+        tenant: named.tenant,
+        subject: named.user.unwrap_or_else(|| "nobody".into()),
+        readers,
+        role: named.role.unwrap_or(Role::Reader),
+        until: None,
+    }))
+}
+
+fn readers(named: &Named) -> Result<ReaderSet, Problem> {
+    let each = |kind: &'static str, names: &[String]| -> Vec<String> {
+        names.iter().map(|name| format!("{kind}:{name}")).collect()
+    };
+    let user: Vec<_> = named.user.iter().cloned().collect();
+    [
+        each("dept", &named.departments),
+        each("group", &named.groups),
+        each("user", &user),
+    ]
+    .concat()
+    .iter()
+    .map(|reader| reader.parse::<Reader>())
+    .collect::<Result<_, _>>()
+    .map_err(|error| Problem::new(Code::BadReader, error.to_string()))
+}

@@ -1,0 +1,37 @@
+//! `DELETE /api/v1/feedback/{trace_id}`: an answer and what was said of it are forgotten.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use ragstone_core::access::Role;
+use ragstone_core::id::TraceId;
+
+use super::unknown;
+use crate::http::App;
+use crate::http::auth::Reader;
+use crate::http::extract::{Path, id};
+use crate::http::problem::{Code, Problem};
+
+pub(in crate::http) const PROBLEMS: &[Code] =
+    &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
+
+/// Forgets an answer that is kept, with what was said of it: for who asked, and for administrators.
+#[utoipa::path(delete, path = "/api/v1/feedback/{trace_id}", tag = "feedback",
+    params(("trace_id" = Uuid, Path)), responses((status = 204, description = "it is gone")))]
+pub(in crate::http) async fn remove(
+    State(app): State<Arc<App>>,
+    Reader(caller): Reader,
+    Path(trace): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let trace_id: TraceId = id("answer", &trace)?;
+    let subject = (caller.role() != Role::Admin).then(|| caller.subject());
+    match app
+        .feedback
+        .remove_answer(caller.tenant(), subject, trace_id)
+        .await?
+    {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(unknown()),
+    }
+}
