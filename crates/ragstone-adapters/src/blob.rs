@@ -2,7 +2,8 @@
 
 #[cfg(feature = "s3")]
 pub mod s3;
-#[cfg(all(test, feature = "s3"))]
+#[cfg(feature = "s3")]
+#[cfg(test)]
 #[path = "blob/tests.rs"]
 mod stores_tests;
 

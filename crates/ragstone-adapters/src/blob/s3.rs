@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::prefix::PrefixStore;
-use object_store::{ClientOptions, ObjectStore};
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
 /// For making a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one request, the part of a large file that it carries included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a request is tried again, and until when; jobs come back later by themselves.
+const RETRIES: usize = 4;
+const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A bucket and how it is reached; what is empty is not set.
 #[derive(Clone, Default)]
@@ -71,7 +74,12 @@ pub fn bucket(options: &S3Options) -> object_store::Result<Arc<dyn ObjectStore>>
     ];
     let builder = AmazonS3Builder::new()
         .with_bucket_name(&options.bucket)
-        .with_client_options(client);
+        .with_client_options(client)
+        .with_retry(RetryConfig {
+            max_retries: RETRIES,
+            retry_timeout: RETRY_TIMEOUT,
+            ..RetryConfig::default()
+        });
     let builder = given
         .into_iter()
         .filter(|(_, value)| !value.is_empty())

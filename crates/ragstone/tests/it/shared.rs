@@ -15,7 +15,7 @@ fn send(server: &Server, uri: &str, text: &str) -> Value {
     answer
 }
 
-fn job<'a>(sent: &'a Value) -> &'a str {
+fn job(sent: &Value) -> &str {
     sent["job"]["id"].as_str().unwrap()
 }
 

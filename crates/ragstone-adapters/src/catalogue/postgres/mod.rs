@@ -32,6 +32,7 @@ mod lease;
 mod migrations;
 mod options;
 mod queue;
+mod reach;
 mod row;
 mod statistics;
 #[cfg(test)]
@@ -62,25 +63,13 @@ use statistics::Statistics;
 pub use doorbell::doorbell;
 pub use error::PostgresError;
 pub use options::{CONNECT_TIMEOUT, POOL_SIZE, PostgresOptions, STATEMENT_TIMEOUT};
+pub use reach::version;
 
 /// Changes of jobs by this process after which those of all are put into the totals.
 const FOLD_JOBS_AFTER: usize = 512;
 
 /// Nanoseconds since 1970 by the server's clock.
 const CLOCK: &str = "select (extract(epoch from clock_timestamp()) * 1000000000)::bigint as now";
-
-/// The version of the server, which is asked for nothing else.
-pub async fn version(options: &PostgresOptions) -> Result<String, PostgresError> {
-    let session = Database::new(options)?.session().await?;
-    match session
-        .one("select current_setting('server_version') as version", &[])
-        .await
-    {
-        Ok(row) => Ok(row.get("version")),
-        Err(Failure::Database(error)) => Err(error),
-        Err(Failure::Rule(rule)) => Err(PostgresError::Damaged(rule.to_string())),
-    }
-}
 
 /// Documents and jobs in a PostgreSQL database.
 pub struct PostgresCatalogue {
@@ -116,29 +105,6 @@ impl PostgresCatalogue {
             }),
             Err(Failure::Database(error)) => Err(error),
             Err(Failure::Rule(rule)) => Err(PostgresError::Damaged(rule.to_string())),
-        }
-    }
-
-    /// The id of this library, drawn when it is first asked for: what tells its index and its blobs from another's.
-    pub async fn library(&self) -> CatalogueResult<Uuid> {
-        let drawn = Uuid::new_v4().to_string();
-        let session = self.database.session().await?;
-        let draw = "insert into settings (key, value) values ('library', $1) on conflict (key) do nothing";
-        session.run(draw, &[&drawn]).await?;
-        let row = session
-            .one("select value from settings where key = 'library'", &[])
-            .await?;
-        let library: String = get(&row, "value")?;
-        Ok(library
-            .parse()
-            .map_err(|_| PostgresError::Damaged("the setting library".into()))?)
-    }
-
-    /// Whether the server answers.
-    pub async fn ping(&self) -> Result<(), PostgresError> {
-        match self.database.session().await?.script("").await {
-            Err(Failure::Database(error)) => Err(error),
-            _ => Ok(()),
         }
     }
 

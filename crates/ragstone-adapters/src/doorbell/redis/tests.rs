@@ -42,6 +42,7 @@ impl Server {
             .args(["-c", script])
             .args([program, self.folder.path()])
             .stdin(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn();
         self.shell = Some(shell.unwrap());
     }
