@@ -180,7 +180,8 @@ fn discounted(gains: &[i64], k: usize) -> f64 {
 }
 
 fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
+    // A sum of nothing is -0.0, which would be shown with its sign.
+    if whole > 0.0 { part / whole + 0.0 } else { 0.0 }
 }
 
 #[cfg(test)]
