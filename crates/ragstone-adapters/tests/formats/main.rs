@@ -189,6 +189,6 @@ fn a_mail_of_a_mail_is_read_and_a_bomb_of_mails_ends() {
             "{depth}: {}",
             read.text
         );
-        assert_eq!(codes(&read).contains(&"attachment_not_read"), true);
+        assert!(codes(&read).contains(&"attachment_not_read"));
     }
 }

@@ -9,7 +9,7 @@ use super::error::{Failure, PostgresError};
 use super::row::number;
 
 /// In order; the n-th brings the schema from n-1 to n.
-const STEPS: &[&str] = &[include_str!("schema_1.sql")];
+const STEPS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 /// First half of the lock's key ("rags"); the other one is of the PostgreSQL schema, so that several installations in
 /// one database do not wait for each other.
 const LOCK: i32 = i32::from_be_bytes(*b"rags");

@@ -30,6 +30,7 @@ mod migrations;
 mod options;
 mod queue;
 mod row;
+mod sources;
 mod statistics;
 #[cfg(test)]
 mod tests;

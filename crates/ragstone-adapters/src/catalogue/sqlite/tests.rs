@@ -8,10 +8,10 @@ use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, Statistic
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
     acl, audit_contract, caller, catalogue_contract, evaluation_contract, idempotency_contract,
-    key_store_contract, tenant, usage_contract,
+    key_store_contract, source_store_contract, tenant, usage_contract,
 };
 use ragstone_core::seam::keys::Pepper;
-use ragstone_core::seam::{Audit, EvaluationStore, IdempotencyStore, KeyStore, UsageStore};
+use ragstone_core::seam::{Audit, EvaluationStore, IdempotencyStore, KeyStore, SourceStore, UsageStore};
 
 use super::SqliteCatalogue;
 use crate::sqlite::{Database, DatabaseError, Durability};
@@ -40,6 +40,7 @@ async fn usage_and_answers_keep_their_contracts() {
     usage_contract(|| async { fresh() as Arc<dyn UsageStore> }).await;
     idempotency_contract(|| async { fresh() as Arc<dyn IdempotencyStore> }).await;
     evaluation_contract(|| async { fresh() as Arc<dyn EvaluationStore> }).await;
+    source_store_contract(|| async { fresh() as Arc<dyn SourceStore> }).await;
 }
 
 #[tokio::test]
