@@ -44,6 +44,7 @@ const COMMON: [Code; 10] = [
         (name = "jobs", description = "Background work and how far it is."),
         (name = "ask", description = "Searching, and answers with verified citations."),
         (name = "keys", description = "Who may call: API keys, their tenants, roles and readers."),
+        (name = "sources", description = "Places that documents come from, and how their syncs went."),
         (name = "operation", description = "Health, metrics and this description.")
     )
 )]

@@ -13,6 +13,7 @@ mod limits;
 mod model;
 mod options;
 mod routes;
+pub mod sources;
 mod stores;
 mod upkeep;
 mod vectors;
@@ -32,6 +33,7 @@ use ragstone_adapters::parse::PoolParser;
 use ragstone_core::ingest::{Ingestor, Stores};
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Catalogue, Embedder, Parser};
+use ragstone_core::sync::Syncer;
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
 
@@ -288,6 +290,9 @@ impl Built {
                 ring(&self.doorbell),
             ));
         }
+        if matches!(fetch, ModelFetch::Background) {
+            background.push(sources::keep_schedules(parts.syncer.clone()));
+        }
         let workers = works.then(|| {
             let options = WorkerOptions {
                 workers: job_workers(settings.jobs.workers),
@@ -324,6 +329,20 @@ impl Built {
         })
     }
 
+    fn syncer(&self) -> Syncer {
+        Syncer {
+            sources: self.catalogue.clone(),
+            catalogue: self.catalogue.clone(),
+            ingestor: self.ingestor.clone(),
+            open: Arc::new(sources::open),
+            operator: operator::of,
+            doorbell: ring(&self.doorbell),
+            clock: clock(),
+            new_id: new_id(),
+            at_work: Default::default(),
+        }
+    }
+
     fn api(&self, settings: &Settings, audit: Option<AuditLog>) -> anyhow::Result<Api> {
         let chat = answer::chat_model(settings)?;
         let vectors = self.vectors.clone();
@@ -333,6 +352,7 @@ impl Built {
             catalogue: self.catalogue.clone(),
             keys: Keyring::new(self.catalogue.clone(), entropy(), clock()),
             usage: self.catalogue.clone(),
+            syncer: Arc::new(self.syncer()),
             idempotency: self.catalogue.clone(),
             audit,
             answerer: answer::answerer(settings, self.library.clone(), chat.clone())?,

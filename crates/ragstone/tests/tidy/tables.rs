@@ -89,6 +89,7 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
             "access", "document", "filter", "id", "library", "rank", "seam", "split",
         ],
     ),
+    ("sync", &["access", "document", "id", "ingest", "seam"]),
     (
         "ask",
         &[
@@ -119,11 +120,20 @@ pub const PROCESS_LAYERS: &[(&str, &[&str])] = &[
     ("ui", &[]),
     ("operator", &[]),
     ("config", &[]),
+    ("schedule", &[]),
     ("telemetry", &["config"]),
     ("jobs", &["clock", "config", "telemetry"]),
     (
         "http",
-        &["clock", "config", "jobs", "operator", "telemetry", "ui"],
+        &[
+            "clock",
+            "config",
+            "jobs",
+            "operator",
+            "schedule",
+            "telemetry",
+            "ui",
+        ],
     ),
     ("mcp", &["config", "http", "jobs", "operator", "telemetry"]),
     (
@@ -135,6 +145,7 @@ pub const PROCESS_LAYERS: &[(&str, &[&str])] = &[
             "jobs",
             "mcp",
             "operator",
+            "schedule",
             "telemetry",
             "ui",
         ],

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::http::problem::Code;
 use crate::http::test_app::TestApp;
 
-const PATHS: [(&str, &[&str]); 18] = [
+const PATHS: [(&str, &[&str]); 21] = [
     ("/healthz", &["get"]),
     ("/readyz", &["get"]),
     ("/metrics", &["get"]),
@@ -21,6 +21,9 @@ const PATHS: [(&str, &[&str]); 18] = [
     ("/api/v1/keys", &["get", "post"]),
     ("/api/v1/keys/{id}", &["delete"]),
     ("/api/v1/keys/{id}/rotate", &["post"]),
+    ("/api/v1/sources", &["get", "post"]),
+    ("/api/v1/sources/{id}", &["delete", "get", "patch"]),
+    ("/api/v1/sources/{id}/sync", &["post"]),
     ("/api/v1/search", &["post"]),
     ("/api/v1/ask", &["post"]),
     ("/api/v1/stream-tickets", &["post"]),
