@@ -132,6 +132,9 @@ uuid_id!(
     /// A unit of background work.
     JobId);
 uuid_id!(
+    /// A place that documents come from.
+    SourceId);
+uuid_id!(
     /// One question and everything done to answer it.
     TraceId);
 

@@ -18,3 +18,4 @@ pub mod prompt;
 pub mod rank;
 pub mod seam;
 pub mod split;
+pub mod sync;

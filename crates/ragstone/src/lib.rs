@@ -8,6 +8,7 @@ pub mod config;
 pub mod http;
 mod jobs;
 mod operator;
+mod schedule;
 mod telemetry;
 mod wiring;
 

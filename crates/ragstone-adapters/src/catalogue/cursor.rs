@@ -3,6 +3,7 @@
 use ragstone_core::seam::catalogue::{CatalogueError, Page, PageRequest};
 use ragstone_core::seam::feedback::Feedback;
 use ragstone_core::seam::keys::{Key as ApiKey, KeyId};
+use ragstone_core::seam::source::SourceRecord;
 use uuid::Uuid;
 
 use super::value::{Damaged, nanoseconds};
@@ -89,6 +90,26 @@ pub fn page_of_feedback(mut items: Vec<Feedback>, limit: usize) -> Result<Page<F
         next_cursor: last.map(cursor).transpose()?,
         items,
     })
+}
+
+/// What the sources of a page stand behind: a tenant and a name. Names hold no space.
+pub fn begin_of_sources(page: &PageRequest) -> Result<(String, String), CatalogueError> {
+    let Some(cursor) = &page.cursor else {
+        return Ok((String::new(), String::new()));
+    };
+    let (tenant, name) = cursor.split_once(' ').ok_or(CatalogueError::BadCursor)?;
+    Ok((tenant.to_owned(), name.to_owned()))
+}
+
+/// A page of sources, of `items` in order: one more than `limit` if there are further ones.
+pub fn page_of_sources(mut items: Vec<SourceRecord>, limit: usize) -> Page<SourceRecord> {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let last = items.last().filter(|_| more);
+    Page {
+        next_cursor: last.map(|source| format!("{} {}", source.tenant, source.name)),
+        items,
+    }
 }
 
 #[cfg(test)]

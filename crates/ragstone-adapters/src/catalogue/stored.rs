@@ -4,7 +4,10 @@ use ragstone_core::access::Acl;
 use ragstone_core::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState};
 use ragstone_core::id::{ContentHash, Generation};
 use ragstone_core::seam::catalogue::{Claim, Course, Lease, Original, PublishedVersion};
+use ragstone_core::seam::source::SourceRecord;
 use time::OffsetDateTime;
+
+use super::value::{Damaged, read_json, write_json};
 
 /// What the newest `begin` of a document came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -232,4 +235,24 @@ pub fn no_document() -> JobError {
 /// Both or none.
 pub fn both<A, B>(a: Option<A>, b: Option<B>) -> Option<(A, B)> {
     Some((a?, b?))
+}
+
+/// A source as it stands in its row: what people said of it, and how its last sync went.
+pub fn record_of(source: &SourceRecord) -> Result<(String, Option<String>), Damaged> {
+    let record = SourceRecord {
+        last_sync: None,
+        ..source.clone()
+    };
+    let last_sync = source.last_sync.as_ref().map(write_json).transpose()?;
+    Ok((write_json(&record)?, last_sync))
+}
+
+/// The source of a row.
+pub fn source_of(record: &str, last_sync: Option<&str>) -> Result<SourceRecord, Damaged> {
+    Ok(SourceRecord {
+        last_sync: last_sync
+            .map(|report| read_json(report, "last_sync"))
+            .transpose()?,
+        ..read_json(record, "record")?
+    })
 }

@@ -63,6 +63,12 @@ pub enum ParseProblem {
         /// Limit on the text, in bytes.
         limit: u64,
     },
+    /// It is small packed and large unpacked.
+    #[error("the file unpacks to more than the limit of {limit} bytes")]
+    UnpacksTooLarge {
+        /// Limit on the unpacked bytes.
+        limit: u64,
+    },
     /// No parser reads this format.
     #[error("files of type {media_type} are not supported")]
     Unsupported {
@@ -142,6 +148,7 @@ impl ParseProblem {
             Self::TooLarge { .. } => "too_large",
             Self::TooManyPages { .. } => "too_many_pages",
             Self::TooMuchText { .. } => "too_much_text",
+            Self::UnpacksTooLarge { .. } => "unpacks_too_large",
             Self::Unsupported { .. } => "unsupported_media_type",
             Self::TimedOut { .. } => "parse_timed_out",
             Self::OutOfMemory { .. } => "parse_out_of_memory",

@@ -75,10 +75,11 @@ pub(super) struct Hidden {
 impl Hidden {
     /// Counts the characters of a text, white space aside.
     pub(super) fn text(&mut self, kind: Kind, page: Option<u32>, text: &str) {
-        self.add(kind, page, text.chars().filter(|c| !c.is_whitespace()).count());
+        self.count(kind, page, text.chars().filter(|c| !c.is_whitespace()).count());
     }
 
-    fn add(&mut self, kind: Kind, page: Option<u32>, count: usize) {
+    /// Counts characters whose text is not at hand.
+    pub(super) fn count(&mut self, kind: Kind, page: Option<u32>, count: usize) {
         if count > 0 {
             *self.characters.entry(kind).or_default() += count;
             self.pages.entry(kind.kept()).or_default().extend(page);
@@ -134,7 +135,7 @@ impl Hidden {
             let (run, after) = rest.split_at(run);
             match shows(kind, run, &out, after) {
                 true => out.push_str(run),
-                false => self.add(kind, page, run.chars().count()),
+                false => self.count(kind, page, run.chars().count()),
             }
             rest = after;
         }

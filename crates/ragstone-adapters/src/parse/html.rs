@@ -46,6 +46,14 @@ pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, Pa
     })
 }
 
+/// The body of a page of a book or a letter as Markdown: all of it, for nothing in it belongs to a site.
+pub(super) fn whole_body(html: &str, unseen: &mut Hidden) -> String {
+    let document = Document::from(html);
+    hidden::take_out(&document, unseen);
+    mark_code(&document);
+    to_markdown(&document.html(), &[])
+}
+
 /// Title and Markdown of the page: its main content, or its body where that finds too little.
 fn content(html: &str, unseen: &mut Hidden) -> (Option<String>, String) {
     let document = Document::from(html);

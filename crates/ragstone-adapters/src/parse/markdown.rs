@@ -60,9 +60,12 @@ fn without_comments<'a>(markdown: &'a str, hidden: &mut Hidden) -> Cow<'a, str> 
 /// A heading in Markdown.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Heading {
-    level: u8,
-    text: String,
-    range: Range<usize>,
+    /// From 1.
+    pub(super) level: u8,
+    /// On one line.
+    pub(super) text: String,
+    /// Where it stands.
+    pub(super) range: Range<usize>,
 }
 
 /// All headings that are not inside of something else, such as a quotation.

@@ -3,20 +3,37 @@
 //! [`parse_bytes`] does the work in this process. A server calls [`ParserPool`] instead, which has a child
 //! process do it under limits, because no `catch_unwind` stops a stack overflow or an endless loop.
 
+mod archive;
+#[cfg(any(feature = "mail", feature = "office"))]
+mod attached;
+mod blocks;
 mod child;
+mod csv;
 mod detect;
+#[cfg(feature = "epub")]
+mod epub;
 mod error;
 mod frame;
 mod hidden;
 mod html;
 mod isolate;
+#[cfg(feature = "mail")]
+mod mail;
 mod markdown;
+#[cfg(feature = "office")]
+mod msg;
 mod normalise;
+#[cfg(feature = "office")]
+mod odf;
+#[cfg(feature = "office")]
+mod office;
 #[cfg(feature = "pdf")]
 pub mod pdf;
 mod pool;
 mod pool_parser;
+mod rtf;
 mod sink;
+mod table;
 mod text;
 mod worker;
 
@@ -74,9 +91,21 @@ pub fn parse_into(
     limits: &ParseLimits,
     sink: &mut dyn PageSink,
 ) -> Result<(Format, Outline), ParseError> {
-    let parsed = checked_format(&bytes, name, declared, limits)
-        .and_then(|format| parse_format(format, bytes, limits, sink).map(|outline| (format, outline)));
-    parsed.map_err(|problem| problem.in_file(name))
+    parse_at(bytes, name, declared, limits, 0, sink).map_err(|problem| problem.in_file(name))
+}
+
+/// The same for what is attached to a mail, which stands `depth` mails deep.
+fn parse_at(
+    bytes: Vec<u8>,
+    name: &str,
+    declared: Option<&str>,
+    limits: &ParseLimits,
+    depth: usize,
+    sink: &mut dyn PageSink,
+) -> Result<(Format, Outline), ParseProblem> {
+    let format = checked_format(&bytes, name, declared, limits)?;
+    let outline = parse_format(format, bytes, limits, depth, sink)?;
+    Ok((format, outline))
 }
 
 fn checked_format(
@@ -97,28 +126,40 @@ fn checked_format(
     detect(bytes, name, declared)
 }
 
+#[cfg_attr(
+    not(any(feature = "mail", feature = "office")),
+    expect(unused_variables, reason = "only mails hold other files")
+)]
 fn parse_format(
     format: Format,
     bytes: Vec<u8>,
     limits: &ParseLimits,
+    depth: usize,
     sink: &mut dyn PageSink,
 ) -> Result<Outline, ParseProblem> {
     match format {
-        Format::Pdf => parse_pdf(bytes, limits, sink),
         Format::Html => html::parse(&bytes, sink),
         Format::Markdown => markdown::parse(&bytes, sink),
         Format::Text => text::parse(&bytes, sink),
+        Format::Csv => csv::parse(&bytes, limits, sink),
+        Format::Rtf => rtf::parse(&bytes, limits, sink),
+        #[cfg(feature = "pdf")]
+        Format::Pdf => pdf::parse(bytes, limits, sink),
+        #[cfg(feature = "office")]
+        Format::Docx | Format::Pptx | Format::Xlsx | Format::Doc | Format::Ppt | Format::Xls => {
+            office::parse(format, bytes, limits, sink)
+        }
+        #[cfg(feature = "office")]
+        Format::Odt | Format::Odp | Format::Ods => odf::parse(format, &bytes, limits, sink),
+        #[cfg(feature = "office")]
+        Format::Msg => msg::parse(&bytes, limits, depth, sink),
+        #[cfg(feature = "epub")]
+        Format::Epub => epub::parse(bytes, limits, sink),
+        #[cfg(feature = "mail")]
+        Format::Mail => mail::parse(&bytes, limits, depth, sink),
+        #[allow(unreachable_patterns, reason = "with every feature there is nothing left")]
+        _ => Err(ParseProblem::Unsupported {
+            media_type: format.media_type().to_owned(),
+        }),
     }
-}
-
-#[cfg(feature = "pdf")]
-fn parse_pdf(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    pdf::parse(bytes, limits, sink)
-}
-
-#[cfg(not(feature = "pdf"))]
-fn parse_pdf(_: Vec<u8>, _: &ParseLimits, _: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    Err(ParseProblem::Unsupported {
-        media_type: Format::Pdf.media_type().to_owned(),
-    })
 }

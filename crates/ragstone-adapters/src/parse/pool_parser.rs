@@ -11,7 +11,7 @@ use super::{ParseProblem, ParserPool};
 
 /// Names what the parsers make of equal bytes; raised with every change of their output, because chunk ids are
 /// derived from it.
-pub const PARSER_FINGERPRINT: &str = "parse-2";
+pub const PARSER_FINGERPRINT: &str = "parse-3";
 
 /// Parses stored files in child processes.
 #[derive(Debug)]
@@ -102,7 +102,10 @@ fn hint(problem: &ParseProblem) -> &'static str {
         ParseProblem::TooLarge { .. } => "split the file, or raise parse.max_bytes",
         ParseProblem::TooManyPages { .. } => "split the file, or raise parse.max_pages",
         ParseProblem::TooMuchText { .. } => "split the file, or raise parse.max_text_bytes",
-        ParseProblem::Unsupported { .. } => "PDF, Markdown, HTML and plain text are read",
+        ParseProblem::UnpacksTooLarge { .. } => "split the file, or save it with fewer or smaller parts",
+        ParseProblem::Unsupported { .. } => {
+            "PDF, Office and OpenDocument files, RTF, EPUB, mails, CSV, Markdown, HTML and plain text are read"
+        }
         ParseProblem::TimedOut { .. } => "split the file, or raise parse.cpu_seconds and parse.wall_seconds",
         ParseProblem::OutOfMemory { .. } => "split the file, or raise parse.memory_bytes",
         ParseProblem::Crashed { .. } => "open it in its own program and save it again",

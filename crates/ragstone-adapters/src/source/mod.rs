@@ -1,4 +1,6 @@
 //! Where documents come from, beyond uploads.
 
 #[cfg(feature = "web")]
+pub mod folder;
+#[cfg(feature = "web")]
 pub mod guard;

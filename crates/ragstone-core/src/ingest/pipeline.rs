@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::rank::analyzer::LEXICAL_NAME;
 use crate::seam::Embedder;
 use crate::seam::index::IndexSpec;
-use crate::split::{SplitSettings, SplitStrategy};
+use crate::split::{SplitSettings, SplitStrategy, arrives_as_markdown};
 
 /// Parser, splitter, embedder and lexical side, with one name for all of it.
 #[derive(Clone)]
@@ -61,11 +61,11 @@ impl Pipeline {
         }
     }
 
-    /// How a document of this type is split. HTML arrives from its parser as Markdown.
+    /// How a document of this type is split.
     pub(super) fn split_for(&self, media_type: &str) -> SplitSettings {
-        let strategy = match media_type {
-            "text/markdown" | "text/html" | "application/xhtml+xml" => self.structured,
-            _ => SplitStrategy::Recursive,
+        let strategy = match arrives_as_markdown(media_type) {
+            true => self.structured,
+            false => SplitStrategy::Recursive,
         };
         SplitSettings {
             strategy,

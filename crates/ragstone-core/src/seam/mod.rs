@@ -25,6 +25,7 @@ pub mod idempotency;
 pub mod index;
 pub mod keys;
 pub mod parser;
+pub mod source;
 pub mod usage;
 
 pub use audit::Audit;
@@ -39,4 +40,5 @@ pub use idempotency::IdempotencyStore;
 pub use index::{IndexError, VectorIndex};
 pub use keys::KeyStore;
 pub use parser::{ParseFailure, Parser};
+pub use source::{Source, SourceError, SourceStore};
 pub use usage::UsageStore;

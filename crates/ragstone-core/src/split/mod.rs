@@ -13,6 +13,24 @@ pub use settings::{KeepSeparator, SplitSettings, SplitSettingsError, SplitStrate
 
 use crate::document::{PageSpan, ParsedDocument, SectionSpan};
 
+/// Whether the text of a file of this type is Markdown once its parser is done with it.
+pub fn arrives_as_markdown(media_type: &str) -> bool {
+    let office = media_type.starts_with("application/vnd.openxmlformats-officedocument.")
+        || media_type.starts_with("application/vnd.oasis.opendocument.")
+        || media_type.starts_with("application/vnd.ms-");
+    let others = [
+        "text/markdown",
+        "text/html",
+        "text/csv",
+        "application/xhtml+xml",
+        "application/msword",
+        "application/rtf",
+        "application/epub+zip",
+        "message/rfc822",
+    ];
+    office || others.contains(&media_type)
+}
+
 /// A part of a text, as a splitter cut it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {

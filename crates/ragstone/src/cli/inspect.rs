@@ -8,7 +8,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use ragstone_core::document::ParsedDocument;
 use ragstone_core::rank::analyzer::analyze;
 use ragstone_core::seam::embedder::TextKind;
-use ragstone_core::split::{KeepSeparator, SplitSettings, SplitStrategy, split_document, split_text};
+use ragstone_core::split::{
+    KeepSeparator, SplitSettings, SplitStrategy, arrives_as_markdown, split_document, split_text,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -174,9 +176,9 @@ impl Split {
             return Ok(());
         }
         let parsed = parse(settings, &self.file).await?;
-        let usual = match parsed.media_type.as_str() {
-            "text/markdown" | "text/html" | "application/xhtml+xml" => settings.split.structured,
-            _ => SplitStrategy::Recursive,
+        let usual = match arrives_as_markdown(&parsed.media_type) {
+            true => settings.split.structured,
+            false => SplitStrategy::Recursive,
         };
         let wanted = self.settings(settings, usual)?;
         for chunk in split_document(&parsed, &wanted) {

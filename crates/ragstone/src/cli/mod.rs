@@ -21,6 +21,7 @@ mod quickstart;
 mod redteam;
 mod search;
 mod serve;
+mod source;
 mod sse;
 
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (commit ",
     env!("RAGSTONE_COMMIT"),
-    "; features: pdf, local-embedder, openai, sqlite, postgres, qdrant, redis, s3)"
+    "; features: pdf, office, epub, mail, local-embedder, openai, sqlite, postgres, qdrant, redis, s3, web)"
 );
 /// What a shell expects of an interrupted program.
 const INTERRUPTED: u8 = 130;
@@ -95,6 +96,9 @@ enum Command {
     /// List, show and cancel background work
     #[command(subcommand)]
     Job(job::Job),
+    /// Make, sync, pause and remove the places that documents come from
+    #[command(subcommand)]
+    Source(source::Source),
     /// Make, list, rotate and revoke API keys
     #[command(subcommand)]
     Key(key::Key),
@@ -217,6 +221,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Inspect(command) => command.run(context).await,
         Command::Document(command) => command.run(context).await,
         Command::Job(command) => command.run(context).await,
+        Command::Source(command) => command.run(context).await,
         Command::Key(command) => command.run(context).await,
         Command::ExplainAccess(command) => command.run(context).await,
         Command::Model(command) => command.run(context).await,

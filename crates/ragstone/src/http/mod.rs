@@ -27,6 +27,7 @@ mod routes;
 mod search;
 pub mod server;
 mod settings;
+mod sources;
 mod sse;
 mod stream_tickets;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use ragstone_core::id::{JobId, TraceId};
 use ragstone_core::ingest::{Clock, Ingestor, NewId};
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Catalogue, FeedbackStore, IdempotencyStore, UsageStore};
+use ragstone_core::sync::Syncer;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::telemetry::audit::AuditLog;
@@ -71,6 +73,8 @@ pub struct Api {
     pub keys: Arc<Keyring>,
     /// What callers spent of the chat model.
     pub usage: Arc<dyn UsageStore>,
+    /// Syncs sources, and keeps them.
+    pub syncer: Arc<Syncer>,
     /// What uploads with a key were answered.
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// Answers, and what was said of them.

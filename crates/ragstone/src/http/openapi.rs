@@ -46,6 +46,7 @@ const COMMON: [Code; 11] = [
         (name = "ask", description = "Searching, and answers with verified citations."),
         (name = "feedback", description = "What callers say of answers."),
         (name = "keys", description = "Who may call: API keys, their tenants, roles and readers."),
+        (name = "sources", description = "Places that documents come from, and how their syncs went."),
         (name = "operation", description = "Health, metrics and this description.")
     )
 )]

@@ -17,7 +17,7 @@ use super::openapi::{endpoint, open_endpoint};
 use super::problem::{Code, Problem};
 use super::{
     Api, App, HttpSettings, ask, audit, auth, documents, explain, feedback, health, jobs, keys, limits,
-    metrics, middleware, openapi, search, stream_tickets,
+    metrics, middleware, openapi, search, sources, stream_tickets,
 };
 
 /// The whole HTTP interface. Serve it with [`super::server::serve`]: without the caller's address, and without a key or the operator's door, nobody is let in.
@@ -142,6 +142,18 @@ fn quick() -> OpenApiRouter<Arc<App>> {
             routes!(feedback::remove::remove),
             feedback::remove::PROBLEMS,
         ))
+        .routes(endpoint(
+            routes!(sources::create::create),
+            sources::create::PROBLEMS,
+        ))
+        .routes(endpoint(routes!(sources::list::list), sources::list::PROBLEMS))
+        .routes(endpoint(routes!(sources::get::get), sources::get::PROBLEMS))
+        .routes(endpoint(routes!(sources::patch::patch), sources::patch::PROBLEMS))
+        .routes(endpoint(
+            routes!(sources::remove::remove),
+            sources::remove::PROBLEMS,
+        ))
+        .routes(endpoint(routes!(sources::sync::sync), sources::sync::PROBLEMS))
         .routes(endpoint(routes!(search::search), search::PROBLEMS))
         .routes(endpoint(
             routes!(stream_tickets::create),

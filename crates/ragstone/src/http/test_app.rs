@@ -30,6 +30,7 @@ use ragstone_core::prompt::Template;
 use ragstone_core::seam::parser::{PageReceiver, ParseRequest, Parsed};
 use ragstone_core::seam::{Embedder, ParseFailure, Parser, VectorIndex};
 use ragstone_core::split::{SplitSettings, SplitStrategy};
+use ragstone_core::sync::Syncer;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::broadcast;
@@ -220,7 +221,19 @@ impl TestApp {
             let n = drawn.fetch_add(1, Ordering::Relaxed);
             *blake3::hash(&n.to_le_bytes()).as_bytes()
         });
+        let syncer = Syncer {
+            sources: catalogue.clone(),
+            catalogue: catalogue.clone(),
+            ingestor: ingestor.clone(),
+            open: Arc::new(crate::wiring::sources::open),
+            operator: crate::operator::of,
+            doorbell: Arc::new(|| {}),
+            clock: clock.clone(),
+            new_id: new_id.clone(),
+            at_work: Mutex::default(),
+        };
         let api = Api {
+            syncer: Arc::new(syncer),
             keys: Keyring::new(catalogue.clone(), entropy, clock.clone()),
             library,
             ingestor,
@@ -264,6 +277,7 @@ impl TestApp {
     pub fn seen_by(&self, caller: fn() -> Principal) -> Self {
         let api = &self.api;
         let api = Arc::new(Api {
+            syncer: api.syncer.clone(),
             library: api.library.clone(),
             ingestor: api.ingestor.clone(),
             catalogue: api.catalogue.clone(),

@@ -14,6 +14,7 @@ mod limits;
 mod model;
 mod options;
 mod routes;
+pub mod sources;
 mod stores;
 mod upkeep;
 mod vectors;
@@ -33,6 +34,7 @@ use ragstone_core::id::JobId;
 use ragstone_core::ingest::{self, Ingestor};
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Doorbell, Embedder, Parser};
+use ragstone_core::sync::Syncer;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
@@ -281,6 +283,9 @@ impl Built {
         if matches!(fetch, ModelFetch::Background) {
             background.push(upkeep::forget_answers(parts.clone(), &settings.feedback));
         }
+        if matches!(fetch, ModelFetch::Background) && settings.server.role.works() {
+            background.push(sources::keep_schedules(parts.syncer.clone()));
+        }
         background.extend(audit.clone().map(audit::reopen_when_told).transpose()?);
         let works = match fetch {
             ModelFetch::Never | ModelFetch::Question(_) => false,
@@ -329,6 +334,20 @@ impl Built {
         })
     }
 
+    fn syncer(&self) -> Syncer {
+        Syncer {
+            sources: self.stores.sources.clone(),
+            catalogue: self.stores.catalogue.clone(),
+            ingestor: self.ingestor.clone(),
+            open: Arc::new(sources::open),
+            operator: operator::of,
+            doorbell: ring(&self.stores.doorbell),
+            clock: clock(),
+            new_id: new_id(),
+            at_work: Default::default(),
+        }
+    }
+
     fn api(&self, settings: &Settings, audit: Option<AuditLog>) -> anyhow::Result<Api> {
         let chat = answer::chat_model(settings)?;
         let (vectors, health) = (self.vectors.clone(), self.health.clone());
@@ -338,6 +357,7 @@ impl Built {
             catalogue: self.stores.catalogue.clone(),
             keys: Keyring::new(self.stores.keys.clone(), entropy(), clock()),
             usage: self.stores.usage.clone(),
+            syncer: Arc::new(self.syncer()),
             idempotency: self.stores.idempotency.clone(),
             feedback: self.stores.feedback.clone(),
             audit,

@@ -53,6 +53,10 @@ const NOT_HERE: &[(&str, &str)] = &[
         "a job has to fail first: see the tests of the routes",
     ),
     ("batch_taken", "needs two writers: see keys.rs"),
+    (
+        "source_busy",
+        "two syncs have to meet: see the tests of the routes",
+    ),
     ("storage_full", "needs a full disk: see disk.rs"),
 ];
 
@@ -142,6 +146,7 @@ fn every_code_is_what_its_description_says() {
     cases.extend(too_much(&open));
     cases.extend(foreign(&open, &keyed));
     cases.extend(refused(&open, &keyed));
+    cases.push(taken(&open));
 
     let description = open.call("GET", "/openapi.json").send().ok(200);
     let table = description["info"]["description"].as_str().unwrap().to_owned();
@@ -176,6 +181,19 @@ fn describes(description: &Value, call: &str, status: u16, code: &str) -> bool {
     let response = &description["paths"][path][method.to_lowercase()]["responses"][status.to_string()];
     let text = response["description"].as_str().unwrap_or_default();
     text.contains(&format!("`{code}`")) && response["content"]["application/problem+json"].is_object()
+}
+
+/// A second source of one name.
+fn taken(open: &Api) -> Case {
+    let wanted =
+        json!({"name": "n", "kind": "folder", "settings": {"path": "/nowhere"}, "readers": ["everyone"]});
+    open.post("/api/v1/sources", wanted.clone()).ok(201);
+    case(
+        "POST /api/v1/sources",
+        409,
+        "source_taken",
+        open.post("/api/v1/sources", wanted),
+    )
 }
 
 fn malformed(open: &Api) -> Vec<Case> {

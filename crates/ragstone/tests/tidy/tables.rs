@@ -90,6 +90,7 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
             "access", "document", "filter", "id", "library", "rank", "seam", "split",
         ],
     ),
+    ("sync", &["access", "document", "id", "ingest", "seam"]),
     (
         "ask",
         &[
@@ -120,11 +121,20 @@ pub const PROCESS_LAYERS: &[(&str, &[&str])] = &[
     ("ui", &[]),
     ("operator", &[]),
     ("config", &[]),
+    ("schedule", &[]),
     ("telemetry", &["config"]),
     ("jobs", &["clock", "config", "telemetry"]),
     (
         "http",
-        &["clock", "config", "jobs", "operator", "telemetry", "ui"],
+        &[
+            "clock",
+            "config",
+            "jobs",
+            "operator",
+            "schedule",
+            "telemetry",
+            "ui",
+        ],
     ),
     ("mcp", &["config", "http", "jobs", "operator", "telemetry"]),
     (
@@ -136,6 +146,7 @@ pub const PROCESS_LAYERS: &[(&str, &[&str])] = &[
             "jobs",
             "mcp",
             "operator",
+            "schedule",
             "telemetry",
             "ui",
         ],

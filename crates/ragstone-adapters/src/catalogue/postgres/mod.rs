@@ -34,6 +34,7 @@ mod options;
 mod queue;
 mod reach;
 mod row;
+mod sources;
 mod statistics;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ mod keys;
 mod lease;
 mod queue;
 mod row;
+mod sources;
 mod statistics;
 #[cfg(test)]
 mod tests;

@@ -8,10 +8,12 @@ use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, Statistic
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
     acl, audit_contract, caller, catalogue_contract, evaluation_contract, feedback_contract,
-    idempotency_contract, key_store_contract, tenant, usage_contract,
+    idempotency_contract, key_store_contract, source_store_contract, tenant, usage_contract,
 };
 use ragstone_core::seam::keys::Pepper;
-use ragstone_core::seam::{Audit, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, UsageStore};
+use ragstone_core::seam::{
+    Audit, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, SourceStore, UsageStore,
+};
 
 use super::SqliteCatalogue;
 use crate::sqlite::{Database, DatabaseError, Durability};
@@ -41,6 +43,7 @@ async fn usage_and_answers_keep_their_contracts() {
     idempotency_contract(|| async { fresh() as Arc<dyn IdempotencyStore> }).await;
     evaluation_contract(|| async { fresh() as Arc<dyn EvaluationStore> }).await;
     feedback_contract(|| async { fresh() as Arc<dyn FeedbackStore> }).await;
+    source_store_contract(|| async { fresh() as Arc<dyn SourceStore> }).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod keys;
 mod lexical_index;
 mod model;
 mod sample;
+mod sources;
 mod usage;
 
 pub use audit::audit_contract;
@@ -29,4 +30,5 @@ pub use index::{growing_index_contract, index_contract};
 pub use keys::key_store_contract;
 pub use model::{assert_same, expected};
 pub use sample::{Sample, acl, caller, readers, tenant};
+pub use sources::source_store_contract;
 pub use usage::usage_contract;

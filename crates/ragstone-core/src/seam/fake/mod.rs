@@ -13,6 +13,7 @@ mod idempotency;
 mod index;
 mod keys;
 mod parser;
+mod sources;
 mod usage;
 
 pub use catalogue::MemoryCatalogue;
@@ -26,6 +27,7 @@ pub use idempotency::MemoryIdempotency;
 pub use index::MemoryIndex;
 pub use keys::MemoryKeys;
 pub use parser::{DEADLY, ENDLESS, TextParser};
+pub use sources::MemorySources;
 pub use usage::MemoryUsage;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -21,6 +21,9 @@ use super::{Context, Partly, Usage};
 const IN_FLIGHT: usize = 32;
 
 /// Takes in files, folders and globs, or documents as JSON lines
+///
+/// Reads PDF, Office (DOCX, PPTX, XLSX, DOC, PPT, XLS), OpenDocument (ODT, ODP, ODS), RTF, EPUB, mails (EML, MSG), CSV,
+/// HTML, Markdown and plain text.
 #[derive(Debug, Args)]
 pub struct Ingest {
     /// Files, folders (without hidden and .gitignored files) and globs

@@ -69,6 +69,9 @@ pub(in crate::http) enum FileOutcome {
 /// Takes in documents: 202 with the job that will publish it, 200 if nothing has to be embedded. A form with several
 /// files is answered with a list. With an `Idempotency-Key`, the same request sent again within 24 hours is given the
 /// same answer, and nothing is done.
+///
+/// Read are PDF, DOCX, PPTX, XLSX, DOC, PPT, XLS, ODT, ODP, ODS, RTF, EPUB, EML, MSG, CSV, HTML, Markdown and plain text,
+/// told apart by their bytes, then by their names.
 #[utoipa::path(post, path = "/api/v1/documents", tag = "documents",
     params(("Idempotency-Key" = Option<String>, Header, description = "names the request, 1 to 255 characters")),
     request_body(content((UploadForm = "multipart/form-data"), (NewDocument = "application/json"))),

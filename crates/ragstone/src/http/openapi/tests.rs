@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::http::problem::Code;
 use crate::http::test_app::TestApp;
 
-const PATHS: [(&str, &[&str]); 21] = [
+const PATHS: [(&str, &[&str]); 24] = [
     ("/healthz", &["get"]),
     ("/readyz", &["get"]),
     ("/metrics", &["get"]),
@@ -24,6 +24,9 @@ const PATHS: [(&str, &[&str]); 21] = [
     ("/api/v1/explain-access", &["post"]),
     ("/api/v1/feedback", &["get", "post"]),
     ("/api/v1/feedback/{trace_id}", &["delete"]),
+    ("/api/v1/sources", &["get", "post"]),
+    ("/api/v1/sources/{id}", &["delete", "get", "patch"]),
+    ("/api/v1/sources/{id}/sync", &["post"]),
     ("/api/v1/search", &["post"]),
     ("/api/v1/ask", &["post"]),
     ("/api/v1/stream-tickets", &["post"]),

@@ -62,6 +62,8 @@ codes! {
     JobNotFailed CONFLICT "job_not_failed" "The job neither failed nor was cancelled" "nothing is to be tried again";
     JobSuperseded CONFLICT "job_superseded" "The job's document was begun again or deleted since" "follow the document's newest job, or send it again";
     BatchTaken CONFLICT "batch_taken" "The batch is another caller's, or was cancelled" "name a batch of your own: any fresh UUID";
+    SourceTaken CONFLICT "source_taken" "A source of the tenant has this name already" "choose another name";
+    SourceBusy CONFLICT "source_busy" "The source is being synced already" "wait until it is done";
     KeyEnded CONFLICT "key_ended" "The key was revoked or rotated, or has expired" "create another one";
     Withdrawn CONFLICT "withdrawn" "A document of the answer was withdrawn" "ask again";
     Conflict CONFLICT "conflict" "Somebody else changed this at the same moment" "try again";

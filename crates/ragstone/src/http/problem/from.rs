@@ -7,6 +7,7 @@ use ragstone_core::filter::FilterError;
 use ragstone_core::ingest::{AcceptError, GrantError};
 use ragstone_core::library::LibraryError;
 use ragstone_core::seam::{CatalogueError, EmbedError, IndexError};
+use ragstone_core::sync::SyncError;
 
 use super::{Code, Problem};
 
@@ -78,6 +79,16 @@ impl From<GrantError> for Problem {
             GrantError::ReadOnly => Code::Forbidden,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<SyncError> for Problem {
+    fn from(error: SyncError) -> Self {
+        match error {
+            SyncError::Running => Self::new(Code::SourceBusy, error.to_string()),
+            SyncError::Unknown => Self::not_found("source"),
+            SyncError::Catalogue(error) => error.into(),
+        }
     }
 }
 

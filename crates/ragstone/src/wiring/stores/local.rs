@@ -26,6 +26,7 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
         idempotency: catalogue.clone(),
         evaluations: catalogue.clone(),
         feedback: catalogue.clone(),
+        sources: catalogue.clone(),
         catalogue,
         index,
         blobs: open_folder(&directory.blobs())?,

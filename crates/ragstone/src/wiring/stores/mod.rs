@@ -11,7 +11,7 @@ use object_store::ObjectStore;
 use ragstone_adapters::data_dir::DataDirectory;
 use ragstone_core::seam::{
     Catalogue, Doorbell, EmbeddingCache, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore,
-    UsageStore, VectorIndex,
+    SourceStore, UsageStore, VectorIndex,
 };
 
 pub use local::open as open_local;
@@ -31,6 +31,8 @@ pub struct Stores {
     pub evaluations: Arc<dyn EvaluationStore>,
     /// What callers said of answers.
     pub feedback: Arc<dyn FeedbackStore>,
+    /// Where documents come from.
+    pub sources: Arc<dyn SourceStore>,
     /// The points.
     pub index: Arc<dyn VectorIndex>,
     /// Originals and texts.

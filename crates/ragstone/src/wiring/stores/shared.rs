@@ -74,6 +74,7 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
         idempotency: catalogue.clone(),
         evaluations: catalogue.clone(),
         feedback: catalogue.clone(),
+        sources: catalogue.clone(),
         catalogue,
         index,
         blobs,

@@ -13,10 +13,11 @@ use ragstone_core::seam::catalogue::{
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
     acl, audit_contract, caller, catalogue_contract, doorbell_contract, evaluation_contract,
-    feedback_contract, idempotency_contract, key_store_contract, tenant, usage_contract,
+    feedback_contract, idempotency_contract, key_store_contract, source_store_contract, tenant,
+    usage_contract,
 };
 use ragstone_core::seam::{
-    Audit, Doorbell, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, UsageStore,
+    Audit, Doorbell, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, SourceStore, UsageStore,
 };
 use uuid::Uuid;
 
@@ -86,6 +87,7 @@ async fn the_contract_is_kept() {
 async fn keys_usage_and_answers_keep_their_contracts() {
     let Some(server) = server().await else { return };
     key_store_contract(|| async { fresh(&server).await as Arc<dyn KeyStore> }).await;
+    source_store_contract(|| async { fresh(&server).await as Arc<dyn SourceStore> }).await;
     usage_contract(|| async { fresh(&server).await as Arc<dyn UsageStore> }).await;
     idempotency_contract(|| async { fresh(&server).await as Arc<dyn IdempotencyStore> }).await;
     feedback_contract(|| async { fresh(&server).await as Arc<dyn FeedbackStore> }).await;

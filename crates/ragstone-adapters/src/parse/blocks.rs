@@ -1,0 +1,270 @@
+//! Blocks of a structured file as Markdown: headings, paragraphs, lists and tables, page after page.
+//!
+//! Invariant: every byte goes through [`Hidden`] and the one normal form, and the sections say where it stands in the
+//! text as it was handed out.
+
+use super::ParseLimits;
+use super::error::ParseProblem;
+use super::hidden::{Hidden, Kind};
+use super::markdown::{self, Heading};
+use super::normalise::normalised;
+use super::sink::{Outline, PageSink};
+use super::table::{self, Row};
+
+/// Deepest heading that Markdown knows.
+const MAX_LEVEL: u8 = 6;
+
+/// Writes a document's blocks.
+pub(super) struct Blocks<'a> {
+    sink: &'a mut dyn PageSink,
+    hidden: Hidden,
+    limit: u64,
+    /// Text of the page at hand.
+    text: String,
+    /// Bytes of the pages before it.
+    before: usize,
+    headings: Vec<Heading>,
+    page: Option<u32>,
+    pages: u32,
+    any: bool,
+    empty_pages: Vec<u32>,
+    in_list: bool,
+}
+
+impl<'a> Blocks<'a> {
+    /// Writes to `sink`, at most the text that `limits` allow.
+    pub(super) fn new(sink: &'a mut dyn PageSink, limits: &ParseLimits) -> Self {
+        Self {
+            sink,
+            hidden: Hidden::default(),
+            limit: limits.max_text_bytes,
+            text: String::new(),
+            before: 0,
+            headings: Vec::new(),
+            page: None,
+            pages: 0,
+            any: false,
+            empty_pages: Vec::new(),
+            in_list: false,
+        }
+    }
+
+    /// What follows stands on this page, slide or sheet.
+    pub(super) fn begin_page(&mut self, page: u32) {
+        self.page = Some(page);
+        self.pages += 1;
+    }
+
+    /// A heading; levels outside of 1 to 6 are brought into them.
+    pub(super) fn heading(&mut self, level: u8, raw: &str) {
+        let text = self.one_line(raw);
+        if text.is_empty() {
+            return;
+        }
+        let level = level.clamp(1, MAX_LEVEL);
+        self.gap("\n\n");
+        let start = self.before + self.text.len();
+        self.text.extend(std::iter::repeat_n('#', usize::from(level)));
+        self.text.push(' ');
+        self.text.push_str(&text);
+        let range = start..self.before + self.text.len();
+        self.headings.push(Heading { level, text, range });
+    }
+
+    /// A paragraph; lines within it stay lines.
+    pub(super) fn paragraph(&mut self, raw: &str) {
+        let text = self.clean(raw);
+        let text = text.trim_matches('\n');
+        if !text.trim().is_empty() {
+            self.gap("\n\n");
+            self.text.push_str(text);
+        }
+    }
+
+    /// An item of a list, `depth` from 0.
+    pub(super) fn item(&mut self, depth: usize, marker: &str, raw: &str) {
+        let text = self.one_line(raw);
+        if text.is_empty() {
+            return;
+        }
+        let between = if self.in_list { "\n" } else { "\n\n" };
+        self.gap(between);
+        self.in_list = true;
+        self.text.extend(std::iter::repeat_n(' ', 2 * depth.min(16)));
+        self.text.push_str(marker);
+        self.text.push(' ');
+        self.text.push_str(&text);
+    }
+
+    /// Code in the form that Markdown keeps.
+    pub(super) fn code(&mut self, language: &str, raw: &str) {
+        let text = self.clean(raw);
+        self.gap("\n\n");
+        self.text
+            .push_str(&format!("```{language}\n{}\n```", text.trim_matches('\n')));
+    }
+
+    /// A table whose first row is its head.
+    pub(super) fn table(&mut self, mut rows: Vec<Row>) -> Result<(), ParseProblem> {
+        for (_, cell) in rows.iter_mut().flatten() {
+            *cell = normalised(&self.hidden.strip(cell, self.page));
+        }
+        for piece in table::pieces(rows) {
+            self.gap("\n\n");
+            self.text.push_str(&piece);
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    /// Markdown that another parser made; its headings go `deeper` by so many levels.
+    pub(super) fn markdown(&mut self, raw: &str, deeper: u8) {
+        let text = self.clean(raw);
+        let text = text.trim_matches('\n');
+        if text.trim().is_empty() {
+            return;
+        }
+        self.gap("\n\n");
+        let start = self.before + self.text.len();
+        self.text.push_str(text);
+        self.headings
+            .extend(markdown::headings(text).into_iter().map(|heading| Heading {
+                level: (heading.level + deeper).min(MAX_LEVEL),
+                range: start + heading.range.start..start + heading.range.end,
+                ..heading
+            }));
+    }
+
+    /// Text that is left out because nobody sees it.
+    pub(super) fn unseen(&mut self, kind: Kind, text: &str) {
+        self.hidden.text(kind, self.page, text);
+    }
+
+    /// What was hidden so far.
+    pub(super) fn hidden(&mut self) -> &mut Hidden {
+        &mut self.hidden
+    }
+
+    /// Refuses more text than the limit; to be called where a small file may become much of it.
+    pub(super) fn check(&self) -> Result<(), ParseProblem> {
+        if (self.before + self.text.len()) as u64 > self.limit {
+            return Err(ParseProblem::TooMuchText { limit: self.limit });
+        }
+        Ok(())
+    }
+
+    /// Hands the page out.
+    pub(super) fn end_page(&mut self) -> Result<(), ParseProblem> {
+        self.check()?;
+        self.in_list = false;
+        if self.text.trim().is_empty() {
+            self.empty_pages.extend(self.page);
+            self.text.clear();
+            return Ok(());
+        }
+        self.any = true;
+        self.text.push('\n');
+        self.before += self.text.len();
+        let text = std::mem::take(&mut self.text);
+        self.sink.page(self.page, &text)
+    }
+
+    /// Hands out what is left, and tells what is known of the whole.
+    pub(super) fn finish(mut self, title: Option<String>) -> Result<Outline, ParseProblem> {
+        if !self.text.is_empty() {
+            self.end_page()?;
+        }
+        if !self.any {
+            return Err(ParseProblem::NoText { pages: self.pages });
+        }
+        let title = title
+            .map(|title| self.one_line(&title))
+            .filter(|title| !title.is_empty());
+        let mut warnings = self.hidden.warnings();
+        if !self.empty_pages.is_empty() {
+            warnings.push(ragstone_core::document::ParseWarning {
+                code: "pages_without_text".to_owned(),
+                detail: format!(
+                    "{} of {} page(s) have no text",
+                    self.empty_pages.len(),
+                    self.pages
+                ),
+                pages: self.empty_pages,
+            });
+        }
+        Ok(Outline {
+            title: title.or_else(|| markdown::first_title(&self.headings)),
+            sections: markdown::sections(&self.headings, self.before),
+            warnings,
+        })
+    }
+
+    fn gap(&mut self, between: &str) {
+        self.in_list = false;
+        if !self.text.is_empty() {
+            self.text.push_str(between);
+        }
+    }
+
+    fn clean(&mut self, raw: &str) -> String {
+        normalised(&self.hidden.strip(raw, self.page))
+    }
+
+    fn one_line(&mut self, raw: &str) -> String {
+        self.clean(raw).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sink::Gathered;
+    use super::*;
+
+    #[test]
+    fn sections_and_pages_stand_where_the_text_does() {
+        let limits = ParseLimits::default();
+        let mut gathered = Gathered::new(1000);
+        let mut blocks = Blocks::new(&mut gathered, &limits);
+        blocks.begin_page(1);
+        blocks.heading(1, "One\r\nline");
+        blocks.paragraph("First.\n");
+        blocks.item(0, "-", "a");
+        blocks.item(1, "-", "b");
+        blocks.end_page().unwrap();
+        blocks.begin_page(2);
+        blocks.end_page().unwrap();
+        blocks.begin_page(3);
+        blocks.markdown("intro\n\n# Part\n\nText", 1);
+        blocks.end_page().unwrap();
+        let outline = blocks.finish(None).unwrap();
+        let document = gathered.finish("text/markdown", outline);
+        assert_eq!(
+            document.text,
+            "# One line\n\nFirst.\n\n- a\n  - b\nintro\n\n# Part\n\nText\n"
+        );
+        assert_eq!(document.title.as_deref(), Some("One line"));
+        let last = document.sections.last().unwrap();
+        assert_eq!(last.path, "One line > Part");
+        assert!(document.text[last.range.clone()].starts_with("# Part"));
+        assert_eq!(document.warnings[0].pages, [2]);
+        let pages: Vec<_> = document.pages.iter().map(|page| page.page).collect();
+        assert_eq!(pages, [Some(1), Some(3)]);
+    }
+
+    #[test]
+    fn nothing_and_too_much_are_refused() {
+        let limits = ParseLimits {
+            max_text_bytes: 8,
+            ..ParseLimits::default()
+        };
+        let mut gathered = Gathered::new(8);
+        let mut blocks = Blocks::new(&mut gathered, &limits);
+        blocks.paragraph("much too long");
+        assert_eq!(
+            blocks.finish(None).map_err(|problem| problem.code()),
+            Err("too_much_text")
+        );
+        let empty = Blocks::new(&mut gathered, &limits).finish(Some("T".to_owned()));
+        assert_eq!(empty.map_err(|problem| problem.code()), Err("no_text"));
+    }
+}

@@ -1,0 +1,98 @@
+//! Comma-separated values (RFC 4180), and their relatives with semicolons or tabs, as a table.
+
+use super::ParseLimits;
+use super::blocks::Blocks;
+use super::error::ParseProblem;
+use super::sink::{Outline, PageSink};
+use super::table::Row;
+use super::text;
+
+/// What may part two fields; the one that the first line holds most of is taken.
+const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
+
+/// Hands out the table as one page without a number.
+pub(super) fn parse(
+    bytes: &[u8],
+    limits: &ParseLimits,
+    sink: &mut dyn PageSink,
+) -> Result<Outline, ParseProblem> {
+    let text = text::decode(bytes, None)?;
+    let mut blocks = Blocks::new(sink, limits);
+    blocks.table(rows(&text))?;
+    blocks.finish(None)
+}
+
+fn rows(text: &str) -> Vec<Row> {
+    let separator = separator(text);
+    let (mut rows, mut row, mut field) = (Vec::new(), Row::new(), String::new());
+    let (mut column, mut quoted) = (0, false);
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        match c {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                field.push('"');
+            }
+            '"' if quoted => quoted = false,
+            '"' if field.is_empty() => quoted = true,
+            _ if quoted => field.push(c),
+            '\r' if characters.peek() == Some(&'\n') => {}
+            _ if c == separator => {
+                row.push((column, std::mem::take(&mut field)));
+                column += 1;
+            }
+            '\n' | '\r' => {
+                row.push((column, std::mem::take(&mut field)));
+                rows.push(std::mem::take(&mut row));
+                column = 0;
+            }
+            _ => field.push(c),
+        }
+    }
+    row.push((column, field));
+    rows.push(row);
+    rows
+}
+
+fn separator(text: &str) -> char {
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
+    let count = |separator: &char| first.matches(*separator).count();
+    // `max_by_key` takes the last of equals; the first of them is the usual one.
+    SEPARATORS.into_iter().rev().max_by_key(count).unwrap_or(',')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sink::Gathered;
+    use super::*;
+
+    fn check(csv: &str, expected: &str) {
+        let mut gathered = Gathered::new(10_000);
+        let outline = parse(csv.as_bytes(), &ParseLimits::default(), &mut gathered).unwrap();
+        assert_eq!(gathered.finish("text/csv", outline).text.trim_end(), expected);
+    }
+
+    #[test]
+    fn fields_are_found() {
+        let table = "| a | b |\n| --- | --- |\n| 1 | 2 |";
+        check("a,b\r\n1,2\r\n", table);
+        check("a;b\n1;2", table);
+        check("a\tb\n\n1\t2\n", table);
+        check("\"a\",\"b\"\n\"1\",\"2\"", table);
+        check(
+            "n,t\n1,\"x, \"\"y\"\"\nz\"\n",
+            "| n | t |\n| --- | --- |\n| 1 | x, \"y\" z |",
+        );
+        check(
+            "a,b\n1,\"never closed\n2,3",
+            "| a | b |\n| --- | --- |\n| 1 | never closed 2,3 |",
+        );
+    }
+
+    #[test]
+    fn empty_cells_are_no_text() {
+        let mut gathered = Gathered::new(10);
+        let parsed = parse(b",,\n,\n", &ParseLimits::default(), &mut gathered);
+        assert_eq!(parsed.map_err(|problem| problem.code()), Err("no_text"));
+    }
+}

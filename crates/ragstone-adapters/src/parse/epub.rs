@@ -1,0 +1,75 @@
+//! Electronic books: the chapters of the spine in their order, as one text.
+
+use std::io::{self, Cursor, Write};
+
+use rbook::Epub;
+
+use super::ParseLimits;
+use super::blocks::Blocks;
+use super::error::ParseProblem;
+use super::html;
+use super::sink::{Outline, PageSink};
+use super::text;
+
+/// Bytes of all chapters, unpacked: markup is a few times as long as its text.
+const CHAPTER_BYTES: usize = 128 << 20;
+
+/// Hands out a book as one page without a number.
+pub(super) fn parse(
+    bytes: Vec<u8>,
+    limits: &ParseLimits,
+    sink: &mut dyn PageSink,
+) -> Result<Outline, ParseProblem> {
+    let book = Epub::read(Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
+    let title = book.metadata().title().map(|title| title.value().to_owned());
+    let mut blocks = Blocks::new(sink, limits);
+    let mut room = CHAPTER_BYTES;
+    for entry in book.spine().iter() {
+        let Some(resource) = entry.resource() else {
+            return Err(ParseProblem::damaged(
+                "its order of reading names a chapter that is not in it",
+            ));
+        };
+        let mut chapter = Bounded {
+            bytes: Vec::new(),
+            room,
+        };
+        let copied = book.copy_resource(resource, &mut chapter);
+        if chapter.bytes.len() >= room {
+            return Err(ParseProblem::UnpacksTooLarge {
+                limit: CHAPTER_BYTES as u64,
+            });
+        }
+        copied.map_err(ParseProblem::damaged)?;
+        room -= chapter.bytes.len();
+        let page = text::decode(&chapter.bytes, None).map_err(|_| ParseProblem::Encrypted)?;
+        if !page.contains('<') {
+            return Err(ParseProblem::Encrypted);
+        }
+        let markdown = html::whole_body(&page, blocks.hidden());
+        blocks.markdown(&markdown, 0);
+        blocks.check()?;
+    }
+    blocks.finish(title)
+}
+
+/// Takes up to `room` bytes.
+struct Bounded {
+    bytes: Vec<u8>,
+    room: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        let taken = more.len().min(self.room - self.bytes.len());
+        self.bytes.extend_from_slice(&more[..taken]);
+        match taken < more.len() {
+            true => Err(io::Error::other("it is longer than the limit")),
+            false => Ok(taken),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

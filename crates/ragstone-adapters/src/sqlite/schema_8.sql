@@ -1,0 +1,11 @@
+-- Places that documents come from; record, last sync and memory are JSON that only their reader knows.
+create table sources (
+    tenant    text not null,
+    name      text not null,
+    id        blob not null,
+    record    text not null,
+    last_sync text,
+    memory    text not null default '{}',
+    primary key (tenant, name),
+    unique (tenant, id)
+) strict;

@@ -1,0 +1,220 @@
+//! Places that documents come from, beyond uploads, and what is kept of them.
+//!
+//! Invariant: a source gives what is there now and nothing else; what it may not or cannot tell is an error, never a
+//! shorter list, because what is missing from a list is deleted. No credential is kept, only where one stands.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use super::catalogue::{CatalogueResult, Page, PageRequest};
+use crate::access::ReaderSet;
+use crate::document::JobError;
+use crate::id::{CollectionName, JobId, SourceId, SourceName, TenantId};
+
+/// Failures of one sync that are kept with their reasons; the rest is counted.
+pub const MAX_FAILURES: usize = 100;
+
+/// One thing that a source holds, as its list names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Names it within the source: a path, a URL.
+    pub key: String,
+    /// The URI that its document would have.
+    pub uri: String,
+    /// The file name, which with the bytes decides the type.
+    pub name: String,
+    /// Where a person can open it.
+    pub source_url: Option<String>,
+    /// Equal as long as it did not change (size and time, an ETag); none if only its bytes can tell.
+    pub marker: Option<String>,
+}
+
+/// The bytes of an item as they come.
+pub struct Content {
+    /// What the place says they are; a hint.
+    pub media_type: Option<String>,
+    /// The bytes.
+    pub bytes: BoxStream<'static, Result<Bytes, std::io::Error>>,
+}
+
+/// Why a source gave nothing, by what can be done about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// The place cannot be used as it is set up.
+    #[error("{0}")]
+    Refused(String),
+    /// It may work later.
+    #[error("{0}")]
+    Broken(String),
+    /// It was listed a moment ago and is gone.
+    #[error("{0} is gone")]
+    Gone(String),
+}
+
+/// A place that documents come from.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Everything that is there now, each once. An error ends the list, and nothing follows it.
+    fn items(&self) -> BoxStream<'_, Result<Item, SourceError>>;
+
+    /// The bytes of an item.
+    async fn fetch(&self, item: &Item) -> Result<Content, SourceError>;
+}
+
+/// What is kept of a source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// Its id.
+    pub id: SourceId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// What people call it, once in a tenant; part of its documents' ids.
+    pub name: SourceName,
+    /// What kind of place: `folder`.
+    pub kind: String,
+    /// What the kind wants to know. Credentials stand here by reference only: `env:NAME` or `file:PATH`.
+    pub settings: Map<String, Value>,
+    /// The collection of its documents.
+    pub collection: CollectionName,
+    /// Who may read its documents.
+    pub readers: ReaderSet,
+    /// When it is synced by itself, in cron's form, UTC; none for never.
+    pub schedule: Option<String>,
+    /// Whether it rests: no sync by schedule.
+    pub paused: bool,
+    /// Who made it.
+    pub created_by: String,
+    /// When.
+    pub created_at: OffsetDateTime,
+    /// How the last sync went.
+    pub last_sync: Option<SyncReport>,
+}
+
+/// What a sync found and did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SyncReport {
+    /// When it began.
+    pub started_at: OffsetDateTime,
+    /// When it ended; none while it runs, or if its process died.
+    pub ended_at: Option<OffsetDateTime>,
+    /// The batch that its documents' jobs are children of; none as long as it has begun none.
+    pub job: Option<JobId>,
+    /// How many of what.
+    pub counts: SyncCounts,
+    /// What could not be taken in, at most [`MAX_FAILURES`].
+    pub failures: Vec<ItemFailure>,
+    /// Why it ended before its end, if it did. Nothing is deleted then.
+    pub error: Option<JobError>,
+}
+
+/// How many documents a sync did what with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncCounts {
+    /// Seen for the first time.
+    pub new: u64,
+    /// With other bytes than before, or in another place.
+    pub changed: u64,
+    /// As they were.
+    pub unchanged: u64,
+    /// Gone.
+    pub deleted: u64,
+    /// Not taken in.
+    pub failed: u64,
+}
+
+/// An item that was not taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemFailure {
+    /// Which.
+    pub uri: String,
+    /// Why.
+    pub error: JobError,
+}
+
+/// What is remembered of an item between two syncs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// The URI of its document, which stays when the item moves.
+    pub uri: String,
+    /// [`Item::marker`] when it was taken in.
+    pub marker: Option<String>,
+    /// Hash of its bytes, in hexadecimal digits.
+    pub hash: String,
+}
+
+/// What is remembered of all items, by their keys.
+pub type Memory = BTreeMap<String, Known>;
+
+/// Changes to a source; `None` leaves as it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SourcePatch {
+    /// Another schedule, or none.
+    pub schedule: Option<Option<String>>,
+    /// Whether it rests.
+    pub paused: Option<bool>,
+    /// Other settings, all of them.
+    pub settings: Option<Map<String, Value>>,
+    /// Other readers; they hold for each document from its next sync on.
+    pub readers: Option<ReaderSet>,
+}
+
+impl SourcePatch {
+    /// Makes the changes.
+    pub fn apply(self, source: &mut SourceRecord) {
+        if let Some(schedule) = self.schedule {
+            source.schedule = schedule;
+        }
+        if let Some(paused) = self.paused {
+            source.paused = paused;
+        }
+        if let Some(settings) = self.settings {
+            source.settings = settings;
+        }
+        if let Some(readers) = self.readers {
+            source.readers = readers;
+        }
+    }
+}
+
+/// Keeps sources. What is another tenant's is as if it were not there.
+#[async_trait]
+pub trait SourceStore: Send + Sync {
+    /// Keeps a source; false if its name is taken in its tenant, and nothing was done.
+    async fn add_source(&self, source: SourceRecord) -> CatalogueResult<bool>;
+
+    /// A source of a tenant.
+    async fn source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Option<SourceRecord>>;
+
+    /// Sources by their names: of a tenant, or of all for the clock that starts syncs and for nothing else.
+    async fn sources(
+        &self,
+        tenant: Option<&TenantId>,
+        page: &PageRequest,
+    ) -> CatalogueResult<Page<SourceRecord>>;
+
+    /// Changes a source; none if there is no such one.
+    async fn change_source(
+        &self,
+        tenant: &TenantId,
+        id: SourceId,
+        patch: SourcePatch,
+    ) -> CatalogueResult<Option<SourceRecord>>;
+
+    /// Notes how a sync goes; false if the source is gone meanwhile.
+    async fn note_sync(&self, tenant: &TenantId, id: SourceId, report: SyncReport) -> CatalogueResult<bool>;
+
+    /// What is remembered of its items.
+    async fn memory(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Memory>;
+
+    /// Remembers other things of its items; false if the source is gone meanwhile.
+    async fn remember(&self, tenant: &TenantId, id: SourceId, memory: Memory) -> CatalogueResult<bool>;
+
+    /// Forgets a source and what is remembered of its items; false if there was none.
+    async fn remove_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<bool>;
+}

@@ -1,0 +1,343 @@
+//! One sync of one source.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt;
+
+use super::{PAGE, Syncer, trouble};
+use crate::access::{Acl, Principal};
+use crate::document::JobError;
+use crate::id::{DocumentId, JobId};
+use crate::ingest::{AcceptError, Upload};
+use crate::seam::CatalogueError;
+use crate::seam::catalogue::{Begun, DocumentFilter, DocumentPatch, PageRequest};
+use crate::seam::source::{Item, ItemFailure, Known, MAX_FAILURES, Memory, Source, SourceRecord, SyncReport};
+
+/// Items after which what is remembered is kept, so that a sync that is cut off has not worked for nothing.
+const KEEP_EVERY: u64 = 200;
+
+/// A sync on its way.
+pub(super) struct Sync<'a> {
+    syncer: &'a Syncer,
+    record: &'a SourceRecord,
+    principal: Principal,
+    /// What the last syncs left.
+    before: Memory,
+    /// What this one has seen.
+    now: Memory,
+    /// URIs of documents that some item has, before or now.
+    taken: BTreeSet<String>,
+    /// The batch of what this sync queues.
+    batch: JobId,
+    report: SyncReport,
+}
+
+/// What became of an item.
+enum Fate {
+    New,
+    Changed,
+    Unchanged,
+}
+
+/// Why an item was not taken in; the rest goes on unless the library itself failed.
+enum Trouble {
+    Item(JobError),
+    Library(JobError),
+}
+
+impl<'a> Sync<'a> {
+    pub(super) async fn begin(syncer: &'a Syncer, record: &'a SourceRecord) -> Result<Self, CatalogueError> {
+        let before = syncer.sources.memory(&record.tenant, record.id).await?;
+        let sync = Self {
+            syncer,
+            record,
+            principal: (syncer.operator)(record.tenant.clone()),
+            taken: before.values().map(|known| known.uri.clone()).collect(),
+            before,
+            now: Memory::new(),
+            batch: JobId((syncer.new_id)()),
+            report: SyncReport {
+                started_at: (syncer.clock)(),
+                ended_at: None,
+                job: None,
+                counts: Default::default(),
+                failures: Vec::new(),
+                error: None,
+            },
+        };
+        sync.note().await?;
+        Ok(sync)
+    }
+
+    /// Runs it to its end.
+    pub(super) async fn run(mut self, source: &dyn Source) -> SyncReport {
+        if let Err(error) = self.through(source).await {
+            self.report.error = Some(error);
+        }
+        self.report.ended_at = Some((self.syncer.clock)());
+        self.report
+    }
+
+    async fn through(&mut self, source: &dyn Source) -> Result<(), JobError> {
+        // Renames are told from what is gone, so the whole list comes first; it holds names, no bytes.
+        let mut items = Vec::new();
+        let mut listed = source.items();
+        while let Some(item) = listed.next().await {
+            items.push(item.map_err(|error| trouble(&error))?);
+        }
+        drop(listed);
+        let keys: BTreeSet<&str> = items.iter().map(|item| item.key.as_str()).collect();
+        let mut gone: BTreeMap<String, Known> = self.before.clone();
+        gone.retain(|key, _| !keys.contains(key.as_str()));
+        for (item, number) in items.iter().zip(1_u64..) {
+            match self.take(source, item, &mut gone).await {
+                Ok(Fate::New) => self.report.counts.new += 1,
+                Ok(Fate::Changed) => self.report.counts.changed += 1,
+                Ok(Fate::Unchanged) => self.report.counts.unchanged += 1,
+                Err(Trouble::Item(error)) => self.failed(item, error),
+                Err(Trouble::Library(error)) => return Err(error),
+            }
+            if number % KEEP_EVERY == 0 {
+                self.keep_both().await.map_err(library)?;
+            }
+        }
+        self.delete_the_rest().await.map_err(library)?;
+        self.keep(self.now.clone()).await.map_err(library)
+    }
+
+    async fn take(
+        &mut self,
+        source: &dyn Source,
+        item: &Item,
+        gone: &mut BTreeMap<String, Known>,
+    ) -> Result<Fate, Trouble> {
+        let known = self.before.get(&item.key).cloned();
+        if let Some(known) = &known
+            && known.marker.is_some()
+            && known.marker == item.marker
+            && self.is_kept(known).await?
+        {
+            self.now.insert(item.key.clone(), known.clone());
+            return Ok(Fate::Unchanged);
+        }
+        let content = source
+            .fetch(item)
+            .await
+            .map_err(|error| Trouble::Item(trouble(&error)))?;
+        let ingestor = &self.syncer.ingestor;
+        let received = ingestor
+            .receive(&item.name, content.bytes)
+            .await
+            .map_err(accepting)?;
+        let hash = received.content_hash().to_string();
+        if let Some((key, moved)) = moved(&known, &hash, item, gone) {
+            ingestor.discard_received(received).await.map_err(accepting)?;
+            gone.remove(&key);
+            return self.rename(item, moved).await;
+        }
+        let uri = match &known {
+            Some(known) => known.uri.clone(),
+            None => self.free_uri(&item.uri),
+        };
+        let upload = self.upload(item, &uri, content.media_type);
+        let begun = ingestor
+            .begin(&self.principal, upload, received)
+            .await
+            .map_err(accepting)?;
+        let fate = match (&begun, &known) {
+            (Begun::Unchanged(_), _) => Fate::Unchanged,
+            (Begun::Updated(_), _) | (Begun::Started(..), Some(_)) => Fate::Changed,
+            (Begun::Started(document, _), None) if document.version > 1 => Fate::Changed,
+            (Begun::Started(..), None) => Fate::New,
+        };
+        if let Begun::Started(..) = begun {
+            self.report.job = Some(self.batch);
+            (self.syncer.doorbell)();
+        }
+        self.taken.insert(uri.clone());
+        let marker = item.marker.clone();
+        self.now.insert(item.key.clone(), Known { uri, marker, hash });
+        Ok(fate)
+    }
+
+    /// Whether the document of an item is still there, and as open as the source says.
+    async fn is_kept(&self, known: &Known) -> Result<bool, Trouble> {
+        let (scope, id) = (self.principal.scope(), self.id(&known.uri));
+        let found = self.syncer.catalogue.document(&scope, id).await;
+        let found = found.map_err(|error| Trouble::Library(library(error)))?;
+        Ok(found.is_some_and(|document| document.acl == self.acl()))
+    }
+
+    /// The same bytes in another place: the document stays, and says where it is now.
+    async fn rename(&mut self, item: &Item, known: Known) -> Result<Fate, Trouble> {
+        let patch = DocumentPatch {
+            title: Some(item.name.clone()),
+            source_url: Some(item.source_url.clone()),
+            acl: Some(self.acl()),
+            ..DocumentPatch::default()
+        };
+        let patched = self
+            .syncer
+            .ingestor
+            .patch(&self.principal, self.id(&known.uri), patch);
+        patched.await.map_err(|error| Trouble::Library(library(error)))?;
+        let marker = item.marker.clone();
+        self.now.insert(item.key.clone(), Known { marker, ..known });
+        Ok(Fate::Changed)
+    }
+
+    fn upload(&self, item: &Item, uri: &str, media_type: Option<String>) -> Upload {
+        Upload {
+            collection: self.record.collection.clone(),
+            source: self.record.name.clone(),
+            uri: uri.to_owned(),
+            name: item.name.clone(),
+            title: None,
+            declared_media_type: media_type,
+            acl: self.acl(),
+            department_id: None,
+            metadata: Default::default(),
+            source_url: item.source_url.clone(),
+            batch: Some(self.batch),
+        }
+    }
+
+    fn acl(&self) -> Acl {
+        Acl {
+            tenant: self.record.tenant.clone(),
+            sets: vec![self.record.readers.clone()],
+        }
+    }
+
+    fn id(&self, uri: &str) -> DocumentId {
+        DocumentId::of(
+            &self.record.tenant,
+            &self.record.collection,
+            &self.record.name,
+            uri,
+        )
+    }
+
+    /// The URI of a new item, or one beside it where a document that moved away has that one still.
+    fn free_uri(&self, wanted: &str) -> String {
+        let numbered = (2..).map(|n| format!("{wanted}#{n}"));
+        let mut all = std::iter::once(wanted.to_owned()).chain(numbered);
+        all.find(|uri| !self.taken.contains(uri))
+            .expect("the numbers do not end")
+    }
+
+    /// Deletes every document of the source that no item of this sync has.
+    async fn delete_the_rest(&mut self) -> Result<(), CatalogueError> {
+        let kept: BTreeSet<DocumentId> = self.now.values().map(|known| self.id(&known.uri)).collect();
+        let filter = DocumentFilter {
+            source: Some(self.record.name.clone()),
+            ..DocumentFilter::default()
+        };
+        let (scope, mut cursor) = (self.principal.scope(), None);
+        loop {
+            let page = PageRequest { cursor, limit: PAGE };
+            let found = self.syncer.catalogue.documents(&scope, &filter, &page).await?;
+            for document in found.items.iter().filter(|document| !kept.contains(&document.id)) {
+                if self
+                    .syncer
+                    .ingestor
+                    .delete(&self.principal, document.id)
+                    .await?
+                    .is_some()
+                {
+                    self.report.counts.deleted += 1;
+                    (self.syncer.doorbell)();
+                }
+            }
+            match found.next_cursor {
+                Some(next) => cursor = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// An item that could not be read now keeps the document that it has.
+    fn failed(&mut self, item: &Item, error: JobError) {
+        if let Some(known) = self.before.get(&item.key) {
+            let known = Known {
+                marker: None,
+                ..known.clone()
+            };
+            self.now.insert(item.key.clone(), known);
+        }
+        self.report.counts.failed += 1;
+        if self.report.failures.len() < MAX_FAILURES {
+            let uri = item.uri.clone();
+            self.report.failures.push(ItemFailure { uri, error });
+        }
+    }
+
+    /// Keeps what is known in the middle: of this sync, and of the last ones what this one has not come to.
+    async fn keep_both(&self) -> Result<(), CatalogueError> {
+        let mut memory = self.before.clone();
+        memory.extend(self.now.clone());
+        self.keep(memory).await
+    }
+
+    async fn keep(&self, memory: Memory) -> Result<(), CatalogueError> {
+        let record = self.record;
+        self.syncer
+            .sources
+            .remember(&record.tenant, record.id, memory)
+            .await?;
+        self.note().await
+    }
+
+    async fn note(&self) -> Result<(), CatalogueError> {
+        let (record, report) = (self.record, self.report.clone());
+        self.syncer
+            .sources
+            .note_sync(&record.tenant, record.id, report)
+            .await
+            .map(drop)
+    }
+}
+
+/// The item that is gone and had the same bytes under the same ending, if this one is new.
+fn moved(
+    known: &Option<Known>,
+    hash: &str,
+    item: &Item,
+    gone: &BTreeMap<String, Known>,
+) -> Option<(String, Known)> {
+    let ending = |name: &str| {
+        name.rsplit_once('.')
+            .map(|(_, ending)| ending.to_ascii_lowercase())
+    };
+    let same = |(key, old): &(&String, &Known)| old.hash == hash && ending(key) == ending(&item.name);
+    let found = gone.iter().find(same).filter(|_| known.is_none());
+    found.map(|(key, known)| (key.clone(), known.clone()))
+}
+
+fn library(error: CatalogueError) -> JobError {
+    JobError {
+        code: "catalogue_failed".into(),
+        detail: error.to_string(),
+        hint: "it is tried again at the next sync".into(),
+    }
+}
+
+fn accepting(error: AcceptError) -> Trouble {
+    let (code, all) = match &error {
+        AcceptError::TooLarge { .. } => ("too_large", false),
+        AcceptError::Invalid(_) => ("bad_field", false),
+        AcceptError::Interrupted { .. } => ("source_unavailable", false),
+        AcceptError::Store(_) | AcceptError::Full(_) => ("storage_failed", true),
+        AcceptError::Catalogue(CatalogueError::UriTaken) => ("uri_taken", false),
+        AcceptError::Catalogue(_) => ("catalogue_failed", true),
+    };
+    let trouble = JobError {
+        code: code.into(),
+        detail: error.to_string(),
+        hint: "it is tried again at the next sync".into(),
+    };
+    match all {
+        true => Trouble::Library(trouble),
+        false => Trouble::Item(trouble),
+    }
+}

@@ -1,0 +1,338 @@
+//! Syncing a source of which the test says what it holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use uuid::Uuid;
+
+use super::*;
+use crate::seam::fake::{House, MemorySources, WORKER};
+use crate::seam::source::{Content, Item, SyncCounts};
+
+/// What a source holds: a text by each key, and whether its list breaks off.
+#[derive(Default)]
+struct Shelf {
+    texts: Mutex<BTreeMap<String, String>>,
+    broken: Mutex<bool>,
+    /// Keys whose bytes cannot be had.
+    locked: Mutex<BTreeSet<String>>,
+    fetched: AtomicUsize,
+    /// Whether items say if they changed.
+    marks: bool,
+}
+
+#[async_trait::async_trait]
+impl Source for Shelf {
+    fn items(&self) -> BoxStream<'_, Result<Item, SourceError>> {
+        let texts = self.texts.lock().unwrap().clone();
+        let mut items: Vec<_> = texts
+            .into_iter()
+            .map(|(key, text)| Ok(self.item(&key, &text)))
+            .collect();
+        if *self.broken.lock().unwrap() {
+            items.truncate(1);
+            items.push(Err(SourceError::Broken("the list broke off".into())));
+        }
+        futures::stream::iter(items).boxed()
+    }
+
+    async fn fetch(&self, item: &Item) -> Result<Content, SourceError> {
+        self.fetched.fetch_add(1, Ordering::Relaxed);
+        if self.locked.lock().unwrap().contains(&item.key) {
+            return Err(SourceError::Broken(format!("{} is locked", item.key)));
+        }
+        let text = self.texts.lock().unwrap()[&item.key].clone();
+        Ok(Content {
+            media_type: None,
+            bytes: futures::stream::iter([Ok(Bytes::from(text))]).boxed(),
+        })
+    }
+}
+
+impl Shelf {
+    fn item(&self, key: &str, text: &str) -> Item {
+        Item {
+            key: key.into(),
+            uri: format!("shelf:{key}"),
+            name: key.into(),
+            source_url: Some(format!("https://shelf/{key}")),
+            marker: self.marks.then(|| text.len().to_string()),
+        }
+    }
+
+    fn put(&self, key: &str, text: &str) {
+        self.texts.lock().unwrap().insert(key.into(), text.into());
+    }
+
+    fn take(&self, key: &str) -> String {
+        self.texts.lock().unwrap().remove(key).unwrap()
+    }
+}
+
+struct World {
+    house: House,
+    shelf: Arc<Shelf>,
+    syncer: Arc<Syncer>,
+    record: SourceRecord,
+}
+
+impl World {
+    async fn new(marks: bool) -> Self {
+        let house = House::new();
+        let shelf = Arc::new(Shelf {
+            marks,
+            ..Shelf::default()
+        });
+        let (opened, ids) = (shelf.clone(), AtomicU64::new(1_000_000));
+        let now = time::OffsetDateTime::UNIX_EPOCH;
+        let syncer = Arc::new(Syncer {
+            sources: Arc::new(MemorySources::default()),
+            catalogue: house.catalogue.clone(),
+            ingestor: Arc::new(house.another()),
+            open: Arc::new(move |_| Ok(opened.clone())),
+            operator: Principal::local_operator_of,
+            doorbell: Arc::new(|| {}),
+            clock: Arc::new(move || now),
+            new_id: Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
+            at_work: Mutex::default(),
+        });
+        let record = SourceRecord {
+            id: SourceId(Uuid::from_u128(7)),
+            tenant: "a".parse().unwrap(),
+            name: "shelf".parse().unwrap(),
+            kind: "shelf".into(),
+            settings: Default::default(),
+            collection: Default::default(),
+            readers: ["everyone".parse().unwrap()].into_iter().collect(),
+            schedule: None,
+            paused: false,
+            created_by: "u".into(),
+            created_at: now,
+            last_sync: None,
+        };
+        assert!(syncer.sources.add_source(record.clone()).await.unwrap());
+        Self {
+            house,
+            shelf,
+            syncer,
+            record,
+        }
+    }
+
+    /// Syncs, has the jobs done, and checks new, changed, unchanged, deleted, failed.
+    async fn sync(&self, expected: [u64; 5]) -> SyncReport {
+        let turn = self.syncer.turn(self.record.id).unwrap();
+        let report = turn.sync(&self.record.tenant).await.unwrap();
+        while self.house.ingestor.run_next(WORKER).await.unwrap().is_some() {}
+        let [new, changed, unchanged, deleted, failed] = expected;
+        let expected = SyncCounts {
+            new,
+            changed,
+            unchanged,
+            deleted,
+            failed,
+        };
+        assert_eq!(report.counts, expected, "{report:?}");
+        report
+    }
+
+    /// Ids, titles and places of the documents, in the order of their places.
+    async fn documents(&self) -> Vec<(crate::id::DocumentId, String)> {
+        let scope = Principal::local_operator_of(self.record.tenant.clone()).scope();
+        let page = PageRequest {
+            cursor: None,
+            limit: 100,
+        };
+        let found = self
+            .syncer
+            .catalogue
+            .documents(&scope, &DocumentFilter::default(), &page)
+            .await
+            .unwrap();
+        let mut all: Vec<_> = found
+            .items
+            .into_iter()
+            .map(|d| (d.id, d.source_url.unwrap_or_default()))
+            .collect();
+        all.sort_by(|a, b| a.1.cmp(&b.1));
+        all
+    }
+
+    async fn places(&self) -> Vec<String> {
+        self.documents()
+            .await
+            .into_iter()
+            .map(|(_, place)| place)
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_is_taken_in_and_what_is_gone_goes() {
+    for marks in [true, false] {
+        let world = World::new(marks).await;
+        world.shelf.put("a.txt", "alpha");
+        world.shelf.put("b.txt", "beta");
+        let report = world.sync([2, 0, 0, 0, 0]).await;
+        assert!(report.job.is_some() && report.ended_at.is_some() && report.error.is_none());
+        let again = world.sync([0, 0, 2, 0, 0]).await;
+        assert_eq!(again.job, None);
+        assert_eq!(
+            world.shelf.fetched.load(Ordering::Relaxed),
+            if marks { 2 } else { 4 }
+        );
+        world.shelf.put("a.txt", "alpha, and more of it");
+        world.shelf.take("b.txt");
+        world.shelf.put("c.txt", "gamma");
+        world.sync([1, 1, 0, 1, 0]).await;
+        assert_eq!(
+            world.places().await,
+            ["https://shelf/a.txt", "https://shelf/c.txt"]
+        );
+        let kept = world
+            .syncer
+            .sources
+            .source(&world.record.tenant, world.record.id)
+            .await
+            .unwrap();
+        assert_eq!(kept.unwrap().last_sync.unwrap().counts.deleted, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_renamed_item_keeps_its_document() {
+    let world = World::new(true).await;
+    world.shelf.put("a.txt", "alpha");
+    world.sync([1, 0, 0, 0, 0]).await;
+    let before = world.documents().await;
+    let text = world.shelf.take("a.txt");
+    world.shelf.put("sub/z.txt", &text);
+    let report = world.sync([0, 1, 0, 0, 0]).await;
+    assert_eq!(report.job, None, "nothing is embedded again");
+    let after = world.documents().await;
+    assert_eq!(after, [(before[0].0, "https://shelf/sub/z.txt".to_owned())]);
+    world.sync([0, 0, 1, 0, 0]).await;
+    // Another item may take the place that it left.
+    world.shelf.put("a.txt", "something else");
+    world.sync([1, 0, 1, 0, 0]).await;
+    assert_eq!(
+        world.places().await,
+        ["https://shelf/a.txt", "https://shelf/sub/z.txt"]
+    );
+    world.shelf.take("sub/z.txt");
+    world.sync([0, 0, 1, 1, 0]).await;
+    assert_eq!(world.places().await, ["https://shelf/a.txt"]);
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_off_deletes_nothing() {
+    let world = World::new(true).await;
+    world.shelf.put("a.txt", "alpha");
+    world.shelf.put("b.txt", "beta");
+    world.sync([2, 0, 0, 0, 0]).await;
+    *world.shelf.broken.lock().unwrap() = true;
+    let report = world.sync([0, 0, 0, 0, 0]).await;
+    assert_eq!(report.error.unwrap().code, "source_unavailable");
+    assert_eq!(world.places().await.len(), 2);
+    *world.shelf.broken.lock().unwrap() = false;
+    world.sync([0, 0, 2, 0, 0]).await;
+}
+
+#[tokio::test]
+async fn an_item_that_cannot_be_read_is_told_and_keeps_its_document() {
+    let world = World::new(true).await;
+    world.shelf.put("a.txt", "alpha");
+    world.shelf.put("b.txt", "beta");
+    world.sync([2, 0, 0, 0, 0]).await;
+    world.shelf.put("a.txt", "alpha is longer");
+    world.shelf.locked.lock().unwrap().insert("a.txt".into());
+    let report = world.sync([0, 0, 1, 0, 1]).await;
+    assert_eq!(report.failures[0].uri, "shelf:a.txt");
+    assert_eq!(world.places().await.len(), 2);
+    world.shelf.locked.lock().unwrap().clear();
+    world.sync([0, 1, 1, 0, 0]).await;
+}
+
+#[tokio::test]
+async fn other_readers_hold_from_the_next_sync_on() {
+    let world = World::new(true).await;
+    world.shelf.put("a.txt", "alpha");
+    world.sync([1, 0, 0, 0, 0]).await;
+    let patch = crate::seam::source::SourcePatch {
+        readers: Some(["dept:x".parse().unwrap()].into_iter().collect()),
+        ..Default::default()
+    };
+    world
+        .syncer
+        .sources
+        .change_source(&world.record.tenant, world.record.id, patch)
+        .await
+        .unwrap();
+    let report = world.sync([0, 1, 0, 0, 0]).await;
+    assert_eq!(report.job, None, "nothing is embedded again");
+    let outsider = Principal::verified(
+        world.record.tenant.clone(),
+        "v".into(),
+        Default::default(),
+        crate::access::Role::Reader,
+    );
+    let id = world.documents().await[0].0;
+    assert_eq!(
+        world
+            .syncer
+            .catalogue
+            .document(&outsider.scope(), id)
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn a_removed_source_takes_its_documents_with_it_and_no_others() {
+    let world = World::new(true).await;
+    world.shelf.put("a.txt", "alpha");
+    world.sync([1, 0, 0, 0, 0]).await;
+    let keeper = crate::seam::fake::writer("a", &["everyone"]);
+    world
+        .house
+        .ingest(&keeper, "kept.txt", &["everyone"], "kept")
+        .await;
+    assert!(
+        world
+            .syncer
+            .remove(&world.record.tenant, world.record.id)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !world
+            .syncer
+            .remove(&world.record.tenant, world.record.id)
+            .await
+            .unwrap()
+    );
+    assert_eq!(world.documents().await.len(), 1);
+    let gone = world
+        .syncer
+        .turn(world.record.id)
+        .unwrap()
+        .sync(&world.record.tenant)
+        .await;
+    assert!(matches!(gone, Err(SyncError::Unknown)));
+}
+
+#[tokio::test]
+async fn one_sync_at_a_time() {
+    let world = World::new(true).await;
+    let turn = world.syncer.turn(world.record.id).unwrap();
+    assert!(matches!(
+        world.syncer.turn(world.record.id),
+        Err(SyncError::Running)
+    ));
+    drop(turn);
+    world.sync([0, 0, 0, 0, 0]).await;
+}

@@ -1,0 +1,268 @@
+//! `source`: add, list, show, sync, pause, resume, remove.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::http::Method;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::Door;
+use super::document::{each, query};
+use super::output::{Output, say};
+use super::progress::{fetching, wait_for_job};
+use super::{Context, Partly, Usage};
+use crate::wiring::ModelFetch;
+
+const SOURCES: &str = "/api/v1/sources";
+/// How often a running sync is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What to do with sources
+#[derive(Debug, Subcommand)]
+pub enum Source {
+    /// Make a source; nothing is taken in until it is synced
+    #[command(subcommand)]
+    Add(Add),
+    /// List sources and how their last syncs went
+    List,
+    /// Show a source
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Take in what is new or changed, delete what is gone, and wait until it is found by a search
+    Sync {
+        /// Its name
+        name: String,
+    },
+    /// Let a source rest: no sync by schedule
+    Pause {
+        /// Its name
+        name: String,
+    },
+    /// End a source's rest
+    Resume {
+        /// Its name
+        name: String,
+    },
+    /// Remove a source with its documents
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+/// A source to be made
+#[derive(Debug, Subcommand)]
+pub enum Add {
+    /// A folder of this machine, without hidden and ignored files
+    Folder(Folder),
+}
+
+/// A folder of this machine
+#[derive(Debug, Args)]
+pub struct Folder {
+    /// What people call it
+    name: String,
+    /// The folder
+    path: PathBuf,
+    /// Only files of this pattern, as in a .gitignore; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    include: Vec<String>,
+    /// No files of this pattern; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    #[command(flatten)]
+    with: With,
+}
+
+/// What every kind of source takes.
+#[derive(Debug, Args)]
+struct With {
+    /// The department whose members may read its documents
+    #[arg(long, value_name = "ID")]
+    department: Option<String>,
+    /// Who may read them: everyone, dept:<id>, group:<id>, user:<id>; any of them is enough
+    #[arg(long, value_name = "READER", value_delimiter = ',', num_args = 1..)]
+    readers: Vec<String>,
+    /// The collection they belong to
+    #[arg(long, value_name = "NAME")]
+    collection: Option<String>,
+    /// When it is synced by a server, in cron's form such as "*/15 * * * *", UTC [default: never]
+    #[arg(long, value_name = "CRON")]
+    schedule: Option<String>,
+}
+
+impl Source {
+    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+        let fetch = match &self {
+            Self::Sync { .. } => fetching(),
+            _ => ModelFetch::Never,
+        };
+        let door = super::client::interruptible(Door::open(&context.settings, fetch)).await?;
+        let done = super::client::interruptible(self.through(&door, context.output)).await;
+        door.close_after(done).await
+    }
+
+    async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
+        match self {
+            Self::Add(Add::Folder(folder)) => {
+                let made = door.json(Method::POST, SOURCES, Some(&folder.body()?)).await?;
+                show(&made, output)
+            }
+            Self::List => {
+                each(door, SOURCES, &query(&[]), "sources", |source| {
+                    show(source, output)
+                })
+                .await
+            }
+            Self::Show { name } => show(&named(door, &name).await?, output),
+            Self::Sync { name } => sync(door, &name, output).await,
+            Self::Pause { name } => rest(door, &name, true, output).await,
+            Self::Resume { name } => rest(door, &name, false, output).await,
+            Self::Remove { name } => {
+                let source = named(door, &name).await?;
+                let removed = door.json(Method::DELETE, &path(&source), None).await?;
+                show(&removed, output)
+            }
+        }
+    }
+}
+
+impl Folder {
+    fn body(&self) -> anyhow::Result<Value> {
+        // A relative path would mean another folder wherever the server runs.
+        let path = std::path::absolute(&self.path)?;
+        let Some(path) = path.to_str() else {
+            return Err(Usage(format!("the name of {} is not UTF-8 text", path.display())).into());
+        };
+        Ok(json!({
+            "name": self.name,
+            "kind": "folder",
+            "settings": { "path": path, "include": self.include, "exclude": self.exclude },
+            "readers": self.with.readers,
+            "department_id": self.with.department,
+            "collection": self.with.collection,
+            "schedule": self.with.schedule,
+        }))
+    }
+}
+
+/// The source of this name.
+async fn named(door: &Door, name: &str) -> anyhow::Result<Value> {
+    let mut found = None;
+    each(door, SOURCES, "", "sources", |source| {
+        if source["name"] == name {
+            found = Some(source.clone());
+        }
+        Ok(())
+    })
+    .await?;
+    found.ok_or_else(|| Usage(format!("there is no source {name}")).into())
+}
+
+async fn rest(door: &Door, name: &str, paused: bool, output: Output) -> anyhow::Result<()> {
+    let source = named(door, name).await?;
+    let body = json!({ "paused": paused });
+    show(
+        &door.json(Method::PATCH, &path(&source), Some(&body)).await?,
+        output,
+    )
+}
+
+/// Syncs, waits for the jobs of what was taken in, and tells what became of it.
+async fn sync(door: &Door, name: &str, output: Output) -> anyhow::Result<()> {
+    let source = named(door, name).await?;
+    let mut now = door
+        .json(Method::POST, &format!("{}/sync", path(&source)), None)
+        .await?;
+    while now["running"] == true {
+        tokio::time::sleep(LOOK_EVERY).await;
+        now = door.get(&path(&source)).await?;
+    }
+    let done = &now["last_sync"];
+    if let Some(job) = done["job"].as_str() {
+        wait_for_job(door, job, |_| {}).await?;
+    }
+    let failed = failures(door, name, done).await?;
+    let told = json!({
+        "new": done["new"], "changed": done["changed"], "unchanged": done["unchanged"],
+        "deleted": done["deleted"], "failed": failed,
+    });
+    let broken = !done["error"].is_null();
+    match output.json {
+        true => output.object(&told)?,
+        false => {
+            for failure in &failed {
+                say(&format!(
+                    "failed: {}: {}",
+                    text(failure, "uri"),
+                    text(&failure["error"], "detail")
+                ));
+            }
+            say(&format!("{}, {} failed", counts(done), failed.len()));
+        }
+    }
+    if broken {
+        anyhow::bail!(
+            "{}; hint: {}",
+            text(&done["error"], "detail"),
+            text(&done["error"], "hint")
+        );
+    }
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Partly.into()),
+    }
+}
+
+/// What the sync could not take in, and what its jobs could not make into documents.
+async fn failures(door: &Door, name: &str, done: &Value) -> anyhow::Result<Vec<Value>> {
+    let mut failed = done["failures"].as_array().cloned().unwrap_or_default();
+    let filter = query(&[("source", Some(name.to_owned()))]);
+    each(door, "/api/v1/documents", &filter, "documents", |document| {
+        if !document["last_error"].is_null() {
+            failed.push(json!({ "uri": document["uri"], "error": document["last_error"] }));
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(failed)
+}
+
+fn path(source: &Value) -> String {
+    format!("{SOURCES}/{}", text(source, "id"))
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+fn counts(sync: &Value) -> String {
+    let count = |field: &str| format!("{} {field}", sync[field]);
+    ["new", "changed", "unchanged", "deleted"].map(count).join(", ")
+}
+
+fn show(source: &Value, output: Output) -> anyhow::Result<()> {
+    if output.json {
+        return output.object(source);
+    }
+    let state = match (source["running"].as_bool(), source["paused"].as_bool()) {
+        (Some(true), _) => "running",
+        (_, Some(true)) => "paused",
+        _ => "waiting",
+    };
+    let last = match &source["last_sync"] {
+        Value::Null => "never synced".to_owned(),
+        sync if !sync["error"].is_null() => format!("broke off: {}", text(&sync["error"], "detail")),
+        sync => format!("{}, {} failed", counts(sync), sync["failed"]),
+    };
+    output.line(&format!(
+        "{}  {:<8}  {:<7}  {}  {last}",
+        text(source, "id"),
+        text(source, "kind"),
+        state,
+        text(source, "name"),
+    ))
+}

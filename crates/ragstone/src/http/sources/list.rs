@@ -1,0 +1,64 @@
+//! `GET /api/v1/sources`: the sources that the caller manages.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use ragstone_core::seam::catalogue::PageRequest;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{SourceBody, manages};
+use crate::http::App;
+use crate::http::auth::Writer;
+use crate::http::extract::{Query, page};
+use crate::http::problem::{Code, Problem};
+
+pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct Parameters {
+    /// What the last page said as `next_cursor`.
+    cursor: Option<String>,
+    /// Most sources; 50 if not said, at most 1,000.
+    limit: Option<usize>,
+}
+
+/// A page of sources.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct SourceList {
+    sources: Vec<SourceBody>,
+    /// Null at the end.
+    next_cursor: Option<String>,
+}
+
+/// The sources that the caller manages, by their names.
+#[utoipa::path(get, path = "/api/v1/sources", tag = "sources", params(Parameters),
+    responses((status = 200, body = SourceList)))]
+pub(in crate::http) async fn list(
+    State(app): State<Arc<App>>,
+    Writer(principal): Writer,
+    Query(parameters): Query<Parameters>,
+) -> Result<Json<SourceList>, Problem> {
+    let request = page(parameters.cursor, parameters.limit);
+    let (mut sources, mut cursor) = (Vec::new(), request.cursor);
+    // One by one: a cursor names the source before it, which has to be one that the caller knows.
+    while sources.len() < request.limit {
+        let one = PageRequest { cursor, limit: 1 };
+        let found = app.syncer.sources.sources(Some(principal.tenant()), &one).await?;
+        let shown = found
+            .items
+            .into_iter()
+            .filter(|source| manages(&principal, source));
+        sources.extend(shown.map(|source| SourceBody::of(source, &app)));
+        cursor = found.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(Json(SourceList {
+        sources,
+        next_cursor: cursor,
+    }))
+}

@@ -1,0 +1,153 @@
+//! `/api/v1/sources`: places that documents come from.
+//!
+//! Invariant: a caller sees and changes sources of its own tenant only, and of those only the ones to whose readers it
+//! may grant itself; any other one is as if it were not there. No credential is kept or shown.
+
+pub mod create;
+pub mod get;
+pub mod list;
+pub mod patch;
+pub mod remove;
+pub mod sync;
+#[cfg(test)]
+mod tests;
+
+use ragstone_core::access::Principal;
+use ragstone_core::document::{JobError, timestamp};
+use ragstone_core::id::SourceId;
+use ragstone_core::seam::source::{SourceRecord, SyncReport};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::App;
+use super::extract::id;
+use super::problem::{Code, Problem};
+use crate::schedule::Schedule;
+
+/// A source.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Source)]
+pub(super) struct SourceBody {
+    id: Uuid,
+    /// What people call it; its documents name it as their `source`.
+    name: String,
+    /// `folder`.
+    kind: String,
+    /// What the kind wants to know.
+    #[schema(value_type = Object)]
+    settings: Map<String, Value>,
+    /// The collection of its documents.
+    collection: String,
+    /// Who may read its documents.
+    readers: Vec<String>,
+    /// When it is synced by itself, in cron's form, UTC.
+    schedule: Option<String>,
+    /// Whether it rests.
+    paused: bool,
+    /// Whether it is being synced.
+    running: bool,
+    /// Who made it.
+    created_by: String,
+    /// RFC 3339.
+    created_at: String,
+    /// How the last sync went, or goes.
+    last_sync: Option<SyncBody>,
+}
+
+/// How a sync went.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Sync)]
+pub(super) struct SyncBody {
+    /// RFC 3339.
+    started_at: String,
+    /// RFC 3339; null while it runs, or if its process died.
+    ended_at: Option<String>,
+    /// The batch whose children are the jobs of its documents; null if it began none.
+    job: Option<Uuid>,
+    /// Seen for the first time.
+    new: u64,
+    /// With other bytes, in another place, or for other readers.
+    changed: u64,
+    /// As they were.
+    unchanged: u64,
+    /// Gone from the source, and so from the library.
+    deleted: u64,
+    /// How many could not be taken in; those whose jobs fail later are documents with the status `failed`.
+    failed: u64,
+    /// What could not be taken in, the first hundred.
+    failures: Vec<FailureBody>,
+    /// Why it ended before its end; nothing was deleted then.
+    #[schema(value_type = Option<Object>)]
+    error: Option<JobError>,
+}
+
+/// What could not be taken in.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SyncFailure)]
+pub(super) struct FailureBody {
+    uri: String,
+    #[schema(value_type = Object)]
+    error: JobError,
+}
+
+impl SourceBody {
+    fn of(record: SourceRecord, app: &App) -> Self {
+        Self {
+            running: app.syncer.is_running(record.id),
+            id: record.id.0,
+            name: record.name.into(),
+            kind: record.kind,
+            settings: record.settings,
+            collection: record.collection.into(),
+            readers: record.readers.iter().map(ToString::to_string).collect(),
+            schedule: record.schedule,
+            paused: record.paused,
+            created_by: record.created_by,
+            created_at: timestamp(record.created_at),
+            last_sync: record.last_sync.map(Into::into),
+        }
+    }
+}
+
+impl From<SyncReport> for SyncBody {
+    fn from(report: SyncReport) -> Self {
+        let failures = report.failures.into_iter().map(|failure| FailureBody {
+            uri: failure.uri,
+            error: failure.error,
+        });
+        Self {
+            started_at: timestamp(report.started_at),
+            ended_at: report.ended_at.map(timestamp),
+            job: report.job.map(|job| job.0),
+            new: report.counts.new,
+            changed: report.counts.changed,
+            unchanged: report.counts.unchanged,
+            deleted: report.counts.deleted,
+            failed: report.counts.failed,
+            failures: failures.collect(),
+            error: report.error,
+        }
+    }
+}
+
+/// Whether a caller may see and change a source of its tenant.
+fn manages(principal: &Principal, source: &SourceRecord) -> bool {
+    source.tenant == *principal.tenant() && source.readers.iter().all(|reader| principal.may_grant(reader))
+}
+
+/// The source of this id, if the caller manages it.
+async fn managed(app: &App, principal: &Principal, text: &str) -> Result<SourceRecord, Problem> {
+    let id: SourceId = id("source", text)?;
+    let found = app.syncer.sources.source(principal.tenant(), id).await?;
+    let found = found.filter(|source| manages(principal, source));
+    found.ok_or_else(|| Problem::not_found("source"))
+}
+
+fn checked_schedule(schedule: Option<String>) -> Result<Option<String>, Problem> {
+    match schedule.as_deref().map(str::parse::<Schedule>) {
+        Some(Err(error)) => Err(Problem::new(Code::BadField, error.to_string()).at("/schedule")),
+        _ => Ok(schedule),
+    }
+}
