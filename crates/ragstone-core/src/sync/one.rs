@@ -168,18 +168,21 @@ impl<'a> Sync<'a> {
         Ok(found.is_some_and(|document| document.acl == self.acl()))
     }
 
-    /// The same bytes in another place: the document stays, and says where it is now.
+    /// The same bytes in another place: the document stays, and says where it is now. A title of its own stays too.
     async fn rename(&mut self, item: &Item, known: Known) -> Result<Fate, Trouble> {
+        let (scope, id) = (self.principal.scope(), self.id(&known.uri));
+        let found = self.syncer.catalogue.document(&scope, id).await;
+        let found = found.map_err(|error| Trouble::Library(library(error)))?;
+        let is_name = |title: &str| title == stem(&known.uri);
         let patch = DocumentPatch {
-            title: Some(item.name.clone()),
+            title: found
+                .filter(|document| is_name(&document.title))
+                .map(|_| stem(&item.name).to_owned()),
             source_url: Some(item.source_url.clone()),
             acl: Some(self.acl()),
             ..DocumentPatch::default()
         };
-        let patched = self
-            .syncer
-            .ingestor
-            .patch(&self.principal, self.id(&known.uri), patch);
+        let patched = self.syncer.ingestor.patch(&self.principal, id, patch);
         patched.await.map_err(|error| Trouble::Library(library(error)))?;
         let marker = item.marker.clone();
         self.now.insert(item.key.clone(), Known { marker, ..known });
@@ -340,4 +343,10 @@ fn accepting(error: AcceptError) -> Trouble {
         true => Trouble::Library(trouble),
         false => Trouble::Item(trouble),
     }
+}
+
+/// The last part of a name, without its extension.
+fn stem(name: &str) -> &str {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    last.rsplit_once('.').map_or(last, |(stem, _)| stem)
 }
