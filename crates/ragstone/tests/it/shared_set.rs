@@ -41,6 +41,12 @@ enum Qdrant {
 }
 
 impl Set {
+    /// How many generations of a document have blobs.
+    pub fn generations_of(&self, document: &str) -> usize {
+        let folder = self.folder.path().join("blobs/default").join(document);
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
     /// None, said aloud, where a program is missing.
     pub fn start() -> Option<Self> {
         let (Some(postgres), Some(redis)) = (postgres(), on_path("redis-server")) else {
