@@ -1,5 +1,7 @@
 //! Where a list goes on: the sort key of its last item, as text that callers need not understand.
 
+use std::convert::Infallible;
+
 use ragstone_core::seam::catalogue::{CatalogueError, Page, PageRequest};
 use ragstone_core::seam::feedback::Feedback;
 use ragstone_core::seam::keys::{Key as ApiKey, KeyId};
@@ -38,6 +40,22 @@ impl Key {
     }
 }
 
+/// A page of `items` in order, one more than `limit` if there are further ones; the list goes on behind the `cursor` of the
+/// last one shown.
+pub fn page_of<T, E>(
+    mut items: Vec<T>,
+    limit: usize,
+    cursor: impl FnOnce(&T) -> Result<String, E>,
+) -> Result<Page<T>, E> {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let last = items.last().filter(|_| more);
+    Ok(Page {
+        next_cursor: last.map(cursor).transpose()?,
+        items,
+    })
+}
+
 /// What the API keys of a page stand behind: a time and an id of theirs.
 pub fn begin_of_keys(page: &PageRequest) -> Result<(i64, String), CatalogueError> {
     let Some(cursor) = &page.cursor else {
@@ -54,14 +72,9 @@ pub fn begin_of_keys(page: &PageRequest) -> Result<(i64, String), CatalogueError
 }
 
 /// A page of API keys, of `items` in order: one more than `limit` if there are further ones.
-pub fn page_of_keys(mut items: Vec<ApiKey>, limit: usize) -> Result<Page<ApiKey>, Damaged> {
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let last = items.last().filter(|_| more);
-    let cursor = |key: &ApiKey| Ok(format!("{:016x}{}", nanoseconds(key.created_at)?, key.id));
-    Ok(Page {
-        next_cursor: last.map(cursor).transpose()?,
-        items,
+pub fn page_of_keys(items: Vec<ApiKey>, limit: usize) -> Result<Page<ApiKey>, Damaged> {
+    page_of(items, limit, |key| {
+        Ok(format!("{:016x}{}", nanoseconds(key.created_at)?, key.id))
     })
 }
 
@@ -75,20 +88,13 @@ pub fn begin_of_feedback(page: &PageRequest) -> Result<(i64, String), CatalogueE
 }
 
 /// A page of feedback, of `items` in order: one more than `limit` if there are further ones.
-pub fn page_of_feedback(mut items: Vec<Feedback>, limit: usize) -> Result<Page<Feedback>, Damaged> {
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let last = items.last().filter(|_| more);
-    let cursor = |feedback: &Feedback| {
+pub fn page_of_feedback(items: Vec<Feedback>, limit: usize) -> Result<Page<Feedback>, Damaged> {
+    page_of(items, limit, |feedback| {
         let key = Key {
             at: nanoseconds(feedback.rated_at)?,
             id: feedback.answer.trace_id.0,
         };
         Ok(key.write())
-    };
-    Ok(Page {
-        next_cursor: last.map(cursor).transpose()?,
-        items,
     })
 }
 
@@ -102,14 +108,10 @@ pub fn begin_of_sources(page: &PageRequest) -> Result<(String, String), Catalogu
 }
 
 /// A page of sources, of `items` in order: one more than `limit` if there are further ones.
-pub fn page_of_sources(mut items: Vec<SourceRecord>, limit: usize) -> Page<SourceRecord> {
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let last = items.last().filter(|_| more);
-    Page {
-        next_cursor: last.map(|source| format!("{} {}", source.tenant, source.name)),
-        items,
-    }
+pub fn page_of_sources(items: Vec<SourceRecord>, limit: usize) -> Page<SourceRecord> {
+    let cursor = |source: &SourceRecord| Ok::<_, Infallible>(format!("{} {}", source.tenant, source.name));
+    let Ok(page) = page_of(items, limit, cursor);
+    page
 }
 
 #[cfg(test)]

@@ -205,6 +205,8 @@ pub struct DocumentFilter {
     pub collection: Option<CollectionName>,
     /// In this state.
     pub status: Option<DocumentStatus>,
+    /// Published by this pipeline.
+    pub made_by: Option<String>,
     /// Published by another pipeline than this one.
     pub not_made_by: Option<String>,
 }

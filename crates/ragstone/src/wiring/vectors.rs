@@ -6,7 +6,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ragstone_core::access::{Principal, Scope};
 use ragstone_core::document::{DocumentStatus, Job, JobState};
 use ragstone_core::id::{DocumentId, JobId, TenantId};
@@ -131,7 +131,11 @@ impl Vectors {
         if empty || active.as_ref() == Some(&wanted) {
             self.index.ensure(&wanted).await?;
             self.ingestor.set_pipeline(pipeline);
-            return self.use_it(embedder, &wanted).await;
+            self.use_it(embedder, &wanted).await?;
+            if catch_up {
+                self.embed_what_went_without().await?;
+            }
+            return Ok(());
         }
         if !is_lexical {
             self.ingestor.set_pipeline(self.recipe.pipeline(None));
@@ -148,10 +152,31 @@ impl Vectors {
         self.ingestor.set_pipeline(pipeline);
         self.wait_for(self.live_jobs().await?).await?;
         // What was published by this pipeline before a restart has its vectors.
-        let jobs = self.again(Some(by_it)).await?;
+        let behind = DocumentFilter {
+            not_made_by: Some(by_it),
+            ..DocumentFilter::default()
+        };
+        let jobs = self.again(behind).await?;
         tracing::info!(documents = jobs.len(), "documents are being embedded");
         self.wait_for(jobs).await?;
         self.use_it(embedder, &wanted).await
+    }
+
+    /// Queues what was taken in by words alone while the embedder of the library was away.
+    async fn embed_what_went_without(&self) -> anyhow::Result<()> {
+        let lexical = self.recipe.pipeline(None).fingerprint().to_owned();
+        let went_without = DocumentFilter {
+            made_by: Some(lexical),
+            ..DocumentFilter::default()
+        };
+        let jobs = self.again(went_without).await?;
+        if !jobs.is_empty() {
+            tracing::info!(
+                documents = jobs.len(),
+                "documents that were taken in by words alone are being embedded"
+            );
+        }
+        Ok(())
     }
 
     /// Notes that the library's vectors, or that it has none, do not fit the settings.
@@ -233,7 +258,8 @@ impl Vectors {
         Ok(())
     }
 
-    /// Makes every document's points again, with the embedder of the settings if it is there. Gives the jobs.
+    /// Makes every document's points again, with the embedder of the settings if it is there. Gives the jobs. Refused where
+    /// that would drop vectors that the settings want.
     pub async fn rebuild(&self) -> anyhow::Result<Vec<JobId>> {
         let _one = self.switching.lock().await;
         let embedder = self
@@ -243,7 +269,16 @@ impl Vectors {
             .clone();
         let pipeline = self.recipe.pipeline(embedder.clone());
         let wanted = pipeline.index_spec();
-        if self.active().await?.as_ref() != Some(&wanted) {
+        let active = self.active().await?;
+        let had = active.as_ref().is_some_and(|active| active.embedder.is_some());
+        if had && embedder.is_none() && self.state() != VectorState::Off {
+            bail!(
+                "the library has vectors, and their embedder is not there ({}): a rebuild would drop them; hint: \
+                 try again once it is there, or set embed.provider = \"none\" to go by words alone",
+                self.state().words()
+            );
+        }
+        if active.as_ref() != Some(&wanted) {
             *self.slot.write().unwrap_or_else(PoisonError::into_inner) = None;
             for ((document, generation), _) in self.index.generations(None).await? {
                 self.index.delete(document, generation).await?;
@@ -251,7 +286,8 @@ impl Vectors {
             self.index.ensure(&wanted).await?;
         }
         self.ingestor.set_pipeline(pipeline);
-        let jobs = self.again(None).await?.into_iter().map(|(_, job)| job).collect();
+        let all = self.again(DocumentFilter::default()).await?;
+        let jobs = all.into_iter().map(|(_, job)| job).collect();
         match embedder {
             Some(embedder) => self.use_it(embedder, &wanted).await?,
             None => self.remember(&wanted).await?,
@@ -264,7 +300,7 @@ impl Vectors {
         let active = self.active().await?;
         Ok(json!({
             "points": self.index.count().await?,
-            "documents": self.documents(None).await?.len(),
+            "documents": self.documents(DocumentFilter::default()).await?.len(),
             "spec": active,
             "embedder": self.state().words(),
         }))
@@ -300,10 +336,10 @@ impl Vectors {
         Ok(None)
     }
 
-    /// Queues every tenant's published documents for the current pipeline, but for those that `made_by` made.
-    async fn again(&self, made_by: Option<String>) -> anyhow::Result<Vec<(TenantId, JobId)>> {
+    /// Queues every tenant's published documents for the current pipeline, as far as the filter takes them.
+    async fn again(&self, filter: DocumentFilter) -> anyhow::Result<Vec<(TenantId, JobId)>> {
         let mut jobs = Vec::new();
-        for (tenant, document) in self.documents(made_by).await? {
+        for (tenant, document) in self.documents(filter).await? {
             let principal = (self.operator)(tenant.clone());
             let job = self.ingestor.reingest(&principal, document).await?;
             jobs.extend(job.map(|job| (tenant, job.id)));
@@ -312,12 +348,11 @@ impl Vectors {
         Ok(jobs)
     }
 
-    /// Every tenant's published documents, but for those that `made_by` made.
-    async fn documents(&self, made_by: Option<String>) -> anyhow::Result<Vec<(TenantId, DocumentId)>> {
+    /// Every tenant's published documents, as far as the filter takes them.
+    async fn documents(&self, filter: DocumentFilter) -> anyhow::Result<Vec<(TenantId, DocumentId)>> {
         let filter = DocumentFilter {
             status: Some(DocumentStatus::Published),
-            not_made_by: made_by,
-            ..DocumentFilter::default()
+            ..filter
         };
         let mut found = Vec::new();
         for scope in self.scopes().await? {

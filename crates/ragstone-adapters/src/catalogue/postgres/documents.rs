@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::database::Session;
 use super::error::Failure;
 use super::row::{DOCUMENT, Hold, name, plain, read_document};
-use crate::catalogue::cursor::Key;
+use crate::catalogue::cursor::{Key, page_of};
 use crate::catalogue::value::{nanoseconds, write_word};
 use crate::catalogue::version::is_visible;
 
@@ -39,7 +39,8 @@ pub async fn documents(
          where tenant = $1 and (created_at, id) > ($2, $3) and status <> 'deleting'
            and ($5::text is null or uri = $5) and ($6::text is null or source = $6)
            and ($7::text is null or collection = $7) and ($8::text is null or status = $8)
-           and ($9::text is null or published_pipeline <> $9)
+           and ($9::text is null or published_pipeline = $9)
+           and ($10::text is null or published_pipeline <> $10)
          order by created_at, id limit $4"
     );
     let status = filter.status.as_ref().map(write_word).transpose()?;
@@ -59,6 +60,7 @@ pub async fn documents(
                     &filter.source.as_ref().map(|source| source.as_str()),
                     &filter.collection.as_ref().map(|collection| collection.as_str()),
                     &status,
+                    &filter.made_by,
                     &filter.not_made_by,
                 ],
             )
@@ -72,11 +74,7 @@ pub async fn documents(
             break;
         }
     }
-    let more = items.len() > page.limit;
-    items.truncate(page.limit);
-    let last = items.last().filter(|_| more);
-    let next_cursor = last.map(key).transpose()?.map(Key::write);
-    Ok(Page { items, next_cursor })
+    page_of(items, page.limit, |last| Ok(key(last)?.write()))
 }
 
 fn key(document: &Document) -> Result<Key, Failure> {

@@ -17,7 +17,7 @@ use super::job_row::{self, JOB, shown, stop_batch};
 use super::lease::{end, give_up};
 use super::queue::queue_again;
 use super::row::{Hold, document, number, update_document, word};
-use crate::catalogue::cursor::Key;
+use crate::catalogue::cursor::{Key, page_of};
 use crate::catalogue::stored::{StoredJob, cancelled};
 use crate::catalogue::value::{nanoseconds, write_word};
 
@@ -201,15 +201,15 @@ pub async fn jobs(
             break;
         }
     }
-    let more = items.len() > page.limit;
-    items.truncate(page.limit);
-    let last = items.last().filter(|_| more);
-    let next_cursor = last.map(|last| key(&last.job)).transpose()?.map(Key::write);
-    let items = shown(c, items)
+    let found = page_of(items, page.limit, |last| {
+        Ok::<_, Failure>(key(&last.job)?.write())
+    })?;
+    let items = shown(c, found.items)
         .await?
         .into_iter()
         .map(|stored| stored.job)
         .collect();
+    let next_cursor = found.next_cursor;
     Ok(Page { items, next_cursor })
 }
 

@@ -36,6 +36,7 @@ pub fn documents(
          where tenant = :tenant and (created_at, id) > (:at, :id) and status <> 'deleting'
            and (:uri is null or uri = :uri) and (:source is null or source = :source)
            and (:collection is null or collection = :collection) and (:status is null or status = :status)
+           and (:made_by is null or published_pipeline = :made_by)
            and (:not_made_by is null or published_pipeline <> :not_made_by)
          order by created_at, id",
     )?;
@@ -47,6 +48,7 @@ pub fn documents(
         ":source": filter.source.as_ref().map(|source| source.as_str()),
         ":collection": filter.collection.as_ref().map(|collection| collection.as_str()),
         ":status": filter.status.as_ref().map(write_word).transpose()?,
+        ":made_by": filter.made_by,
         ":not_made_by": filter.not_made_by,
     })?;
     let mut items = Vec::new();

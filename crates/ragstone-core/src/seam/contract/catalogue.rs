@@ -1059,11 +1059,7 @@ async fn upkeep_finds_every_tenant_and_what_another_pipeline_made(catalogue: Sha
         catalogue.tenants().await.expect("an answer"),
         [tenant("a"), tenant("b")]
     );
-    let behind = async |pipeline: &str| {
-        let filter = DocumentFilter {
-            not_made_by: Some(pipeline.into()),
-            ..DocumentFilter::default()
-        };
+    let listed = async |filter: DocumentFilter| {
         let all = PageRequest {
             cursor: None,
             limit: 10,
@@ -1074,11 +1070,24 @@ async fn upkeep_finds_every_tenant_and_what_another_pipeline_made(catalogue: Sha
             .expect("a page");
         page.items.iter().map(|document| document.id).collect::<Vec<_>>()
     };
-    assert_eq!(
-        behind(&made("One", StatisticsDelta::default()).pipeline).await,
-        [],
-        "a pending one was made by none"
-    );
+    let behind = async |pipeline: &str| {
+        let not_made_by = Some(pipeline.into());
+        let filter = DocumentFilter::default();
+        listed(DocumentFilter {
+            not_made_by,
+            ..filter
+        })
+        .await
+    };
+    let by = async |pipeline: &str| {
+        let made_by = Some(pipeline.into());
+        let filter = DocumentFilter::default();
+        listed(DocumentFilter { made_by, ..filter }).await
+    };
+    let pipeline = made("One", StatisticsDelta::default()).pipeline;
+    assert_eq!(by(&pipeline).await, [published.lease.document]);
+    assert_eq!(by("another").await, []);
+    assert_eq!(behind(&pipeline).await, [], "a pending one was made by none");
     assert_eq!(behind("another").await, [published.lease.document]);
 }
 

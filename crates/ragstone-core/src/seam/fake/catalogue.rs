@@ -380,9 +380,10 @@ impl Catalogue for MemoryCatalogue {
         page: &PageRequest,
     ) -> CatalogueResult<Page<Document>> {
         let state = lock(&self.state);
-        let by_another = |entry: &Entry| {
-            let other = filter.not_made_by.as_ref();
-            other.is_none_or(|other| entry.made_by.as_ref().is_some_and(|made_by| made_by != other))
+        let made = |entry: &Entry| {
+            let (one, other) = (filter.made_by.as_ref(), filter.not_made_by.as_ref());
+            one.is_none_or(|one| entry.made_by.as_ref() == Some(one))
+                && other.is_none_or(|other| entry.made_by.as_ref().is_some_and(|made_by| made_by != other))
         };
         let fits = |document: &Document| {
             filter.uri.as_ref().is_none_or(|uri| *uri == document.uri)
@@ -398,7 +399,7 @@ impl Catalogue for MemoryCatalogue {
         };
         let seen = state.documents.values().filter(|entry| entry.is_visible(scope));
         let fitting = seen
-            .filter(|entry| by_another(entry))
+            .filter(|entry| made(entry))
             .map(|entry| &entry.document)
             .filter(|document| fits(document));
         let mut items: Vec<_> = fitting

@@ -226,6 +226,53 @@ async fn a_rebuild_is_of_every_tenant_and_its_jobs_can_be_followed() {
 }
 
 #[tokio::test]
+async fn a_rebuild_drops_no_vectors_because_their_embedder_is_away() {
+    let library = library();
+    let embedder = Same::named("m");
+    library.adopt_at_work(embedder.clone()).await;
+    library.ingest("default", "1").await;
+    let points = library.index.count().await.unwrap();
+    // As a process begins that does not find its embedder.
+    *library.embedder.write().unwrap() = None;
+    library.note(VectorState::Missing("no route".into()));
+    let refused = library.rebuild().await.unwrap_err().to_string();
+    assert!(refused.contains("missing: no route"), "{refused}");
+    assert_eq!(library.index.count().await.unwrap(), points);
+    library.note(VectorState::Off);
+    assert_eq!(
+        library.rebuild().await.unwrap().len(),
+        1,
+        "the settings want none"
+    );
+}
+
+#[tokio::test]
+async fn what_was_taken_in_while_the_embedder_was_away_gets_its_vectors_and_what_other_settings_made_stays() {
+    let (mut library, embedder) = (library(), Same::named("m"));
+    library.adopt_at_work(embedder.clone()).await;
+    library.ingest("default", "1").await;
+    library.ingestor.set_pipeline(library.recipe.pipeline(None));
+    library.ingest("default", "2").await;
+    let recipe = Recipe {
+        parser: "another".into(),
+        ..library.recipe.clone()
+    };
+    library.ingestor.set_pipeline(recipe.pipeline(None));
+    library.ingest("default", "3").await;
+    assert_eq!(embedder.texts(), 1);
+    library.adopt(embedder.clone(), false).await.unwrap();
+    library.work().await;
+    assert_eq!(embedder.texts(), 0, "whoever only asks leaves it");
+    library.adopt(embedder.clone(), true).await.unwrap();
+    library.work().await;
+    assert_eq!(embedder.texts(), 1);
+    library.recipe = recipe;
+    library.adopt(embedder.clone(), true).await.unwrap();
+    library.work().await;
+    assert_eq!(embedder.texts(), 1);
+}
+
+#[tokio::test]
 async fn a_document_waits_for_the_embedder_that_the_library_has_its_vectors_by_and_for_no_other() {
     let (library, embedder) = (library(), Same::named("m"));
     let expected = |embedder: &Arc<Same>| {
