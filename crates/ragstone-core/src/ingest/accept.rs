@@ -69,34 +69,54 @@ impl Received {
     }
 }
 
-/// Bytes on their way: while this lives, neither `fsck` nor the sweep takes them for an orphan.
+/// Bytes on their way: while this lives, neither `fsck` nor the sweep takes them for an orphan. Dropped before a row may
+/// name them or they were removed, they are abandoned.
 #[derive(Debug)]
 struct Receiving {
     key: Path,
     all: InFlight,
+    is_settled: bool,
 }
 
-/// Keys of the uploads that are not begun yet.
-pub(super) type InFlight = Arc<Mutex<HashSet<Path>>>;
+/// The uploads of this process that are not begun yet.
+pub(super) type InFlight = Arc<Mutex<Arrivals>>;
+
+/// Keys of accepted bytes that no row names.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    receiving: HashSet<Path>,
+    /// Whose sender left; nothing will name them.
+    abandoned: Vec<Path>,
+}
 
 impl Receiving {
     fn new(key: Path, all: &InFlight) -> Self {
-        lock(all).insert(key.clone());
+        lock(all).receiving.insert(key.clone());
         Self {
             key,
             all: all.clone(),
+            is_settled: false,
         }
+    }
+
+    /// Somebody else knows from now on whether the bytes stay.
+    fn settle(&mut self) {
+        self.is_settled = true;
     }
 }
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        lock(&self.all).remove(&self.key);
+        let mut arrivals = lock(&self.all);
+        arrivals.receiving.remove(&self.key);
+        if !self.is_settled {
+            arrivals.abandoned.push(self.key.clone());
+        }
     }
 }
 
-fn lock(keys: &Mutex<HashSet<Path>>) -> MutexGuard<'_, HashSet<Path>> {
-    keys.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(arrivals: &Mutex<Arrivals>) -> MutexGuard<'_, Arrivals> {
+    arrivals.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why bytes were not accepted.
@@ -176,17 +196,19 @@ impl Ingestor {
         bytes: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Received, AcceptError> {
         let key = Path::from_iter([INCOMING, &(self.new_id)().to_string()]);
-        let incoming = Receiving::new(key, &self.in_flight);
+        let mut incoming = Receiving::new(key, &self.in_flight);
         let mut blob = BlobWriter::new(self.stores.blobs.as_ref(), incoming.key.clone());
         let (content_hash, bytes) = match self.receive_into(&mut blob, name, bytes).await {
             Ok(received) => received,
             Err(error) => {
                 blob.abort().await;
+                incoming.settle();
                 return Err(error);
             }
         };
         if let Err(error) = blob.finish().await {
             self.remove_incoming(&incoming.key).await;
+            incoming.settle();
             return Err(error.into());
         }
         Ok(Received {
@@ -196,12 +218,13 @@ impl Ingestor {
         })
     }
 
-    /// Begins a version of a document whose bytes were received, with its job.
+    /// Begins a version of a document whose bytes were received, with its job. Dropped before its end, it leaves it to the
+    /// sweep whether the bytes stay: whoever waits for a sender that may leave runs it as a task of its own.
     pub async fn begin(
         &self,
         principal: &Principal,
         upload: Upload,
-        received: Received,
+        mut received: Received,
     ) -> Result<Begun, AcceptError> {
         if let Err(error) = check(&upload) {
             self.discard_received(received).await?;
@@ -227,6 +250,7 @@ impl Ingestor {
         let (id, job, now) = (version.document_id(), JobId((self.new_id)()), (self.clock)());
         let catalogue = &self.stores.catalogue;
         let before = catalogue.named(&[id]).await.unwrap_or_default();
+        received.incoming.settle();
         let begun = catalogue.begin(&principal.scope(), version, job, now).await;
         match &begun {
             // What the bytes of an older begin wait for was cancelled with it.
@@ -266,12 +290,22 @@ impl Ingestor {
 
     /// Whether these bytes are on their way and not begun yet.
     pub(super) fn is_receiving(&self, key: &Path) -> bool {
-        lock(&self.in_flight).contains(key)
+        lock(&self.in_flight).receiving.contains(key)
+    }
+
+    /// Removes the bytes of uploads whose senders left before anything could name them.
+    pub async fn remove_abandoned(&self) {
+        let abandoned = std::mem::take(&mut lock(&self.in_flight).abandoned);
+        for key in abandoned {
+            self.remove_incoming(&key).await;
+        }
     }
 
     /// Removes received bytes that no document will have.
-    pub async fn discard_received(&self, received: Received) -> Result<(), AcceptError> {
-        Ok(self.stores.blobs.delete(&received.incoming.key).await?)
+    pub async fn discard_received(&self, mut received: Received) -> Result<(), AcceptError> {
+        self.stores.blobs.delete(&received.incoming.key).await?;
+        received.incoming.settle();
+        Ok(())
     }
 
     /// Changes what touches no bytes, in the catalogue and then in the index. None if the caller may not read it.

@@ -47,6 +47,7 @@ use ragstone_core::library::Library;
 use ragstone_core::seam::{Catalogue, FeedbackStore, IdempotencyStore, UsageStore};
 use ragstone_core::sync::Syncer;
 use tokio::sync::{Semaphore, broadcast};
+use tokio_util::task::TaskTracker;
 
 use crate::telemetry::audit::AuditLog;
 
@@ -67,6 +68,8 @@ pub struct Api {
     pub library: Arc<Library>,
     /// Takes documents in.
     pub ingestor: Arc<Ingestor>,
+    /// The uploads that have all their bytes and get their rows, whether or not their senders still wait.
+    pub arrivals: TaskTracker,
     /// The ledger of jobs.
     pub catalogue: Arc<dyn Catalogue>,
     /// The keys of callers.

@@ -36,6 +36,9 @@ impl Built {
         if stays && is_shared && settings.server.role.serves() {
             background.push(upkeep::follow(self.library.clone()));
         }
+        if stays {
+            background.push(upkeep::remove_abandoned(self.ingestor.clone()));
+        }
         if stays && (settings.server.role.works() || !is_shared) {
             let sweep = upkeep::Sweep {
                 ingestor: self.ingestor.clone(),

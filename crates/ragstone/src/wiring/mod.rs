@@ -37,6 +37,7 @@ use ragstone_core::seam::{Doorbell, Embedder, Parser};
 use ragstone_core::sync::Syncer;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 pub use answer::{drafter, judge};
 pub use describe::{Description, describe, issuers, text_goes_to};
@@ -56,6 +57,8 @@ use health::Health;
 use stores::{Home, Reached, Stores, open_local, open_shared};
 use vectors::{Recipe, Vectors};
 
+/// How long uploads that have all their bytes may take to get their rows when the process ends.
+const ARRIVAL_BOUND: Duration = Duration::from_secs(5);
 /// News of jobs that a slow listener may be behind.
 const JOB_NEWS: usize = 1024;
 
@@ -155,6 +158,14 @@ impl App {
         if let Some(workers) = self.workers.take() {
             workers.stop(patience).await;
         }
+        self.parts.arrivals.close();
+        if tokio::time::timeout(ARRIVAL_BOUND, self.parts.arrivals.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("uploads without a row are left to the sweep");
+        }
+        self.parts.ingestor.remove_abandoned().await;
         if let Some(log) = self.audit.take() {
             log.close().await;
         }
@@ -354,6 +365,7 @@ impl Built {
         Ok(Api {
             library: self.library.clone(),
             ingestor: self.ingestor.clone(),
+            arrivals: TaskTracker::new(),
             catalogue: self.stores.catalogue.clone(),
             keys: Keyring::new(self.stores.keys.clone(), entropy(), clock()),
             usage: self.stores.usage.clone(),

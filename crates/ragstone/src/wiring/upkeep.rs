@@ -22,6 +22,8 @@ use crate::operator;
 /// How long a sweep is worth.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
+/// How long bytes whose sender left may lie about.
+const ABANDONED_EVERY: Duration = Duration::from_secs(10);
 /// How often a process that serves shared stores looks for a threshold that another one found.
 const FOLLOW_EVERY: Duration = Duration::from_secs(30);
 /// By how much the sweeps of processes that start together are apart, at most.
@@ -113,6 +115,16 @@ async fn takes_turn(catalogue: &dyn Catalogue) -> Result<bool, FsckError> {
         catalogue.set_setting(SWEPT_AT, &now.to_string()).await?;
     }
     Ok(is_due)
+}
+
+/// Removes what senders who left have sent, in the background, until it is aborted.
+pub fn remove_abandoned(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(ABANDONED_EVERY).await;
+            ingestor.remove_abandoned().await;
+        }
+    })
 }
 
 /// Follows the threshold for answers that other processes find as the library grows.

@@ -270,6 +270,25 @@ async fn another_pipeline_makes_a_new_version_of_the_same_bytes() {
 }
 
 #[tokio::test]
+async fn bytes_whose_sender_left_are_removed_and_those_on_their_way_are_not() {
+    let (house, caller) = (House::new(), writer("a", &[]));
+    let receive = async || {
+        let bytes = futures::stream::iter([Ok::<_, String>(bytes::Bytes::from_static(b"text"))]);
+        house.ingestor.receive("x.txt", bytes).await.unwrap()
+    };
+    drop(receive().await);
+    let kept = receive().await;
+    assert_eq!(house.blob_count().await, 2);
+    house.ingestor.remove_abandoned().await;
+    assert_eq!(house.blob_count().await, 1);
+    let upload = upload(&caller, "x.txt", &["everyone"]);
+    house.ingestor.begin(&caller, upload, kept).await.unwrap();
+    house.ingestor.remove_abandoned().await;
+    house.work().await;
+    assert_eq!(finds(&house, &caller, "text").await, ["text"]);
+}
+
+#[tokio::test]
 async fn an_upload_that_breaks_off_or_is_too_large_leaves_nothing() {
     let (house, caller) = (House::new(), writer("a", &[]));
     let broken = futures::stream::iter([Ok(bytes::Bytes::from_static(b"text")), Err("gone")]);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ragstone_core::access::Principal;
 use ragstone_core::document::Job;
 use ragstone_core::id::{ContentHash, DocumentId};
-use ragstone_core::ingest::{Received, Upload};
+use ragstone_core::ingest::{AcceptError, Received, Upload};
 use ragstone_core::seam::catalogue::{Begun, JobFilter, PageRequest};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -129,7 +129,8 @@ async fn text_document(
     }
     let upload = fields.upload(principal, &app.default_readers(), name, Some("text/plain".into()))?;
     let bytes = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(text))]);
-    let begun = app.ingestor.accept(principal, upload, bytes).await?;
+    let (ingestor, sender) = (app.ingestor.clone(), principal.clone());
+    let begun = to_its_end(app, async move { ingestor.accept(&sender, upload, bytes).await }).await?;
     let accepted = accepted(app, principal, begun, trail).await?;
     Ok(once.answer(&asked, accepted.status(), &accepted).await)
 }
@@ -319,6 +320,28 @@ async fn begin(
             return Err(problem);
         }
     };
-    let begun = app.ingestor.begin(principal, upload, received).await?;
+    let (ingestor, sender) = (app.ingestor.clone(), principal.clone());
+    let begun = to_its_end(
+        app,
+        async move { ingestor.begin(&sender, upload, received).await },
+    )
+    .await?;
     accepted(app, principal, begun, trail).await
+}
+
+/// A sender who leaves does not stop what gives bytes a row, or removes them.
+async fn to_its_end(
+    app: &App,
+    begin: impl Future<Output = Result<Begun, AcceptError>> + Send + 'static,
+) -> Result<Begun, Problem> {
+    match app.arrivals.spawn(begin).await {
+        Ok(begun) => Ok(begun?),
+        Err(error) => {
+            tracing::error!(%error, "an upload broke off inside");
+            Err(Problem::new(
+                Code::Internal,
+                "the document may or may not have been taken in",
+            ))
+        }
+    }
 }
