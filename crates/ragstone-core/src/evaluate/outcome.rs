@@ -37,6 +37,9 @@ pub struct Outcome {
     pub found: Vec<Shown>,
     /// What the model was shown, best first.
     pub shown: Vec<Shown>,
+    /// The score of the best passage that was shown, which decides whether there is an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
     /// The answer without its markers.
     pub answer: String,
     /// Whether it is one.

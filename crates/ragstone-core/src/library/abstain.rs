@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Evidence, Library, LibraryError, SearchRequest};
 use crate::access::Scope;
 use crate::id::TenantId;
+use crate::metric::refusal::{CurvePoint, curve};
 use crate::seam::EmbedError;
 
 /// Below this many chunks chance cannot be told, and a fixed threshold holds.
@@ -34,17 +35,6 @@ pub(super) struct Calibration {
     threshold: f64,
     chunks: u64,
     dense: bool,
-}
-
-/// What a threshold would do to the questions it was found by.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct CurvePoint {
-    /// Below it nothing is answered.
-    pub threshold: f64,
-    /// Share of the answerable questions that are answered; none where there were none.
-    pub answered: Option<f64>,
-    /// Share of the unanswerable ones that are refused.
-    pub refused: f64,
 }
 
 /// The threshold that was chosen, and what the others would have done.
@@ -239,32 +229,10 @@ fn key(tenant: &TenantId) -> String {
     format!("calibration:{tenant}")
 }
 
-/// What thresholds between any two strengths would do, and one above all.
-fn curve(reached: &[f64], chance: &[f64]) -> Vec<CurvePoint> {
-    let mut strengths: Vec<f64> = reached.iter().chain(chance).copied().collect();
-    strengths.sort_by(f64::total_cmp);
-    strengths.dedup();
-    let below =
-        |sorted: &[f64], threshold: f64| sorted.partition_point(|strength| *strength < threshold) as f64;
-    let point = |threshold: f64| CurvePoint {
-        threshold,
-        answered: (!reached.is_empty()).then(|| 1.0 - below(reached, threshold) / reached.len() as f64),
-        refused: below(chance, threshold) / chance.len() as f64,
-    };
-    let between = strengths.windows(2).map(|pair| f64::midpoint(pair[0], pair[1]));
-    let ends = [
-        strengths.first().copied(),
-        strengths.last().map(|last| last + 0.01),
-    ];
-    let mut thresholds: Vec<f64> = between.chain(ends.into_iter().flatten()).collect();
-    thresholds.sort_by(f64::total_cmp);
-    thresholds.into_iter().map(point).collect()
-}
-
 /// The threshold that is right about most of both kinds; the middle one of several, the
 /// lower of two.
 fn most_right(curve: &[CurvePoint]) -> f64 {
-    let right = |point: &CurvePoint| point.answered.unwrap_or(0.0) + point.refused;
+    let right = |point: &CurvePoint| point.answered.unwrap_or(0.0) + point.refused.unwrap_or(0.0);
     let most = curve.iter().map(right).fold(0.0, f64::max);
     let best: Vec<f64> = curve
         .iter()
@@ -286,20 +254,12 @@ mod tests {
             let point = curve.iter().find(|point| point.threshold == threshold).unwrap();
             assert_eq!(
                 (point.answered, point.refused),
-                (Some(answered), refused),
+                (Some(answered), Some(refused)),
                 "{point:?}"
             );
         };
         check(&[1.0, 2.0], &[0.1, 0.2], 1.0, 1.0);
         check(&[0.15, 1.0, 2.0, 3.0], &[0.1, 0.2], 0.75, 1.0);
         check(&[1.0], &[1.0], 1.0, 0.0);
-    }
-
-    #[test]
-    fn a_curve_goes_from_answering_all_to_refusing_all() {
-        let curve = curve(&[], &[0.1, 0.2]);
-        let ends = [curve[0], curve[curve.len() - 1]];
-        assert_eq!((ends[0].refused, ends[1].refused), (0.0, 1.0));
-        assert_eq!(ends[0].answered, None);
     }
 }

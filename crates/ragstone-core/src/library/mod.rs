@@ -21,7 +21,7 @@ use object_store::ObjectStore;
 
 pub(crate) use question::spelled;
 
-pub use abstain::{Calibrated, CurvePoint};
+pub use abstain::Calibrated;
 pub use passage::{Passage, Ranks, Sentence};
 pub use search::{Evidence, Notice, SearchRequest, SearchResult};
 

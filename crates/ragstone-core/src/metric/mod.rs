@@ -7,4 +7,5 @@ pub mod bootstrap;
 pub mod permutation;
 pub mod ragas;
 pub mod ranking;
+pub mod refusal;
 pub mod trec;

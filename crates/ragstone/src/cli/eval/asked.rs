@@ -75,7 +75,10 @@ impl Asking {
         while let Some(event) = events.next().await {
             let event = event?;
             match event.name.as_str() {
-                "sources" => outcome.shown = shown(&event.data).collect(),
+                "sources" => {
+                    outcome.shown = shown(&event.data).collect();
+                    outcome.strength = event.data["passages"][0]["score"].as_f64();
+                }
                 "delta" if outcome.first_ms.is_none() => outcome.first_ms = Some(milliseconds(start)),
                 "failed" => bail!("{}", event.data["detail"].as_str().unwrap_or("the answer failed")),
                 "done" => {

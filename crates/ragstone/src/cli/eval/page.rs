@@ -1,6 +1,8 @@
 //! A run as one HTML page: numbers, distributions, the worst questions with their passages. Nothing is loaded from
 //! anywhere, and no text of a document is taken for markup.
 
+mod refusals;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -63,7 +65,7 @@ impl Page<'_> {
         );
         self.numbers(&mut page);
         self.moved(&mut page);
-        self.refusals(&mut page);
+        refusals::section(&mut page, self.metrics, self.outcomes);
         self.worst(&mut page);
         page.push_str("</main></html>\n");
         page
@@ -126,21 +128,6 @@ impl Page<'_> {
             );
         }
         svg + "</svg>"
-    }
-
-    fn refusals(&self, page: &mut String) {
-        let mean = |name: &str| self.metrics.get(name).map(|summary| summary.mean * 100.0);
-        let shown = |mean: Option<f64>| mean.map_or_else(|| "none".into(), |mean| format!("{mean:.1} %"));
-        let (answered, refused) = (mean("answered"), mean("refused"));
-        if answered.is_some() || refused.is_some() {
-            let _ = write!(
-                page,
-                "<h2>Answering against refusing</h2><p>Of the questions with an answer, {} are answered; of those without \
-                 one, {} are refused. A higher threshold moves both: <code>ragstone eval calibrate</code> prints the curve.",
-                shown(answered),
-                shown(refused)
-            );
-        }
     }
 
     /// What is not the same as in the baseline: what the runs are made of, and what came of single questions.
