@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName};
 use futures::StreamExt;
 use ragstone_core::seam::catalogue::PageRequest;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::App;
 use super::limits::linger;
@@ -138,6 +139,13 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
             .map(|axum::extract::Path(parts)| Self(parts))
             .map_err(|_| Problem::not_found("path"))
     }
+}
+
+/// Tells null from nothing, in a field that may be left out.
+pub(super) fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// An id in the path. Text that is no id names nothing.

@@ -6,10 +6,10 @@ use futures::StreamExt;
 use ragstone_core::access::Role;
 use serde_json::{Value, json};
 
-use super::explained;
 use super::random::Random;
 use super::rule::{Caller, Sent, State};
 use super::world::{COMMON, World};
+use super::{explained, sources};
 use crate::http::test_app::Answer;
 
 const DOCUMENTS: &str = "/api/v1/documents";
@@ -66,6 +66,7 @@ impl Matrix {
             matrix.answers(world, caller).await;
             matrix.tickets(world, caller, random).await;
             explained::every_document(&mut matrix, world, caller).await;
+            sources::every_one(&mut matrix, world, caller).await;
         }
         matrix
     }

@@ -9,6 +9,7 @@ mod leaky;
 mod matrix;
 mod random;
 mod rule;
+mod sources;
 mod world;
 
 use leaky::leaky;

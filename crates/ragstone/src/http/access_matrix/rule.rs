@@ -60,7 +60,25 @@ pub enum State {
     Purged,
 }
 
+/// A source as whoever added it knows it.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub tenant: String,
+    /// Whom its documents are for; never empty.
+    pub readers: BTreeSet<String>,
+    pub id: String,
+    /// Its name.
+    pub secret: String,
+}
+
 impl Caller {
+    /// Whether it may see and change a source.
+    pub fn manages(&self, kept: &Kept) -> bool {
+        let grants = |reader: &String| reader == "everyone" || self.readers.contains(reader);
+        let all = self.role == Role::Admin || kept.readers.iter().all(grants);
+        self.tenant == kept.tenant && self.role != Role::Reader && all
+    }
+
     /// Whether a document of these reader sets is the caller's to read.
     fn holds(&self, tenant: &str, sets: &[BTreeSet<String>]) -> bool {
         let admitted = |set: &BTreeSet<String>| {

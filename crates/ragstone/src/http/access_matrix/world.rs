@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::random::Random;
-use super::rule::{Caller, Proof, Sent, Sets, State};
+use super::rule::{Caller, Kept, Proof, Sent, Sets, State};
+use super::sources;
 use crate::http::HttpSettings;
 use crate::http::auth::jwt::tests::support::World as Issuer;
 use crate::http::test_app::{Fittings, TestApp, caller};
@@ -25,6 +26,8 @@ const USERS: [&str; 3] = ["user:ann", "user:bob", "user:eve"];
 const CALLERS: usize = 5;
 /// Documents of a tenant.
 const DOCUMENTS: usize = 7;
+/// Sources of a tenant.
+const SOURCES: usize = 3;
 /// A word that stands in every text.
 pub const COMMON: &str = "zebra";
 
@@ -35,6 +38,7 @@ pub struct World {
     pub app: TestApp,
     pub callers: Vec<Caller>,
     pub sent: Vec<Sent>,
+    pub kept: Vec<Kept>,
     _issuer: Issuer,
 }
 
@@ -68,6 +72,7 @@ impl World {
             app,
             callers,
             sent,
+            kept: Vec::new(),
             _issuer: issuer,
         };
         world.build(random).await;
@@ -77,7 +82,11 @@ impl World {
     /// Sends the documents and brings each into its state: what has to be carried out comes first.
     async fn build(&mut self, random: &mut Random) {
         let Self {
-            app, callers, sent, ..
+            app,
+            callers,
+            sent,
+            kept,
+            ..
         } = self;
         let admin = |tenant: &str| {
             let mut admins = callers.iter().filter(|caller| caller.role == Role::Admin);
@@ -102,6 +111,12 @@ impl World {
             change_access(app, document).await;
             if document.state == State::Deleted {
                 delete(app, document).await;
+            }
+        }
+        for tenant in TENANTS {
+            for _ in 0..SOURCES {
+                let readers = set(random);
+                kept.push(sources::keep(app, random, tenant, readers).await);
             }
         }
     }
@@ -145,11 +160,6 @@ fn some_sets(random: &mut Random) -> Sets {
 
 /// One set usually; several, an empty one, or none at all.
 fn sets(random: &mut Random) -> Sets {
-    let all = [&["everyone"][..], &DEPARTMENTS, &GROUPS, &USERS].concat();
-    let set = |random: &mut Random| -> BTreeSet<String> {
-        let size = 1 + random.below(3);
-        (0..size).map(|_| (*random.pick(&all)).to_owned()).collect()
-    };
     match random.below(10) {
         0 => vec![],
         1 => vec![BTreeSet::new()],
@@ -159,6 +169,13 @@ fn sets(random: &mut Random) -> Sets {
         6 => vec![BTreeSet::from(["everyone".to_owned()])],
         _ => vec![set(random)],
     }
+}
+
+/// One to three readers.
+fn set(random: &mut Random) -> BTreeSet<String> {
+    let all = [&["everyone"][..], &DEPARTMENTS, &GROUPS, &USERS].concat();
+    let size = 1 + random.below(3);
+    (0..size).map(|_| (*random.pick(&all)).to_owned()).collect()
 }
 
 /// The first of a tenant is its administrator, the second a writer, the others whatever comes.

@@ -59,6 +59,7 @@ pub(in crate::http) async fn list(
         source: parameters.source,
         collection: parameters.collection,
         status: parameters.status,
+        made_by: None,
         not_made_by: None,
     };
     let request = page(parameters.cursor, parameters.limit);

@@ -8,7 +8,7 @@ use ragstone_core::access::{Acl, Principal, ReaderSet};
 use ragstone_core::document::{Document, Metadata};
 use ragstone_core::ingest::{Grants, MAX_TITLE_BYTES};
 use ragstone_core::seam::catalogue::DocumentPatch;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::http::App;
@@ -39,17 +39,12 @@ pub(in crate::http) struct Changes {
     #[schema(value_type = Option<Object>)]
     metadata: Option<Metadata>,
     readers: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "extract::present")]
     #[schema(value_type = Option<String>)]
     department_id: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "extract::present")]
     #[schema(value_type = Option<String>)]
     source_url: Option<Option<String>>,
-}
-
-/// Tells null from nothing.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// Changes title, metadata, readers, department or source URL; nothing is embedded, readers hold at once.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use ragstone_core::access::ReaderSet;
 use ragstone_core::ingest::Grants;
 use ragstone_core::seam::source::SourcePatch;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{SourceBody, checked_schedule, managed};
@@ -36,18 +36,13 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 #[schema(as = SourceChanges)]
 pub(in crate::http) struct Changes {
     /// Null ends the schedule.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "extract::present")]
     #[schema(value_type = Option<String>)]
     schedule: Option<Option<String>>,
     /// Whether it rests: no sync by schedule.
     paused: Option<bool>,
     /// Hold for its documents from the next sync on.
     readers: Option<Vec<String>>,
-}
-
-/// Tells null from nothing.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// Changes when a source is synced, and who may read its documents.
