@@ -1,5 +1,7 @@
 //! Where documents come from, beyond uploads.
 
+#[cfg(feature = "confluence")]
+pub mod confluence;
 #[cfg(feature = "web")]
 pub mod folder;
 #[cfg(feature = "web")]

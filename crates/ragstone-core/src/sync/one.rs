@@ -11,7 +11,10 @@ use crate::id::{DocumentId, JobId};
 use crate::ingest::{AcceptError, Upload};
 use crate::seam::CatalogueError;
 use crate::seam::catalogue::{Begun, DocumentFilter, DocumentPatch, PageRequest};
-use crate::seam::source::{Item, ItemFailure, Known, MAX_FAILURES, Memory, Source, SourceRecord, SyncReport};
+use crate::seam::source::{
+    Access, Content, Item, ItemFailure, Known, MAX_FAILURES, Memory, Source, SourceError, SourceRecord,
+    SyncReport,
+};
 
 /// Items after which what is remembered is kept, so that a sync that is cut off has not worked for nothing.
 const KEEP_EVERY: u64 = 200;
@@ -37,6 +40,16 @@ enum Fate {
     New,
     Changed,
     Unchanged,
+}
+
+/// What is to be done about an item, once everybody who lost it has lost it.
+enum Plan {
+    /// Its bytes are wanted; `moved` if its document says already what else is new.
+    Fetch { moved: bool },
+    /// Its bytes are as they were.
+    Keep { moved: bool },
+    /// Nobody may read it, for who may is not known.
+    Closed(JobError),
 }
 
 /// Why an item was not taken in; the rest goes on unless the library itself failed.
@@ -86,11 +99,16 @@ impl<'a> Sync<'a> {
             items.push(item.map_err(|error| trouble(&error))?);
         }
         drop(listed);
+        let plans = self.tell_access(&items).await.map_err(library)?;
         let keys: BTreeSet<&str> = items.iter().map(|item| item.key.as_str()).collect();
         let mut gone: BTreeMap<String, Known> = self.before.clone();
         gone.retain(|key, _| !keys.contains(key.as_str()));
-        for (item, number) in items.iter().zip(1_u64..) {
-            match self.take(source, item, &mut gone).await {
+        let wanted = |n: usize| fetched(source, &items[n], &plans[n]);
+        let contents = futures::stream::iter(0..items.len()).map(wanted);
+        let mut contents = contents.buffered(source.at_once().max(1));
+        for ((item, plan), number) in items.iter().zip(&plans).zip(1_u64..) {
+            let content = contents.next().await.flatten();
+            match self.take(item, plan, content, &mut gone).await {
                 Ok(Fate::New) => self.report.counts.new += 1,
                 Ok(Fate::Changed) => self.report.counts.changed += 1,
                 Ok(Fate::Unchanged) => self.report.counts.unchanged += 1,
@@ -105,24 +123,75 @@ impl<'a> Sync<'a> {
         self.keep(self.now.clone()).await.map_err(library)
     }
 
+    /// Tells the documents that are there who may read them and where they are, before any bytes are asked for: who
+    /// lost the right to one does not keep it for as long as a sync takes.
+    async fn tell_access(&self, items: &[Item]) -> Result<Vec<Plan>, CatalogueError> {
+        let mut plans = Vec::with_capacity(items.len());
+        for item in items {
+            let known = self.before.get(&item.key);
+            // An item that a sync which was cut off took in is not known, but its document is there.
+            let uri = match known {
+                Some(known) => Some(&known.uri),
+                None => Some(&item.uri).filter(|uri| !self.taken.contains(*uri)),
+            };
+            let (is_there, moved) = match uri {
+                Some(uri) => self.tell_document(self.id(uri), item).await?,
+                None => (false, false),
+            };
+            let is_same = known.is_some_and(|known| known.marker.is_some() && known.marker == item.marker);
+            plans.push(match &item.access {
+                Access::Unknown(error) => Plan::Closed(trouble(error)),
+                _ if is_there && is_same => Plan::Keep { moved },
+                _ => Plan::Fetch { moved },
+            });
+        }
+        Ok(plans)
+    }
+
+    /// Whether an item's document is there, and whether it was told something new.
+    async fn tell_document(&self, id: DocumentId, item: &Item) -> Result<(bool, bool), CatalogueError> {
+        let found = self
+            .syncer
+            .catalogue
+            .document(&self.principal.scope(), id)
+            .await?;
+        let Some(document) = found else {
+            return Ok((false, false));
+        };
+        let acl = self.acl(item);
+        let title = item.title.as_ref().filter(|title| **title != document.title);
+        let patch = DocumentPatch {
+            title: title.cloned(),
+            source_url: (document.source_url != item.source_url).then(|| item.source_url.clone()),
+            acl: (document.acl != acl).then_some(acl),
+            ..DocumentPatch::default()
+        };
+        let moved = patch != DocumentPatch::default();
+        if moved {
+            self.syncer.ingestor.patch(&self.principal, id, patch).await?;
+        }
+        Ok((true, moved))
+    }
+
     async fn take(
         &mut self,
-        source: &dyn Source,
         item: &Item,
+        plan: &Plan,
+        content: Option<Result<Content, SourceError>>,
         gone: &mut BTreeMap<String, Known>,
     ) -> Result<Fate, Trouble> {
         let known = self.before.get(&item.key).cloned();
-        if let Some(known) = &known
-            && known.marker.is_some()
-            && known.marker == item.marker
-            && self.is_kept(known).await?
-        {
-            self.now.insert(item.key.clone(), known.clone());
-            return Ok(Fate::Unchanged);
-        }
-        let content = source
-            .fetch(item)
-            .await
+        let (content, told) = match (plan, &known) {
+            (Plan::Closed(error), _) => return Err(Trouble::Item(error.clone())),
+            (Plan::Keep { moved }, Some(known)) => {
+                self.now.insert(item.key.clone(), known.clone());
+                return Ok(if *moved { Fate::Changed } else { Fate::Unchanged });
+            }
+            (Plan::Keep { moved } | Plan::Fetch { moved }, _) => (content, *moved),
+        };
+        let gone_at_once = || Err(SourceError::Gone(item.key.clone()));
+        let content = content
+            .unwrap_or_else(gone_at_once)
             .map_err(|error| Trouble::Item(trouble(&error)))?;
         let ingestor = &self.syncer.ingestor;
         let received = ingestor
@@ -145,7 +214,8 @@ impl<'a> Sync<'a> {
             .await
             .map_err(accepting)?;
         let fate = match (&begun, &known) {
-            (Begun::Unchanged(_), _) => Fate::Unchanged,
+            (Begun::Unchanged(_), _) if !told => Fate::Unchanged,
+            (Begun::Unchanged(_), _) => Fate::Changed,
             (Begun::Updated(_), _) | (Begun::Started(..), Some(_)) => Fate::Changed,
             (Begun::Started(document, _), None) if document.version > 1 => Fate::Changed,
             (Begun::Started(..), None) => Fate::New,
@@ -160,14 +230,6 @@ impl<'a> Sync<'a> {
         Ok(fate)
     }
 
-    /// Whether the document of an item is still there, and as open as the source says.
-    async fn is_kept(&self, known: &Known) -> Result<bool, Trouble> {
-        let (scope, id) = (self.principal.scope(), self.id(&known.uri));
-        let found = self.syncer.catalogue.document(&scope, id).await;
-        let found = found.map_err(|error| Trouble::Library(library(error)))?;
-        Ok(found.is_some_and(|document| document.acl == self.acl()))
-    }
-
     /// The same bytes in another place: the document stays, and says where it is now. A title of its own stays too.
     async fn rename(&mut self, item: &Item, known: Known) -> Result<Fate, Trouble> {
         let (scope, id) = (self.principal.scope(), self.id(&known.uri));
@@ -175,11 +237,12 @@ impl<'a> Sync<'a> {
         let found = found.map_err(|error| Trouble::Library(library(error)))?;
         let is_name = |title: &str| title == stem(&known.uri);
         let patch = DocumentPatch {
-            title: found
-                .filter(|document| is_name(&document.title))
-                .map(|_| stem(&item.name).to_owned()),
+            title: item.title.clone().or_else(|| {
+                let named = found.filter(|document| is_name(&document.title));
+                named.map(|_| stem(&item.name).to_owned())
+            }),
             source_url: Some(item.source_url.clone()),
-            acl: Some(self.acl()),
+            acl: Some(self.acl(item)),
             ..DocumentPatch::default()
         };
         let patched = self.syncer.ingestor.patch(&self.principal, id, patch);
@@ -195,9 +258,9 @@ impl<'a> Sync<'a> {
             source: self.record.name.clone(),
             uri: uri.to_owned(),
             name: item.name.clone(),
-            title: None,
+            title: item.title.clone(),
             declared_media_type: media_type,
-            acl: self.acl(),
+            acl: self.acl(item),
             department_id: None,
             metadata: Default::default(),
             source_url: item.source_url.clone(),
@@ -205,10 +268,10 @@ impl<'a> Sync<'a> {
         }
     }
 
-    fn acl(&self) -> Acl {
+    fn acl(&self, item: &Item) -> Acl {
         Acl {
             tenant: self.record.tenant.clone(),
-            sets: vec![self.record.readers.clone()],
+            sets: item.access.narrowed(&self.record.readers),
         }
     }
 
@@ -298,6 +361,14 @@ impl<'a> Sync<'a> {
             .note_sync(&record.tenant, record.id, report)
             .await
             .map(drop)
+    }
+}
+
+/// The bytes of an item, if they are wanted.
+async fn fetched(source: &dyn Source, item: &Item, plan: &Plan) -> Option<Result<Content, SourceError>> {
+    match plan {
+        Plan::Fetch { .. } => Some(source.fetch(item).await),
+        Plan::Keep { .. } | Plan::Closed(_) => None,
     }
 }
 
