@@ -17,10 +17,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
+use tokio::time::{Instant, timeout};
 
 pub use address::{Range, is_private_service, is_public};
 
@@ -242,6 +244,7 @@ impl Guard {
             .no_proxy()
             .redirect(Policy::none())
             .referer(false)
+            .user_agent(concat!("ragstone/", env!("CARGO_PKG_VERSION")))
             .pool_max_idle_per_host(0)
             .connect_timeout(options.connect)
             .dns_resolver(Arc::new(resolver))
@@ -252,22 +255,55 @@ impl Guard {
 
     /// Fetches what stands at an address.
     pub async fn get(&self, url: &str) -> Result<Fetched, GuardError> {
-        match tokio::time::timeout(self.options.total, self.follow(url)).await {
-            Ok(fetched) => fetched,
-            Err(_) => Err(GuardError::Broken {
-                host: "the address".to_owned(),
-                detail: format!("it took more than {} s", self.options.total.as_secs_f64()),
+        let answer = self.open(url, HeaderMap::new()).await?.successful()?;
+        let (url, media_type) = (answer.url.clone(), answer.media_type());
+        let bytes = answer.bytes(usize::MAX).await?;
+        Ok(Fetched {
+            url,
+            media_type,
+            bytes,
+        })
+    }
+
+    /// The answer of whoever stands at the end of the redirects, whatever its status, with its body still to be read.
+    /// `headers` are sent to each on the way.
+    pub async fn open(&self, url: &str, headers: HeaderMap) -> Result<Answer, GuardError> {
+        self.open_within(url, headers, &|_| true).await
+    }
+
+    /// The same, where a redirect that `may_follow` does not want is an answer itself.
+    pub async fn open_within(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        may_follow: &(dyn Fn(&Url) -> bool + Sync),
+    ) -> Result<Answer, GuardError> {
+        let begun = Instant::now();
+        match timeout(self.options.total, self.follow(url, &headers, may_follow)).await {
+            Ok(found) => found.map(|(url, response)| Answer {
+                url,
+                status: response.status().as_u16(),
+                headers: response.headers().clone(),
+                response,
+                limit: self.options.max_bytes,
+                left: self.options.total.saturating_sub(begun.elapsed()),
             }),
+            Err(_) => Err(too_slow("the address")),
         }
     }
 
-    async fn follow(&self, url: &str) -> Result<Fetched, GuardError> {
+    async fn follow(
+        &self,
+        url: &str,
+        headers: &HeaderMap,
+        may_follow: &(dyn Fn(&Url) -> bool + Sync),
+    ) -> Result<(Url, Response), GuardError> {
         let mut url = self.options.checked(url)?;
         for _ in 0..=self.options.max_redirects {
-            let response = self.ask(&url).await?;
+            let response = self.ask(&url, headers).await?;
             match next(&url, &response)? {
-                Some(address) => url = self.options.checked(&address)?,
-                None => return self.read(url, response).await,
+                Some(next) if may_follow(&next) => url = self.options.checked(next.as_str())?,
+                _ => return Ok((url, response)),
             }
         }
         Err(GuardError::Refused {
@@ -276,8 +312,9 @@ impl Guard {
         })
     }
 
-    async fn ask(&self, url: &Url) -> Result<Response, GuardError> {
-        let request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+    async fn ask(&self, url: &Url, headers: &HeaderMap) -> Result<Response, GuardError> {
+        let request = self.client.get(url.clone()).headers(headers.clone());
+        let request = request.header(ACCEPT_ENCODING, "identity");
         request.send().await.map_err(|error| match not_public(&error) {
             Some(reason) => GuardError::Refused {
                 host: host(url),
@@ -286,44 +323,87 @@ impl Guard {
             None => broken(&host(url), &error.without_url()),
         })
     }
+}
 
-    async fn read(&self, url: Url, response: Response) -> Result<Fetched, GuardError> {
-        let (host, limit) = (host(&url), self.options.max_bytes);
-        let status = response.status();
-        if !status.is_success() {
-            return Err(GuardError::Status {
-                host,
-                status: status.as_u16(),
-            });
+/// An answer whose body is still to be read.
+pub struct Answer {
+    /// Where it stood in the end.
+    pub url: Url,
+    /// The HTTP status.
+    pub status: u16,
+    /// What came with it.
+    pub headers: HeaderMap,
+    response: Response,
+    limit: usize,
+    /// How long it may still be waited for.
+    left: Duration,
+}
+
+impl Answer {
+    /// Itself if its status is 2xx.
+    pub fn successful(self) -> Result<Self, GuardError> {
+        match self.status {
+            200..=299 => Ok(self),
+            status => Err(GuardError::Status {
+                host: host(&self.url),
+                status,
+            }),
         }
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    }
+
+    /// The media type its server gave.
+    pub fn media_type(&self) -> Option<String> {
+        let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        Some(value.to_owned())
+    }
+
+    /// Its body, at most `most` bytes and no more than the guard allows.
+    pub async fn bytes(mut self, most: usize) -> Result<Bytes, GuardError> {
+        self.limit = self.limit.min(most);
+        let (mut bytes, mut pieces) = (BytesMut::new(), self.pieces());
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// Its body piece by piece; an error ends it.
+    pub fn pieces(self) -> BoxStream<'static, Result<Bytes, GuardError>> {
+        let (host, limit) = (host(&self.url), self.limit);
+        let encoding = self.headers.get(CONTENT_ENCODING);
         // Nothing is unpacked, so nothing can unpack to more than it seems.
-        if header(CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            return Err(GuardError::Refused {
-                host,
-                reason: "it sends compressed bytes unasked".to_owned(),
-            });
+        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            let reason = "it sends compressed bytes unasked".to_owned();
+            return futures::stream::iter([Err(GuardError::Refused { host, reason })]).boxed();
         }
-        let media_type = header(CONTENT_TYPE).map(str::to_owned);
-        let mut bytes = BytesMut::new();
-        let mut parts = response.bytes_stream();
-        while let Some(part) = parts.next().await {
-            let part = part.map_err(|error| broken(&host, &error.without_url()))?;
-            if bytes.len() + part.len() > limit {
-                return Err(GuardError::TooLarge { host, limit });
+        let start = (Box::pin(self.response.bytes_stream()), 0_usize, self.left, host);
+        let pieces = futures::stream::try_unfold(start, move |(mut parts, read, left, host)| async move {
+            // Only waiting counts: whoever reads may take its time.
+            let begun = Instant::now();
+            let part = match timeout(left, parts.next()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(part)) => part.map_err(|error| broken(&host, &error.without_url()))?,
+                Err(_) => return Err(too_slow(&host)),
+            };
+            let (read, left) = (read + part.len(), left.saturating_sub(begun.elapsed()));
+            match read > limit {
+                true => Err(GuardError::TooLarge { host, limit }),
+                false => Ok(Some((part, (parts, read, left, host)))),
             }
-            bytes.extend_from_slice(&part);
-        }
-        Ok(Fetched {
-            url,
-            media_type,
-            bytes: bytes.freeze(),
-        })
+        });
+        pieces.boxed()
+    }
+}
+
+fn too_slow(host: &str) -> GuardError {
+    GuardError::Broken {
+        host: host.to_owned(),
+        detail: "it took longer than allowed".to_owned(),
     }
 }
 
 /// Where an answer sends on to, if it does.
-fn next(url: &Url, response: &Response) -> Result<Option<String>, GuardError> {
+fn next(url: &Url, response: &Response) -> Result<Option<Url>, GuardError> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
@@ -342,7 +422,7 @@ fn next(url: &Url, response: &Response) -> Result<Option<String>, GuardError> {
     if url.scheme() == "https" && next.scheme() == "http" {
         return Err(refused("it redirects from https to http"));
     }
-    Ok(Some(next.into()))
+    Ok(Some(next))
 }
 
 fn host(url: &Url) -> String {

@@ -6,3 +6,5 @@ pub mod confluence;
 pub mod folder;
 #[cfg(feature = "web")]
 pub mod guard;
+#[cfg(feature = "web")]
+pub mod web;

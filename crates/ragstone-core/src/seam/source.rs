@@ -98,6 +98,10 @@ pub enum SourceError {
 /// A place that documents come from.
 #[async_trait]
 pub trait Source: Send + Sync {
+    /// What the last sync knew: the markers of its items by their keys. Told before the list is asked for, so that a
+    /// place which can ask what is new since then does so.
+    fn recall(&self, _markers: BTreeMap<String, Option<String>>) {}
+
     /// Everything that is there now, each once. An error ends the list, and nothing follows it.
     fn items(&self) -> BoxStream<'_, Result<Item, SourceError>>;
 

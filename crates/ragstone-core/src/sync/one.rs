@@ -93,6 +93,11 @@ impl<'a> Sync<'a> {
 
     async fn through(&mut self, source: &dyn Source) -> Result<(), JobError> {
         // Renames are told from what is gone, so the whole list comes first; it holds names, no bytes.
+        let markers = self
+            .before
+            .iter()
+            .map(|(key, known)| (key.clone(), known.marker.clone()));
+        source.recall(markers.collect());
         let mut items = Vec::new();
         let mut listed = source.items();
         while let Some(item) = listed.next().await {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Credentials;
 use crate::openai::{Fault, Secret};
-use crate::source::guard::Guard;
+use crate::source::guard::{Answer, Guard, GuardError};
 
 /// Most requests in flight, whatever the settings say.
 pub const MAX_AT_ONCE: usize = 16;
@@ -170,12 +170,15 @@ impl Client {
     }
 
     async fn elsewhere(&self, url: &Url, what: &str) -> Result<Content, SourceError> {
-        let failed =
-            |error: crate::source::guard::GuardError| SourceError::Broken(format!("{what}: {error}"));
-        let fetched = self.guard.get(url.as_str()).await.map_err(failed)?;
+        let failed = |error: GuardError| SourceError::Broken(format!("{what}: {error}"));
+        let answer = self.guard.open(url.as_str(), HeaderMap::new()).await;
+        let answer = answer.and_then(Answer::successful).map_err(failed)?;
         Ok(Content {
-            media_type: fetched.media_type,
-            bytes: futures::stream::iter([Ok(fetched.bytes)]).boxed(),
+            media_type: answer.media_type(),
+            bytes: answer
+                .pieces()
+                .map(|piece| piece.map_err(std::io::Error::other))
+                .boxed(),
         })
     }
 
