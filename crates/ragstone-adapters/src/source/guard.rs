@@ -7,6 +7,7 @@
 //! Invariant: no connection is opened to an address that is neither public nor allowed; no proxy is asked to.
 
 mod address;
+mod answer;
 #[cfg(test)]
 mod tests;
 
@@ -15,16 +16,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use tokio::time::{Instant, timeout};
 
 pub use address::{Range, is_private_service, is_public};
+pub use answer::Answer;
 
 /// Longest URL that is fetched, in bytes.
 const MAX_URL_BYTES: usize = 2_048;
@@ -322,76 +322,6 @@ impl Guard {
             },
             None => broken(&host(url), &error.without_url()),
         })
-    }
-}
-
-/// An answer whose body is still to be read.
-pub struct Answer {
-    /// Where it stood in the end.
-    pub url: Url,
-    /// The HTTP status.
-    pub status: u16,
-    /// What came with it.
-    pub headers: HeaderMap,
-    response: Response,
-    limit: usize,
-    /// How long it may still be waited for.
-    left: Duration,
-}
-
-impl Answer {
-    /// Itself if its status is 2xx.
-    pub fn successful(self) -> Result<Self, GuardError> {
-        match self.status {
-            200..=299 => Ok(self),
-            status => Err(GuardError::Status {
-                host: host(&self.url),
-                status,
-            }),
-        }
-    }
-
-    /// The media type its server gave.
-    pub fn media_type(&self) -> Option<String> {
-        let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        Some(value.to_owned())
-    }
-
-    /// Its body, at most `most` bytes and no more than the guard allows.
-    pub async fn bytes(mut self, most: usize) -> Result<Bytes, GuardError> {
-        self.limit = self.limit.min(most);
-        let (mut bytes, mut pieces) = (BytesMut::new(), self.pieces());
-        while let Some(piece) = pieces.next().await {
-            bytes.extend_from_slice(&piece?);
-        }
-        Ok(bytes.freeze())
-    }
-
-    /// Its body piece by piece; an error ends it.
-    pub fn pieces(self) -> BoxStream<'static, Result<Bytes, GuardError>> {
-        let (host, limit) = (host(&self.url), self.limit);
-        let encoding = self.headers.get(CONTENT_ENCODING);
-        // Nothing is unpacked, so nothing can unpack to more than it seems.
-        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            let reason = "it sends compressed bytes unasked".to_owned();
-            return futures::stream::iter([Err(GuardError::Refused { host, reason })]).boxed();
-        }
-        let start = (Box::pin(self.response.bytes_stream()), 0_usize, self.left, host);
-        let pieces = futures::stream::try_unfold(start, move |(mut parts, read, left, host)| async move {
-            // Only waiting counts: whoever reads may take its time.
-            let begun = Instant::now();
-            let part = match timeout(left, parts.next()).await {
-                Ok(None) => return Ok(None),
-                Ok(Some(part)) => part.map_err(|error| broken(&host, &error.without_url()))?,
-                Err(_) => return Err(too_slow(&host)),
-            };
-            let (read, left) = (read + part.len(), left.saturating_sub(begun.elapsed()));
-            match read > limit {
-                true => Err(GuardError::TooLarge { host, limit }),
-                false => Ok(Some((part, (parts, read, left, host)))),
-            }
-        });
-        pieces.boxed()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where documents come from, beyond uploads.
 
+#[cfg(feature = "s3")]
+pub mod bucket;
 #[cfg(feature = "confluence")]
 pub mod confluence;
 #[cfg(feature = "web")]

@@ -48,7 +48,7 @@ pub fn answer(site: &Site, ask: &Ask) -> Option<Value> {
             );
             grants.push(json!({"id": "3", "principal": {"type": "role", "id": "r"},
                 "operation": {"key": "read", "targetType": "space"}}));
-            Some(ask.page(grants))
+            Some(ask.page(grants.into_iter(), |grant| grant))
         }
         (true, ["api", "v2", "spaces", id, plural @ ("pages" | "blogposts")]) => {
             let (key, _) = site
@@ -60,13 +60,7 @@ pub fn answer(site: &Site, ask: &Ask) -> Option<Value> {
                     && content.space == *key
                     && content.status == "current"
             });
-            Some(
-                ask.page(
-                    listed
-                        .map(|(id, content)| page_v2(site, id, content, false))
-                        .collect(),
-                ),
-            )
+            Some(ask.page(listed, |(id, content)| page_v2(site, id, content, false)))
         }
         (true, ["api", "v2", plural @ ("pages" | "blogposts")]) => {
             let ids = ask.query.get("id")?;
@@ -74,13 +68,7 @@ pub fn answer(site: &Site, ask: &Ask) -> Option<Value> {
                 format!("{}s", content.kind) == *plural && content.status == "current"
             });
             let listed = listed.filter(|(id, _)| ids.contains(&id.to_string()));
-            Some(
-                ask.page(
-                    listed
-                        .map(|(id, content)| page_v2(site, id, content, false))
-                        .collect(),
-                ),
-            )
+            Some(ask.page(listed, |(id, content)| page_v2(site, id, content, false)))
         }
         (true, ["api", "v2", "pages" | "blogposts" | "folders", id]) => {
             let (id, content) = one(site, id)?;
@@ -89,12 +77,12 @@ pub fn answer(site: &Site, ask: &Ask) -> Option<Value> {
         }
         (true, ["api", "v2", "pages" | "blogposts", id, "attachments"]) => {
             let files = hanging(site, id, "attachment");
-            let files = files.map(|(id, file)| {
+            let shown = |(id, file): (u64, &Content)| {
                 json!({"id": id.to_string(), "title": file.title, "status": "current", "mediaType": media(file),
                     "version": {"number": file.version}, "pageId": file.parent.unwrap().to_string(),
                     "downloadLink": link(id, file), "webuiLink": format!("/spaces/x/att{id}")})
-            });
-            Some(ask.page(files.collect()))
+            };
+            Some(ask.page(files, shown))
         }
         (false, ["rest", "api", "space", key]) => {
             let space = site.spaces.get(*key)?;
@@ -129,25 +117,13 @@ pub fn answer(site: &Site, ask: &Ask) -> Option<Value> {
             let listed = of(site, |content| {
                 content.space == space && content.kind == kind && content.status == "current"
             });
-            Some(
-                ask.page(
-                    listed
-                        .map(|(id, content)| content_v1(site, id, content, ask))
-                        .collect(),
-                ),
-            )
+            Some(ask.page(listed, |(id, content)| content_v1(site, id, content, ask)))
         }
         (_, ["rest", "api", "content", "search"]) => {
             let cql = ask.value("cql")?;
             let found = of(site, |content| content.indexed && content.status == "current");
             let found = found.filter(|(_, content)| matches(cql, content));
-            Some(
-                ask.page(
-                    found
-                        .map(|(id, content)| content_v1(site, id, content, ask))
-                        .collect(),
-                ),
-            )
+            Some(ask.page(found, |(id, content)| content_v1(site, id, content, ask)))
         }
         (_, ["rest", "api", "content", id, "restriction", "byOperation", "read"]) => {
             let (_, content) = one(site, id)?;
@@ -166,7 +142,7 @@ pub fn answer(site: &Site, ask: &Ask) -> Option<Value> {
         }
         (false, ["rest", "api", "content", id, "child", "attachment"]) => {
             let files = hanging(site, id, "attachment");
-            Some(ask.page(files.map(|(id, file)| content_v1(site, id, file, ask)).collect()))
+            Some(ask.page(files, |(id, file)| content_v1(site, id, file, ask)))
         }
         (false, ["rest", "api", "content", id]) => {
             let (id, content) = one(site, id)?;

@@ -167,3 +167,46 @@ async fn a_list_that_does_not_end_and_a_space_that_is_not_there_are_errors() {
         assert_eq!(world.documents().await.len(), 16);
     }
 }
+
+/// `cargo test -p ragstone-adapters --test confluence -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "a measurement, which takes a minute"]
+async fn ten_thousand_pages_are_listed_much_faster_than_they_are_read() {
+    for cloud in [true, false] {
+        let mut site = Site::default();
+        site.space("A", &[group("staff")]);
+        let mut above = Vec::new();
+        for n in 0..10_000_usize {
+            let page = site.page("A", &format!("P{n}"), above.get(n / 10).copied());
+            above.push(page);
+        }
+        let server = Server::start_with(cloud, site, 250).await;
+        let world = World::beside(server, spaces(&["A"])).await;
+        let mut took = Vec::new();
+        for expected in [[10_000, 0, 0, 0, 0], [0, 0, 10_000, 0, 0]] {
+            let begun = std::time::Instant::now();
+            let turn = world.syncer.turn(world.record.id).unwrap();
+            let counts = turn.sync(&world.record.tenant).await.unwrap().counts;
+            took.push(begun.elapsed());
+            assert_eq!(
+                [
+                    counts.new,
+                    counts.changed,
+                    counts.unchanged,
+                    counts.deleted,
+                    counts.failed
+                ],
+                expected
+            );
+            eprintln!(
+                "{:?}, {} requests",
+                took.last().unwrap(),
+                world.server.take_seen().requests.len()
+            );
+        }
+        eprintln!(
+            "unchanged {:.1} times as fast",
+            took[0].as_secs_f64() / took[1].as_secs_f64()
+        );
+    }
+}

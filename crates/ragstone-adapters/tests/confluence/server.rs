@@ -65,11 +65,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Server {
     pub async fn start(cloud: bool, site: Site) -> Arc<Self> {
+        Self::start_with(cloud, site, 7).await
+    }
+
+    /// A server that gives so many results at once.
+    pub async fn start_with(cloud: bool, site: Site, at_once: usize) -> Arc<Self> {
         let (ours, media) = (listener().await, listener().await);
         let address = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
         let server = Arc::new(Self {
             cloud,
-            at_once: 7,
+            at_once,
             site: Mutex::new(site),
             faults: Mutex::default(),
             seen: Mutex::default(),
@@ -280,7 +285,8 @@ impl<'a> Ask<'a> {
     }
 
     /// One page of a list: by cursor at the Cloud, by number at a Data Center.
-    pub fn page(&self, all: Vec<Value>) -> Value {
+    pub fn page<T>(&self, all: impl Iterator<Item = T>, shown: impl Fn(T) -> Value) -> Value {
+        let all: Vec<T> = all.collect();
         let by = if self.cloud { "cursor" } else { "start" };
         let start: usize = self.value(by).map_or(0, |at| {
             at.trim_start_matches("c-").parse().expect("a place that we gave")
@@ -291,8 +297,9 @@ impl<'a> Ask<'a> {
             .unwrap_or(25)
             .min(self.at_once);
         let end = all.len().min(start + limit);
+        let more = end < all.len() || self.endless;
         let mut links = json!({"base": "https://elsewhere.example/wiki", "context": "/wiki"});
-        if end < all.len() || self.endless {
+        if more {
             let mut url = reqwest::Url::parse("http://x").unwrap();
             for (name, values) in self.query.iter().filter(|(name, _)| *name != by) {
                 for value in values {
@@ -307,7 +314,7 @@ impl<'a> Ask<'a> {
             url.query_pairs_mut().append_pair(by, &place);
             links["next"] = json!(format!("{}?{}", self.path, url.query().unwrap()));
         }
-        let results = all[start.min(end)..end].to_vec();
+        let results: Vec<Value> = all.into_iter().skip(start).take(limit).map(shown).collect();
         json!({"size": results.len(), "start": start, "limit": limit, "results": results, "_links": links})
     }
 }

@@ -249,9 +249,10 @@ async fn what_cannot_be_read_now_is_not_forgotten() {
         world.site().put(path, before);
     }
     // The rules forbid it.
-    world
-        .site()
-        .put("/robots.txt", Page::text("user-agent: ragstone\ndisallow: /a\ndisallow: /private\n"));
+    world.site().put(
+        "/robots.txt",
+        Page::text("user-agent: ragstone\ndisallow: /a\ndisallow: /private\n"),
+    );
     world.sync([0, 0, 1, 1, 0]).await;
 }
 

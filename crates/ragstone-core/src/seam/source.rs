@@ -123,7 +123,7 @@ pub struct SourceRecord {
     pub tenant: TenantId,
     /// What people call it, once in a tenant; part of its documents' ids.
     pub name: SourceName,
-    /// What kind of place: `folder`, `confluence`, `web`.
+    /// What kind of place: `folder`, `confluence`, `s3`, `web`.
     pub kind: String,
     /// What the kind wants to know. Credentials stand here by reference only: `env:NAME` or `file:PATH`.
     pub settings: Map<String, Value>,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 
+use super::plan::{Plan, fetched};
 use super::{PAGE, Syncer, trouble};
 use crate::access::{Acl, Principal};
 use crate::document::JobError;
@@ -12,8 +13,7 @@ use crate::ingest::{AcceptError, Upload};
 use crate::seam::CatalogueError;
 use crate::seam::catalogue::{Begun, DocumentFilter, DocumentPatch, PageRequest};
 use crate::seam::source::{
-    Access, Content, Item, ItemFailure, Known, MAX_FAILURES, Memory, Source, SourceError, SourceRecord,
-    SyncReport,
+    Content, Item, ItemFailure, Known, MAX_FAILURES, Memory, Source, SourceError, SourceRecord, SyncReport,
 };
 
 /// Items after which what is remembered is kept, so that a sync that is cut off has not worked for nothing.
@@ -21,15 +21,15 @@ const KEEP_EVERY: u64 = 200;
 
 /// A sync on its way.
 pub(super) struct Sync<'a> {
-    syncer: &'a Syncer,
+    pub(super) syncer: &'a Syncer,
     record: &'a SourceRecord,
-    principal: Principal,
+    pub(super) principal: Principal,
     /// What the last syncs left.
-    before: Memory,
+    pub(super) before: Memory,
     /// What this one has seen.
     now: Memory,
     /// URIs of documents that some item has, before or now.
-    taken: BTreeSet<String>,
+    pub(super) taken: BTreeSet<String>,
     /// The batch of what this sync queues.
     batch: JobId,
     report: SyncReport,
@@ -40,16 +40,6 @@ enum Fate {
     New,
     Changed,
     Unchanged,
-}
-
-/// What is to be done about an item, once everybody who lost it has lost it.
-enum Plan {
-    /// Its bytes are wanted; `moved` if its document says already what else is new.
-    Fetch { moved: bool },
-    /// Its bytes are as they were.
-    Keep { moved: bool },
-    /// Nobody may read it, for who may is not known.
-    Closed(JobError),
 }
 
 /// Why an item was not taken in; the rest goes on unless the library itself failed.
@@ -126,56 +116,6 @@ impl<'a> Sync<'a> {
         }
         self.delete_the_rest().await.map_err(library)?;
         self.keep(self.now.clone()).await.map_err(library)
-    }
-
-    /// Tells the documents that are there who may read them and where they are, before any bytes are asked for: who
-    /// lost the right to one does not keep it for as long as a sync takes.
-    async fn tell_access(&self, items: &[Item]) -> Result<Vec<Plan>, CatalogueError> {
-        let mut plans = Vec::with_capacity(items.len());
-        for item in items {
-            let known = self.before.get(&item.key);
-            // An item that a sync which was cut off took in is not known, but its document is there.
-            let uri = match known {
-                Some(known) => Some(&known.uri),
-                None => Some(&item.uri).filter(|uri| !self.taken.contains(*uri)),
-            };
-            let (is_there, moved) = match uri {
-                Some(uri) => self.tell_document(self.id(uri), item).await?,
-                None => (false, false),
-            };
-            let is_same = known.is_some_and(|known| known.marker.is_some() && known.marker == item.marker);
-            plans.push(match &item.access {
-                Access::Unknown(error) => Plan::Closed(trouble(error)),
-                _ if is_there && is_same => Plan::Keep { moved },
-                _ => Plan::Fetch { moved },
-            });
-        }
-        Ok(plans)
-    }
-
-    /// Whether an item's document is there, and whether it was told something new.
-    async fn tell_document(&self, id: DocumentId, item: &Item) -> Result<(bool, bool), CatalogueError> {
-        let found = self
-            .syncer
-            .catalogue
-            .document(&self.principal.scope(), id)
-            .await?;
-        let Some(document) = found else {
-            return Ok((false, false));
-        };
-        let acl = self.acl(item);
-        let title = item.title.as_ref().filter(|title| **title != document.title);
-        let patch = DocumentPatch {
-            title: title.cloned(),
-            source_url: (document.source_url != item.source_url).then(|| item.source_url.clone()),
-            acl: (document.acl != acl).then_some(acl),
-            ..DocumentPatch::default()
-        };
-        let moved = patch != DocumentPatch::default();
-        if moved {
-            self.syncer.ingestor.patch(&self.principal, id, patch).await?;
-        }
-        Ok((true, moved))
     }
 
     async fn take(
@@ -273,14 +213,14 @@ impl<'a> Sync<'a> {
         }
     }
 
-    fn acl(&self, item: &Item) -> Acl {
+    pub(super) fn acl(&self, item: &Item) -> Acl {
         Acl {
             tenant: self.record.tenant.clone(),
             sets: item.access.narrowed(&self.record.readers),
         }
     }
 
-    fn id(&self, uri: &str) -> DocumentId {
+    pub(super) fn id(&self, uri: &str) -> DocumentId {
         DocumentId::of(
             &self.record.tenant,
             &self.record.collection,
@@ -366,14 +306,6 @@ impl<'a> Sync<'a> {
             .note_sync(&record.tenant, record.id, report)
             .await
             .map(drop)
-    }
-}
-
-/// The bytes of an item, if they are wanted.
-async fn fetched(source: &dyn Source, item: &Item, plan: &Plan) -> Option<Result<Content, SourceError>> {
-    match plan {
-        Plan::Fetch { .. } => Some(source.fetch(item).await),
-        Plan::Keep { .. } | Plan::Closed(_) => None,
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ragstone_adapters::blob::s3::{S3Options, bucket};
 use ragstone_adapters::openai::Secret;
+use ragstone_adapters::source::bucket::{Bucket, BucketSettings};
 use ragstone_adapters::source::confluence::{Confluence, ConfluenceSettings, Patience};
 use ragstone_adapters::source::folder::Folder;
 use ragstone_adapters::source::guard::{Guard, GuardOptions};
@@ -51,21 +53,16 @@ impl Tools {
         match record.kind.as_str() {
             "folder" => Ok(Arc::new(Folder::new(settings(record)?)?)),
             "confluence" => self.confluence(settings(record)?),
+            "s3" => self.bucket(settings(record)?),
             "web" => Ok(Arc::new(Web::new(settings(record)?, self.guard()?)?)),
             other => Err(SourceError::Refused(format!(
-                "{other:?} is no kind of source: folder, confluence and web are"
+                "{other:?} is no kind of source: folder, confluence, s3 and web are"
             ))),
         }
     }
 
     fn confluence(&self, settings: ConfluenceSettings) -> Result<Arc<dyn Source>, SourceError> {
-        let token = settings
-            .token
-            .as_deref()
-            .map(|named| self.references.secret(named));
-        let token = token
-            .transpose()
-            .map_err(|error| SourceError::Refused(error.to_string()))?;
+        let token = self.secret(settings.token.as_deref())?;
         let opened = Confluence::new(
             settings,
             token.map(Secret::new),
@@ -73,6 +70,32 @@ impl Tools {
             self.guard()?,
         )?;
         Ok(Arc::new(opened))
+    }
+
+    fn bucket(&self, settings: BucketSettings) -> Result<Arc<dyn Source>, SourceError> {
+        settings.check()?;
+        let address = settings.address();
+        let options = S3Options {
+            access_key_id: self
+                .secret(settings.access_key_id.as_deref())?
+                .unwrap_or_default(),
+            secret_access_key: self
+                .secret(settings.secret_access_key.as_deref())?
+                .unwrap_or_default(),
+            bucket: settings.bucket,
+            prefix: settings.prefix,
+            endpoint: settings.endpoint,
+            region: settings.region,
+            ..S3Options::default()
+        };
+        let store = bucket(&options).map_err(|error| SourceError::Refused(error.to_string()))?;
+        Ok(Arc::new(Bucket::new(store, address)))
+    }
+
+    /// The secret that a reference names, if there is one.
+    fn secret(&self, reference: Option<&str>) -> Result<Option<String>, SourceError> {
+        let secret = reference.map(|named| self.references.secret(named)).transpose();
+        secret.map_err(|error| SourceError::Refused(error.to_string()))
     }
 
     fn guard(&self) -> Result<Guard, SourceError> {

@@ -14,6 +14,8 @@ pub enum Add {
     Folder(Folder),
     /// Spaces of a Confluence, readable by whoever may read them there
     Confluence(Confluence),
+    /// Objects below a prefix of an S3 bucket
+    S3(S3),
     /// Pages of the web, by address or sitemap, and what they link to
     Web(Web),
 }
@@ -70,6 +72,33 @@ pub struct Confluence {
     /// Requests in flight, 1 to 16 [default: 4]
     #[arg(long, value_name = "N")]
     at_once: Option<usize>,
+    #[command(flatten)]
+    with: With,
+}
+
+/// Objects of an S3 bucket
+#[derive(Debug, Args)]
+pub struct S3 {
+    /// What people call it
+    name: String,
+    /// The bucket
+    #[arg(long, value_name = "NAME")]
+    bucket: String,
+    /// Only objects whose keys begin so, up to a slash
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    prefix: String,
+    /// The service's address, where it is not Amazon's
+    #[arg(long, value_name = "URL", default_value = "")]
+    endpoint: String,
+    /// The region
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// The environment variable of the server that holds the id of a key [default: the role of the machine]
+    #[arg(long, value_name = "VAR", requires = "secret_key_env")]
+    access_key_env: Option<String>,
+    /// The environment variable of the server that holds its secret
+    #[arg(long, value_name = "VAR", requires = "access_key_env")]
+    secret_key_env: Option<String>,
     #[command(flatten)]
     with: With,
 }
@@ -138,6 +167,7 @@ impl Add {
         match self {
             Self::Folder(folder) => folder.body(),
             Self::Confluence(confluence) => confluence.body(),
+            Self::S3(s3) => Ok(s3.body()),
             Self::Web(web) => Ok(web.body()),
         }
     }
@@ -194,6 +224,26 @@ impl Confluence {
             }
         }
         Ok(self.with.body(&self.name, "confluence", settings))
+    }
+}
+
+impl S3 {
+    fn body(&self) -> Value {
+        let mut settings = json!({
+            "bucket": self.bucket,
+            "prefix": self.prefix,
+            "endpoint": self.endpoint,
+            "region": self.region,
+        });
+        for (name, variable) in [
+            ("access_key_id", &self.access_key_env),
+            ("secret_access_key", &self.secret_key_env),
+        ] {
+            if let Some(variable) = variable {
+                settings[name] = format!("env:{variable}").into();
+            }
+        }
+        self.with.body(&self.name, "s3", settings)
     }
 }
 

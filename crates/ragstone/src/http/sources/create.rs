@@ -36,7 +36,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 /// A kind that says itself who may read what.
 const CONFLUENCE: &str = "confluence";
 /// Kinds that reach for what the server's operator has: its files, its credentials.
-const OF_THE_OPERATOR: [&str; 2] = ["folder", CONFLUENCE];
+const OF_THE_OPERATOR: [&str; 3] = ["folder", CONFLUENCE, "s3"];
 
 /// Names that documents have which come from no source.
 const RESERVED: [&str; 2] = ["upload", "default"];
@@ -49,13 +49,14 @@ pub(in crate::http) struct Wanted {
     /// What people call it, once in a tenant.
     #[schema(value_type = String)]
     name: SourceName,
-    /// `folder`: a folder of the server; `confluence`: spaces of a Confluence. Both are for the operator and the first key
-    /// only: they name files and credentials of the server. `web`: pages of the web.
+    /// `folder`: a folder of the server; `confluence`: spaces of a Confluence; `s3`: a prefix of a bucket. These are for the
+    /// operator and the first key only: they name files and credentials of the server. `web`: pages of the web.
     kind: String,
     /// For a folder `{path, include?, exclude?}`: an absolute path, and patterns as in a .gitignore. For a Confluence
     /// `{url, spaces | cql, deployment?: cloud | datacenter, email?, token?: "env:NAME" | "file:PATH", comments?,
-    /// attachments?, readers_as?, space_readers?, at_once?}`: `readers_as` maps users and groups of Confluence to readers. For the web
-    /// `{urls?, sitemaps?, depth?, hosts?, paths?, exclude?, max_pages?, max_minutes?, at_once?}`: addresses to begin with, how
+    /// attachments?, readers_as?, space_readers?, at_once?}`: `readers_as` maps users and groups of Confluence to readers. For a
+    /// bucket `{bucket, prefix?, endpoint?, region?, access_key_id?, secret_access_key?}`, the keys by reference as a token is;
+    /// without them the role of the machine asks. For the web `{urls?, sitemaps?, depth?, hosts?, paths?, exclude?, max_pages?, max_minutes?, at_once?}`: addresses to begin with, how
     /// many links are followed from there, and where to.
     #[schema(value_type = Object)]
     settings: Map<String, Value>,

@@ -33,7 +33,7 @@ pub(super) struct SourceBody {
     id: Uuid,
     /// What people call it; its documents name it as their `source`.
     name: String,
-    /// `folder`, `confluence` or `web`.
+    /// `folder`, `confluence`, `s3` or `web`.
     kind: String,
     /// What the kind wants to know.
     #[schema(value_type = Object)]
