@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
-use ragstone_core::seam::source::{Content, Item, Source, SourceError};
+use ragstone_core::seam::source::{Access, Content, Item, Source, SourceError};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 
@@ -162,10 +162,12 @@ fn item(entry: &ignore::DirEntry, root: &Path) -> Option<Item> {
     });
     Some(Item {
         name: entry.file_name().to_str()?.to_owned(),
+        title: None,
         source_url: Some(uri.clone()),
         key,
         uri,
         marker,
+        access: Access::Unsaid,
     })
 }
 

@@ -7,6 +7,7 @@
 //! Invariant: no connection is opened to an address that is neither public nor allowed; no proxy is asked to.
 
 mod address;
+mod answer;
 #[cfg(test)]
 mod tests;
 
@@ -15,14 +16,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
+use tokio::time::{Instant, timeout};
 
 pub use address::{Range, is_private_service, is_public};
+pub use answer::Answer;
 
 /// Longest URL that is fetched, in bytes.
 const MAX_URL_BYTES: usize = 2_048;
@@ -242,6 +244,7 @@ impl Guard {
             .no_proxy()
             .redirect(Policy::none())
             .referer(false)
+            .user_agent(concat!("ragstone/", env!("CARGO_PKG_VERSION")))
             .pool_max_idle_per_host(0)
             .connect_timeout(options.connect)
             .dns_resolver(Arc::new(resolver))
@@ -252,22 +255,55 @@ impl Guard {
 
     /// Fetches what stands at an address.
     pub async fn get(&self, url: &str) -> Result<Fetched, GuardError> {
-        match tokio::time::timeout(self.options.total, self.follow(url)).await {
-            Ok(fetched) => fetched,
-            Err(_) => Err(GuardError::Broken {
-                host: "the address".to_owned(),
-                detail: format!("it took more than {} s", self.options.total.as_secs_f64()),
+        let answer = self.open(url, HeaderMap::new()).await?.successful()?;
+        let (url, media_type) = (answer.url.clone(), answer.media_type());
+        let bytes = answer.bytes(usize::MAX).await?;
+        Ok(Fetched {
+            url,
+            media_type,
+            bytes,
+        })
+    }
+
+    /// The answer of whoever stands at the end of the redirects, whatever its status, with its body still to be read.
+    /// `headers` are sent to each on the way.
+    pub async fn open(&self, url: &str, headers: HeaderMap) -> Result<Answer, GuardError> {
+        self.open_within(url, headers, &|_| true).await
+    }
+
+    /// The same, where a redirect that `may_follow` does not want is an answer itself.
+    pub async fn open_within(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        may_follow: &(dyn Fn(&Url) -> bool + Sync),
+    ) -> Result<Answer, GuardError> {
+        let begun = Instant::now();
+        match timeout(self.options.total, self.follow(url, &headers, may_follow)).await {
+            Ok(found) => found.map(|(url, response)| Answer {
+                url,
+                status: response.status().as_u16(),
+                headers: response.headers().clone(),
+                response,
+                limit: self.options.max_bytes,
+                left: self.options.total.saturating_sub(begun.elapsed()),
             }),
+            Err(_) => Err(too_slow("the address")),
         }
     }
 
-    async fn follow(&self, url: &str) -> Result<Fetched, GuardError> {
+    async fn follow(
+        &self,
+        url: &str,
+        headers: &HeaderMap,
+        may_follow: &(dyn Fn(&Url) -> bool + Sync),
+    ) -> Result<(Url, Response), GuardError> {
         let mut url = self.options.checked(url)?;
         for _ in 0..=self.options.max_redirects {
-            let response = self.ask(&url).await?;
+            let response = self.ask(&url, headers).await?;
             match next(&url, &response)? {
-                Some(address) => url = self.options.checked(&address)?,
-                None => return self.read(url, response).await,
+                Some(next) if may_follow(&next) => url = self.options.checked(next.as_str())?,
+                _ => return Ok((url, response)),
             }
         }
         Err(GuardError::Refused {
@@ -276,8 +312,9 @@ impl Guard {
         })
     }
 
-    async fn ask(&self, url: &Url) -> Result<Response, GuardError> {
-        let request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+    async fn ask(&self, url: &Url, headers: &HeaderMap) -> Result<Response, GuardError> {
+        let request = self.client.get(url.clone()).headers(headers.clone());
+        let request = request.header(ACCEPT_ENCODING, "identity");
         request.send().await.map_err(|error| match not_public(&error) {
             Some(reason) => GuardError::Refused {
                 host: host(url),
@@ -286,44 +323,17 @@ impl Guard {
             None => broken(&host(url), &error.without_url()),
         })
     }
+}
 
-    async fn read(&self, url: Url, response: Response) -> Result<Fetched, GuardError> {
-        let (host, limit) = (host(&url), self.options.max_bytes);
-        let status = response.status();
-        if !status.is_success() {
-            return Err(GuardError::Status {
-                host,
-                status: status.as_u16(),
-            });
-        }
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        // Nothing is unpacked, so nothing can unpack to more than it seems.
-        if header(CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            return Err(GuardError::Refused {
-                host,
-                reason: "it sends compressed bytes unasked".to_owned(),
-            });
-        }
-        let media_type = header(CONTENT_TYPE).map(str::to_owned);
-        let mut bytes = BytesMut::new();
-        let mut parts = response.bytes_stream();
-        while let Some(part) = parts.next().await {
-            let part = part.map_err(|error| broken(&host, &error.without_url()))?;
-            if bytes.len() + part.len() > limit {
-                return Err(GuardError::TooLarge { host, limit });
-            }
-            bytes.extend_from_slice(&part);
-        }
-        Ok(Fetched {
-            url,
-            media_type,
-            bytes: bytes.freeze(),
-        })
+fn too_slow(host: &str) -> GuardError {
+    GuardError::Broken {
+        host: host.to_owned(),
+        detail: "it took longer than allowed".to_owned(),
     }
 }
 
 /// Where an answer sends on to, if it does.
-fn next(url: &Url, response: &Response) -> Result<Option<String>, GuardError> {
+fn next(url: &Url, response: &Response) -> Result<Option<Url>, GuardError> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
@@ -342,7 +352,7 @@ fn next(url: &Url, response: &Response) -> Result<Option<String>, GuardError> {
     if url.scheme() == "https" && next.scheme() == "http" {
         return Err(refused("it redirects from https to http"));
     }
-    Ok(Some(next.into()))
+    Ok(Some(next))
 }
 
 fn host(url: &Url) -> String {

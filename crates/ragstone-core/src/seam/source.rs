@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::catalogue::{CatalogueResult, Page, PageRequest};
-use crate::access::ReaderSet;
+use crate::access::{Reader, ReaderSet};
 use crate::document::JobError;
 use crate::id::{CollectionName, JobId, SourceId, SourceName, TenantId};
 
@@ -29,10 +29,48 @@ pub struct Item {
     pub uri: String,
     /// The file name, which with the bytes decides the type.
     pub name: String,
+    /// What people call it, where the place knows more than a file name.
+    pub title: Option<String>,
     /// Where a person can open it.
     pub source_url: Option<String>,
     /// Equal as long as it did not change (size and time, an ETag); none if only its bytes can tell.
     pub marker: Option<String>,
+    /// Who may read it there.
+    pub access: Access,
+}
+
+/// Who may read an item where it stands. It only narrows whom the source's own readers admit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Access {
+    /// The place has no say in it.
+    #[default]
+    Unsaid,
+    /// Whoever holds one of the readers of each set: a space, and each restricted page above and at the item.
+    Sets(Vec<ReaderSet>),
+    /// It could not be read, so nobody reads the item until it can.
+    Unknown(SourceError),
+}
+
+impl Access {
+    /// The reader sets of a document whose source admits `readers`.
+    pub fn narrowed(&self, readers: &ReaderSet) -> Vec<ReaderSet> {
+        let sets = match self {
+            Self::Unsaid => &[],
+            Self::Sets(sets) => sets.as_slice(),
+            Self::Unknown(_) => return vec![ReaderSet::new()],
+        };
+        let mut all: Vec<ReaderSet> = Vec::new();
+        for set in std::iter::once(readers).chain(sets) {
+            // A set that everyone passes narrows nothing, and an index knows a few sets only.
+            if !set.contains(&Reader::everyone()) && !all.contains(set) {
+                all.push(set.clone());
+            }
+        }
+        match all.is_empty() {
+            true => vec![readers.clone()],
+            false => all,
+        }
+    }
 }
 
 /// The bytes of an item as they come.
@@ -60,11 +98,20 @@ pub enum SourceError {
 /// A place that documents come from.
 #[async_trait]
 pub trait Source: Send + Sync {
+    /// What the last sync knew: the markers of its items by their keys. Told before the list is asked for, so that a
+    /// place which can ask what is new since then does so.
+    fn recall(&self, _markers: BTreeMap<String, Option<String>>) {}
+
     /// Everything that is there now, each once. An error ends the list, and nothing follows it.
     fn items(&self) -> BoxStream<'_, Result<Item, SourceError>>;
 
     /// The bytes of an item.
     async fn fetch(&self, item: &Item) -> Result<Content, SourceError>;
+
+    /// Items whose bytes may be asked for at once.
+    fn at_once(&self) -> usize {
+        1
+    }
 }
 
 /// What is kept of a source.
@@ -76,7 +123,7 @@ pub struct SourceRecord {
     pub tenant: TenantId,
     /// What people call it, once in a tenant; part of its documents' ids.
     pub name: SourceName,
-    /// What kind of place: `folder`.
+    /// What kind of place: `folder`, `confluence`, `s3`, `web`.
     pub kind: String,
     /// What the kind wants to know. Credentials stand here by reference only: `env:NAME` or `file:PATH`.
     pub settings: Map<String, Value>,

@@ -4,6 +4,7 @@
 //! was cut off is made good by the next one. One process syncs a source once at a time.
 
 mod one;
+mod plan;
 #[cfg(test)]
 mod tests;
 

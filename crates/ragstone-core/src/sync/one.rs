@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 
+use super::plan::{Plan, fetched};
 use super::{PAGE, Syncer, trouble};
 use crate::access::{Acl, Principal};
 use crate::document::JobError;
@@ -11,22 +12,24 @@ use crate::id::{DocumentId, JobId};
 use crate::ingest::{AcceptError, Upload};
 use crate::seam::CatalogueError;
 use crate::seam::catalogue::{Begun, DocumentFilter, DocumentPatch, PageRequest};
-use crate::seam::source::{Item, ItemFailure, Known, MAX_FAILURES, Memory, Source, SourceRecord, SyncReport};
+use crate::seam::source::{
+    Content, Item, ItemFailure, Known, MAX_FAILURES, Memory, Source, SourceError, SourceRecord, SyncReport,
+};
 
 /// Items after which what is remembered is kept, so that a sync that is cut off has not worked for nothing.
 const KEEP_EVERY: u64 = 200;
 
 /// A sync on its way.
 pub(super) struct Sync<'a> {
-    syncer: &'a Syncer,
+    pub(super) syncer: &'a Syncer,
     record: &'a SourceRecord,
-    principal: Principal,
+    pub(super) principal: Principal,
     /// What the last syncs left.
-    before: Memory,
+    pub(super) before: Memory,
     /// What this one has seen.
     now: Memory,
     /// URIs of documents that some item has, before or now.
-    taken: BTreeSet<String>,
+    pub(super) taken: BTreeSet<String>,
     /// The batch of what this sync queues.
     batch: JobId,
     report: SyncReport,
@@ -80,17 +83,27 @@ impl<'a> Sync<'a> {
 
     async fn through(&mut self, source: &dyn Source) -> Result<(), JobError> {
         // Renames are told from what is gone, so the whole list comes first; it holds names, no bytes.
+        let markers = self
+            .before
+            .iter()
+            .map(|(key, known)| (key.clone(), known.marker.clone()));
+        source.recall(markers.collect());
         let mut items = Vec::new();
         let mut listed = source.items();
         while let Some(item) = listed.next().await {
             items.push(item.map_err(|error| trouble(&error))?);
         }
         drop(listed);
+        let plans = self.tell_access(&items).await.map_err(library)?;
         let keys: BTreeSet<&str> = items.iter().map(|item| item.key.as_str()).collect();
         let mut gone: BTreeMap<String, Known> = self.before.clone();
         gone.retain(|key, _| !keys.contains(key.as_str()));
-        for (item, number) in items.iter().zip(1_u64..) {
-            match self.take(source, item, &mut gone).await {
+        let wanted = |n: usize| fetched(source, &items[n], &plans[n]);
+        let contents = futures::stream::iter(0..items.len()).map(wanted);
+        let mut contents = contents.buffered(source.at_once().max(1));
+        for ((item, plan), number) in items.iter().zip(&plans).zip(1_u64..) {
+            let content = contents.next().await.flatten();
+            match self.take(item, plan, content, &mut gone).await {
                 Ok(Fate::New) => self.report.counts.new += 1,
                 Ok(Fate::Changed) => self.report.counts.changed += 1,
                 Ok(Fate::Unchanged) => self.report.counts.unchanged += 1,
@@ -107,22 +120,23 @@ impl<'a> Sync<'a> {
 
     async fn take(
         &mut self,
-        source: &dyn Source,
         item: &Item,
+        plan: &Plan,
+        content: Option<Result<Content, SourceError>>,
         gone: &mut BTreeMap<String, Known>,
     ) -> Result<Fate, Trouble> {
         let known = self.before.get(&item.key).cloned();
-        if let Some(known) = &known
-            && known.marker.is_some()
-            && known.marker == item.marker
-            && self.is_kept(known).await?
-        {
-            self.now.insert(item.key.clone(), known.clone());
-            return Ok(Fate::Unchanged);
-        }
-        let content = source
-            .fetch(item)
-            .await
+        let (content, told) = match (plan, &known) {
+            (Plan::Closed(error), _) => return Err(Trouble::Item(error.clone())),
+            (Plan::Keep { moved }, Some(known)) => {
+                self.now.insert(item.key.clone(), known.clone());
+                return Ok(if *moved { Fate::Changed } else { Fate::Unchanged });
+            }
+            (Plan::Keep { moved } | Plan::Fetch { moved }, _) => (content, *moved),
+        };
+        let gone_at_once = || Err(SourceError::Gone(item.key.clone()));
+        let content = content
+            .unwrap_or_else(gone_at_once)
             .map_err(|error| Trouble::Item(trouble(&error)))?;
         let ingestor = &self.syncer.ingestor;
         let received = ingestor
@@ -145,7 +159,8 @@ impl<'a> Sync<'a> {
             .await
             .map_err(accepting)?;
         let fate = match (&begun, &known) {
-            (Begun::Unchanged(_), _) => Fate::Unchanged,
+            (Begun::Unchanged(_), _) if !told => Fate::Unchanged,
+            (Begun::Unchanged(_), _) => Fate::Changed,
             (Begun::Updated(_), _) | (Begun::Started(..), Some(_)) => Fate::Changed,
             (Begun::Started(document, _), None) if document.version > 1 => Fate::Changed,
             (Begun::Started(..), None) => Fate::New,
@@ -160,14 +175,6 @@ impl<'a> Sync<'a> {
         Ok(fate)
     }
 
-    /// Whether the document of an item is still there, and as open as the source says.
-    async fn is_kept(&self, known: &Known) -> Result<bool, Trouble> {
-        let (scope, id) = (self.principal.scope(), self.id(&known.uri));
-        let found = self.syncer.catalogue.document(&scope, id).await;
-        let found = found.map_err(|error| Trouble::Library(library(error)))?;
-        Ok(found.is_some_and(|document| document.acl == self.acl()))
-    }
-
     /// The same bytes in another place: the document stays, and says where it is now. A title of its own stays too.
     async fn rename(&mut self, item: &Item, known: Known) -> Result<Fate, Trouble> {
         let (scope, id) = (self.principal.scope(), self.id(&known.uri));
@@ -175,11 +182,12 @@ impl<'a> Sync<'a> {
         let found = found.map_err(|error| Trouble::Library(library(error)))?;
         let is_name = |title: &str| title == stem(&known.uri);
         let patch = DocumentPatch {
-            title: found
-                .filter(|document| is_name(&document.title))
-                .map(|_| stem(&item.name).to_owned()),
+            title: item.title.clone().or_else(|| {
+                let named = found.filter(|document| is_name(&document.title));
+                named.map(|_| stem(&item.name).to_owned())
+            }),
             source_url: Some(item.source_url.clone()),
-            acl: Some(self.acl()),
+            acl: Some(self.acl(item)),
             ..DocumentPatch::default()
         };
         let patched = self.syncer.ingestor.patch(&self.principal, id, patch);
@@ -195,9 +203,9 @@ impl<'a> Sync<'a> {
             source: self.record.name.clone(),
             uri: uri.to_owned(),
             name: item.name.clone(),
-            title: None,
+            title: item.title.clone(),
             declared_media_type: media_type,
-            acl: self.acl(),
+            acl: self.acl(item),
             department_id: None,
             metadata: Default::default(),
             source_url: item.source_url.clone(),
@@ -205,14 +213,14 @@ impl<'a> Sync<'a> {
         }
     }
 
-    fn acl(&self) -> Acl {
+    pub(super) fn acl(&self, item: &Item) -> Acl {
         Acl {
             tenant: self.record.tenant.clone(),
-            sets: vec![self.record.readers.clone()],
+            sets: item.access.narrowed(&self.record.readers),
         }
     }
 
-    fn id(&self, uri: &str) -> DocumentId {
+    pub(super) fn id(&self, uri: &str) -> DocumentId {
         DocumentId::of(
             &self.record.tenant,
             &self.record.collection,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::seam::fake::{House, MemorySources, WORKER};
-use crate::seam::source::{Content, Item, SyncCounts};
+use crate::seam::source::{Access, Content, Item, SyncCounts};
 
 /// What a source holds: a text by each key, and whether its list breaks off.
 #[derive(Default)]
@@ -20,6 +20,8 @@ struct Shelf {
     /// Keys whose bytes cannot be had.
     locked: Mutex<BTreeSet<String>>,
     fetched: AtomicUsize,
+    /// Who may read what; whom the source admits where it says nothing.
+    access: Mutex<BTreeMap<String, Access>>,
     /// Whether items say if they changed.
     marks: bool,
 }
@@ -58,6 +60,8 @@ impl Shelf {
             key: key.into(),
             uri: format!("shelf:{key}"),
             name: key.into(),
+            title: None,
+            access: self.access.lock().unwrap().get(key).cloned().unwrap_or_default(),
             source_url: Some(format!("https://shelf/{key}")),
             marker: self.marks.then(|| text.len().to_string()),
         }
@@ -289,6 +293,81 @@ async fn other_readers_hold_from_the_next_sync_on() {
             .unwrap(),
         None
     );
+}
+
+#[tokio::test]
+async fn who_may_read_an_item_is_told_without_its_bytes() {
+    let world = World::new(true).await;
+    world.shelf.put("a.txt", "alpha");
+    world.shelf.put("b.txt", "beta");
+    let say = |key: &str, access: Access| world.shelf.access.lock().unwrap().insert(key.into(), access);
+    let sets = |sets: &[&str]| {
+        let set = |reader: &&str| [reader.parse().unwrap()].into_iter().collect();
+        Access::Sets(sets.iter().map(set).collect())
+    };
+    let seen = async |readers: &[&str]| {
+        let scope = crate::seam::fake::writer("a", readers).scope();
+        let mut seen = Vec::new();
+        for (id, place) in world.documents().await {
+            if world
+                .syncer
+                .catalogue
+                .document(&scope, id)
+                .await
+                .unwrap()
+                .is_some()
+            {
+                seen.push(place.trim_start_matches("https://shelf/").to_owned());
+            }
+        }
+        seen.join(" ")
+    };
+    say("a.txt", sets(&["group:x", "group:y"]));
+    world.sync([2, 0, 0, 0, 0]).await;
+    assert_eq!(seen(&["group:x", "group:y"]).await, "a.txt b.txt");
+    assert_eq!(seen(&["group:x"]).await, "b.txt");
+    say("a.txt", sets(&["everyone", "group:x"]));
+    let report = world.sync([0, 1, 1, 0, 0]).await;
+    assert_eq!(seen(&["group:x"]).await, "a.txt b.txt");
+    assert_eq!(
+        (report.job, world.shelf.fetched.load(Ordering::Relaxed)),
+        (None, 2)
+    );
+    say("a.txt", Access::Unknown(SourceError::Broken("no answer".into())));
+    world.shelf.put("c.txt", "gamma");
+    say("c.txt", Access::Unknown(SourceError::Broken("no answer".into())));
+    let report = world.sync([0, 0, 1, 0, 2]).await;
+    assert_eq!(report.failures[0].error.detail, "no answer");
+    assert_eq!(seen(&["group:x", "group:y"]).await, "b.txt");
+    assert_eq!(
+        world.places().await.len(),
+        2,
+        "what is unknown is closed, not deleted"
+    );
+    say("a.txt", Access::Unsaid);
+    say("c.txt", sets(&[]));
+    world.sync([1, 1, 1, 0, 0]).await;
+    assert_eq!(seen(&[]).await, "a.txt b.txt c.txt");
+}
+
+#[tokio::test]
+async fn a_reader_who_lost_a_document_does_not_keep_it_for_a_failing_sync() {
+    let world = World::new(true).await;
+    world.shelf.put("a.txt", "alpha");
+    world.sync([1, 0, 0, 0, 0]).await;
+    world.shelf.put("a.txt", "alpha, and a secret");
+    world.shelf.locked.lock().unwrap().insert("a.txt".into());
+    let boss = [["user:boss".parse().unwrap()].into_iter().collect()];
+    let access = Access::Sets(boss.into());
+    world.shelf.access.lock().unwrap().insert("a.txt".into(), access);
+    world.sync([0, 0, 0, 0, 1]).await;
+    let id = world.documents().await[0].0;
+    let found = async |reader: &str| {
+        let scope = crate::seam::fake::writer("a", &[reader]).scope();
+        world.syncer.catalogue.document(&scope, id).await.unwrap()
+    };
+    assert!(found("user:boss").await.is_some());
+    assert_eq!(found("user:other").await, None);
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! `source`: add, list, show, sync, pause, resume, remove.
 
-use std::path::PathBuf;
+mod add;
+
 use std::time::Duration;
 
 use axum::http::Method;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
+
+use add::Add;
 
 use super::client::Door;
 use super::document::{each, query};
@@ -53,47 +56,6 @@ pub enum Source {
     },
 }
 
-/// A source to be made
-#[derive(Debug, Subcommand)]
-pub enum Add {
-    /// A folder of this machine, without hidden and ignored files
-    Folder(Folder),
-}
-
-/// A folder of this machine
-#[derive(Debug, Args)]
-pub struct Folder {
-    /// What people call it
-    name: String,
-    /// The folder
-    path: PathBuf,
-    /// Only files of this pattern, as in a .gitignore; may be repeated
-    #[arg(long, value_name = "PATTERN")]
-    include: Vec<String>,
-    /// No files of this pattern; may be repeated
-    #[arg(long, value_name = "PATTERN")]
-    exclude: Vec<String>,
-    #[command(flatten)]
-    with: With,
-}
-
-/// What every kind of source takes.
-#[derive(Debug, Args)]
-struct With {
-    /// The department whose members may read its documents
-    #[arg(long, value_name = "ID")]
-    department: Option<String>,
-    /// Who may read them: everyone, dept:<id>, group:<id>, user:<id>; any of them is enough
-    #[arg(long, value_name = "READER", value_delimiter = ',', num_args = 1..)]
-    readers: Vec<String>,
-    /// The collection they belong to
-    #[arg(long, value_name = "NAME")]
-    collection: Option<String>,
-    /// When it is synced by a server, in cron's form such as "*/15 * * * *", UTC [default: never]
-    #[arg(long, value_name = "CRON")]
-    schedule: Option<String>,
-}
-
 impl Source {
     pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
         let fetch = match &self {
@@ -107,8 +69,8 @@ impl Source {
 
     async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
         match self {
-            Self::Add(Add::Folder(folder)) => {
-                let made = door.json(Method::POST, SOURCES, Some(&folder.body()?)).await?;
+            Self::Add(add) => {
+                let made = door.json(Method::POST, SOURCES, Some(&add.body()?)).await?;
                 show(&made, output)
             }
             Self::List => {
@@ -127,25 +89,6 @@ impl Source {
                 show(&removed, output)
             }
         }
-    }
-}
-
-impl Folder {
-    fn body(&self) -> anyhow::Result<Value> {
-        // A relative path would mean another folder wherever the server runs.
-        let path = std::path::absolute(&self.path)?;
-        let Some(path) = path.to_str() else {
-            return Err(Usage(format!("the name of {} is not UTF-8 text", path.display())).into());
-        };
-        Ok(json!({
-            "name": self.name,
-            "kind": "folder",
-            "settings": { "path": path, "include": self.include, "exclude": self.exclude },
-            "readers": self.with.readers,
-            "department_id": self.with.department,
-            "collection": self.with.collection,
-            "schedule": self.with.schedule,
-        }))
     }
 }
 
@@ -259,7 +202,7 @@ fn show(source: &Value, output: Output) -> anyhow::Result<()> {
         sync => format!("{}, {} failed", counts(sync), sync["failed"]),
     };
     output.line(&format!(
-        "{}  {:<8}  {:<7}  {}  {last}",
+        "{}  {:<10}  {:<7}  {}  {last}",
         text(source, "id"),
         text(source, "kind"),
         state,

@@ -63,6 +63,7 @@ pub fn findings(settings: &Settings) -> Findings {
     settings.parse.check(&mut found);
     settings.split.check(&mut found);
     settings.ingest.check(&mut found);
+    settings.fetch.check(&mut found);
     settings.openai.check(&mut found);
     settings.embed.check(&mut found);
     settings.model.check(&mut found);

@@ -4,9 +4,11 @@
 
 mod check;
 pub mod evaluation;
+pub mod fetch;
 mod issuer;
 mod layers;
 mod names;
+mod reference;
 mod secret;
 pub mod sections;
 mod shared;
@@ -18,9 +20,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use evaluation::{Eval, Feedback};
+use fetch::Fetch;
 pub use issuer::{Algorithm, ClaimPath, Issuer, is_loopback, key_url};
 pub use layers::{DEFAULTS, Layers};
 pub use names::SHORT_NAMES;
+pub use reference::References;
 pub use secret::Secret;
 use sections::{
     Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, OpenAi,
@@ -66,6 +70,8 @@ pub struct Settings {
     pub split: Split,
     /// `[ingest]`
     pub ingest: Ingest,
+    /// `[fetch]`
+    pub fetch: Fetch,
     /// `[openai]`
     pub openai: OpenAi,
     /// `[embed]`
@@ -88,6 +94,9 @@ pub struct Settings {
     pub s3: S3,
     /// `[telemetry]`
     pub telemetry: Telemetry,
+    /// What secrets by reference may name.
+    #[serde(skip)]
+    pub references: References,
     /// Whether `access.default_readers` was set, be it to what is shipped.
     #[serde(skip)]
     pub default_readers_given: bool,
@@ -198,6 +207,7 @@ impl Settings {
             )
         })?;
         settings.default_readers_given = place(&figment, "access.default_readers") != layers::BUILT_IN;
+        settings.references = References::new(&layers.dotenv, &layers.environment);
         settings.file = layers.file.as_ref().map(|(name, _)| name.clone());
         let found = check::findings(&settings);
         let problems = found.0.into_iter().map(|(key, detail)| Problem {

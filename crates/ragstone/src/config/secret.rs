@@ -12,6 +12,11 @@ use serde::Deserialize;
 pub struct Secret(String);
 
 impl Secret {
+    /// Keeps `value` from being shown.
+    pub(super) fn new(value: String) -> Self {
+        Self(value)
+    }
+
     /// The secret itself, for the one who sends it; none if not set.
     pub fn expose(&self) -> Option<&str> {
         Some(self.0.as_str()).filter(|secret| !secret.is_empty())

@@ -91,6 +91,14 @@ pub struct Fittings {
 /// A text whose parsing never ends.
 pub const ENDLESS: &str = "a text without end";
 
+/// Sources as they are opened without settings.
+fn source_tools() -> crate::wiring::sources::Tools {
+    crate::wiring::sources::Tools {
+        references: Default::default(),
+        fetch: Default::default(),
+    }
+}
+
 /// Bytes are text; a form feed begins a page.
 struct PlainParser;
 
@@ -225,7 +233,7 @@ impl TestApp {
             sources: catalogue.clone(),
             catalogue: catalogue.clone(),
             ingestor: ingestor.clone(),
-            open: Arc::new(crate::wiring::sources::open),
+            open: source_tools().opener(),
             operator: crate::operator::of,
             doorbell: Arc::new(|| {}),
             clock: clock.clone(),

@@ -345,12 +345,12 @@ impl Built {
         })
     }
 
-    fn syncer(&self) -> Syncer {
+    fn syncer(&self, settings: &Settings) -> Syncer {
         Syncer {
             sources: self.stores.sources.clone(),
             catalogue: self.stores.catalogue.clone(),
             ingestor: self.ingestor.clone(),
-            open: Arc::new(sources::open),
+            open: sources::Tools::of(settings).opener(),
             operator: operator::of,
             doorbell: ring(&self.stores.doorbell),
             clock: clock(),
@@ -369,7 +369,7 @@ impl Built {
             catalogue: self.stores.catalogue.clone(),
             keys: Keyring::new(self.stores.keys.clone(), entropy(), clock()),
             usage: self.stores.usage.clone(),
-            syncer: Arc::new(self.syncer()),
+            syncer: Arc::new(self.syncer(settings)),
             idempotency: self.stores.idempotency.clone(),
             feedback: self.stores.feedback.clone(),
             audit,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ragstone_adapters::source::guard::GuardOptions;
 use ragstone_core::ingest::IngestSettings;
 
 use super::limits;
@@ -23,6 +24,24 @@ pub fn ingest(settings: &Settings) -> IngestSettings {
         retry_cap: Duration::from_secs(jobs.retry_cap_seconds),
         lease: Duration::from_secs(jobs.lease_seconds),
         stall: Duration::from_secs(jobs.stall_seconds),
+    }
+}
+
+/// What may be fetched where somebody else names it; what does not parse was refused with the settings.
+pub fn fetch(settings: &Settings) -> GuardOptions {
+    let fetch = &settings.fetch;
+    GuardOptions {
+        allowed_hosts: fetch.allowed_hosts.clone(),
+        allowed_ranges: fetch
+            .allowed_ranges
+            .iter()
+            .flat_map(|range| range.parse())
+            .collect(),
+        ports: fetch.ports.iter().flat_map(|port| port.parse()).collect(),
+        max_redirects: fetch.max_redirects,
+        max_bytes: fetch.max_bytes,
+        connect: Duration::from_secs(fetch.connect_seconds),
+        total: Duration::from_secs(fetch.total_seconds),
     }
 }
 

@@ -3,14 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ragstone_adapters::blob::s3::{S3Options, bucket};
+use ragstone_adapters::openai::Secret;
+use ragstone_adapters::source::bucket::{Bucket, BucketSettings};
+use ragstone_adapters::source::confluence::{Confluence, ConfluenceSettings, Patience};
 use ragstone_adapters::source::folder::Folder;
+use ragstone_adapters::source::guard::{Guard, GuardOptions};
+use ragstone_adapters::source::web::Web;
 use ragstone_core::seam::catalogue::PageRequest;
 use ragstone_core::seam::source::{Source, SourceError, SourceRecord};
-use ragstone_core::sync::{SyncError, Syncer};
+use ragstone_core::sync::{OpenSource, SyncError, Syncer};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use super::options;
+use crate::config::{References, Settings};
 use crate::schedule::Schedule;
 
 /// How often schedules are looked at; they name minutes.
@@ -18,13 +26,80 @@ const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// Sources that are asked for at once.
 const PAGE: usize = 1_000;
 
-/// The place that a record tells of.
-pub fn open(record: &SourceRecord) -> Result<Arc<dyn Source>, SourceError> {
-    match record.kind.as_str() {
-        "folder" => Ok(Arc::new(Folder::new(settings(record)?)?)),
-        other => Err(SourceError::Refused(format!(
-            "{other:?} is no kind of source: folder is one"
-        ))),
+/// What places are opened with.
+#[derive(Clone)]
+pub struct Tools {
+    /// What secrets by reference may name.
+    pub references: References,
+    /// What may be fetched where somebody else names it.
+    pub fetch: GuardOptions,
+}
+
+impl Tools {
+    /// Those of the settings.
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            references: settings.references.clone(),
+            fetch: options::fetch(settings),
+        }
+    }
+
+    /// Opens the places that records tell of.
+    pub fn opener(self) -> OpenSource {
+        Arc::new(move |record| self.open(record))
+    }
+
+    fn open(&self, record: &SourceRecord) -> Result<Arc<dyn Source>, SourceError> {
+        match record.kind.as_str() {
+            "folder" => Ok(Arc::new(Folder::new(settings(record)?)?)),
+            "confluence" => self.confluence(settings(record)?),
+            "s3" => self.bucket(settings(record)?),
+            "web" => Ok(Arc::new(Web::new(settings(record)?, self.guard()?)?)),
+            other => Err(SourceError::Refused(format!(
+                "{other:?} is no kind of source: folder, confluence, s3 and web are"
+            ))),
+        }
+    }
+
+    fn confluence(&self, settings: ConfluenceSettings) -> Result<Arc<dyn Source>, SourceError> {
+        let token = self.secret(settings.token.as_deref())?;
+        let opened = Confluence::new(
+            settings,
+            token.map(Secret::new),
+            Patience::default(),
+            self.guard()?,
+        )?;
+        Ok(Arc::new(opened))
+    }
+
+    fn bucket(&self, settings: BucketSettings) -> Result<Arc<dyn Source>, SourceError> {
+        settings.check()?;
+        let address = settings.address();
+        let options = S3Options {
+            access_key_id: self
+                .secret(settings.access_key_id.as_deref())?
+                .unwrap_or_default(),
+            secret_access_key: self
+                .secret(settings.secret_access_key.as_deref())?
+                .unwrap_or_default(),
+            bucket: settings.bucket,
+            prefix: settings.prefix,
+            endpoint: settings.endpoint,
+            region: settings.region,
+            ..S3Options::default()
+        };
+        let store = bucket(&options).map_err(|error| SourceError::Refused(error.to_string()))?;
+        Ok(Arc::new(Bucket::new(store, address)))
+    }
+
+    /// The secret that a reference names, if there is one.
+    fn secret(&self, reference: Option<&str>) -> Result<Option<String>, SourceError> {
+        let secret = reference.map(|named| self.references.secret(named)).transpose();
+        secret.map_err(|error| SourceError::Refused(error.to_string()))
+    }
+
+    fn guard(&self) -> Result<Guard, SourceError> {
+        Guard::new(self.fetch.clone()).map_err(|error| SourceError::Broken(error.to_string()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use ragstone_core::access::Role;
+use ragstone_core::access::{Reader, Role};
 use ragstone_core::id::{CollectionName, SourceId, SourceName};
 use ragstone_core::ingest::Grants;
 use ragstone_core::seam::source::{SourceError, SourceRecord};
@@ -33,6 +33,11 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::StorageFull,
 ];
 
+/// A kind that says itself who may read what.
+const CONFLUENCE: &str = "confluence";
+/// Kinds that reach for what the server's operator has: its files, its credentials.
+const OF_THE_OPERATOR: [&str; 3] = ["folder", CONFLUENCE, "s3"];
+
 /// Names that documents have which come from no source.
 const RESERVED: [&str; 2] = ["upload", "default"];
 
@@ -44,15 +49,22 @@ pub(in crate::http) struct Wanted {
     /// What people call it, once in a tenant.
     #[schema(value_type = String)]
     name: SourceName,
-    /// `folder`: a folder of the server, for the operator and the first key only.
+    /// `folder`: a folder of the server; `confluence`: spaces of a Confluence; `s3`: a prefix of a bucket. These are for the
+    /// operator and the first key only: they name files and credentials of the server. `web`: pages of the web.
     kind: String,
-    /// For a folder `{path, include?, exclude?}`: an absolute path, and patterns as in a .gitignore.
+    /// For a folder `{path, include?, exclude?}`: an absolute path, and patterns as in a .gitignore. For a Confluence
+    /// `{url, spaces | cql, deployment?: cloud | datacenter, email?, token?: "env:NAME" | "file:PATH", comments?,
+    /// attachments?, readers_as?, space_readers?, at_once?}`: `readers_as` maps users and groups of Confluence to readers. For a
+    /// bucket `{bucket, prefix?, endpoint?, region?, access_key_id?, secret_access_key?}`, the keys by reference as a token is;
+    /// without them the role of the machine asks. For the web `{urls?, sitemaps?, depth?, hosts?, paths?, exclude?, max_pages?, max_minutes?, at_once?}`: addresses to begin with, how
+    /// many links are followed from there, and where to.
     #[schema(value_type = Object)]
     settings: Map<String, Value>,
     /// `default` unless said.
     #[schema(value_type = Option<String>)]
     collection: Option<CollectionName>,
-    /// Readers any one of which may read its documents: `everyone`, `dept:<id>`, `group:<id>`, `user:<id>`.
+    /// Readers any one of which may read its documents: `everyone`, `dept:<id>`, `group:<id>`, `user:<id>`. Those of a
+    /// Confluence are `everyone` unless said, and it narrows them: to who may read the space and the page there.
     #[serde(default)]
     readers: Vec<String>,
     /// Counts as one more reader, `dept:<department_id>`.
@@ -73,10 +85,13 @@ pub(in crate::http) async fn create(
     if principal.role() < Role::Writer {
         return Err(Problem::new(Code::Forbidden, "this needs the role writer"));
     }
-    let grants = Grants {
+    let mut grants = Grants {
         readers: wanted.readers,
         department_id: wanted.department_id,
     };
+    if wanted.kind == CONFLUENCE && grants.readers.is_empty() && grants.department_id.is_none() {
+        grants.readers.push(Reader::everyone().to_string());
+    }
     let acl = grants.acl(principal, &app.default_readers())?;
     if RESERVED.contains(&wanted.name.as_str()) {
         let detail = format!("{} names documents that come from no source", wanted.name);
@@ -106,10 +121,13 @@ pub(in crate::http) async fn create(
     }
 }
 
-/// Whether the settings are right, and the caller may name such a place: the server's own files are the operator's.
+/// Whether the settings are right, and the caller may name such a place.
 fn may_open(app: &App, identity: &Identity, record: &SourceRecord) -> Result<(), Problem> {
-    if record.kind == "folder" && !identity.of_all_tenants {
-        let detail = "folders of the server are for the operator and the first key";
+    if OF_THE_OPERATOR.contains(&record.kind.as_str()) && !identity.of_all_tenants {
+        let detail = format!(
+            "sources of the kind {} are for the operator and the first key",
+            record.kind
+        );
         return Err(Problem::new(Code::Forbidden, detail));
     }
     match (app.syncer.open)(record) {

@@ -33,14 +33,14 @@ pub(super) struct SourceBody {
     id: Uuid,
     /// What people call it; its documents name it as their `source`.
     name: String,
-    /// `folder`.
+    /// `folder`, `confluence`, `s3` or `web`.
     kind: String,
     /// What the kind wants to know.
     #[schema(value_type = Object)]
     settings: Map<String, Value>,
     /// The collection of its documents.
     collection: String,
-    /// Who may read its documents.
+    /// Who may read its documents; a Confluence narrows them, page by page.
     readers: Vec<String>,
     /// When it is synced by itself, in cron's form, UTC.
     schedule: Option<String>,

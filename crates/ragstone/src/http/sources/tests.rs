@@ -183,6 +183,71 @@ async fn folders_of_the_server_are_the_operators() {
 }
 
 #[tokio::test]
+async fn credentials_of_the_server_are_the_operators() {
+    let app = TestApp::keyed();
+    let wanted = |settings: Value| json!({ "name": "wiki", "kind": "confluence", "settings": settings });
+    let settings = json!({ "url": "https://x.atlassian.net", "spaces": ["OPS"] });
+    let writer = key(&app, "default", "admin", &[]).await;
+    let asked = app
+        .post(SOURCES, &wanted(settings.clone()))
+        .key(&writer)
+        .send()
+        .await;
+    asked.problem(403, "forbidden");
+    let mut refused = Vec::new();
+    for changes in [
+        json!({ "token": "ATATT-written-out" }),
+        json!({ "token": "env:NOT_THERE" }),
+        json!({ "cql": "type = page" }),
+        json!({ "spaces": [] }),
+        json!({ "spaces": ["A\" or space = \"B"] }),
+        json!({ "url": "ftp://x" }),
+        json!({ "url": "https://me:pass@x" }),
+        json!({ "email": "me@x.test" }),
+        json!({ "password": "x" }),
+        json!({ "at_once": 0 }),
+    ] {
+        let mut settings = settings.clone();
+        settings
+            .as_object_mut()
+            .unwrap()
+            .extend(changes.as_object().unwrap().clone());
+        let asked = app.post(SOURCES, &wanted(settings)).key(KEY).send().await;
+        let problem = asked.problem(422, "bad_field");
+        assert_eq!(problem["pointer"], "/settings", "{problem}");
+        refused.push(problem.to_string());
+    }
+    assert!(!refused.concat().contains("written-out"));
+    let made = app.post(SOURCES, &wanted(settings)).key(KEY).send().await;
+    assert_eq!(
+        (made.status, &made.json()["readers"]),
+        (201, &json!(["everyone"]))
+    );
+}
+
+#[tokio::test]
+async fn the_own_network_is_no_web_unless_the_settings_say_so() {
+    let app = TestApp::keyed();
+    let writer = key(&app, "default", "writer", &["x"]).await;
+    let wanted = |url: &str| json!({ "name": "site", "kind": "web", "settings": { "urls": [url] }, "readers": ["dept:x"] });
+    let asked = app
+        .post(SOURCES, &wanted("file:///etc/passwd"))
+        .key(&writer)
+        .send()
+        .await;
+    asked.problem(422, "bad_field");
+    let asked = app
+        .post(SOURCES, &wanted("http://127.0.0.1/"))
+        .key(&writer)
+        .send()
+        .await;
+    assert_eq!(asked.status, 201, "{}", asked.text());
+    let path = format!("{SOURCES}/{}", text(&asked.json()["id"]));
+    let report = sync(&app, &path).await;
+    assert_eq!(report["error"]["code"], "source_refused", "{report}");
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_named() {
     let (app, root) = (TestApp::keyed(), tempfile::tempdir().unwrap());
     let refused = async |changes: Value, status: u16, code: &str, pointer: &str| {

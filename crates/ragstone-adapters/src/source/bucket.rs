@@ -1,0 +1,225 @@
+//! What lies below a prefix of a bucket, or in any other store of objects.
+//!
+//! Invariant: an object that was not read to its end is an error. What its ETag says is unchanged is not read.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use ragstone_core::seam::source::{Access, Content, Item, Source, SourceError};
+use serde::Deserialize;
+
+/// Objects of one source; more is a mistake in its settings.
+const MAX_OBJECTS: usize = 1_000_000;
+/// Objects that are read at once.
+const AT_ONCE: usize = 4;
+
+/// Which bucket, and what of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BucketSettings {
+    /// Its name.
+    pub bucket: String,
+    /// What the keys begin with, up to a slash.
+    #[serde(default)]
+    pub prefix: String,
+    /// The service's address, where it is not Amazon's.
+    #[serde(default)]
+    pub endpoint: String,
+    /// The region.
+    #[serde(default = "region")]
+    pub region: String,
+    /// Where the key's id stands: `env:NAME` or `file:PATH`; without, the role of the machine asks.
+    pub access_key_id: Option<String>,
+    /// Where its secret stands.
+    pub secret_access_key: Option<String>,
+}
+
+fn region() -> String {
+    "us-east-1".into()
+}
+
+impl BucketSettings {
+    /// Whether they can be right.
+    pub fn check(&self) -> Result<(), SourceError> {
+        let refused = |why: &str| Err(SourceError::Refused(why.into()));
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if self.bucket.is_empty() || !self.bucket.chars().all(is_name) {
+            return refused("the name of a bucket has letters, digits, dots, hyphens and underscores");
+        }
+        if !self.endpoint.is_empty()
+            && !self.endpoint.starts_with("http://")
+            && !self.endpoint.starts_with("https://")
+        {
+            return refused("the endpoint begins with https:// or http://");
+        }
+        match self.access_key_id.is_some() == self.secret_access_key.is_some() {
+            true => Ok(()),
+            false => refused("a key has an id and a secret"),
+        }
+    }
+
+    /// What the URIs of its objects begin with.
+    pub fn address(&self) -> String {
+        match self.prefix.trim_matches('/') {
+            "" => format!("s3://{}/", self.bucket),
+            prefix => format!("s3://{}/{prefix}/", self.bucket),
+        }
+    }
+}
+
+/// See the module.
+pub struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    address: String,
+}
+
+impl Bucket {
+    /// What a store holds; `address` is what the URIs of its objects begin with.
+    pub fn new(store: Arc<dyn ObjectStore>, address: String) -> Self {
+        Self { store, address }
+    }
+
+    fn item(&self, object: ObjectMeta) -> Item {
+        let key = object.location.to_string();
+        let state = object.e_tag.filter(|etag| !etag.is_empty());
+        let state = state.unwrap_or_else(|| object.last_modified.timestamp_micros().to_string());
+        Item {
+            uri: format!("{}{key}", self.address),
+            name: object.location.filename().unwrap_or(&key).to_owned(),
+            title: None,
+            source_url: None,
+            marker: Some(format!("{}:{state}", object.size)),
+            access: Access::Unsaid,
+            key,
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Bucket {
+    fn items(&self) -> BoxStream<'_, Result<Item, SourceError>> {
+        let objects = self.store.list(None).enumerate();
+        let items = objects.map(|(n, object)| match object {
+            Ok(_) if n >= MAX_OBJECTS => Err(SourceError::Refused(format!(
+                "it has more than {MAX_OBJECTS} objects"
+            ))),
+            Ok(object) => Ok(self.item(object)),
+            Err(error) => Err(told(error)),
+        });
+        // An error ends the list.
+        let items = items.scan(false, |failed, item| {
+            let ended = std::mem::replace(failed, item.is_err());
+            futures::future::ready((!ended).then_some(item))
+        });
+        items.boxed()
+    }
+
+    async fn fetch(&self, item: &Item) -> Result<Content, SourceError> {
+        let path = Path::parse(&item.key).map_err(|error| SourceError::Refused(error.to_string()))?;
+        let object = self.store.get(&path).await.map_err(|error| match error {
+            object_store::Error::NotFound { .. } => SourceError::Gone(item.key.clone()),
+            other => told(other),
+        })?;
+        Ok(Content {
+            media_type: None,
+            bytes: object
+                .into_stream()
+                .map(|piece| piece.map_err(std::io::Error::other))
+                .boxed(),
+        })
+    }
+
+    fn at_once(&self) -> usize {
+        AT_ONCE
+    }
+}
+
+fn told(error: object_store::Error) -> SourceError {
+    use object_store::Error;
+    match error {
+        Error::NotFound { .. } => SourceError::Refused("there is no such bucket".into()),
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+            SourceError::Refused("the bucket may not be read with these credentials".into())
+        }
+        other => SourceError::Broken(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+    use object_store::memory::InMemory;
+    use object_store::prefix::PrefixStore;
+
+    use super::*;
+
+    async fn listed(bucket: &Bucket) -> Vec<Item> {
+        bucket.items().try_collect().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn objects_below_the_prefix_are_told_with_their_state() {
+        let all = Arc::new(InMemory::new());
+        let put = async |key: &str, text: &str| {
+            all.put(&Path::from(key), text.to_owned().into()).await.unwrap();
+        };
+        put("docs/a.md", "alpha").await;
+        put("docs/sub/b c.md", "beta").await;
+        put("other/c.md", "gamma").await;
+        let store = PrefixStore::new(all.clone(), "docs");
+        let bucket = Bucket::new(Arc::new(store), "s3://x/docs/".into());
+        let first = listed(&bucket).await;
+        let seen: Vec<_> = first
+            .iter()
+            .map(|item| (item.uri.as_str(), item.name.as_str()))
+            .collect();
+        assert_eq!(
+            seen,
+            [("s3://x/docs/a.md", "a.md"), ("s3://x/docs/sub/b c.md", "b c.md")]
+        );
+        assert_eq!(listed(&bucket).await, first);
+        put("docs/a.md", "ALPHA").await;
+        let second = listed(&bucket).await;
+        assert_ne!(second[0].marker, first[0].marker);
+        assert_eq!(second[1], first[1]);
+        let content = bucket.fetch(&second[0]).await.unwrap();
+        let bytes: Vec<bytes::Bytes> = content.bytes.try_collect().await.unwrap();
+        assert_eq!(bytes.concat(), b"ALPHA");
+        all.delete(&Path::from("docs/a.md")).await.unwrap();
+        assert!(matches!(
+            bucket.fetch(&second[0]).await,
+            Err(SourceError::Gone(_))
+        ));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_right_are_refused() {
+        let check = |value: serde_json::Value, expected: bool| {
+            let settings: Result<BucketSettings, _> = serde_json::from_value(value.clone());
+            assert_eq!(
+                settings.is_ok_and(|settings| settings.check().is_ok()),
+                expected,
+                "{value}"
+            );
+        };
+        use serde_json::json;
+        check(json!({ "bucket": "docs" }), true);
+        check(json!({ "bucket": "docs/../x" }), false);
+        check(json!({ "bucket": "" }), false);
+        check(
+            json!({ "bucket": "docs", "endpoint": "http://127.0.0.1:9000" }),
+            true,
+        );
+        check(json!({ "bucket": "docs", "endpoint": "127.0.0.1:9000" }), false);
+        check(json!({ "bucket": "docs", "access_key_id": "env:A" }), false);
+        check(
+            json!({ "bucket": "docs", "access_key_id": "env:A", "secret_access_key": "env:B" }),
+            true,
+        );
+        check(json!({ "bucket": "docs", "secret": "x" }), false);
+    }
+}

@@ -1,0 +1,338 @@
+//! Spaces of a Confluence, Cloud or Data Center: pages, blog posts, comments and attachments, with who may read them.
+//!
+//! Each sync lists everything and reads every restriction again; the version number of a page tells whether its text is
+//! asked for. A page's readers are those of its space and those of each restricted page above it and of itself.
+//!
+//! Invariant: a page whose readers could not be read is readable by nobody. Only what is current is in the list: no
+//! drafts, nothing archived or in the trash.
+
+mod access;
+mod client;
+mod cloud;
+mod comments;
+mod data_center;
+mod listing;
+mod storage;
+mod wire;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use ragstone_core::access::Reader;
+use ragstone_core::seam::source::{Access, Content, Item, Source, SourceError};
+use reqwest::Url;
+use serde::Deserialize;
+
+use crate::openai::Secret;
+use crate::source::guard::Guard;
+use access::Names;
+use client::Client;
+use listing::{Entry, File, Kind, Listing};
+
+pub use client::{MAX_AT_ONCE, Patience};
+
+/// Requests in flight unless the settings say otherwise.
+pub const AT_ONCE: usize = 4;
+/// Spaces of one source.
+const MAX_SPACES: usize = 1_000;
+/// Grows when pages come out differently, so that they are asked for again.
+const FORM: u32 = 1;
+/// Media that have no text to read.
+const NO_TEXT: [&str; 3] = ["image/", "video/", "audio/"];
+
+/// Which of the two products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deployment {
+    /// Atlassian's own servers.
+    Cloud,
+    /// One's own.
+    DataCenter,
+}
+
+/// Which Confluence, and what of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfluenceSettings {
+    /// Its address, such as `https://example.atlassian.net` or `https://wiki.example.com/confluence`.
+    pub url: String,
+    /// Told from the address where it is not said.
+    pub deployment: Option<Deployment>,
+    /// Keys of spaces.
+    #[serde(default)]
+    pub spaces: Vec<String>,
+    /// Pages and blog posts that this CQL finds, in place of whole spaces.
+    pub cql: Option<String>,
+    /// Whose token it is, for basic authentication; a token alone is sent as bearer.
+    pub email: Option<String>,
+    /// Where the token stands: `env:NAME` or `file:PATH`.
+    pub token: Option<String>,
+    /// Whether the comments of a page are part of its text.
+    #[serde(default)]
+    pub comments: bool,
+    /// Whether attachments are documents.
+    #[serde(default = "yes")]
+    pub attachments: bool,
+    /// Readers by what Confluence calls them: `{"group:staff": "everyone", "user:5b10ac8d": "user:ana"}`.
+    #[serde(default)]
+    pub readers_as: BTreeMap<String, Reader>,
+    /// Who may read the spaces, for a Data Center that is too old to tell.
+    pub space_readers: Option<Vec<Reader>>,
+    /// Requests in flight, at most 16.
+    #[serde(default = "at_once")]
+    pub at_once: usize,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn at_once() -> usize {
+    AT_ONCE
+}
+
+/// How to prove who asks.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// Not at all.
+    None,
+    /// A name and a token or password.
+    Basic(String, Secret),
+    /// A personal access token, or one of OAuth.
+    Bearer(Secret),
+}
+
+/// See the module.
+pub struct Confluence {
+    site: Site,
+    /// Where the bytes of the attachments of the last list are.
+    links: Mutex<HashMap<String, String>>,
+}
+
+/// What each request and each reading needs.
+struct Site {
+    client: Client,
+    settings: ConfluenceSettings,
+    deployment: Deployment,
+    names: Names,
+}
+
+impl Confluence {
+    /// The Confluence of these settings; nothing is asked yet. `guard` fetches files that it keeps elsewhere.
+    pub fn new(
+        settings: ConfluenceSettings,
+        token: Option<Secret>,
+        patience: Patience,
+        guard: Guard,
+    ) -> Result<Self, SourceError> {
+        check(&settings)?;
+        let (base, deployment) = place(&settings)?;
+        let credentials = match (token, &settings.email) {
+            (None, None) => Credentials::None,
+            (None, Some(_)) => return Err(SourceError::Refused("an e-mail needs a token".into())),
+            (Some(token), Some(email)) => Credentials::Basic(email.clone(), token),
+            (Some(token), None) => Credentials::Bearer(token),
+        };
+        let names = Names {
+            by_id: deployment == Deployment::Cloud,
+            readers_as: settings.readers_as.clone(),
+        };
+        let client = Client::new(base, credentials, settings.at_once, patience, guard)?;
+        let site = Site {
+            client,
+            settings,
+            deployment,
+            names,
+        };
+        let links = Mutex::default();
+        Ok(Self { site, links })
+    }
+
+    async fn listed(&self) -> Result<Vec<Item>, SourceError> {
+        let listing = match self.site.deployment {
+            Deployment::Cloud => cloud::list(&self.site).await?,
+            Deployment::DataCenter => data_center::list(&self.site).await?,
+        };
+        let (mut items, mut links) = (Vec::new(), HashMap::new());
+        for entry in &listing.entries {
+            let access = listing.access(entry);
+            items.push(self.page(entry, &listing, access.clone()));
+            for file in listing
+                .files
+                .get(&entry.id)
+                .into_iter()
+                .flatten()
+                .filter(|file| has_text(file))
+            {
+                let item = self.file(entry, file, access.clone());
+                links.insert(item.key.clone(), file.link.clone());
+                items.push(item);
+            }
+        }
+        *self.links.lock().unwrap_or_else(PoisonError::into_inner) = links;
+        Ok(items)
+    }
+
+    fn page(&self, entry: &Entry, listing: &Listing, access: Access) -> Item {
+        let talk = listing.comments.get(&entry.id).map_or("", String::as_str);
+        Item {
+            key: format!("{}:{}", entry.kind.word(), entry.id),
+            uri: self.site.page_uri(&entry.id),
+            name: format!("{}.md", entry.id),
+            title: Some(entry.title.clone()).filter(|title| !title.is_empty()),
+            source_url: entry.webui.as_ref().map(|link| self.site.shown(link)),
+            marker: Some(format!("{FORM}:{}:{talk}", entry.version)),
+            access,
+        }
+    }
+
+    fn file(&self, entry: &Entry, file: &File, access: Access) -> Item {
+        Item {
+            key: format!("attachment:{}", file.id),
+            uri: format!("{}#attachment={}", self.site.page_uri(&entry.id), file.id),
+            name: file.title.clone(),
+            title: None,
+            source_url: file.webui.as_ref().map(|link| self.site.shown(link)),
+            marker: Some(format!("{}:{}", entry.id, file.version)),
+            access,
+        }
+    }
+
+    /// Where the bytes of an attachment of the last list are.
+    fn link(&self, key: &str) -> Option<String> {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.get(key).cloned()
+    }
+
+    async fn text(&self, kind: Kind, id: &str) -> Result<String, SourceError> {
+        let site = &self.site;
+        let (storage, status) = match site.deployment {
+            Deployment::Cloud => cloud::body(site, kind, id).await?,
+            Deployment::DataCenter => data_center::body(site, id).await?,
+        };
+        if status.is_some_and(|status| status != "current") {
+            return Err(SourceError::Gone(format!("page {id}")));
+        }
+        let broken = |error: storage::NotWellFormed| SourceError::Refused(format!("page {id}: {error}"));
+        let mut text = storage::to_markdown(&storage).map_err(broken)?;
+        if site.settings.comments {
+            text.push_str(&comments::text(site, id).await?);
+        }
+        Ok(text)
+    }
+}
+
+#[async_trait]
+impl Source for Confluence {
+    fn items(&self) -> BoxStream<'_, Result<Item, SourceError>> {
+        let listed = futures::stream::once(self.listed());
+        let one_by_one = |listed: Result<Vec<Item>, SourceError>| match listed {
+            Ok(items) => futures::stream::iter(items).map(Ok).boxed(),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        };
+        listed.flat_map(one_by_one).boxed()
+    }
+
+    async fn fetch(&self, item: &Item) -> Result<Content, SourceError> {
+        let gone = || SourceError::Gone(item.key.clone());
+        let (kind, id) = item.key.split_once(':').ok_or_else(gone)?;
+        let Some(kind) = Kind::of(kind) else {
+            let link = self.link(&item.key).ok_or_else(gone)?;
+            return self.site.client.download(&link, &item.name).await;
+        };
+        let text = self.text(kind, id).await?;
+        Ok(Content {
+            media_type: Some("text/markdown".into()),
+            bytes: futures::stream::iter([Ok(Bytes::from(text))]).boxed(),
+        })
+    }
+
+    fn at_once(&self) -> usize {
+        self.site.at_once()
+    }
+}
+
+impl Site {
+    fn at_once(&self) -> usize {
+        self.settings.at_once.clamp(1, MAX_AT_ONCE)
+    }
+
+    /// A page's address that neither its title nor its place changes.
+    fn page_uri(&self, id: &str) -> String {
+        format!("{}/pages/viewpage.action?pageId={id}", self.client.base())
+    }
+
+    fn shown(&self, link: &str) -> String {
+        match link.starts_with('/') {
+            true => format!("{}{link}", self.client.base()),
+            false => link.to_owned(),
+        }
+    }
+}
+
+fn has_text(file: &File) -> bool {
+    let media = file.media_type.as_deref().unwrap_or_default();
+    !NO_TEXT.iter().any(|kind| media.starts_with(kind))
+}
+
+fn check(settings: &ConfluenceSettings) -> Result<(), SourceError> {
+    let refused = |why: String| Err(SourceError::Refused(why));
+    if settings.spaces.is_empty() == settings.cql.is_none() {
+        return refused("either spaces or cql are named".into());
+    }
+    if settings.spaces.len() > MAX_SPACES {
+        return refused(format!("at most {MAX_SPACES} spaces are named"));
+    }
+    let is_key =
+        |key: &str| !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || "~_-.:@".contains(c));
+    if let Some(key) = settings.spaces.iter().find(|key| !is_key(key)) {
+        return refused(format!("{key:?} is no key of a space"));
+    }
+    if !(1..=MAX_AT_ONCE).contains(&settings.at_once) {
+        return refused(format!("at_once is 1 to {MAX_AT_ONCE}"));
+    }
+    Ok(())
+}
+
+/// Where the API begins, and whose it is.
+fn place(settings: &ConfluenceSettings) -> Result<(Url, Deployment), SourceError> {
+    let refused = |why: &str| SourceError::Refused(format!("the url {why}"));
+    let mut url = Url::parse(&settings.url).map_err(|error| refused(&format!("is none: {error}")))?;
+    let host = url.host_str().unwrap_or_default().to_owned();
+    if !matches!(url.scheme(), "http" | "https") || host.is_empty() {
+        return Err(refused("begins with https:// or http://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        return Err(refused("carries no name, password or query"));
+    }
+    let theirs = host.ends_with(".atlassian.net") || host == "api.atlassian.com";
+    let deployment = settings.deployment.unwrap_or(match theirs {
+        true => Deployment::Cloud,
+        false => Deployment::DataCenter,
+    });
+    let path = url.path().trim_end_matches('/').to_owned();
+    let path = match deployment == Deployment::Cloud && !path.ends_with("/wiki") {
+        true => format!("{path}/wiki"),
+        false => path,
+    };
+    url.set_path(&path);
+    url.set_fragment(None);
+    Ok((url, deployment))
+}
+
+/// The answers to one question about each of many ids, so many at once; they come in no order.
+async fn each<T, F: Future<Output = T>>(
+    at_once: usize,
+    ids: Vec<String>,
+    ask: impl Fn(String) -> F,
+) -> Vec<T> {
+    futures::stream::iter(ids)
+        .map(ask)
+        .buffer_unordered(at_once)
+        .collect()
+        .await
+}

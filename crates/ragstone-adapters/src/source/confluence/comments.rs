@@ -1,0 +1,70 @@
+//! The comments of pages, where they are wanted: part of a page's text, and of what says that it changed.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ragstone_core::seam::source::SourceError;
+
+use super::listing::{EXPANDED_AT_ONCE, Listing, number};
+use super::wire::ContentV1;
+use super::{Site, storage};
+
+/// Characters that tell one state of a page's comments from another.
+const DIGEST: usize = 16;
+
+/// Notes what the comments in a space are now.
+pub(super) async fn note(site: &Site, listing: &mut Listing, space: &str) -> Result<(), SourceError> {
+    if !site.settings.comments {
+        return Ok(());
+    }
+    let cql = format!("space = \"{space}\" and type = comment");
+    let mut seen: HashMap<String, BTreeSet<(String, u64)>> = HashMap::new();
+    for comment in search(
+        site,
+        &cql,
+        "version,container",
+        &format!("the comments of the space {space}"),
+    )
+    .await?
+    {
+        let Some(page) = comment.container.and_then(|container| container.id) else {
+            continue;
+        };
+        seen.entry(page)
+            .or_default()
+            .insert((comment.id, number(comment.version)));
+    }
+    for (page, comments) in seen {
+        let state = format!("{comments:?}");
+        let digest = blake3::hash(state.as_bytes()).to_hex()[..DIGEST].to_owned();
+        listing.comments.insert(page, digest);
+    }
+    Ok(())
+}
+
+/// The comments of a page, to stand behind its text; empty if there are none.
+pub(super) async fn text(site: &Site, page: &str) -> Result<String, SourceError> {
+    let cql = format!("container = {page} and type = comment order by created");
+    let what = format!("the comments of page {page}");
+    let mut text = String::new();
+    for comment in search(site, &cql, "body.storage", &what).await? {
+        let body = comment.body.and_then(|body| body.storage);
+        let Some(body) = body else { continue };
+        // A comment that cannot be read is no reason to lose its page.
+        let words = storage::to_markdown(&body.value).unwrap_or_default();
+        if words.is_empty() {
+            continue;
+        }
+        text.push_str(if text.is_empty() {
+            "\n\n## Comments\n\n"
+        } else {
+            "\n\n"
+        });
+        text.push_str(&words);
+    }
+    Ok(text)
+}
+
+async fn search(site: &Site, cql: &str, expand: &str, what: &str) -> Result<Vec<ContentV1>, SourceError> {
+    let query = [("cql", cql), ("expand", expand), ("limit", EXPANDED_AT_ONCE)];
+    site.client.list("/rest/api/content/search", &query, what).await
+}

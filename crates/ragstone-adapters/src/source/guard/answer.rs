@@ -1,0 +1,82 @@
+//! An answer that the guard let through, and the bounds on reading it.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use reqwest::{Response, Url};
+use tokio::time::{Instant, timeout};
+
+use super::{GuardError, broken, host, too_slow};
+
+/// An answer whose body is still to be read.
+pub struct Answer {
+    /// Where it stood in the end.
+    pub url: Url,
+    /// The HTTP status.
+    pub status: u16,
+    /// What came with it.
+    pub headers: HeaderMap,
+    pub(super) response: Response,
+    pub(super) limit: usize,
+    /// How long it may still be waited for.
+    pub(super) left: Duration,
+}
+
+impl Answer {
+    /// Itself if its status is 2xx.
+    pub fn successful(self) -> Result<Self, GuardError> {
+        match self.status {
+            200..=299 => Ok(self),
+            status => Err(GuardError::Status {
+                host: host(&self.url),
+                status,
+            }),
+        }
+    }
+
+    /// The media type its server gave.
+    pub fn media_type(&self) -> Option<String> {
+        let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        Some(value.to_owned())
+    }
+
+    /// Its body, at most `most` bytes and no more than the guard allows.
+    pub async fn bytes(mut self, most: usize) -> Result<Bytes, GuardError> {
+        self.limit = self.limit.min(most);
+        let (mut bytes, mut pieces) = (BytesMut::new(), self.pieces());
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// Its body piece by piece; an error ends it.
+    pub fn pieces(self) -> BoxStream<'static, Result<Bytes, GuardError>> {
+        let (host, limit) = (host(&self.url), self.limit);
+        let encoding = self.headers.get(CONTENT_ENCODING);
+        // Nothing is unpacked, so nothing can unpack to more than it seems.
+        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            let reason = "it sends compressed bytes unasked".to_owned();
+            return futures::stream::iter([Err(GuardError::Refused { host, reason })]).boxed();
+        }
+        let start = (Box::pin(self.response.bytes_stream()), 0_usize, self.left, host);
+        let pieces = futures::stream::try_unfold(start, move |(mut parts, read, left, host)| async move {
+            // Only waiting counts: whoever reads may take its time.
+            let begun = Instant::now();
+            let part = match timeout(left, parts.next()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(part)) => part.map_err(|error| broken(&host, &error.without_url()))?,
+                Err(_) => return Err(too_slow(&host)),
+            };
+            let (read, left) = (read + part.len(), left.saturating_sub(begun.elapsed()));
+            match read > limit {
+                true => Err(GuardError::TooLarge { host, limit }),
+                false => Ok(Some((part, (parts, read, left, host)))),
+            }
+        });
+        pieces.boxed()
+    }
+}

@@ -1,0 +1,133 @@
+//! Addresses of pages: one for each page, and which are meant.
+
+use std::collections::BTreeSet;
+
+use ragstone_core::seam::source::SourceError;
+use reqwest::Url;
+
+use super::WebSettings;
+
+/// Longest address that is followed, in bytes.
+const MAX_BYTES: usize = 2_048;
+/// Parameters that tell where a reader came from and not what is read.
+const TRACKING: [&str; 6] = ["gclid", "fbclid", "msclkid", "mc_cid", "mc_eid", "_ga"];
+/// How the names of more of them begin.
+const TRACKING_PREFIX: &str = "utm_";
+
+/// An address that the settings name.
+pub(super) fn named(text: &str) -> Result<Url, SourceError> {
+    let refused = |why: &str| SourceError::Refused(format!("{text:?} is no address of a page: {why}"));
+    let url = Url::parse(text).map_err(|error| refused(&error.to_string()))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(SourceError::Refused(
+            "an address carries a name or password".into(),
+        ));
+    }
+    plain(url).ok_or_else(|| refused("it begins with https:// or http:// and has at most 2048 bytes"))
+}
+
+/// The one form of an address: no fragment, nothing about where its reader came from. None if it is no page's.
+pub(super) fn plain(mut url: Url) -> Option<Url> {
+    let is_plain =
+        matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
+    if !is_plain || url.as_str().len() > MAX_BYTES || url.host_str().is_none() {
+        return None;
+    }
+    url.set_fragment(None);
+    let is_tracking = |name: &str| TRACKING.contains(&name) || name.starts_with(TRACKING_PREFIX);
+    if url.query_pairs().any(|(name, _)| is_tracking(&name)) {
+        let rest: Vec<(String, String)> = url
+            .query_pairs()
+            .filter(|(name, _)| !is_tracking(name))
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        url.set_query(None);
+        if !rest.is_empty() {
+            url.query_pairs_mut().extend_pairs(rest);
+        }
+    }
+    if url.query() == Some("") {
+        url.set_query(None);
+    }
+    Some(url)
+}
+
+/// Which pages are meant.
+pub(super) struct Scope {
+    /// `host:port`
+    hosts: BTreeSet<String>,
+    paths: Vec<String>,
+    exclude: Vec<String>,
+}
+
+impl Scope {
+    pub fn new<'a>(starts: impl Iterator<Item = &'a Url>, settings: &WebSettings) -> Self {
+        let named = settings.hosts.iter().map(|host| host.to_ascii_lowercase());
+        Self {
+            hosts: starts.map(host).chain(named).collect(),
+            paths: settings.paths.clone(),
+            exclude: settings.exclude.clone(),
+        }
+    }
+
+    /// Whether a page is meant.
+    pub fn holds(&self, url: &Url) -> bool {
+        let begins = |prefix: &String| url.path().starts_with(prefix.as_str());
+        // A host of the settings stands for its usual ports.
+        let is_ours = self.hosts.contains(&host(url))
+            || url.port().is_none() && self.hosts.contains(url.host_str().unwrap_or_default());
+        is_ours
+            && (self.paths.is_empty() || self.paths.iter().any(begins))
+            && !self.exclude.iter().any(begins)
+    }
+}
+
+/// A host with its port.
+pub(super) fn host(url: &Url) -> String {
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{}:{port}", url.host_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_one_address() {
+        let check = |text: &str, expected: Option<&str>| {
+            let url = Url::parse(text).ok().and_then(plain);
+            assert_eq!(url.as_ref().map(Url::as_str), expected, "{text}");
+        };
+        check("HTTPS://Example.com:443/a/../b#c", Some("https://example.com/b"));
+        check("https://x/a?utm_source=m&b=1&gclid=2", Some("https://x/a?b=1"));
+        check("https://x/a?utm_source=m", Some("https://x/a"));
+        check("https://x/a?", Some("https://x/a"));
+        check("https://x/a?b=%20c", Some("https://x/a?b=%20c"));
+        check("mailto:a@b", None);
+        check("javascript:alert(1)", None);
+        check("https://me:pass@x/", None);
+        check(&format!("https://x/{}", "a".repeat(MAX_BYTES)), None);
+        assert!(named("https://x/").is_ok() && named("x").is_err() && named("https://me:p@x/").is_err());
+    }
+
+    #[test]
+    fn a_scope_has_hosts_and_paths() {
+        let settings = |value: serde_json::Value| serde_json::from_value::<WebSettings>(value).unwrap();
+        let settings = settings(serde_json::json!({
+            "hosts": ["Docs.example.com"], "paths": ["/guide"], "exclude": ["/guide/old"]
+        }));
+        let start = Url::parse("http://127.0.0.1:8080/").unwrap();
+        let scope = Scope::new([&start].into_iter(), &settings);
+        for (text, expected) in [
+            ("http://127.0.0.1:8080/guide/a", true),
+            ("http://127.0.0.1:8081/guide/a", false),
+            ("https://docs.example.com/guide", true),
+            ("https://docs.example.com:8443/guide", false),
+            ("https://evil.example.com/guide", false),
+            ("https://docs.example.com/other", false),
+            ("https://docs.example.com/guide/old/a", false),
+        ] {
+            assert_eq!(scope.holds(&Url::parse(text).unwrap()), expected, "{text}");
+        }
+    }
+}

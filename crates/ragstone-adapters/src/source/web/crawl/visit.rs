@@ -1,0 +1,169 @@
+//! One address: asked for by the rules of its host, and read for where it leads.
+
+use ragstone_core::seam::source::{Item, SourceError};
+use reqwest::Url;
+use reqwest::header::{
+    ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::super::page::{self, Page};
+use super::super::{address, told};
+use super::{Crawl, page as item_of, path};
+use crate::source::guard::{Answer, GuardError};
+
+/// Bytes of a page that is read for its links; a longer one is a page without.
+const MAX_PAGE_BYTES: usize = 8 << 20;
+/// Media that have no text to read.
+const NO_TEXT: [&str; 6] = [
+    "image/",
+    "video/",
+    "audio/",
+    "font/",
+    "text/css",
+    "text/javascript",
+];
+
+/// What an address turned out to be.
+pub(super) enum Visit {
+    /// A page with text, and where it leads.
+    Page { item: Item, leads: Vec<Url> },
+    /// No page of the source.
+    Nothing,
+    /// A page that leads on, and is none of the source itself.
+    Way(Vec<Url>),
+    /// It could not be read.
+    Failed(SourceError),
+}
+
+impl Crawl<'_> {
+    pub(super) async fn visit(&self, url: &Url, is_inner: bool) -> Visit {
+        self.wait(url).await;
+        let recalled = self.web.recalled().get(url.as_str()).cloned().flatten();
+        let condition = recalled.as_deref().filter(|_| !is_inner).and_then(condition);
+        let (headers, meant) = (condition.into_iter().collect(), |url: &Url| self.leads_to(url));
+        let answer = match self.web.guard.open_within(url.as_str(), headers, &meant).await {
+            Ok(answer) => answer,
+            Err(error @ GuardError::Refused { .. }) => {
+                return match self.web.starts.contains(url) {
+                    true => Visit::Failed(told(error)),
+                    false => Visit::Nothing,
+                };
+            }
+            Err(error) => return Visit::Failed(told(error)),
+        };
+        let Some(at) = address::plain(answer.url.clone()).filter(|at| self.is_meant(at)) else {
+            return Visit::Nothing;
+        };
+        match answer.status {
+            304 => Visit::Page {
+                item: item_of(url, None, recalled),
+                leads: Vec::new(),
+            },
+            200..=299 => self.read(at, answer, is_inner).await,
+            // It sends on to where nobody here goes.
+            300..=399 | 404 | 410 => Visit::Nothing,
+            _ => match answer.successful() {
+                Err(error) => Visit::Failed(told(error)),
+                Ok(_) => Visit::Nothing,
+            },
+        }
+    }
+
+    /// Keeps to the pause that a host wants between two requests.
+    async fn wait(&self, url: &Url) {
+        let host = address::host(url);
+        let Some(pace) = self.pace.get(&host) else { return };
+        let mut next = pace.lock().await;
+        if let Some(moment) = *next {
+            sleep_until(moment).await;
+        }
+        *next = Some(Instant::now() + self.robots[&host].delay);
+    }
+
+    /// Whether an address that a redirect or a page names is meant and allowed, as far as is known.
+    fn is_meant(&self, url: &Url) -> bool {
+        let robots = self.robots.get(&address::host(url));
+        self.web.scope.holds(url) && robots.is_some_and(|robots| robots.allows(path(url)))
+    }
+
+    /// Whether a redirect is followed.
+    fn leads_to(&self, url: &Url) -> bool {
+        address::plain(url.clone()).is_some_and(|url| self.is_meant(&url))
+    }
+
+    async fn read(&self, at: Url, answer: Answer, is_inner: bool) -> Visit {
+        let media_type = answer.media_type();
+        let validator = validator(&answer.headers);
+        let media = media_type.as_deref().unwrap_or_default().to_ascii_lowercase();
+        if NO_TEXT.iter().any(|kind| media.starts_with(kind)) {
+            return Visit::Nothing;
+        }
+        let mut said = Page::default();
+        for tag in answer.headers.get_all("x-robots-tag") {
+            said.wants(tag.to_str().unwrap_or_default());
+        }
+        if !media.contains("html") {
+            return match said.noindex {
+                true => Visit::Nothing,
+                false => Visit::Page {
+                    item: item_of(&at, media_type.as_deref(), validator),
+                    leads: Vec::new(),
+                },
+            };
+        }
+        let bytes = match answer.bytes(MAX_PAGE_BYTES).await {
+            Ok(bytes) => bytes,
+            Err(error) => return Visit::Failed(told(error)),
+        };
+        let html = page::read(&String::from_utf8_lossy(&bytes));
+        let base = html
+            .base
+            .as_deref()
+            .and_then(|base| at.join(base).ok())
+            .unwrap_or_else(|| at.clone());
+        let follow = is_inner && !html.nofollow && !said.nofollow;
+        let linked = html
+            .links
+            .iter()
+            .filter(|_| follow)
+            .filter_map(|link| address::plain(base.join(link).ok()?));
+        let leads = linked.filter(|url| self.web.scope.holds(url)).collect();
+        if html.noindex || said.noindex {
+            return Visit::Way(leads);
+        }
+        let canonical = html
+            .canonical
+            .as_deref()
+            .and_then(|link| address::plain(base.join(link).ok()?));
+        let key = canonical.filter(|url| self.is_meant(url)).unwrap_or(at);
+        let hash = || format!("hash={}", blake3::hash(&bytes).to_hex());
+        let item = item_of(&key, media_type.as_deref(), Some(validator.unwrap_or_else(hash)));
+        self.web.keep(&item.key, media_type, bytes);
+        Visit::Page { item, leads }
+    }
+}
+
+/// What tells one state of a page from another by its server's word.
+fn validator(headers: &HeaderMap) -> Option<String> {
+    let text = |name: HeaderName| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
+    let etag = text(ETAG)
+        .filter(|etag| !etag.is_empty())
+        .map(|etag| format!("etag={etag}"));
+    etag.or_else(|| text(LAST_MODIFIED).map(|date| format!("modified={date}")))
+}
+
+/// How to ask for a page only if it is not as `marker` says.
+fn condition(marker: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = match marker.split_once('=')? {
+        ("etag", etag) => (IF_NONE_MATCH, etag),
+        ("modified", date) => (IF_MODIFIED_SINCE, date),
+        _ => return None,
+    };
+    Some((name, HeaderValue::from_str(value).ok()?))
+}

@@ -1,0 +1,202 @@
+//! What a page says about itself and where it leads, read from its tags one after the other.
+//!
+//! Invariant: nothing is built of a page, so no nesting of it costs anything; its text is the parser's, elsewhere.
+
+/// Links of one page that are followed.
+const MAX_LINKS: usize = 5_000;
+/// Attributes of a tag that are looked at.
+const MAX_ATTRIBUTES: usize = 64;
+/// Elements whose content holds no tags.
+const NO_TAGS: [&str; 4] = ["script", "style", "textarea", "xmp"];
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Page {
+    /// As they are written.
+    pub links: Vec<String>,
+    /// What it says is its one address.
+    pub canonical: Option<String>,
+    /// What its links are relative to.
+    pub base: Option<String>,
+    /// Whether it wants to be in no index.
+    pub noindex: bool,
+    /// Whether it wants its links not to be followed.
+    pub nofollow: bool,
+}
+
+impl Page {
+    /// Notes what a robots tag or header wants.
+    pub fn wants(&mut self, content: &str) {
+        for word in content.to_ascii_lowercase().split([',', ' ', ':']) {
+            self.noindex |= matches!(word, "noindex" | "none");
+            self.nofollow |= matches!(word, "nofollow" | "none");
+        }
+    }
+
+    fn tag(&mut self, name: &str, attributes: &[(String, String)]) {
+        let value = |name: &str| {
+            attributes
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| value.trim())
+        };
+        let is = |name: &str, word: &str| {
+            value(name).is_some_and(|value| {
+                value
+                    .to_ascii_lowercase()
+                    .split_whitespace()
+                    .any(|one| one == word)
+            })
+        };
+        match (name, value("href")) {
+            ("a" | "area", Some(href)) if !is("rel", "nofollow") && self.links.len() < MAX_LINKS => {
+                self.links.push(href.to_owned());
+            }
+            ("link", Some(href)) if is("rel", "canonical") => {
+                self.canonical.get_or_insert_with(|| href.to_owned());
+            }
+            ("base", Some(href)) => {
+                self.base.get_or_insert_with(|| href.to_owned());
+            }
+            ("meta", _) if is("name", "robots") || is("name", "ragstone") => {
+                self.wants(value("content").unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Reads the tags of a page.
+pub(super) fn read(html: &str) -> Page {
+    let (mut page, mut rest) = (Page::default(), html);
+    while let Some(at) = rest.find('<') {
+        rest = &rest[at + 1..];
+        if let Some(comment) = rest.strip_prefix("!--") {
+            rest = comment.find("-->").map_or("", |end| &comment[end + 3..]);
+            continue;
+        }
+        if !rest.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            continue;
+        }
+        let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/');
+        let (name, behind) = rest.split_at(end.unwrap_or(rest.len()));
+        let name = name.to_ascii_lowercase();
+        let (attributes, behind) = attributes(behind);
+        page.tag(&name, &attributes);
+        rest = match NO_TAGS.contains(&name.as_str()) {
+            true => behind_end(behind, &name),
+            false => behind,
+        };
+    }
+    page
+}
+
+/// The attributes of a tag, and what stands behind it.
+fn attributes(mut rest: &str) -> (Vec<(String, String)>, &str) {
+    let mut found = Vec::new();
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '/');
+        if let Some(behind) = rest.strip_prefix('>') {
+            return (found, behind);
+        }
+        if rest.is_empty() {
+            return (found, "");
+        }
+        let end = rest.find(|c: char| c.is_ascii_whitespace() || matches!(c, '=' | '>' | '/'));
+        // A sign that can begin no name is passed over.
+        let end = end
+            .unwrap_or(rest.len())
+            .max(rest.chars().next().map_or(0, char::len_utf8));
+        let (name, behind) = rest.split_at(end);
+        rest = behind.trim_start();
+        let mut value = "";
+        if let Some(behind) = rest.strip_prefix('=') {
+            (value, rest) = attribute_value(behind.trim_start());
+        }
+        if found.len() < MAX_ATTRIBUTES {
+            found.push((name.to_ascii_lowercase(), unescaped(value)));
+        }
+    }
+}
+
+fn attribute_value(rest: &str) -> (&str, &str) {
+    for quote in ['"', '\''] {
+        if let Some(inner) = rest.strip_prefix(quote) {
+            return inner.split_once(quote).unwrap_or((inner, ""));
+        }
+    }
+    let end = rest
+        .find(|c: char| c.is_ascii_whitespace() || c == '>')
+        .unwrap_or(rest.len());
+    rest.split_at(end)
+}
+
+fn behind_end<'a>(rest: &'a str, name: &str) -> &'a str {
+    let closes = |at: usize| {
+        let close = rest.get(at + 2..at + 2 + name.len());
+        close.is_some_and(|close| close.eq_ignore_ascii_case(name))
+    };
+    let mut ends = rest.match_indices("</").map(|(at, _)| at);
+    ends.find(|at| closes(*at)).map_or("", |at| &rest[at..])
+}
+
+/// Text of an attribute without the references that addresses have.
+pub(super) fn unescaped(text: &str) -> String {
+    if !text.contains('&') {
+        return text.to_owned();
+    }
+    let pairs = [
+        ("&quot;", "\""),
+        ("&#34;", "\""),
+        ("&#39;", "'"),
+        ("&apos;", "'"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+    ];
+    let text = pairs
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    ["&#38;", "&#x26;", "&amp;"]
+        .iter()
+        .fold(text, |text, from| text.replace(from, "&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_say_where_a_page_leads() {
+        let page = read(
+            "<!doctype html><head><BASE href='/docs/'><link rel=\"alternate canonical\" href=\"/a?b=1&amp;c=2\">\
+             <link rel=stylesheet href=x.css><meta name='robots' content='max-snippet:5, NOINDEX'></head>\
+             <!-- <a href=no1> --><script>document.write('<a href=\"no2\">')</script><a class=x href = one>1</a>\
+             <a href=\"two\" rel=\"nofollow ugc\">2</a><A HREF='three'/><a =odd href=four><a>5</a><area href=six>\
+             < a href=seven><a href=\"eight",
+        );
+        assert_eq!(page.links, ["one", "three", "four", "six", "eight"]);
+        assert_eq!(
+            (page.canonical.as_deref(), page.base.as_deref()),
+            (Some("/a?b=1&c=2"), Some("/docs/"))
+        );
+        assert!(page.noindex && !page.nofollow);
+        assert!(read("<meta name=robots content=none>").nofollow);
+        assert_eq!(read("<a é=ü ß href=ö><b").links, ["ö"]);
+    }
+
+    #[test]
+    fn a_page_of_nothing_but_beginnings_ends() {
+        for piece in [
+            "<",
+            "<a ",
+            "<a href=",
+            "<!--",
+            "<script>",
+            "<a href='",
+            "</",
+            "<a/=/",
+        ] {
+            read(&piece.repeat(50_000));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Secrets by reference: `env:NAME` or `file:PATH`, so that nothing but the place is kept.
+//!
+//! Invariant: what a reference names is neither shown nor kept in any message.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::Arc;
+
+use super::Secret;
+
+/// Most bytes of a file that holds a secret.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+
+/// What references may name.
+#[derive(Debug, Clone, Default)]
+pub struct References {
+    variables: Arc<BTreeMap<String, Secret>>,
+}
+
+/// Why a reference gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    /// It is none; it is not repeated, for it may be the secret itself.
+    #[error("a secret is named by env:NAME or file:PATH, never written out")]
+    Form,
+    /// There is no such variable.
+    #[error("the environment of this process has no variable {0}")]
+    Variable(String),
+    /// The file cannot be read.
+    #[error("the file {path} cannot be read: {detail}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        detail: String,
+    },
+    /// The file is empty, too long or no text.
+    #[error("the file {0} holds no secret: it is empty, longer than 64 KiB or no text")]
+    Content(String),
+}
+
+impl References {
+    /// The variables of `.env` and of the environment, which wins.
+    pub(super) fn new(dotenv: &[(String, String)], environment: &[(String, String)]) -> Self {
+        let all = dotenv.iter().chain(environment);
+        let variables = all.map(|(name, value)| (name.clone(), Secret::new(value.clone())));
+        Self {
+            variables: Arc::new(variables.collect()),
+        }
+    }
+
+    /// The secret that a reference names now. A file is read anew, so it may be replaced while a server runs.
+    pub fn secret(&self, reference: &str) -> Result<String, ReferenceError> {
+        match reference.split_once(':') {
+            Some(("env", name)) if !name.is_empty() => {
+                let secret = self.variables.get(name).and_then(Secret::expose);
+                let secret = secret.map(|secret| secret.trim().to_owned());
+                secret.ok_or_else(|| ReferenceError::Variable(name.to_owned()))
+            }
+            Some(("file", path)) if path.starts_with('/') => read(path),
+            _ => Err(ReferenceError::Form),
+        }
+    }
+}
+
+fn read(path: &str) -> Result<String, ReferenceError> {
+    let failed = |error: std::io::Error| ReferenceError::File {
+        path: path.to_owned(),
+        detail: error.kind().to_string(),
+    };
+    let (mut bytes, file) = (Vec::new(), std::fs::File::open(path).map_err(failed)?);
+    let length = file
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    match text.trim() {
+        "" => Err(ReferenceError::Content(path.to_owned())),
+        _ if length as u64 > MAX_FILE_BYTES => Err(ReferenceError::Content(path.to_owned())),
+        secret => Ok(secret.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_names_a_variable_or_a_file() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let all = References::new(
+            &[pair("ONE", "weak"), pair("TWO", "two")],
+            &[pair("ONE", "strong"), pair("NONE", "")],
+        );
+        assert_eq!(all.secret("env:ONE").unwrap(), "strong");
+        assert_eq!(all.secret("env:TWO").unwrap(), "two");
+        for missing in ["env:NONE", "env:THREE"] {
+            assert!(matches!(all.secret(missing), Err(ReferenceError::Variable(_))));
+        }
+        for wrong in ["ATATT-written-out", "env:", "file:relative", ""] {
+            let error = all.secret(wrong).unwrap_err();
+            assert_eq!(error, ReferenceError::Form);
+            assert!(wrong.is_empty() || !error.to_string().contains("ATATT"));
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let named = format!("file:{}", file.path().display());
+        assert!(matches!(all.secret(&named), Err(ReferenceError::Content(_))));
+        std::fs::write(file.path(), " a-token\n").unwrap();
+        assert_eq!(all.secret(&named).unwrap(), "a-token");
+        std::fs::write(file.path(), vec![b'x'; 1 << 17]).unwrap();
+        assert!(matches!(all.secret(&named), Err(ReferenceError::Content(_))));
+        assert!(matches!(
+            all.secret("file:/there/is/none"),
+            Err(ReferenceError::File { .. })
+        ));
+        assert!(!format!("{all:?}").contains("strong"));
+    }
+}
