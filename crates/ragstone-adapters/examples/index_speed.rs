@@ -15,6 +15,7 @@ use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
 use ragstone_core::access::{Acl, Principal, Role, ScopedQuery};
 use ragstone_core::filter::Filter;
+use ragstone_core::rank::late::TOP_LATE;
 use ragstone_core::rank::{DEPTH, LexicalQuery, SparseVector, TermId};
 use ragstone_core::seam::contract::{Sample, acl, caller};
 use ragstone_core::seam::index::{IndexQuery, IndexSpec, Point, SearchMode, VectorIndex};
@@ -212,6 +213,7 @@ fn question(sample: &mut Sample, centers: &[Vec<f32>], mode: SearchMode) -> Inde
         lexical,
         query_gate: 1.0,
         depth: DEPTH,
+        exact: TOP_LATE,
         without: Vec::new(),
     }
 }

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 #![cfg(feature = "testing")]
 
+mod agreement;
+mod cluster;
 mod failures;
 mod filters;
+mod program;
 mod real;
 mod search;
 

@@ -5,12 +5,14 @@
 
 mod collection;
 mod error;
+mod exact;
 mod filter;
 mod options;
 mod payload;
 mod scope;
 mod search;
 mod server;
+mod stored;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -11,10 +11,12 @@ use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::with_payload_selector::SelectorOptions;
 use qdrant_client::qdrant::{
     BatchResult, CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, DeletePoints, Filter,
-    GetPoints, GetResponse, PayloadSchemaInfo, PointId, PointStruct, PointsOperationResponse, PointsSelector,
-    QueryBatchPoints, QueryBatchResponse, QueryPoints, QueryResponse, RetrievedPoint, ScoredPoint,
-    ScrollPoints, ScrollResponse, SetPayloadPoints, UpdateMode, UpdateResult, UpdateStatus, UpsertPoints,
-    Value, WithPayloadSelector, query, vector, vector_input, vectors::VectorsOptions,
+    GetPoints, GetResponse, NamedVectorsOutput, PayloadSchemaInfo, PointId, PointStruct,
+    PointsOperationResponse, PointsSelector, QueryBatchPoints, QueryBatchResponse, QueryPoints,
+    QueryResponse, RetrievedPoint, ScoredPoint, ScrollPoints, ScrollResponse, SetPayloadPoints, UpdateMode,
+    UpdateResult, UpdateStatus, UpsertPoints, Value, VectorOutput, VectorsOutput, WithPayloadSelector,
+    WithVectorsSelector, query, vector, vector_input, vector_output, vectors::VectorsOptions, vectors_output,
+    with_vectors_selector,
 };
 use tonic::{Request, Response, Status};
 
@@ -106,16 +108,53 @@ fn selected(
             payload.retain(|key, _| include.fields.contains(key));
             payload
         }
-        None => HashMap::new(),
+        None | Some(SelectorOptions::Enable(false)) => HashMap::new(),
         Some(other) => panic!("the adapter does not use {other:?}"),
     }
 }
 
-fn retrieved(point: &Stored, selector: Option<&WithPayloadSelector>) -> RetrievedPoint {
+fn retrieved(
+    point: &Stored,
+    selector: Option<&WithPayloadSelector>,
+    vectors: Option<&WithVectorsSelector>,
+) -> RetrievedPoint {
     RetrievedPoint {
         id: Some(point.id.as_str().into()),
         payload: selected(&point.payload, selector),
+        vectors: vectors.map(|wanted| named(point, wanted)),
         ..RetrievedPoint::default()
+    }
+}
+
+fn named(point: &Stored, wanted: &WithVectorsSelector) -> VectorsOutput {
+    let Some(with_vectors_selector::SelectorOptions::Include(wanted)) = &wanted.selector_options else {
+        panic!("the adapter does not use {wanted:?}");
+    };
+    let stored = [
+        (
+            "dense",
+            point
+                .dense
+                .clone()
+                .map(|data| vector_output::Vector::Dense(data.into())),
+        ),
+        ("lexical", point.sparse.clone().map(vector_output::Vector::Sparse)),
+    ];
+    let named = stored.into_iter().filter_map(|(name, vector)| {
+        let output = VectorOutput {
+            vector: Some(vector?),
+            ..VectorOutput::default()
+        };
+        wanted
+            .names
+            .iter()
+            .any(|wanted| wanted == name)
+            .then(|| (name.to_owned(), output))
+    });
+    VectorsOutput {
+        vectors_options: Some(vectors_output::VectorsOptions::Vectors(NamedVectorsOutput {
+            vectors: named.collect(),
+        })),
     }
 }
 
@@ -207,7 +246,13 @@ impl Points for TestServer {
                 .into_iter()
                 .filter_map(|id| collection.points.get(&id).cloned());
             let result = found
-                .map(|point| retrieved(&point, request.with_payload.as_ref()))
+                .map(|point| {
+                    retrieved(
+                        &point,
+                        request.with_payload.as_ref(),
+                        request.with_vectors.as_ref(),
+                    )
+                })
                 .collect();
             Ok(Response::new(GetResponse {
                 result,
@@ -282,7 +327,13 @@ impl Points for TestServer {
             Ok(Response::new(ScrollResponse {
                 next_page_offset: next.map(|point| point.id.as_str().into()),
                 result: page
-                    .map(|point| retrieved(point, request.with_payload.as_ref()))
+                    .map(|point| {
+                        retrieved(
+                            point,
+                            request.with_payload.as_ref(),
+                            request.with_vectors.as_ref(),
+                        )
+                    })
                     .collect(),
                 ..ScrollResponse::default()
             }))
