@@ -24,7 +24,7 @@ impl Server {
         let given = variable("RAGSTONE_TEST_QDRANT_URL");
         let node = match &given {
             Some(_) => None,
-            None => program().map(|program| Node::alone(program)),
+            None => program().map(Node::alone),
         };
         let Some(url) = given.or_else(|| node.as_ref().map(Node::url)) else {
             eprintln!(

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use ragstone_core::seam::VectorIndex;
-use ragstone_core::seam::contract::index_contract;
+use ragstone_core::seam::contract::{index_contract, point_reader_contract};
 
-use crate::index;
 use crate::program::Server;
+use crate::{both_sides, index};
 use crate::{filters, search};
 
 #[tokio::test]
@@ -15,6 +15,7 @@ async fn qdrant_keeps_the_contract() {
         return;
     };
     index_contract(|| async { Arc::new(index(server.url())) as Arc<dyn VectorIndex> }).await;
+    point_reader_contract(|| async { both_sides(server.url()) }).await;
 }
 
 #[tokio::test]

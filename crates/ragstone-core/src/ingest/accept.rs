@@ -67,6 +67,11 @@ impl Received {
     pub fn content_hash(&self) -> ContentHash {
         self.content_hash
     }
+
+    /// Where they wait.
+    pub(super) fn key(&self) -> &str {
+        self.incoming.key.as_ref()
+    }
 }
 
 /// Bytes on their way: while this lives, neither `fsck` nor the sweep takes them for an orphan.
@@ -247,7 +252,7 @@ impl Ingestor {
 
     /// An answer may have been lost after the rows were written, so they are asked. Where they do not answer, the sweep
     /// decides.
-    async fn discard_unless_named(&self, document: DocumentId, received: Received) {
+    pub(super) async fn discard_unless_named(&self, document: DocumentId, received: Received) {
         let key = &received.incoming.key;
         let Ok(rows) = self.stores.catalogue.named(&[document]).await else {
             return;

@@ -16,6 +16,7 @@ mod parse;
 mod pipeline;
 mod purge;
 mod read;
+mod restore;
 mod statistics;
 mod trouble;
 
@@ -33,6 +34,7 @@ pub use fsck::Uploads;
 pub use grant::{GrantError, Grants};
 pub use keep::{HEARTBEAT, Sleep, Steady, Time};
 pub use pipeline::Pipeline;
+pub use restore::{RestoreError, Restored};
 
 use crate::document::{JobError, JobKind, Outline, Stage, Worker};
 use crate::id::JobId;
@@ -272,12 +274,18 @@ impl Ingestor {
             pipeline: pipeline.fingerprint().to_owned(),
             statistics,
         };
-        self.whole(&claim.lease, self.publish(claim, version)).await
+        let now = (self.clock)();
+        self.whole(&claim.lease, self.publish(claim, version, now)).await
     }
 
     /// Points visible, then one row flips, then everything older goes.
-    async fn publish(&self, claim: &Claim, version: PublishedVersion) -> Result<(), Trouble> {
-        let (lease, now) = (&claim.lease, (self.clock)());
+    async fn publish(
+        &self,
+        claim: &Claim,
+        version: PublishedVersion,
+        now: OffsetDateTime,
+    ) -> Result<(), Trouble> {
+        let lease = &claim.lease;
         self.stores
             .index
             .publish(lease.document, lease.generation)

@@ -12,6 +12,7 @@ mod evaluations;
 mod health;
 mod limits;
 mod model;
+mod moving;
 mod options;
 mod routes;
 pub mod sources;
@@ -313,8 +314,9 @@ impl Built {
 
     /// The API as the local operator has it.
     fn operator_router(&self, settings: &Settings, parts: &Arc<Api>, api: &Router) -> anyhow::Result<Router> {
-        let own =
-            routes::router(self.vectors.clone()).merge(evaluations::router(self.evaluations(settings)?));
+        let own = routes::router(self.vectors.clone())
+            .merge(evaluations::router(self.evaluations(settings)?))
+            .merge(moving::router(self.moving()));
         Ok(routes::operator_router(
             api.clone(),
             http::operators(parts.clone(), own),
@@ -332,6 +334,19 @@ impl Built {
             prompt: answer::prompt_digest(settings)?,
             clock: clock(),
         })
+    }
+
+    fn moving(&self) -> moving::Moving {
+        let stores = &self.stores;
+        moving::Moving {
+            portable: stores.portable.clone(),
+            points: stores.points.clone(),
+            blobs: stores.blobs.clone(),
+            sources: stores.sources.clone(),
+            library: self.library.clone(),
+            vectors: self.vectors.clone(),
+            operator: operator::of,
+        }
     }
 
     fn syncer(&self) -> Syncer {

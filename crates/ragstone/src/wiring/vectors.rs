@@ -277,13 +277,15 @@ impl Vectors {
         Ok(())
     }
 
-    async fn active(&self) -> anyhow::Result<Option<IndexSpec>> {
+    /// The library's active spec, if anybody began it.
+    pub async fn active(&self) -> anyhow::Result<Option<IndexSpec>> {
         let text = self.catalogue.setting(ACTIVE_SPEC).await?;
         text.map(|text| serde_json::from_str(&text).context("the catalogue's index_spec is damaged"))
             .transpose()
     }
 
-    async fn remember(&self, spec: &IndexSpec) -> anyhow::Result<()> {
+    /// Makes a spec the library's.
+    pub async fn remember(&self, spec: &IndexSpec) -> anyhow::Result<()> {
         Ok(self
             .catalogue
             .set_setting(ACTIVE_SPEC, &serde_json::to_string(spec)?)
@@ -313,7 +315,7 @@ impl Vectors {
     }
 
     /// Every tenant's published documents, but for those that `made_by` made.
-    async fn documents(&self, made_by: Option<String>) -> anyhow::Result<Vec<(TenantId, DocumentId)>> {
+    pub async fn documents(&self, made_by: Option<String>) -> anyhow::Result<Vec<(TenantId, DocumentId)>> {
         let filter = DocumentFilter {
             status: Some(DocumentStatus::Published),
             not_made_by: made_by,

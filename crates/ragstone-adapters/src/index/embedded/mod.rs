@@ -16,6 +16,7 @@ mod segment;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::sync::{Arc, Mutex};
 

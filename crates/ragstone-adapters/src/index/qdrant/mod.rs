@@ -15,6 +15,7 @@ mod server;
 mod stored;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};

@@ -75,6 +75,8 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
         evaluations: catalogue.clone(),
         feedback: catalogue.clone(),
         sources: catalogue.clone(),
+        portable: catalogue.clone(),
+        points: index.clone(),
         catalogue,
         index,
         blobs,
