@@ -6,6 +6,7 @@
 use std::io;
 
 use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
 
 use super::keep::Left;
 use super::{AcceptError, Ingestor, Retry, Trouble};
@@ -14,6 +15,7 @@ use crate::document::{Stage, Worker};
 use crate::id::{JobId, PointId};
 use crate::library::blob::BlobWriter;
 use crate::library::text::text_key;
+use crate::seam::audit::Named;
 use crate::seam::catalogue::{Claim, PublishedVersion};
 use crate::seam::index::Point;
 use crate::seam::portable::{Holder, Packed, PackedChunk, Parcel, Portable, Unpacked};
@@ -84,6 +86,12 @@ impl Ingestor {
             lease: self.settings.lease,
             now: self.moment(),
         };
+        let before = self
+            .stores
+            .catalogue
+            .named(&[packed.id])
+            .await
+            .unwrap_or_default();
         let job = JobId((self.new_id)());
         let incoming = received.key().to_owned();
         let unpacked = portable
@@ -103,6 +111,10 @@ impl Ingestor {
                 return Err(error.into());
             }
         };
+        // What an earlier try brought is nobody's any more.
+        for key in before.iter().filter_map(Named::waiting) {
+            self.remove_incoming(&Path::from(key)).await;
+        }
         let work = self.put_in(&claim, packed, parcel);
         match self.kept(&claim.lease, work, std::future::pending()).await {
             Ok(()) => Ok(Restored::Published),

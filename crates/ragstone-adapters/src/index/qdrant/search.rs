@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use qdrant_client::qdrant::{
     AcornSearchParams, Condition, CountPoints, DenseVector, Filter as Conditions, GetPoints,
-    PayloadIncludeSelector, Query, QueryBatchPoints, QueryPoints, ScoredPoint, SearchParams, SparseVector,
-    VectorInput, WithPayloadSelector, query, vector_input, with_payload_selector::SelectorOptions,
+    PayloadIncludeSelector, QuantizationSearchParams, Query, QueryBatchPoints, QueryPoints, ScoredPoint,
+    SearchParams, SparseVector, VectorInput, WithPayloadSelector, query, vector_input,
+    with_payload_selector::SelectorOptions,
 };
 use ragstone_core::access::{Scope, ScopedQuery};
 use ragstone_core::filter::Filter;
@@ -38,6 +39,9 @@ const OVER_FETCH: usize = 16;
 const GROWTH: usize = 4;
 /// up to this many.
 const MAX_FETCH: usize = 16_384;
+
+/// So many times as many points as wanted are taken from the walk over quantised vectors, to be scored by whole ones.
+const OVERSAMPLING: f64 = 2.0;
 
 /// One search.
 pub(super) struct Search<'a> {
@@ -273,6 +277,10 @@ impl<'a> Search<'a> {
         match leg {
             Leg::Dense { exact: true, .. } => Some(SearchParams {
                 exact: Some(true),
+                quantization: Some(QuantizationSearchParams {
+                    ignore: Some(true),
+                    ..QuantizationSearchParams::default()
+                }),
                 ..SearchParams::default()
             }),
             Leg::Dense { exact: false, .. } => Some(SearchParams {
@@ -280,6 +288,12 @@ impl<'a> Search<'a> {
                 acorn: Some(AcornSearchParams {
                     enable: Some(true),
                     max_selectivity: None,
+                }),
+                // Of no effect where a collection has whole vectors alone.
+                quantization: Some(QuantizationSearchParams {
+                    rescore: Some(true),
+                    oversampling: Some(OVERSAMPLING),
+                    ..QuantizationSearchParams::default()
                 }),
                 ..SearchParams::default()
             }),
