@@ -285,7 +285,10 @@ fn what_was_interrupted_goes_on() {
     assert_eq!((imported + unchanged, kept, failed), (41, 0, 0), "{told}");
     assert_eq!(told["verified"]["same"], told["verified"]["questions"], "{told}");
     assert_eq!(listed(&to), listed(&from));
+    // Uploads that were cut off wait for the sweep, as always.
+    to.run(&["fsck", "--repair", "--older-than", "0s"]).ended(0);
     is_clean(&to);
+    assert_eq!(found(&to), found(&from));
 }
 
 #[test]

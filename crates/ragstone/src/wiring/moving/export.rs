@@ -23,7 +23,7 @@ const ATTEMPTS: usize = 3;
 impl Moving {
     /// Writes every published document to the file `path`, or goes on where an earlier try broke off.
     pub async fn export(&self, path: PathBuf, listener: &Listener) -> anyhow::Result<Value> {
-        let spec = self.vectors.active().await?;
+        let spec = self.held().await?;
         let header = Header::new(format!("ragstone {}", env!("CARGO_PKG_VERSION")), spec);
         let all = self.vectors.documents(None).await?;
         let (mut archive, marks) = self.begin(path, header).await?;

@@ -67,7 +67,7 @@ impl Moving {
     /// The library's vectors must be of the archive's making; a library without any takes them.
     async fn take_spec(&self, spec: Option<&IndexSpec>) -> anyhow::Result<()> {
         let Some(spec) = spec else { return Ok(()) };
-        match self.vectors.active().await? {
+        match self.held().await? {
             Some(active) if active != *spec => bail!(
                 "the archive's index is {}, this library's is {}; hint: import into a library of its own, with the \
                  embedding model that the archive was made with, and `ragstone index rebuild` there by another one",

@@ -15,6 +15,7 @@ use object_store::ObjectStore;
 use ragstone_core::access::Principal;
 use ragstone_core::id::TenantId;
 use ragstone_core::library::Library;
+use ragstone_core::seam::index::IndexSpec;
 use ragstone_core::seam::source::SourceRecord;
 use ragstone_core::seam::{PointReader, Portable, SourceStore};
 use serde::Serialize;
@@ -89,6 +90,17 @@ impl Listener {
 }
 
 impl Moving {
+    /// The spec of what the index holds: the active one; of a library that was begun without vectors and never noted it,
+    /// the lexical one.
+    async fn held(&self) -> anyhow::Result<Option<IndexSpec>> {
+        let vectors = &self.vectors;
+        match vectors.active().await? {
+            Some(active) => Ok(Some(active)),
+            None if vectors.index.count().await? == 0 => Ok(None),
+            None => Ok(Some(vectors.recipe.pipeline(None).index_spec())),
+        }
+    }
+
     /// Every tenant's sources.
     async fn all_sources(&self) -> anyhow::Result<Vec<SourceRecord>> {
         let (mut sources, mut cursor) = (Vec::new(), None);
