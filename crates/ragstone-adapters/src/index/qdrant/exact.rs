@@ -8,12 +8,15 @@
 
 use std::collections::HashMap;
 
+use qdrant_client::qdrant::GetPoints;
 use ragstone_core::id::PointId;
 use ragstone_core::rank::TermId;
 use ragstone_core::rank::fusion::Candidate;
-use ragstone_core::seam::index::{Hit, IndexQuery, SearchMode};
+use ragstone_core::seam::index::{Hit, IndexError, IndexQuery, SearchMode};
 
-use super::stored::StoredVectors;
+use super::payload::{DENSE, LEXICAL, id, point_id};
+use super::server::Server;
+use super::stored::{StoredVectors, with};
 use crate::index::vectors::{QueryVector, Vectors};
 
 /// How far a score of Qdrant may be from ours, as a part of the score where that is more than one.
@@ -107,4 +110,35 @@ pub(super) fn replace(hits: &mut [Hit], exact: &HashMap<PointId, Scores>) {
             (hit.dense, hit.unigrams, hit.bigrams) = (scores.dense, scores.unigrams, scores.bigrams);
         }
     }
+}
+
+/// The scores of points by their stored vectors.
+pub(super) async fn measured(
+    server: &Server,
+    ruler: &Ruler<'_>,
+    points: &[PointId],
+) -> Result<HashMap<PointId, Scores>, IndexError> {
+    if points.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let names: &[&str] = match ruler.dense {
+        Some(_) => &[DENSE, LEXICAL],
+        None => &[LEXICAL],
+    };
+    let request = GetPoints {
+        collection_name: server.collection(),
+        ids: points.iter().copied().map(id).collect(),
+        with_payload: Some(false.into()),
+        with_vectors: Some(with(names)),
+        ..GetPoints::default()
+    };
+    let answer = server.read("reading vectors", |client| {
+        let request = request.clone();
+        async move { client.get_points(request).await }
+    });
+    let found = answer.await?.result.into_iter().map(|mut found| {
+        let point = point_id(found.id.as_ref())?;
+        Ok((point, ruler.measure(&StoredVectors::take(&mut found))))
+    });
+    found.collect()
 }

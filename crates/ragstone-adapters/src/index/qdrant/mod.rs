@@ -7,6 +7,7 @@ mod collection;
 mod error;
 mod exact;
 mod filter;
+mod leg;
 mod options;
 mod payload;
 mod scope;

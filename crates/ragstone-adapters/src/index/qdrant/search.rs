@@ -11,9 +11,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
 use qdrant_client::qdrant::{
-    AcornSearchParams, Condition, CountPoints, DenseVector, Filter as Conditions, GetPoints,
-    PayloadIncludeSelector, QuantizationSearchParams, Query, QueryBatchPoints, QueryPoints, ScoredPoint,
-    SearchParams, SparseVector, VectorInput, WithPayloadSelector, query, vector_input,
+    Condition, CountPoints, DenseVector, Filter as Conditions, PayloadIncludeSelector, Query,
+    QueryBatchPoints, QueryPoints, ScoredPoint, VectorInput, WithPayloadSelector, query, vector_input,
     with_payload_selector::SelectorOptions,
 };
 use ragstone_core::access::{Scope, ScopedQuery};
@@ -23,15 +22,15 @@ use ragstone_core::rank::fusion::{BIGRAM_WEIGHT, Ranked, compare};
 use ragstone_core::rank::gate::{GATE_DOCUMENTS, gate};
 use ragstone_core::seam::index::{Hit, Hits, IndexError, IndexQuery, SearchMode};
 
-use super::exact::{Ruler, Scores, least, replace};
+use super::exact::{Ruler, least, measured, replace};
 use super::filter::cover;
+use super::leg::Leg;
 use super::payload::{
     ACL_LONG, ACL_REVISION, CHUNK, DENSE, DOCUMENT, FIELDS, GATE, GENERATION, LEXICAL, Payload, Reading, id,
     point_id, summed,
 };
 use super::scope::findable;
 use super::server::Server;
-use super::stored::{StoredVectors, with};
 
 /// So many more points than wanted are fetched, that ties at the end of a list are usually inside.
 const OVER_FETCH: usize = 16;
@@ -39,9 +38,6 @@ const OVER_FETCH: usize = 16;
 const GROWTH: usize = 4;
 /// up to this many.
 const MAX_FETCH: usize = 16_384;
-
-/// So many times as many points as wanted are taken from the walk over quantised vectors, to be scored by whole ones.
-const OVERSAMPLING: f64 = 2.0;
 
 /// One search.
 pub(super) struct Search<'a> {
@@ -61,13 +57,6 @@ struct Found {
     score: f64,
     gate: f32,
     hit: Hit,
-}
-
-/// A list is made of one of these.
-#[derive(Clone)]
-enum Leg {
-    Dense { vector: Vec<f32>, exact: bool },
-    Lexical(SparseVector),
 }
 
 /// Puts a leg's score into a hit.
@@ -98,37 +87,10 @@ impl<'a> Search<'a> {
         union.extend(lexical.into_iter().map(|found| (found.hit.point, found.hit)));
         union.extend(dense.into_iter().map(|found| (found.hit.point, found.hit)));
         let mut hits = self.with_true_scores(union).await?;
-        let head = Ruler::new(self.asked, self.dense).head(gate, &hits);
-        replace(&mut hits, &self.exact(&head).await?);
-        Ok(Hits { gate, hits })
-    }
-
-    /// The scores of points by their stored vectors.
-    async fn exact(&self, points: &[PointId]) -> Result<HashMap<PointId, Scores>, IndexError> {
-        if points.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let names: &[&str] = match self.dense {
-            Some(_) => &[DENSE, LEXICAL],
-            None => &[LEXICAL],
-        };
-        let request = GetPoints {
-            collection_name: self.server.collection(),
-            ids: points.iter().copied().map(id).collect(),
-            with_payload: Some(false.into()),
-            with_vectors: Some(with(names)),
-            ..GetPoints::default()
-        };
-        let answer = self.server.read("reading vectors", |client| {
-            let request = request.clone();
-            async move { client.get_points(request).await }
-        });
         let ruler = Ruler::new(self.asked, self.dense);
-        let found = answer.await?.result.into_iter().map(|mut found| {
-            let point = point_id(found.id.as_ref())?;
-            Ok((point, ruler.measure(&StoredVectors::take(&mut found))))
-        });
-        found.collect()
+        let head = ruler.head(gate, &hits);
+        replace(&mut hits, &measured(self.server, &ruler, &head).await?);
+        Ok(Hits { gate, hits })
     }
 
     /// The best by whose gates the question is believed; where the order at their end decides which gates count, by exact
@@ -138,7 +100,8 @@ impl<'a> Search<'a> {
         let is_open = found.iter().any(|other| other.gate != found[0].gate);
         if found.len() > GATE_DOCUMENTS && is_open {
             let points: Vec<PointId> = found.iter().map(|found| found.hit.point).collect();
-            let exact = self.exact(&points).await?;
+            let ruler = Ruler::new(self.asked, self.dense);
+            let exact = measured(self.server, &ruler, &points).await?;
             for found in &mut found {
                 if let Some(scores) = exact.get(&found.hit.point) {
                     found.score = match leg {
@@ -266,38 +229,9 @@ impl<'a> Search<'a> {
                 variant: Some(query::Variant::Nearest(nearest)),
             }),
             using: Some(using.to_owned()),
-            params: self.params(leg),
+            params: leg.params(self.server.options.graph_breadth),
             limit: Some(limit as u64),
             ..QueryPoints::default()
-        }
-    }
-
-    /// Sparse vectors are always compared exactly.
-    fn params(&self, leg: &Leg) -> Option<SearchParams> {
-        match leg {
-            Leg::Dense { exact: true, .. } => Some(SearchParams {
-                exact: Some(true),
-                quantization: Some(QuantizationSearchParams {
-                    ignore: Some(true),
-                    ..QuantizationSearchParams::default()
-                }),
-                ..SearchParams::default()
-            }),
-            Leg::Dense { exact: false, .. } => Some(SearchParams {
-                hnsw_ef: Some(self.server.options.graph_breadth),
-                acorn: Some(AcornSearchParams {
-                    enable: Some(true),
-                    max_selectivity: None,
-                }),
-                // Of no effect where a collection has whole vectors alone.
-                quantization: Some(QuantizationSearchParams {
-                    rescore: Some(true),
-                    oversampling: Some(OVERSAMPLING),
-                    ..QuantizationSearchParams::default()
-                }),
-                ..SearchParams::default()
-            }),
-            Leg::Lexical(_) => None,
         }
     }
 
@@ -385,13 +319,6 @@ impl<'a> Search<'a> {
         }
         legs.retain(|(_, leg)| !leg.is_empty());
         legs
-    }
-}
-
-impl Leg {
-    /// Whether nothing is asked; Qdrant refuses an empty vector.
-    fn is_empty(&self) -> bool {
-        matches!(self, Leg::Lexical(terms) if terms.indices.is_empty())
     }
 }
 

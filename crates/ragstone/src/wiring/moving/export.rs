@@ -37,7 +37,7 @@ impl Moving {
                     Put::Gone => {}
                     Put::LeftOut(why) => {
                         left_out += 1;
-                        listener.left_out(&document.to_string(), why);
+                        listener.left_out(&document.to_string(), why).await;
                     }
                 }
             }
@@ -79,7 +79,7 @@ impl Moving {
             archive.withdraw(*document);
             if let Put::LeftOut(why) = self.put(archive, *document).await? {
                 left_out += 1;
-                listener.left_out(&document.to_string(), why);
+                listener.left_out(&document.to_string(), why).await;
             }
         }
         Ok(left_out)

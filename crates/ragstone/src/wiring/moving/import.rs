@@ -149,11 +149,13 @@ impl Moving {
             Ok(Restored::Published) => &counts.imported,
             Ok(Restored::Unchanged) => &counts.unchanged,
             Ok(Restored::Kept) => {
-                listener.left_out(&packed.uri, "the library has another version of it, which stays");
+                listener
+                    .left_out(&packed.uri, "the library has another version of it, which stays")
+                    .await;
                 &counts.kept
             }
             Err(error @ (RestoreError::Damaged(_) | RestoreError::Accept(AcceptError::TooLarge { .. }))) => {
-                listener.left_out(&packed.uri, error);
+                listener.left_out(&packed.uri, error).await;
                 &counts.failed
             }
             Err(error) => {

@@ -20,7 +20,7 @@ use ragstone_core::seam::source::SourceRecord;
 use ragstone_core::seam::{PointReader, Portable, SourceStore};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 pub use routes::router;
 
@@ -75,17 +75,18 @@ pub enum Told {
 
 /// Takes what is told.
 #[derive(Clone)]
-pub struct Listener(pub UnboundedSender<Told>);
+pub struct Listener(pub Sender<Told>);
 
 impl Listener {
     fn progress(&self, stage: &'static str, done: u64, total: u64) {
-        // Nobody listens any more: the work is dropped soon.
-        let _ = self.0.send(Told::Progress(Far { stage, done, total }));
+        // Who is behind learns it from the next one.
+        let _ = self.0.try_send(Told::Progress(Far { stage, done, total }));
     }
 
-    fn left_out(&self, document: &str, why: impl ToString) {
+    async fn left_out(&self, document: &str, why: impl ToString + Send) {
         let (document, why) = (document.to_owned(), why.to_string());
-        let _ = self.0.send(Told::LeftOut { document, why });
+        // Nobody listens any more: the work is dropped soon.
+        let _ = self.0.send(Told::LeftOut { document, why }).await;
     }
 }
 

@@ -19,6 +19,9 @@ use tokio::sync::mpsc;
 
 use super::{Listener, Moving, Told};
 
+/// Messages that a slow listener may be behind.
+const TOLD: usize = 1_024;
+
 /// What only the operator can do with the whole library.
 pub fn router(moving: Moving) -> Router {
     Router::new()
@@ -52,7 +55,7 @@ fn told(
     work: impl FnOnce(Listener) -> BoxFuture<'static, anyhow::Result<Value>> + Send + 'static,
 ) -> Response {
     let events = stream! {
-        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let (sender, mut receiver) = mpsc::channel(TOLD);
         let mut work = pin!(work(Listener(sender)));
         let ended = loop {
             tokio::select! {

@@ -1,25 +1,23 @@
 //! The server's points.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use qdrant_client::qdrant::point_id::PointIdOptions;
 use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
 use qdrant_client::qdrant::points_server::Points;
 use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::vectors_config::Config;
-use qdrant_client::qdrant::with_payload_selector::SelectorOptions;
 use qdrant_client::qdrant::{
     BatchResult, CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, DeletePoints, Filter,
-    GetPoints, GetResponse, NamedVectorsOutput, PayloadSchemaInfo, PointId, PointStruct,
-    PointsOperationResponse, PointsSelector, QueryBatchPoints, QueryBatchResponse, QueryPoints,
-    QueryResponse, RetrievedPoint, ScoredPoint, ScrollPoints, ScrollResponse, SetPayloadPoints, UpdateMode,
-    UpdateResult, UpdateStatus, UpsertPoints, Value, VectorOutput, VectorsOutput, WithPayloadSelector,
-    WithVectorsSelector, query, vector, vector_input, vector_output, vectors::VectorsOptions, vectors_output,
-    with_vectors_selector,
+    GetPoints, GetResponse, PayloadSchemaInfo, PointId, PointStruct, PointsOperationResponse, PointsSelector,
+    QueryBatchPoints, QueryBatchResponse, QueryPoints, QueryResponse, ScoredPoint, ScrollPoints,
+    ScrollResponse, SetPayloadPoints, UpdateMode, UpdateResult, UpdateStatus, UpsertPoints, query, vector,
+    vector_input, vectors::VectorsOptions,
 };
 use tonic::{Request, Response, Status};
 
+use super::answer::{retrieved, selected};
 use super::evaluate::{Stored, passes, score};
 use super::{Collection, Fault, TestServer, not_called};
 
@@ -95,66 +93,6 @@ fn check_sparse(indices: &[u32]) -> Result<(), Status> {
         0 => Err(wrong("a sparse vector must not be empty")),
         unique if unique < indices.len() => Err(wrong("indices must be unique")),
         _ => Ok(()),
-    }
-}
-
-fn selected(
-    payload: &HashMap<String, Value>,
-    selector: Option<&WithPayloadSelector>,
-) -> HashMap<String, Value> {
-    match selector.and_then(|selector| selector.selector_options.as_ref()) {
-        Some(SelectorOptions::Include(include)) => {
-            let mut payload = payload.clone();
-            payload.retain(|key, _| include.fields.contains(key));
-            payload
-        }
-        None | Some(SelectorOptions::Enable(false)) => HashMap::new(),
-        Some(other) => panic!("the adapter does not use {other:?}"),
-    }
-}
-
-fn retrieved(
-    point: &Stored,
-    selector: Option<&WithPayloadSelector>,
-    vectors: Option<&WithVectorsSelector>,
-) -> RetrievedPoint {
-    RetrievedPoint {
-        id: Some(point.id.as_str().into()),
-        payload: selected(&point.payload, selector),
-        vectors: vectors.map(|wanted| named(point, wanted)),
-        ..RetrievedPoint::default()
-    }
-}
-
-fn named(point: &Stored, wanted: &WithVectorsSelector) -> VectorsOutput {
-    let Some(with_vectors_selector::SelectorOptions::Include(wanted)) = &wanted.selector_options else {
-        panic!("the adapter does not use {wanted:?}");
-    };
-    let stored = [
-        (
-            "dense",
-            point
-                .dense
-                .clone()
-                .map(|data| vector_output::Vector::Dense(data.into())),
-        ),
-        ("lexical", point.sparse.clone().map(vector_output::Vector::Sparse)),
-    ];
-    let named = stored.into_iter().filter_map(|(name, vector)| {
-        let output = VectorOutput {
-            vector: Some(vector?),
-            ..VectorOutput::default()
-        };
-        wanted
-            .names
-            .iter()
-            .any(|wanted| wanted == name)
-            .then(|| (name.to_owned(), output))
-    });
-    VectorsOutput {
-        vectors_options: Some(vectors_output::VectorsOptions::Vectors(NamedVectorsOutput {
-            vectors: named.collect(),
-        })),
     }
 }
 
