@@ -5,7 +5,8 @@
 //! searched by another, so that the memory shown is that of an index that was opened.
 #![allow(clippy::unwrap_used, reason = "a measurement may fail loudly")]
 
-use std::collections::BTreeMap;
+mod synthetic;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -13,24 +14,16 @@ use std::time::{Duration, Instant};
 
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
-use ragstone_core::access::{Acl, Principal, Role, ScopedQuery};
+use ragstone_core::access::{Principal, Role, ScopedQuery};
 use ragstone_core::filter::Filter;
-use ragstone_core::rank::{DEPTH, LexicalQuery, SparseVector, TermId};
-use ragstone_core::seam::contract::{Sample, acl, caller};
-use ragstone_core::seam::index::{IndexQuery, IndexSpec, Point, SearchMode, VectorIndex};
+use ragstone_core::seam::contract::{Sample, caller};
+use ragstone_core::seam::index::{IndexQuery, Point, SearchMode, VectorIndex};
 use serde_json::json;
+use synthetic::{GROUPS, centers, chunk, processor_milliseconds, question, spec};
 
-const TENANTS: usize = 50;
-const GROUPS: u64 = 1_000;
 const GROUPS_HELD: u64 = 200;
-const CHUNKS_OF_A_DOCUMENT: usize = 20;
-const UNIGRAMS: usize = 100;
-const BIGRAMS: usize = 75;
-const VOCABULARY: f64 = 200_000.0;
-const CLUSTERS: u64 = 400;
 const BATCH: usize = 256;
 const SEARCHES: usize = 300;
-const QUESTION_TERMS: usize = 9;
 const CALLERS: usize = 4;
 
 fn main() {
@@ -64,22 +57,10 @@ fn measure(program: &str, chunks: usize, dimensions: usize) {
     println!("  database {} MB", std::fs::metadata(&path).unwrap().len() >> 20);
 }
 
-/// One document in fifty belongs to a small tenant, which costs what one of fifty equal tenants would; the others to
-/// a large one with a thousand groups.
-fn owner(document: usize) -> Acl {
-    match document.is_multiple_of(TENANTS) {
-        true => acl("small", &[&["everyone"]]),
-        false => acl(
-            "large",
-            &[&[&format!("group:{}", document as u64 * 7_919 % GROUPS)]],
-        ),
-    }
-}
-
 fn write(path: &Path, chunks: usize, dimensions: usize) {
     let index = EmbeddedIndex::open(Database::open(path).unwrap()).unwrap();
     let mut sample = Sample::new(1, dimensions);
-    let centers: Vec<Vec<f32>> = (0..CLUSTERS).map(|_| sample.vector()).collect();
+    let centers = centers(dimensions);
     let runtime = runtime();
     runtime.block_on(index.ensure(&spec(dimensions))).unwrap();
     let mut spent = Duration::ZERO;
@@ -107,39 +88,6 @@ fn write(path: &Path, chunks: usize, dimensions: usize) {
     );
 }
 
-fn chunk(sample: &mut Sample, centers: &[Vec<f32>], n: usize) -> Point {
-    let document = n / CHUNKS_OF_A_DOCUMENT;
-    let mut point = sample.point(
-        &owner(document),
-        &format!("doc-{document}"),
-        1,
-        (n % CHUNKS_OF_A_DOCUMENT) as u32,
-    );
-    point.chunk.text = "Lorem ipsum dolor sit amet, consetetur. ".repeat(20);
-    let center = &centers[sample.below(CLUSTERS) as usize];
-    let spread = 4.0 / (center.len() as f32).sqrt();
-    point.dense = Some(sample.vector_near(center, spread));
-    point.lexical = words(sample);
-    point
-}
-
-/// Terms by Zipf's law, pairs of such terms.
-fn words(sample: &mut Sample) -> SparseVector {
-    let mut zipf = |sample: &mut Sample| VOCABULARY.powf(f64::from(sample.share())) as u64;
-    let mut side = |count: usize, draw: &mut dyn FnMut(&mut Sample) -> u64| {
-        let mut terms = BTreeMap::new();
-        while terms.len() < count {
-            let term = TermId((draw(sample).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32);
-            terms.insert(term, 0.2 + 2.0 * sample.share());
-        }
-        terms.into_iter().collect()
-    };
-    SparseVector {
-        unigrams: side(UNIGRAMS, &mut zipf),
-        bigrams: side(BIGRAMS, &mut |sample| zipf(sample) * 1_000_003 + zipf(sample)),
-    }
-}
-
 fn search(path: &Path, dimensions: usize) {
     let clock = Instant::now();
     let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(Database::open(path).unwrap()).unwrap());
@@ -150,10 +98,9 @@ fn search(path: &Path, dimensions: usize) {
         resident("VmRSS:"),
         resident("VmHWM:")
     );
-    let mut sample = Sample::new(1, dimensions);
-    let centers: Vec<Vec<f32>> = (0..CLUSTERS).map(|_| sample.vector()).collect();
+    let centers = centers(dimensions);
     let mut sample = Sample::new(2, dimensions);
-    let groups: Vec<String> = (0..GROUPS_HELD)
+    let groups: Vec<String> = (0..GROUPS_HELD.min(GROUPS))
         .map(|group| format!("group:{}", group * 5))
         .collect();
     let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
@@ -188,32 +135,6 @@ fn search(path: &Path, dimensions: usize) {
     });
     side_by_side(&index, queries.collect());
     println!("  resident {} MB after searching", resident("VmRSS:"));
-}
-
-fn question(sample: &mut Sample, centers: &[Vec<f32>], mode: SearchMode) -> IndexQuery {
-    let center = &centers[sample.below(CLUSTERS) as usize];
-    let dense = sample.vector_near(center, 3.0 / (center.len() as f32).sqrt());
-    let SparseVector { unigrams, bigrams } = words(sample);
-    let some = |terms: Vec<(TermId, f32)>| {
-        let asked = terms
-            .into_iter()
-            .filter(|_| mode != SearchMode::Dense)
-            .step_by(BIGRAMS / QUESTION_TERMS);
-        asked.map(|(term, weight)| (term, f64::from(weight))).collect()
-    };
-    let lexical = LexicalQuery {
-        unigrams: some(unigrams),
-        bigrams: some(bigrams),
-        upper_bound: 1.0,
-    };
-    IndexQuery {
-        mode,
-        dense: (mode != SearchMode::Lexical).then_some(dense),
-        lexical,
-        query_gate: 1.0,
-        depth: DEPTH,
-        without: Vec::new(),
-    }
 }
 
 fn time(name: &str, index: &Arc<dyn VectorIndex>, mut ask: impl FnMut() -> ScopedQuery<IndexQuery>) {
@@ -258,24 +179,8 @@ fn side_by_side(index: &Arc<dyn VectorIndex>, queries: Vec<ScopedQuery<IndexQuer
     );
 }
 
-fn spec(dimensions: usize) -> IndexSpec {
-    IndexSpec {
-        embedder: Some("synthetic".into()),
-        dimensions: Some(dimensions),
-        lexical: "synthetic".into(),
-    }
-}
-
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
-}
-
-/// What all threads used so far, which other programs on the machine do not lengthen; in ticks of 10 ms.
-fn processor_milliseconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = after_name.split_whitespace().skip(11).take(2);
-    ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10.0
 }
 
 /// A line of the process's status, in MiB.

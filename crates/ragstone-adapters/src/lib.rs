@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here reads the environment or knows where the process lives; what a part needs is handed in.
 
+pub mod archive;
 pub mod blob;
 pub mod cache;
 pub mod catalogue;

@@ -4,3 +4,12 @@
 pub mod embedded;
 #[cfg(feature = "qdrant")]
 pub mod qdrant;
+#[cfg(any(feature = "sqlite", feature = "qdrant"))]
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(
+        dead_code,
+        reason = "only the embedded index scans; the other one scores what it found"
+    )
+)]
+mod vectors;

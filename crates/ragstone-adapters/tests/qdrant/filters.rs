@@ -84,7 +84,12 @@ fn filter(sample: &mut Sample, depth: u64) -> Value {
 #[tokio::test]
 async fn a_filter_means_what_it_means_everywhere() {
     let server = TestServer::start().await;
-    let index: Arc<dyn VectorIndex> = Arc::new(index(&server.url()));
+    a_filter_means_the_same(&server.url()).await;
+}
+
+/// Random filters over random fields, at whatever server.
+pub async fn a_filter_means_the_same(url: &str) {
+    let index: Arc<dyn VectorIndex> = Arc::new(index(url));
     let mut sample = Sample::new(21, DIMENSIONS);
     let open = acl("a", &[&["everyone"]]);
     let mut points: Vec<Point> = (0..60).map(|n| sample.point(&open, "x", 1, n)).collect();

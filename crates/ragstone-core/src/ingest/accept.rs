@@ -2,15 +2,13 @@
 //!
 //! Invariant: a file is never whole in memory, and an upload that is cut off leaves nothing.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use bytes::Bytes;
 use futures::{Stream, StreamExt, pin_mut};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::Ingestor;
+use super::arrival::{Receiving, lock};
 use crate::access::{Acl, Principal};
 use crate::document::{Document, Job, Metadata};
 use crate::id::{CollectionName, ContentHash, DocumentId, JobId, SourceName};
@@ -67,56 +65,11 @@ impl Received {
     pub fn content_hash(&self) -> ContentHash {
         self.content_hash
     }
-}
 
-/// Bytes on their way: while this lives, neither `fsck` nor the sweep takes them for an orphan. Dropped before a row may
-/// name them or they were removed, they are abandoned.
-#[derive(Debug)]
-struct Receiving {
-    key: Path,
-    all: InFlight,
-    is_settled: bool,
-}
-
-/// The uploads of this process that are not begun yet.
-pub(super) type InFlight = Arc<Mutex<Arrivals>>;
-
-/// Keys of accepted bytes that no row names.
-#[derive(Debug, Default)]
-pub(super) struct Arrivals {
-    receiving: HashSet<Path>,
-    /// Whose sender left; nothing will name them.
-    abandoned: Vec<Path>,
-}
-
-impl Receiving {
-    fn new(key: Path, all: &InFlight) -> Self {
-        lock(all).receiving.insert(key.clone());
-        Self {
-            key,
-            all: all.clone(),
-            is_settled: false,
-        }
+    /// Where they wait.
+    pub(super) fn key(&self) -> &str {
+        self.incoming.key.as_ref()
     }
-
-    /// Somebody else knows from now on whether the bytes stay.
-    fn settle(&mut self) {
-        self.is_settled = true;
-    }
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        let mut arrivals = lock(&self.all);
-        arrivals.receiving.remove(&self.key);
-        if !self.is_settled {
-            arrivals.abandoned.push(self.key.clone());
-        }
-    }
-}
-
-fn lock(arrivals: &Mutex<Arrivals>) -> MutexGuard<'_, Arrivals> {
-    arrivals.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why bytes were not accepted.
@@ -271,7 +224,7 @@ impl Ingestor {
 
     /// An answer may have been lost after the rows were written, so they are asked. Where they do not answer, the sweep
     /// decides.
-    async fn discard_unless_named(&self, document: DocumentId, received: Received) {
+    pub(super) async fn discard_unless_named(&self, document: DocumentId, received: Received) {
         let key = &received.incoming.key;
         let Ok(rows) = self.stores.catalogue.named(&[document]).await else {
             return;
@@ -290,12 +243,12 @@ impl Ingestor {
 
     /// Whether these bytes are on their way and not begun yet.
     pub(super) fn is_receiving(&self, key: &Path) -> bool {
-        lock(&self.in_flight).receiving.contains(key)
+        lock(&self.in_flight).is_receiving(key)
     }
 
     /// Removes the bytes of uploads whose senders left before anything could name them.
     pub async fn remove_abandoned(&self) {
-        let abandoned = std::mem::take(&mut lock(&self.in_flight).abandoned);
+        let abandoned = lock(&self.in_flight).take_abandoned();
         for key in abandoned {
             self.remove_incoming(&key).await;
         }

@@ -7,6 +7,7 @@
 //! a worker whose lease went stale removes what it wrote and changes nothing else.
 
 mod accept;
+mod arrival;
 mod batch;
 mod embedding;
 pub mod fsck;
@@ -16,6 +17,7 @@ mod parse;
 mod pipeline;
 mod purge;
 mod read;
+mod restore;
 mod statistics;
 mod trouble;
 
@@ -33,6 +35,7 @@ pub use fsck::Uploads;
 pub use grant::{GrantError, Grants};
 pub use keep::{HEARTBEAT, Sleep, Steady, Time};
 pub use pipeline::Pipeline;
+pub use restore::{RestoreError, Restored};
 
 use crate::document::{JobError, JobKind, Outline, Stage, Worker};
 use crate::id::JobId;
@@ -110,7 +113,7 @@ pub struct Ingestor {
     new_id: NewId,
     writes: keep::Writes,
     /// Uploads that are not begun yet.
-    in_flight: accept::InFlight,
+    in_flight: arrival::InFlight,
     /// Jobs whose end the catalogue could not note: a disk that is full takes no note of that.
     unsettled: Mutex<Vec<(Claim, keep::Left)>>,
     /// Those of them whose end is noted by now, and nobody was told.
@@ -150,7 +153,7 @@ impl Ingestor {
             time,
             new_id,
             writes: keep::Writes::default(),
-            in_flight: accept::InFlight::default(),
+            in_flight: arrival::InFlight::default(),
             unsettled: Mutex::default(),
             noted_late: Mutex::default(),
         }
@@ -272,12 +275,18 @@ impl Ingestor {
             pipeline: pipeline.fingerprint().to_owned(),
             statistics,
         };
-        self.whole(&claim.lease, self.publish(claim, version)).await
+        let now = (self.clock)();
+        self.whole(&claim.lease, self.publish(claim, version, now)).await
     }
 
     /// Points visible, then one row flips, then everything older goes.
-    async fn publish(&self, claim: &Claim, version: PublishedVersion) -> Result<(), Trouble> {
-        let (lease, now) = (&claim.lease, (self.clock)());
+    async fn publish(
+        &self,
+        claim: &Claim,
+        version: PublishedVersion,
+        now: OffsetDateTime,
+    ) -> Result<(), Trouble> {
+        let lease = &claim.lease;
         self.stores
             .index
             .publish(lease.document, lease.generation)

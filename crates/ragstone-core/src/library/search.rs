@@ -114,7 +114,7 @@ impl Library {
         let question = self.question(scope, &request.query, request.mode).await?;
         let (gate, admission) = self.admitted_hits(scope, request, &question).await?;
         let order = Order::new(request.mode, &question, gate, &admission.hits);
-        let head = order.fused.len().min(request.limit.max(TOP_LATE));
+        let head = order.fused.len().min(head(request));
         let stored = self
             .read(scope, &admission, &order.fused[..head], question.late.is_some())
             .await?;
@@ -187,6 +187,11 @@ fn check(request: &SearchRequest) -> Result<(), LibraryError> {
     }
 }
 
+/// How many of the best are read: what may be shown, and what late interaction looks at.
+fn head(request: &SearchRequest) -> usize {
+    request.limit.max(TOP_LATE)
+}
+
 fn index_query(request: &SearchRequest, question: &Question, without: Vec<DocumentGeneration>) -> IndexQuery {
     IndexQuery {
         mode: if question.dense.is_none() {
@@ -198,6 +203,7 @@ fn index_query(request: &SearchRequest, question: &Question, without: Vec<Docume
         lexical: question.lexical.clone(),
         query_gate: question.gate,
         depth: DEPTH,
+        exact: head(request),
         without,
     }
 }
@@ -331,7 +337,7 @@ impl Reader<'_> {
 
     /// Which of the ranked stay, best first. Only as many as could be shown are compared.
     fn kept(&self, ranked: &[Ranked<ChunkId>], stored: &HashMap<ChunkId, StoredChunk>) -> Vec<usize> {
-        let head = ranked.len().min(self.request.limit.max(TOP_LATE));
+        let head = ranked.len().min(head(self.request));
         match self.request.collapse {
             true => without_near_copies(
                 ranked[..head]

@@ -75,6 +75,9 @@ pub struct IndexQuery {
     pub query_gate: f64,
     /// Length of each candidate list (`rank::fusion::DEPTH`).
     pub depth: usize,
+    /// So many of the best by the mode's order (F, cosine or B'/U) carry scores that are the same to the last digit in
+    /// every index, and so does what ties with the last of them; others are true to single precision.
+    pub exact: usize,
     /// Generations that must not be found: a search repeated after stale hits.
     pub without: Vec<DocumentGeneration>,
 }

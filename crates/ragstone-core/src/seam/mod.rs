@@ -25,6 +25,7 @@ pub mod idempotency;
 pub mod index;
 pub mod keys;
 pub mod parser;
+pub mod portable;
 pub mod source;
 pub mod usage;
 
@@ -40,5 +41,6 @@ pub use idempotency::IdempotencyStore;
 pub use index::{IndexError, VectorIndex};
 pub use keys::KeyStore;
 pub use parser::{ParseFailure, Parser};
+pub use portable::{PointReader, Portable};
 pub use source::{Source, SourceError, SourceStore};
 pub use usage::UsageStore;

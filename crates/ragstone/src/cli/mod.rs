@@ -15,6 +15,7 @@ mod inspect;
 mod job;
 mod key;
 mod model;
+mod moving;
 mod output;
 mod progress;
 mod quickstart;
@@ -110,6 +111,10 @@ enum Command {
     /// See what the index holds, or make it again
     #[command(subcommand)]
     Index(index::Index),
+    /// Write the whole library to one file
+    Export(moving::Export),
+    /// Take in a library that `export` wrote, without embedding anything again
+    Import(moving::Import),
     /// Compare catalogue, index and blobs, and make them agree again
     Fsck(fsck::Fsck),
     /// Measure retrieval and answers, and tell whether a change helped
@@ -193,6 +198,8 @@ fn is_told(command: &Command) -> bool {
             | Command::Ingest(_)
             | Command::Document(_)
             | Command::Index(_)
+            | Command::Export(_)
+            | Command::Import(_)
             | Command::Fsck(_)
     )
 }
@@ -226,6 +233,8 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::ExplainAccess(command) => command.run(context).await,
         Command::Model(command) => command.run(context).await,
         Command::Index(command) => command.run(context).await,
+        Command::Export(command) => command.run(context).await,
+        Command::Import(command) => command.run(context).await,
         Command::Fsck(command) => command.run(context).await,
         Command::Eval(command) => command.run(context).await,
         Command::Redteam(command) => command.run(context).await,

@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub enum Source {
     /// Make a source; nothing is taken in until it is synced
     #[command(subcommand)]
-    Add(Add),
+    Add(Box<Add>),
     /// List sources and how their last syncs went
     List,
     /// Show a source

@@ -67,6 +67,8 @@ pub struct Index {
     pub qdrant_write_consistency: u32,
     /// Whether vectors of a new collection stay on disk.
     pub qdrant_vectors_on_disk: bool,
+    /// Whether the graph is walked over vectors of a byte a component.
+    pub qdrant_quantized: bool,
     /// Points up to which each is compared.
     pub qdrant_exact_below: u64,
     /// Seconds for a request.

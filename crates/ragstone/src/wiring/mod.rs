@@ -12,7 +12,9 @@ mod evaluations;
 mod health;
 mod limits;
 mod model;
+mod moving;
 mod options;
+mod parts;
 mod routes;
 pub mod sources;
 mod stores;
@@ -34,10 +36,8 @@ use ragstone_core::id::JobId;
 use ragstone_core::ingest::{self, Ingestor};
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Doorbell, Embedder, Parser};
-use ragstone_core::sync::Syncer;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
-use tokio_util::task::TaskTracker;
 
 pub use answer::{drafter, judge};
 pub use describe::{Description, describe, issuers, text_goes_to};
@@ -46,13 +46,12 @@ pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use vectors::VectorState;
 pub use workers::parser_pool;
 
-use crate::clock::{clock, entropy, new_id, now, time};
+use crate::clock::{new_id, now, time};
 use crate::config::{Problem, Role, Settings, SettingsError};
-use crate::http::{self, Api, Keyring};
+use crate::http::{self, Api};
 use crate::jobs::Workers;
 use crate::operator;
 use crate::telemetry::audit::AuditLog;
-use evaluations::Evaluations;
 use health::Health;
 use stores::{Home, Reached, Stores, open_local, open_shared};
 use vectors::{Recipe, Vectors};
@@ -319,69 +318,6 @@ impl Built {
             shutdown: Duration::from_secs(settings.server.shutdown_seconds),
             audit,
             home: self.stores.home,
-        })
-    }
-
-    /// The API as the local operator has it.
-    fn operator_router(&self, settings: &Settings, parts: &Arc<Api>, api: &Router) -> anyhow::Result<Router> {
-        let own =
-            routes::router(self.vectors.clone()).merge(evaluations::router(self.evaluations(settings)?));
-        Ok(routes::operator_router(
-            api.clone(),
-            http::operators(parts.clone(), own),
-        ))
-    }
-
-    fn evaluations(&self, settings: &Settings) -> anyhow::Result<Evaluations> {
-        Ok(Evaluations {
-            store: self.stores.evaluations.clone(),
-            catalogue: self.stores.catalogue.clone(),
-            library: self.library.clone(),
-            vectors: self.vectors.clone(),
-            settings: evaluations::settings_that_matter(settings),
-            model: answer::chat_model(settings)?.describe().model,
-            prompt: answer::prompt_digest(settings)?,
-            clock: clock(),
-        })
-    }
-
-    fn syncer(&self, settings: &Settings) -> Syncer {
-        Syncer {
-            sources: self.stores.sources.clone(),
-            catalogue: self.stores.catalogue.clone(),
-            ingestor: self.ingestor.clone(),
-            open: sources::Tools::of(settings).opener(),
-            operator: operator::of,
-            doorbell: ring(&self.stores.doorbell),
-            clock: clock(),
-            new_id: new_id(),
-            at_work: Default::default(),
-        }
-    }
-
-    fn api(&self, settings: &Settings, audit: Option<AuditLog>) -> anyhow::Result<Api> {
-        let chat = answer::chat_model(settings)?;
-        let (vectors, health) = (self.vectors.clone(), self.health.clone());
-        Ok(Api {
-            library: self.library.clone(),
-            ingestor: self.ingestor.clone(),
-            arrivals: TaskTracker::new(),
-            catalogue: self.stores.catalogue.clone(),
-            keys: Keyring::new(self.stores.keys.clone(), entropy(), clock()),
-            usage: self.stores.usage.clone(),
-            syncer: Arc::new(self.syncer(settings)),
-            idempotency: self.stores.idempotency.clone(),
-            feedback: self.stores.feedback.clone(),
-            audit,
-            answerer: answer::answerer(settings, self.library.clone(), chat.clone())?,
-            operator: operator::principal,
-            doorbell: ring(&self.stores.doorbell),
-            job_events: self.events.clone(),
-            readiness: Arc::new(move || health.readiness(&vectors, &chat.describe().model)),
-            clock: clock(),
-            new_id: new_id(),
-            metrics: http::metrics::recorder(),
-            settings: options::http(settings)?,
         })
     }
 }

@@ -3,16 +3,16 @@
 //! Invariant: vectors of two embedders are never mixed. The catalogue's setting `index_spec` names the one that all
 //! published points have; a question is embedded only by that one.
 
+mod tenants;
+
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use ragstone_core::access::{Principal, Scope};
-use ragstone_core::document::{DocumentStatus, Job, JobState};
-use ragstone_core::id::{DocumentId, JobId, TenantId};
+use ragstone_core::access::Principal;
+use ragstone_core::id::{JobId, TenantId};
 use ragstone_core::ingest::{Ingestor, Pipeline};
 use ragstone_core::library::EmbedderSlot;
-use ragstone_core::seam::catalogue::{DocumentFilter, JobFilter, PageRequest};
+use ragstone_core::seam::catalogue::DocumentFilter;
 use ragstone_core::seam::embedder::EmbedderFingerprint;
 use ragstone_core::seam::index::IndexSpec;
 use ragstone_core::seam::{Catalogue, Embedder, VectorIndex};
@@ -24,10 +24,6 @@ use super::absent::Absent;
 
 /// The catalogue's setting that holds the active spec.
 const ACTIVE_SPEC: &str = "index_spec";
-/// Rows read at once.
-const PAGE: usize = 500;
-/// How often it is looked whether jobs have ended.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// How the vectors stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -313,113 +309,19 @@ impl Vectors {
         Ok(())
     }
 
-    async fn active(&self) -> anyhow::Result<Option<IndexSpec>> {
+    /// The library's active spec, if anybody began it.
+    pub async fn active(&self) -> anyhow::Result<Option<IndexSpec>> {
         let text = self.catalogue.setting(ACTIVE_SPEC).await?;
         text.map(|text| serde_json::from_str(&text).context("the catalogue's index_spec is damaged"))
             .transpose()
     }
 
-    async fn remember(&self, spec: &IndexSpec) -> anyhow::Result<()> {
+    /// Makes a spec the library's.
+    pub async fn remember(&self, spec: &IndexSpec) -> anyhow::Result<()> {
         Ok(self
             .catalogue
             .set_setting(ACTIVE_SPEC, &serde_json::to_string(spec)?)
             .await?)
-    }
-
-    /// A job of any tenant.
-    pub async fn job(&self, job: JobId) -> anyhow::Result<Option<Job>> {
-        for scope in self.scopes().await? {
-            if let Some(found) = self.catalogue.job(&scope, job).await? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Queues every tenant's published documents for the current pipeline, as far as the filter takes them.
-    async fn again(&self, filter: DocumentFilter) -> anyhow::Result<Vec<(TenantId, JobId)>> {
-        let mut jobs = Vec::new();
-        for (tenant, document) in self.documents(filter).await? {
-            let principal = (self.operator)(tenant.clone());
-            let job = self.ingestor.reingest(&principal, document).await?;
-            jobs.extend(job.map(|job| (tenant, job.id)));
-            (self.doorbell)();
-        }
-        Ok(jobs)
-    }
-
-    /// Every tenant's published documents, as far as the filter takes them.
-    async fn documents(&self, filter: DocumentFilter) -> anyhow::Result<Vec<(TenantId, DocumentId)>> {
-        let filter = DocumentFilter {
-            status: Some(DocumentStatus::Published),
-            ..filter
-        };
-        let mut found = Vec::new();
-        for scope in self.scopes().await? {
-            let mut cursor = None;
-            loop {
-                let request = PageRequest { cursor, limit: PAGE };
-                let page = self.catalogue.documents(&scope, &filter, &request).await?;
-                let ids = page.items.iter().map(|document| document.id);
-                found.extend(ids.map(|id| (scope.tenant().clone(), id)));
-                match page.next_cursor {
-                    Some(next) => cursor = Some(next),
-                    None => break,
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Every tenant's jobs that are not final.
-    async fn live_jobs(&self) -> anyhow::Result<Vec<(TenantId, JobId)>> {
-        let mut found = Vec::new();
-        for scope in self.scopes().await? {
-            for state in [JobState::Queued, JobState::Running] {
-                let jobs = self.jobs(&scope, state).await?;
-                found.extend(jobs.into_iter().map(|id| (scope.tenant().clone(), id)));
-            }
-        }
-        Ok(found)
-    }
-
-    async fn jobs(&self, scope: &Scope, state: JobState) -> anyhow::Result<Vec<JobId>> {
-        let filter = JobFilter {
-            state: Some(state),
-            ..JobFilter::default()
-        };
-        let (mut ids, mut cursor) = (Vec::new(), None);
-        loop {
-            let request = PageRequest { cursor, limit: PAGE };
-            let page = self.catalogue.jobs(scope, &filter, &request).await?;
-            ids.extend(page.items.iter().map(|job| job.id));
-            match page.next_cursor {
-                Some(next) => cursor = Some(next),
-                None => return Ok(ids),
-            }
-        }
-    }
-
-    /// The operator's scope in every tenant that has documents.
-    async fn scopes(&self) -> anyhow::Result<Vec<Scope>> {
-        let tenants = self.catalogue.tenants().await?;
-        let scope = |tenant| (self.operator)(tenant).scope();
-        Ok(tenants.into_iter().map(scope).collect())
-    }
-
-    async fn wait_for(&self, jobs: Vec<(TenantId, JobId)>) -> anyhow::Result<()> {
-        for (tenant, job) in jobs {
-            let scope = (self.operator)(tenant).scope();
-            while self
-                .catalogue
-                .job(&scope, job)
-                .await?
-                .is_some_and(|job| !job.state.is_final())
-            {
-                tokio::time::sleep(LOOK).await;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ mod http;
 mod keys;
 mod model;
 mod moody;
+mod moving;
 mod outage;
 mod problems;
 mod quickstart;

@@ -81,7 +81,9 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
     ("seam", &["access", "document", "filter", "id", "library", "rank"]),
     (
         "library",
-        &["access", "ask", "document", "filter", "id", "rank", "seam"],
+        &[
+            "access", "ask", "document", "filter", "id", "metric", "rank", "seam",
+        ],
     ),
     ("prompt", &["access", "cite", "library", "seam"]),
     (

@@ -181,7 +181,7 @@ pub async fn patch(
 }
 
 /// A document's jobs are seen by whom the document is seen.
-async fn save_with_jobs(t: &Session, stored: &StoredDocument) -> Result<(), Failure> {
+pub async fn save_with_jobs(t: &Session, stored: &StoredDocument) -> Result<(), Failure> {
     update_document(t, stored).await?;
     let acl = write_json(&stored.document.acl)?;
     t.run(
@@ -217,7 +217,7 @@ pub async fn tombstone(
 }
 
 /// Purges of earlier lives go on: what they remove is nobody else's.
-async fn cancel_ingests(t: &Session, id: DocumentId, now: OffsetDateTime) -> Result<(), Failure> {
+pub async fn cancel_ingests(t: &Session, id: DocumentId, now: OffsetDateTime) -> Result<(), Failure> {
     t.run(
         "update jobs set state = 'cancelled', stage = 'done', updated_at = $2, rate = null, process = null,
          worker = null, holder = null, lease_until = null, due = 0, wait = null, wait_until = null

@@ -31,6 +31,7 @@ mod keys;
 mod lease;
 mod migrations;
 mod options;
+mod portable;
 mod queue;
 mod reach;
 mod row;

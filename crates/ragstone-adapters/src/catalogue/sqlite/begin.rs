@@ -170,7 +170,7 @@ pub fn patch(
 }
 
 /// A document's jobs are seen by whom the document is seen.
-fn save_with_jobs(t: &Connection, stored: &StoredDocument) -> Result<(), Failure> {
+pub fn save_with_jobs(t: &Connection, stored: &StoredDocument) -> Result<(), Failure> {
     stored.save(t)?;
     t.prepare_cached("update jobs set acl = ?1 where document = ?2 and life = ?3")?
         .execute(params![
@@ -205,7 +205,7 @@ pub fn tombstone(
 }
 
 /// Purges of earlier lives go on: what they remove is nobody else's.
-fn cancel_ingests(t: &Connection, id: DocumentId, now: OffsetDateTime) -> Result<(), Failure> {
+pub fn cancel_ingests(t: &Connection, id: DocumentId, now: OffsetDateTime) -> Result<(), Failure> {
     t.prepare_cached(
         "update jobs set state = 'cancelled', stage = 'done', updated_at = ?2, rate = null, process = null,
          worker = null, lease_until = null, due = 0, wait = null, wait_until = null

@@ -13,6 +13,7 @@ mod job_row;
 mod jobs;
 mod keys;
 mod lease;
+mod portable;
 mod queue;
 mod row;
 mod sources;

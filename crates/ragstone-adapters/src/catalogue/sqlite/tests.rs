@@ -8,11 +8,12 @@ use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, Statistic
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
     acl, audit_contract, caller, catalogue_contract, evaluation_contract, feedback_contract,
-    idempotency_contract, key_store_contract, source_store_contract, tenant, usage_contract,
+    idempotency_contract, key_store_contract, portable_contract, source_store_contract, tenant,
+    usage_contract,
 };
 use ragstone_core::seam::keys::Pepper;
 use ragstone_core::seam::{
-    Audit, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, SourceStore, UsageStore,
+    Audit, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, Portable, SourceStore, UsageStore,
 };
 
 use super::SqliteCatalogue;
@@ -26,6 +27,18 @@ async fn in_memory_keeps_the_contract() {
     };
     catalogue_contract(make).await;
     audit_contract(make).await;
+}
+
+#[tokio::test]
+async fn documents_can_be_moved() {
+    portable_contract(|| async {
+        let catalogue = Arc::new(SqliteCatalogue::open(Database::in_memory().unwrap()).unwrap());
+        (
+            catalogue.clone() as Arc<dyn Catalogue>,
+            catalogue as Arc<dyn Portable>,
+        )
+    })
+    .await;
 }
 
 #[tokio::test]

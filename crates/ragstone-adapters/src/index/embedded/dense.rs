@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::best::{Place, Scored, Shortlist, TIE, best};
 use super::memory::Snapshot;
 use super::slots::{Slots, WORD, runs};
-use super::vectors::{Estimates, QueryVector, RUN, Vectors};
+use crate::index::vectors::{Estimates, QueryVector, RUN, Vectors};
 
 /// Rounding of sums in single precision, and ties.
 const SLACK: f32 = 4e-6 + TIE as f32;

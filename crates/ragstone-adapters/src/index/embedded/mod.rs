@@ -7,10 +7,8 @@ mod access;
 mod best;
 mod blobs;
 mod dense;
-mod dot;
 mod lexical;
 mod memory;
-mod near;
 mod postings;
 mod rows;
 mod search;
@@ -18,7 +16,7 @@ mod segment;
 mod slots;
 #[cfg(test)]
 mod tests;
-mod vectors;
+mod whole;
 
 use std::sync::{Arc, Mutex};
 

@@ -4,7 +4,7 @@
 
 use ragstone_core::rank::TermId;
 
-use super::near;
+use crate::index::vectors::near;
 
 /// Postings sorted at once.
 const RUN: usize = 1 << 19;

@@ -353,12 +353,14 @@ fn read_group(row: &Row<'_>) -> Result<Group> {
     })
 }
 
-fn collection(row: &Row<'_>) -> Result<CollectionName> {
+/// The collection of a group.
+pub fn collection(row: &Row<'_>) -> Result<CollectionName> {
     let name: String = row.get("collection")?;
     name.try_into().map_err(|error| damaged("collection", error))
 }
 
-fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T> {
+/// A column of JSON.
+pub fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T> {
     let text = row.get_ref(column)?.as_str().map_err(unreadable)?;
     serde_json::from_str(text).map_err(|error| damaged(column, error))
 }
@@ -367,7 +369,8 @@ fn write_json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| damaged("json", error))
 }
 
-fn unreadable(error: rusqlite::types::FromSqlError) -> DatabaseError {
+/// A column of another kind.
+pub fn unreadable(error: rusqlite::types::FromSqlError) -> DatabaseError {
     damaged("column", error)
 }
 

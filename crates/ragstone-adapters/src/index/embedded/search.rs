@@ -1,7 +1,7 @@
 //! One search over one snapshot: which slots may be seen, both legs over them, the union.
 //!
 //! Invariant: a slot outside of the scope is never a candidate and never counts, neither for the gate nor for the
-//! length of a list. Nothing is approximate: see [`Vectors`](super::vectors::Vectors).
+//! length of a list. Nothing is approximate: see [`Vectors`](crate::index::vectors::Vectors).
 
 use std::collections::{HashMap, HashSet};
 

@@ -15,7 +15,7 @@ use roaring::RoaringBitmap;
 
 use super::access::AccessIndex;
 use super::postings::{Postings, PostingsBuilder};
-use super::vectors::Vectors;
+use crate::index::vectors::Vectors;
 
 /// Most points of a segment: a slot is 16 bits.
 pub const MAX_POINTS: usize = 1 << 16;

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ragstone_core::access::{Acl, ScopedQuery};
 use ragstone_core::filter::Filter;
 use ragstone_core::id::Generation;
+use ragstone_core::seam::PointReader;
 use ragstone_core::seam::contract::index::{DIMENSIONS, ask, question, spec, store_visible};
 use ragstone_core::seam::contract::{
-    Sample, acl, assert_same, caller, expected, growing_index_contract, index_contract,
+    Sample, acl, assert_same, caller, expected, growing_index_contract, index_contract, point_reader_contract,
 };
 use ragstone_core::seam::index::{IndexQuery, IndexSpec, Point, SearchMode, VectorIndex};
 use serde_json::json;
@@ -32,6 +33,18 @@ fn reopened(database: &Database) -> Arc<dyn VectorIndex> {
 async fn in_memory_keeps_the_contract() {
     index_contract(|| async { memory().1 }).await;
     growing_index_contract(|| async { memory().1 }).await;
+}
+
+#[tokio::test]
+async fn points_can_be_moved() {
+    point_reader_contract(|| async {
+        let index = Arc::new(EmbeddedIndex::open(Database::in_memory().unwrap()).unwrap());
+        (
+            index.clone() as Arc<dyn VectorIndex>,
+            index as Arc<dyn PointReader>,
+        )
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,17 +6,20 @@
 use std::collections::HashMap;
 
 use qdrant_client::qdrant::payload_index_params::IndexParams;
+use qdrant_client::qdrant::quantization_config::Quantization;
 use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
     BoolIndexParams, CollectionInfo, CountPoints, CreateCollection, CreateFieldIndexCollection, Distance,
-    FieldType, IntegerIndexParams, KeywordIndexParams, PayloadIndexParams, SparseIndexConfig,
-    SparseVectorConfig, SparseVectorParams, VectorParams, VectorParamsMap, VectorsConfig,
+    FieldType, IntegerIndexParams, KeywordIndexParams, PayloadIndexParams, QuantizationConfig,
+    QuantizationType, ScalarQuantization, SparseIndexConfig, SparseVectorConfig, SparseVectorParams,
+    VectorParams, VectorParamsMap, VectorsConfig,
 };
 use ragstone_core::seam::index::{IndexError, IndexSpec};
 use tonic::Code;
 
 use super::error::{code, damaged, index_error, mismatch};
+use super::options::QdrantOptions;
 use super::payload::{
     ACL_SETS, COLLECTION, DENSE, DOCUMENT, GENERATION, LEXICAL, LIVE, ORDINAL, TENANT, TERMS,
 };
@@ -28,6 +31,8 @@ const OLDEST_VERSION: (u64, u64) = (1, 17);
 const SPEC: &str = "ragstone_spec";
 /// The key of the collection's metadata that holds the library whose points they are.
 const LIBRARY: &str = "ragstone_library";
+/// Share of components within the range of a byte; what lies beyond is cut to it, and scored by the whole vector anyway.
+const QUANTILE: f32 = 0.99;
 /// A collection that appears or goes while it is looked at is looked at again, so often.
 const ATTEMPTS: usize = 3;
 
@@ -176,9 +181,7 @@ fn definition(server: &Server, spec: &IndexSpec) -> Result<CreateCollection, Ind
         replication_factor: options.replicas,
         write_consistency_factor: options.write_consistency,
         on_disk_payload: Some(options.payload_on_disk),
-        vectors_config: spec
-            .dimensions
-            .map(|size| dense_space(size, options.vectors_on_disk)),
+        vectors_config: spec.dimensions.map(|size| dense_space(size, options)),
         sparse_vectors_config: Some(lexical_space(options.vectors_on_disk)),
         metadata: marks.collect(),
         ..CreateCollection::default()
@@ -187,11 +190,21 @@ fn definition(server: &Server, spec: &IndexSpec) -> Result<CreateCollection, Ind
 
 /// Vectors of unit length, whose product is their cosine.
 #[expect(deprecated, reason = "older servers know no other way to say it")]
-fn dense_space(size: usize, on_disk: bool) -> VectorsConfig {
+fn dense_space(size: usize, options: &QdrantOptions) -> VectorsConfig {
+    let bytes = ScalarQuantization {
+        r#type: QuantizationType::Int8.into(),
+        quantile: Some(QUANTILE),
+        always_ram: Some(true),
+        ..ScalarQuantization::default()
+    };
+    let quantized = QuantizationConfig {
+        quantization: Some(Quantization::Scalar(bytes)),
+    };
     let params = VectorParams {
         size: size as u64,
         distance: Distance::Dot.into(),
-        on_disk: Some(on_disk),
+        on_disk: Some(options.vectors_on_disk || options.quantized),
+        quantization_config: options.quantized.then_some(quantized),
         ..VectorParams::default()
     };
     VectorsConfig {

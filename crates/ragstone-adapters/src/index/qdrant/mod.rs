@@ -5,14 +5,18 @@
 
 mod collection;
 mod error;
+mod exact;
 mod filter;
+mod leg;
 mod options;
 mod payload;
 mod scope;
 mod search;
 mod server;
+mod stored;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};

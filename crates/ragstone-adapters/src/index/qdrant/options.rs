@@ -70,6 +70,9 @@ pub struct QdrantOptions {
     pub write_consistency: Option<u32>,
     /// Whether vectors of a new collection stay on disk, for libraries larger than memory.
     pub vectors_on_disk: bool,
+    /// Whether a new collection walks its graph over vectors of a byte a component, which alone stay in memory, and scores
+    /// what it found by the whole ones.
+    pub quantized: bool,
     /// Whether payloads of a new collection stay on disk. Text and tokens are most of it, and they are read for
     /// a few points only.
     pub payload_on_disk: bool,
@@ -97,6 +100,7 @@ impl QdrantOptions {
             replicas: None,
             write_consistency: None,
             vectors_on_disk: false,
+            quantized: false,
             payload_on_disk: true,
             exact_below: 50_000,
             graph_breadth: 512,

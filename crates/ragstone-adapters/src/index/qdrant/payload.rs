@@ -3,7 +3,7 @@
 //! Invariant: everything that changes with an ACL is written whole each time ([`access`]), an empty list where there
 //! is nothing, because Qdrant keeps what a new payload does not name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -49,6 +49,9 @@ const TEXT: &str = "text";
 const RANGE: &str = "range";
 const PAGE: &str = "page";
 const SECTION: &str = "section";
+/// Which terms of the sparse vector are pairs: a bit for each, in order of id, in base64. Qdrant stores words and pairs
+/// in one vector, and who moves them elsewhere has to tell them apart.
+pub(super) const PAIRS: &str = "pairs";
 /// Base64, since a payload is JSON.
 const TOKENS: &str = "tokens";
 
@@ -79,6 +82,7 @@ pub(super) fn point(point: &Point) -> Result<PointStruct, IndexError> {
         RANGE,
         list([chunk.range.start, chunk.range.end].map(|at| (at as i64).into())),
     );
+    put(PAIRS, pairs(&point.lexical).into());
     if let Some(page) = chunk.page {
         put(PAGE, i64::from(page).into());
     }
@@ -160,6 +164,17 @@ fn vector_of(vector: vector::Vector) -> Vector {
 fn weights(lexical: &Weights) -> SparseVector {
     let widen = |(term, weight): &(TermId, f32)| (*term, f64::from(*weight));
     summed(lexical.unigrams.iter().chain(&lexical.bigrams).map(widen))
+}
+
+/// [`PAIRS`] of a vector. An id that is a word's and a pair's counts as a word's: their weights are one.
+fn pairs(lexical: &Weights) -> String {
+    let words: HashSet<TermId> = lexical.unigrams.iter().map(|(term, _)| *term).collect();
+    let terms = weights(lexical).indices;
+    let mut bits = vec![0_u8; terms.len().div_ceil(8)];
+    for (at, term) in terms.into_iter().enumerate() {
+        bits[at / 8] |= u8::from(!words.contains(&TermId(term))) << (at % 8);
+    }
+    STANDARD.encode(bits)
 }
 
 /// Qdrant wants each index once.
@@ -300,6 +315,23 @@ impl<'a> Reading<'a> {
             ] => Ok(*start as usize..*end as usize),
             _ => Err(self.missing(RANGE)),
         }
+    }
+
+    /// Words and pairs of a sparse vector, which is in order of id.
+    pub fn lexical(&self, terms: Vec<(u32, f32)>) -> Result<Weights, IndexError> {
+        let bits = STANDARD
+            .decode(self.text(PAIRS)?)
+            .map_err(|_| self.missing(PAIRS))?;
+        let mut lexical = Weights::default();
+        for (at, (term, weight)) in terms.into_iter().enumerate() {
+            let byte = bits.get(at / 8).ok_or_else(|| self.missing(PAIRS))?;
+            let side = match byte >> (at % 8) & 1 {
+                0 => &mut lexical.unigrams,
+                _ => &mut lexical.bigrams,
+            };
+            side.push((TermId(term), weight));
+        }
+        Ok(lexical)
     }
 
     /// The chunk as it was stored.

@@ -1,17 +1,19 @@
-//! Search: three rounds of requests give the union of both lists with both true scores.
+//! Search: four rounds of requests give the union of both lists with both true scores.
 //!
 //! Round one finds the points by whose gates the question is believed, round two both lists, round three the scores
-//! that a list did not bring. Qdrant's own fusions do not tell the scores of the legs, so they are of no use here.
+//! that a list did not bring, round four the stored vectors of the best, to score those to the last digit. Qdrant's own
+//! fusions do not tell the scores of the legs, so they are of no use here.
 //!
 //! Invariant: a list is complete before it is cut: if points beyond its end could tie with its last, or points in it turn
 //! out not to be the caller's, more are fetched.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
 use qdrant_client::qdrant::{
-    AcornSearchParams, Condition, CountPoints, DenseVector, Filter as Conditions, PayloadIncludeSelector,
-    Query, QueryBatchPoints, QueryPoints, ScoredPoint, SearchParams, SparseVector, VectorInput,
-    WithPayloadSelector, query, vector_input, with_payload_selector::SelectorOptions,
+    Condition, CountPoints, DenseVector, Filter as Conditions, PayloadIncludeSelector, Query,
+    QueryBatchPoints, QueryPoints, ScoredPoint, VectorInput, WithPayloadSelector, query, vector_input,
+    with_payload_selector::SelectorOptions,
 };
 use ragstone_core::access::{Scope, ScopedQuery};
 use ragstone_core::filter::Filter;
@@ -20,7 +22,9 @@ use ragstone_core::rank::fusion::{BIGRAM_WEIGHT, Ranked, compare};
 use ragstone_core::rank::gate::{GATE_DOCUMENTS, gate};
 use ragstone_core::seam::index::{Hit, Hits, IndexError, IndexQuery, SearchMode};
 
+use super::exact::{Ruler, least, measured, replace};
 use super::filter::cover;
+use super::leg::Leg;
 use super::payload::{
     ACL_LONG, ACL_REVISION, CHUNK, DENSE, DOCUMENT, FIELDS, GATE, GENERATION, LEXICAL, Payload, Reading, id,
     point_id, summed,
@@ -55,13 +59,6 @@ struct Found {
     hit: Hit,
 }
 
-/// A list is made of one of these.
-#[derive(Clone)]
-enum Leg {
-    Dense { vector: Vec<f32>, exact: bool },
-    Lexical(SparseVector),
-}
-
 /// Puts a leg's score into a hit.
 type SetScore = fn(&mut Hit, f64);
 
@@ -83,17 +80,40 @@ impl<'a> Search<'a> {
 
     pub async fn run(&self) -> Result<Hits, IndexError> {
         let unigrams = summed(self.asked.lexical.unigrams.iter().copied());
-        let (believed, exact) =
-            tokio::try_join!(self.best(Leg::Lexical(unigrams), GATE_DOCUMENTS), self.is_small())?;
+        let (believed, exact) = tokio::try_join!(self.believed(Leg::Lexical(unigrams)), self.is_small())?;
         let gate = self.gate(believed, exact).await?;
         let (dense, lexical) = tokio::try_join!(self.dense_list(exact), self.lexical_list(gate))?;
         let mut union: BTreeMap<PointId, Hit> = BTreeMap::new();
         union.extend(lexical.into_iter().map(|found| (found.hit.point, found.hit)));
         union.extend(dense.into_iter().map(|found| (found.hit.point, found.hit)));
-        Ok(Hits {
-            gate,
-            hits: self.with_true_scores(union).await?,
-        })
+        let mut hits = self.with_true_scores(union).await?;
+        let ruler = Ruler::new(self.asked, self.dense);
+        let head = ruler.head(gate, &hits);
+        replace(&mut hits, &measured(self.server, &ruler, &head).await?);
+        Ok(Hits { gate, hits })
+    }
+
+    /// The best by whose gates the question is believed; where the order at their end decides which gates count, by exact
+    /// scores.
+    async fn believed(&self, leg: Leg) -> Result<Vec<Found>, IndexError> {
+        let mut found = self.candidates(&leg, GATE_DOCUMENTS).await?;
+        let is_open = found.iter().any(|other| other.gate != found[0].gate);
+        if found.len() > GATE_DOCUMENTS && is_open {
+            let points: Vec<PointId> = found.iter().map(|found| found.hit.point).collect();
+            let ruler = Ruler::new(self.asked, self.dense);
+            let exact = measured(self.server, &ruler, &points).await?;
+            for found in &mut found {
+                if let Some(scores) = exact.get(&found.hit.point) {
+                    found.score = match leg {
+                        Leg::Dense { .. } => scores.dense,
+                        Leg::Lexical(_) => scores.unigrams,
+                    };
+                }
+            }
+            found.sort_by(in_order);
+        }
+        found.truncate(GATE_DOCUMENTS);
+        Ok(found)
     }
 
     /// Whether so few points are in scope that each is compared.
@@ -119,7 +139,7 @@ impl<'a> Search<'a> {
         let best = match (by_words.is_empty(), self.dense) {
             (true, Some(vector)) => {
                 let vector = vector.to_vec();
-                self.best(Leg::Dense { vector, exact }, GATE_DOCUMENTS).await?
+                self.believed(Leg::Dense { vector, exact }).await?
             }
             _ => by_words,
         };
@@ -153,22 +173,26 @@ impl<'a> Search<'a> {
 
     /// The best `limit` points of a leg, ties by chunk id.
     async fn best(&self, leg: Leg, limit: usize) -> Result<Vec<Found>, IndexError> {
+        let mut found = self.candidates(&leg, limit).await?;
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// All points of a leg that may be among its best `limit`, best first.
+    async fn candidates(&self, leg: &Leg, limit: usize) -> Result<Vec<Found>, IndexError> {
         if limit == 0 || leg.is_empty() {
             return Ok(Vec::new());
         }
         let mut fetch = limit + OVER_FETCH;
         loop {
-            let scored = self.fetch(&leg, fetch).await?;
+            let scored = self.fetch(leg, fetch).await?;
             let last = scored.last().map(|point| f64::from(point.score));
             let all = scored.len() < fetch || fetch >= MAX_FETCH;
-            let mut found = self.admitted(&leg, scored)?;
-            found.sort_by(|a, b| compare(&ranked(a), &ranked(b)).then_with(|| a.hit.point.cmp(&b.hit.point)));
-            let settled = found
-                .get(limit - 1)
-                .zip(last)
-                .is_some_and(|(end, last)| is_above(end.score, last));
-            if all || settled {
-                found.truncate(limit);
+            let mut found = self.admitted(leg, scored)?;
+            found.sort_by(in_order);
+            let floor = found.get(limit - 1).map(|end| least(least(end.score)));
+            if all || floor.zip(last).is_some_and(|(floor, last)| last < floor) {
+                found.retain(|found| floor.is_none_or(|floor| found.score >= floor));
                 return Ok(found);
             }
             fetch = (fetch * GROWTH).min(MAX_FETCH);
@@ -205,28 +229,9 @@ impl<'a> Search<'a> {
                 variant: Some(query::Variant::Nearest(nearest)),
             }),
             using: Some(using.to_owned()),
-            params: self.params(leg),
+            params: leg.params(self.server.options.graph_breadth),
             limit: Some(limit as u64),
             ..QueryPoints::default()
-        }
-    }
-
-    /// Sparse vectors are always compared exactly.
-    fn params(&self, leg: &Leg) -> Option<SearchParams> {
-        match leg {
-            Leg::Dense { exact: true, .. } => Some(SearchParams {
-                exact: Some(true),
-                ..SearchParams::default()
-            }),
-            Leg::Dense { exact: false, .. } => Some(SearchParams {
-                hnsw_ef: Some(self.server.options.graph_breadth),
-                acorn: Some(AcornSearchParams {
-                    enable: Some(true),
-                    max_selectivity: None,
-                }),
-                ..SearchParams::default()
-            }),
-            Leg::Lexical(_) => None,
         }
     }
 
@@ -317,13 +322,6 @@ impl<'a> Search<'a> {
     }
 }
 
-impl Leg {
-    /// Whether nothing is asked; Qdrant refuses an empty vector.
-    fn is_empty(&self) -> bool {
-        matches!(self, Leg::Lexical(terms) if terms.indices.is_empty())
-    }
-}
-
 /// Only these parts of the payload.
 pub(super) fn include(fields: Vec<&str>) -> WithPayloadSelector {
     let fields = fields.into_iter().map(str::to_owned).collect();
@@ -339,10 +337,9 @@ fn ranked(found: &Found) -> Ranked<ChunkId> {
     }
 }
 
-/// Whether `score` cannot tie with `other`.
-fn is_above(score: f64, other: f64) -> bool {
-    let unnamed = |score| Ranked { id: (), score };
-    compare(&unnamed(score), &unnamed(other)).is_lt()
+/// Best first, ties by chunk and then by point.
+fn in_order(a: &Found, b: &Found) -> Ordering {
+    compare(&ranked(a), &ranked(b)).then_with(|| a.hit.point.cmp(&b.hit.point))
 }
 
 fn read(point: PointId, score: f32, payload: &Payload) -> Result<Found, IndexError> {

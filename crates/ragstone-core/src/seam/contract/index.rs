@@ -58,6 +58,7 @@ pub fn question(sample: &mut Sample) -> IndexQuery {
         lexical: sample.lexical_query(),
         query_gate: 0.9,
         depth: 10,
+        exact: 10,
         without: Vec::new(),
     }
 }

@@ -12,7 +12,7 @@ use ragstone_adapters::data_dir::DataDirectory;
 use ragstone_adapters::doorbell::HereDoorbell;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
-use ragstone_core::seam::{EmbeddingCache, VectorIndex};
+use ragstone_core::seam::EmbeddingCache;
 
 use super::{Home, Stores};
 use crate::config::Settings;
@@ -27,6 +27,8 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
         evaluations: catalogue.clone(),
         feedback: catalogue.clone(),
         sources: catalogue.clone(),
+        portable: catalogue.clone(),
+        points: index.clone(),
         catalogue,
         index,
         blobs: open_folder(&directory.blobs())?,
@@ -38,12 +40,11 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
 }
 
 /// The database of the data directory, as the catalogue and as the index.
-async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<SqliteCatalogue>, Arc<dyn VectorIndex>)> {
+async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<SqliteCatalogue>, Arc<EmbeddedIndex>)> {
     let open = move || {
         let database = Database::open(&path)?;
         let catalogue = Arc::new(SqliteCatalogue::open(database.clone())?);
-        let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(database)?);
-        anyhow::Ok((catalogue, index))
+        anyhow::Ok((catalogue, Arc::new(EmbeddedIndex::open(database)?)))
     };
     tokio::task::spawn_blocking(open).await?
 }

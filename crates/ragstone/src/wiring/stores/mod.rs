@@ -11,7 +11,7 @@ use object_store::ObjectStore;
 use ragstone_adapters::data_dir::DataDirectory;
 use ragstone_core::seam::{
     Catalogue, Doorbell, EmbeddingCache, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore,
-    SourceStore, UsageStore, VectorIndex,
+    PointReader, Portable, SourceStore, UsageStore, VectorIndex,
 };
 
 pub use local::open as open_local;
@@ -33,6 +33,10 @@ pub struct Stores {
     pub feedback: Arc<dyn FeedbackStore>,
     /// Where documents come from.
     pub sources: Arc<dyn SourceStore>,
+    /// Published versions on their way to another library.
+    pub portable: Arc<dyn Portable>,
+    /// Points on theirs.
+    pub points: Arc<dyn PointReader>,
     /// The points.
     pub index: Arc<dyn VectorIndex>,
     /// Originals and texts.

@@ -75,6 +75,8 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
         evaluations: catalogue.clone(),
         feedback: catalogue.clone(),
         sources: catalogue.clone(),
+        portable: catalogue.clone(),
+        points: index.clone(),
         catalogue,
         index,
         blobs,
@@ -190,6 +192,7 @@ fn qdrant(settings: &Settings) -> QdrantOptions {
         replicas: given(index.qdrant_replicas),
         write_consistency: given(index.qdrant_write_consistency),
         vectors_on_disk: index.qdrant_vectors_on_disk,
+        quantized: index.qdrant_quantized,
         exact_below: index.qdrant_exact_below,
         ..QdrantOptions::new(&index.qdrant_url)
     }

@@ -13,11 +13,12 @@ use ragstone_core::seam::catalogue::{
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
     acl, audit_contract, caller, catalogue_contract, doorbell_contract, evaluation_contract,
-    feedback_contract, idempotency_contract, key_store_contract, source_store_contract, tenant,
-    usage_contract,
+    feedback_contract, idempotency_contract, key_store_contract, portable_contract, source_store_contract,
+    tenant, usage_contract,
 };
 use ragstone_core::seam::{
-    Audit, Doorbell, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, SourceStore, UsageStore,
+    Audit, Doorbell, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, Portable, SourceStore,
+    UsageStore,
 };
 use uuid::Uuid;
 
@@ -81,6 +82,19 @@ async fn the_contract_is_kept() {
     let make = || async { fresh(&server).await as Arc<dyn Catalogue> };
     catalogue_contract(make).await;
     audit_contract(make).await;
+}
+
+#[tokio::test]
+async fn documents_can_be_moved() {
+    let Some(server) = server().await else { return };
+    portable_contract(|| async {
+        let catalogue = fresh(&server).await;
+        (
+            catalogue.clone() as Arc<dyn Catalogue>,
+            catalogue as Arc<dyn Portable>,
+        )
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! For tests: a server that speaks Qdrant's protocol over a real socket, looks at every point, and fails on request.
 
+mod answer;
 mod collections;
 mod evaluate;
 mod points;

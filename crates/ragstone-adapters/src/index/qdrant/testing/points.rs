@@ -1,23 +1,23 @@
 //! The server's points.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use qdrant_client::qdrant::point_id::PointIdOptions;
 use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
 use qdrant_client::qdrant::points_server::Points;
 use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::vectors_config::Config;
-use qdrant_client::qdrant::with_payload_selector::SelectorOptions;
 use qdrant_client::qdrant::{
     BatchResult, CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, DeletePoints, Filter,
     GetPoints, GetResponse, PayloadSchemaInfo, PointId, PointStruct, PointsOperationResponse, PointsSelector,
-    QueryBatchPoints, QueryBatchResponse, QueryPoints, QueryResponse, RetrievedPoint, ScoredPoint,
-    ScrollPoints, ScrollResponse, SetPayloadPoints, UpdateMode, UpdateResult, UpdateStatus, UpsertPoints,
-    Value, WithPayloadSelector, query, vector, vector_input, vectors::VectorsOptions,
+    QueryBatchPoints, QueryBatchResponse, QueryPoints, QueryResponse, ScoredPoint, ScrollPoints,
+    ScrollResponse, SetPayloadPoints, UpdateMode, UpdateResult, UpdateStatus, UpsertPoints, query, vector,
+    vector_input, vectors::VectorsOptions,
 };
 use tonic::{Request, Response, Status};
 
+use super::answer::{retrieved, selected};
 use super::evaluate::{Stored, passes, score};
 use super::{Collection, Fault, TestServer, not_called};
 
@@ -93,29 +93,6 @@ fn check_sparse(indices: &[u32]) -> Result<(), Status> {
         0 => Err(wrong("a sparse vector must not be empty")),
         unique if unique < indices.len() => Err(wrong("indices must be unique")),
         _ => Ok(()),
-    }
-}
-
-fn selected(
-    payload: &HashMap<String, Value>,
-    selector: Option<&WithPayloadSelector>,
-) -> HashMap<String, Value> {
-    match selector.and_then(|selector| selector.selector_options.as_ref()) {
-        Some(SelectorOptions::Include(include)) => {
-            let mut payload = payload.clone();
-            payload.retain(|key, _| include.fields.contains(key));
-            payload
-        }
-        None => HashMap::new(),
-        Some(other) => panic!("the adapter does not use {other:?}"),
-    }
-}
-
-fn retrieved(point: &Stored, selector: Option<&WithPayloadSelector>) -> RetrievedPoint {
-    RetrievedPoint {
-        id: Some(point.id.as_str().into()),
-        payload: selected(&point.payload, selector),
-        ..RetrievedPoint::default()
     }
 }
 
@@ -207,7 +184,13 @@ impl Points for TestServer {
                 .into_iter()
                 .filter_map(|id| collection.points.get(&id).cloned());
             let result = found
-                .map(|point| retrieved(&point, request.with_payload.as_ref()))
+                .map(|point| {
+                    retrieved(
+                        &point,
+                        request.with_payload.as_ref(),
+                        request.with_vectors.as_ref(),
+                    )
+                })
                 .collect();
             Ok(Response::new(GetResponse {
                 result,
@@ -282,7 +265,13 @@ impl Points for TestServer {
             Ok(Response::new(ScrollResponse {
                 next_page_offset: next.map(|point| point.id.as_str().into()),
                 result: page
-                    .map(|point| retrieved(point, request.with_payload.as_ref()))
+                    .map(|point| {
+                        retrieved(
+                            point,
+                            request.with_payload.as_ref(),
+                            request.with_vectors.as_ref(),
+                        )
+                    })
                     .collect(),
                 ..ScrollResponse::default()
             }))

@@ -5,8 +5,10 @@
 //! [`Estimates::error`] says, so whoever keeps all candidates within that bound loses none: the scan is exact, not
 //! approximate. Every processor keeps the same bytes and gives the same scores.
 
-use super::dot::{LINE, Level, Line};
-use super::near;
+mod dot;
+pub mod near;
+
+use dot::{LINE, Level, Line};
 
 /// Steps of the fine part within one step of the coarse part.
 const FINE: f32 = 65_534.0;

@@ -1,0 +1,237 @@
+//! What was written is read; what is cut off or changed is refused; what broke off is gone on with.
+
+use std::path::{Path, PathBuf};
+
+use futures::TryStreamExt;
+use ragstone_core::id::ContentHash;
+use ragstone_core::seam::catalogue::StatisticsDelta;
+use ragstone_core::seam::contract::{Sample, acl};
+use ragstone_core::seam::portable::{Packed, PackedChunk, Parcel};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::*;
+
+const CHUNKS: u32 = 5;
+
+fn packed(uri: &str) -> Packed {
+    let acl = acl("a", &[&["group:g"], &["user:ü"]]);
+    let chunk = Sample::new(1, 8).point(&acl, uri, 1, 0);
+    Packed {
+        id: chunk.chunk.document_id,
+        collection: chunk.collection,
+        source: Default::default(),
+        uri: uri.into(),
+        name: "a.txt".into(),
+        given_title: None,
+        title: "A".into(),
+        declared_media_type: None,
+        media_type: "text/plain".into(),
+        version: 3,
+        content_hash: ContentHash::of(uri.as_bytes()),
+        bytes: uri.len() as u64,
+        pages: None,
+        chunks: CHUNKS,
+        acl,
+        acl_revision: 2,
+        metadata: Default::default(),
+        department_id: None,
+        source_url: None,
+        warnings: Vec::new(),
+        pipeline: "p".into(),
+        statistics: StatisticsDelta::default(),
+        generation: Generation(7),
+        created_at: OffsetDateTime::UNIX_EPOCH,
+        updated_at: OffsetDateTime::UNIX_EPOCH,
+    }
+}
+
+fn chunks(uri: &str) -> Vec<PackedChunk> {
+    let (acl, mut sample) = (packed(uri).acl, Sample::new(5, 8));
+    let points = (0..CHUNKS).map(|n| sample.point(&acl, uri, 7, n));
+    points.map(PackedChunk::from).collect()
+}
+
+fn header() -> Header {
+    Header::new("test", None)
+}
+
+fn put(archive: &mut ArchiveWriter, uri: &str) {
+    let packed = packed(uri);
+    let mut document = archive.document();
+    document.original(packed.bytes).unwrap();
+    document.append(uri.as_bytes()).unwrap();
+    document.text(700).unwrap();
+    document.append(&[7; 700]).unwrap();
+    for some in chunks(uri).chunks(3) {
+        let lines: Vec<u8> = some
+            .iter()
+            .flat_map(|chunk| encode_line(chunk).unwrap())
+            .collect();
+        document.chunks(&lines).unwrap();
+    }
+    document.finish(&packed).unwrap();
+}
+
+fn begin(path: &Path) -> (ArchiveWriter, Vec<Mark>) {
+    ArchiveWriter::open(path, &header(), |_| true).unwrap()
+}
+
+fn end(archive: ArchiveWriter) -> Totals {
+    archive
+        .finish(&[json!({"name": "s"})], &json!({"k": "v"}), &[json!({"q": 1})])
+        .unwrap()
+}
+
+fn written(folder: &Path) -> (PathBuf, Totals) {
+    let path = folder.join("library.tar");
+    let (mut archive, marks) = begin(&path);
+    assert!(marks.is_empty());
+    ["one", "two"].iter().for_each(|uri| put(&mut archive, uri));
+    (path, end(archive))
+}
+
+async fn holds(path: &Path, uris: &[&str]) {
+    let archive = Archive::open(path, |_| {}).unwrap();
+    assert_eq!(archive.len(), uris.len());
+    for (n, id) in (0..archive.len()).map(|n| (n, archive.id(n))) {
+        let uri = uris.iter().find(|uri| packed(uri).id == id).unwrap();
+        let document = archive.document(n).unwrap();
+        assert_eq!(document.packed, packed(uri));
+        let original: Vec<_> = document.original().try_collect().await.unwrap();
+        assert_eq!(original.concat(), uri.as_bytes());
+        let text: Vec<_> = document.text().try_collect().await.unwrap();
+        assert_eq!(text.concat(), [7; 700]);
+        let read: Vec<Vec<PackedChunk>> = document.chunks().try_collect().await.unwrap();
+        assert_eq!(read.concat(), chunks(uri));
+    }
+    assert_eq!(archive.sources::<Value>().unwrap(), [json!({"name": "s"})]);
+    assert_eq!(archive.settings::<Value>().unwrap(), json!({"k": "v"}));
+    assert_eq!(archive.questions::<Value>().unwrap(), [json!({"q": 1})]);
+}
+
+#[tokio::test]
+async fn what_was_written_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, totals) = written(folder.path());
+    holds(&path, &["one", "two"]).await;
+    assert_eq!(Archive::open(&path, |_| {}).unwrap().totals, totals);
+    assert_eq!((totals.documents, totals.chunks), (2, 10));
+    assert_eq!(totals.bytes, std::fs::metadata(&path).unwrap().len());
+    let again = ArchiveWriter::open(&path, &header(), |_| true);
+    assert!(
+        matches!(again, Err(ArchiveError::Foreign(_))),
+        "nothing is overwritten"
+    );
+}
+
+#[test]
+fn every_change_and_every_cut_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = written(folder.path());
+    let bytes = std::fs::read(&path).unwrap();
+    let check = |bytes: &[u8]| {
+        let path = folder.path().join("other.tar");
+        std::fs::write(&path, bytes).unwrap();
+        Archive::open(&path, |_| {}).unwrap_err()
+    };
+    for at in (0..bytes.len()).step_by(37) {
+        let mut other = bytes.clone();
+        other[at] ^= 0x10;
+        let error = check(&other);
+        assert!(!error.to_string().is_empty(), "{at}");
+        assert!(matches!(check(&bytes[..at]), ArchiveError::CutOff { .. }), "{at}");
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(matches!(check(&longer), ArchiveError::Changed { .. }));
+    let told = check(&bytes[..bytes.len() / 2]).to_string();
+    assert!(told.contains(&format!("at byte {}", bytes.len() / 2)), "{told}");
+    let mut other = bytes;
+    let original = 1_024 + 512;
+    other[original] ^= 1;
+    let told = check(&other).to_string();
+    assert!(
+        told.contains("documents/00000001/original, at byte 1536"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_no_archive_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other");
+    let check = |bytes: &[u8], word: &str| {
+        std::fs::write(&path, bytes).unwrap();
+        let told = Archive::open(&path, |_| {}).unwrap_err().to_string();
+        assert!(told.contains(word), "{told}");
+    };
+    check(&[b'x'; 4_096], "no archive");
+    check(b"", "cut off at byte 0");
+    let newer = br#"{"format":"ragstone-archive","version":2}"#;
+    let mut file = tar::header(HEADER, newer.len() as u64).to_vec();
+    file.extend(newer);
+    file.resize(file.len() + tar::padding(newer.len() as u64) + tar::ENDING, 0);
+    check(&file, "layout 2, this program reads 1");
+}
+
+#[tokio::test]
+async fn what_broke_off_is_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, totals) = written(folder.path());
+    let whole = std::fs::read(&path).unwrap();
+    let part = folder.path().join("again.tar.part");
+    let again = folder.path().join("again.tar");
+    for length in (0..whole.len()).step_by(1_000) {
+        std::fs::write(&part, &whole[..length]).unwrap();
+        let (mut archive, marks) = begin(&again);
+        for uri in ["one", "two"] {
+            if marks.iter().all(|mark| mark.id != packed(uri).id) {
+                put(&mut archive, uri);
+            }
+        }
+        assert_eq!(end(archive), totals, "{length}");
+        holds(&again, &["one", "two"]).await;
+        std::fs::remove_file(&again).unwrap();
+    }
+    // What the library does not have any more is cut off, with what follows it.
+    std::fs::write(&part, &whole).unwrap();
+    let (archive, marks) =
+        ArchiveWriter::open(&again, &header(), |mark| mark.id != packed("one").id).unwrap();
+    assert!(marks.is_empty() && archive.bytes() == 1_024, "{marks:?}");
+    drop(archive);
+    // Another header is another library's, or another model's.
+    std::fs::write(&part, &whole).unwrap();
+    let (archive, marks) = ArchiveWriter::open(&again, &Header::new("other", None), |_| true).unwrap();
+    assert!(marks.is_empty() && archive.bytes() == 1_024);
+}
+
+#[tokio::test]
+async fn a_document_that_changed_counts_once_and_one_that_was_left_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("library.tar");
+    let (mut archive, _) = begin(&path);
+    put(&mut archive, "one");
+    put(&mut archive, "gone");
+    archive.withdraw(packed("one").id);
+    archive.withdraw(packed("gone").id);
+    put(&mut archive, "one");
+    let mut left = archive.document();
+    left.original(2_000).unwrap();
+    left.append(b"some of it").unwrap();
+    left.abandon().unwrap();
+    put(&mut archive, "two");
+    let totals = end(archive);
+    assert_eq!(totals.documents, 2);
+    holds(&path, &["one", "two"]).await;
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_may_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = written(folder.path());
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}

@@ -1,0 +1,316 @@
+//! Writing an archive, entry by entry, and going on with one that broke off.
+//!
+//! Invariant: a document is whole in the file before its record follows, so what broke off is known by having none.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use ragstone_core::id::DocumentId;
+use ragstone_core::seam::portable::Packed;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::part::{Kept, part_of};
+use super::{
+    ArchiveError, DOCUMENT, DocumentRecord, END, EndRecord, EntryRecord, HEADER, Header, INDEX, IndexRecord,
+    Mark, ORIGINAL, QUESTIONS, SETTINGS, SOURCES, TEXT, Totals, tar,
+};
+
+/// A file in the making. It lies beside its final name until it is whole.
+pub struct ArchiveWriter {
+    path: PathBuf,
+    part: PathBuf,
+    file: BufWriter<File>,
+    hash: Sha256,
+    at: u64,
+    documents: BTreeMap<DocumentId, IndexRecord>,
+    next: u64,
+}
+
+/// An entry whose bytes are being written.
+struct Open {
+    record: EntryRecord,
+    hash: Sha256,
+    left: u64,
+}
+
+impl ArchiveWriter {
+    /// Begins the archive `path`, or goes on with what is left of one with the same header, whose documents `keep` says
+    /// still to be as they were.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Foreign`] where another file has the name already.
+    pub fn open(
+        path: &Path,
+        header: &Header,
+        keep: impl FnMut(&Mark) -> bool,
+    ) -> Result<(Self, Vec<Mark>), ArchiveError> {
+        if path.exists() {
+            let detail = format!("{} is there already; hint: name another file", path.display());
+            return Err(ArchiveError::Foreign(detail));
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(".part");
+        let part = PathBuf::from(name);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let failed = |error| ArchiveError::File {
+            path: part.display().to_string(),
+            error,
+        };
+        let mut file = options.open(&part).map_err(failed)?;
+        let kept = part_of(&mut file, header, keep).map_err(failed)?;
+        let Kept {
+            bytes,
+            hash,
+            documents,
+        } = kept.unwrap_or_default();
+        file.set_len(bytes).map_err(failed)?;
+        file.seek(SeekFrom::Start(bytes)).map_err(failed)?;
+        let next = documents.iter().map(|(record, _)| record.number + 1).max();
+        let mut writer = Self {
+            path: path.to_owned(),
+            part,
+            file: BufWriter::with_capacity(1 << 20, file),
+            hash,
+            at: bytes,
+            documents: BTreeMap::new(),
+            next: next.unwrap_or(1),
+        };
+        let mut marks = Vec::with_capacity(documents.len());
+        for (record, mark) in documents {
+            writer.documents.insert(record.id, record);
+            marks.push(mark);
+        }
+        if bytes == 0 {
+            writer.json(HEADER, header)?;
+        }
+        Ok((writer, marks))
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.at
+    }
+
+    /// Documents and chunks so far.
+    pub fn counts(&self) -> (u64, u64) {
+        let chunks = self.documents.values().map(|record| u64::from(record.chunks));
+        (self.documents.len() as u64, chunks.sum())
+    }
+
+    /// Begins a document.
+    pub fn document(&mut self) -> DocumentWriter<'_> {
+        let number = self.next;
+        self.next += 1;
+        DocumentWriter {
+            archive: self,
+            number,
+            entries: Vec::new(),
+            open: None,
+            chunks: 0,
+        }
+    }
+
+    /// A document that changed or went since it was written: what the file holds of it does not count.
+    pub fn withdraw(&mut self, document: DocumentId) {
+        self.documents.remove(&document);
+    }
+
+    /// Ends the archive and gives it its name.
+    pub fn finish(
+        mut self,
+        sources: &[impl Serialize],
+        settings: &impl Serialize,
+        questions: &[impl Serialize],
+    ) -> Result<Totals, ArchiveError> {
+        let lines = |values: &mut dyn Iterator<Item = serde_json::Result<String>>| {
+            let lines: Result<Vec<String>, _> = values.collect();
+            lines.map(|lines| lines.iter().map(|line| format!("{line}\n")).collect::<String>())
+        };
+        let texts = [
+            (SOURCES, lines(&mut sources.iter().map(serde_json::to_string))),
+            (SETTINGS, serde_json::to_string(settings)),
+            (QUESTIONS, lines(&mut questions.iter().map(serde_json::to_string))),
+            (
+                INDEX,
+                lines(&mut self.documents.values().map(serde_json::to_string)),
+            ),
+        ];
+        for (name, text) in texts {
+            let text = text.map_err(|error| self.failed(error.into()))?;
+            self.whole(name.to_owned(), text.as_bytes())?;
+        }
+        let (documents, chunks) = self.counts();
+        let end = EndRecord {
+            documents,
+            chunks,
+            bytes: self.at,
+            sha256: hex(&self.hash.clone().finalize()),
+        };
+        self.json(END, &end)?;
+        self.put(&[0; tar::ENDING])?;
+        let done = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        done.and_then(|()| std::fs::rename(&self.part, &self.path))
+            .map_err(|error| self.failed(error))?;
+        Ok(Totals {
+            documents,
+            chunks,
+            bytes: self.at,
+            sha256: hex(&self.hash.finalize()),
+        })
+    }
+
+    fn json(&mut self, name: &str, value: &impl Serialize) -> Result<EntryRecord, ArchiveError> {
+        let text = serde_json::to_vec(value).map_err(|error| self.failed(error.into()))?;
+        self.whole(name.to_owned(), &text)
+    }
+
+    fn whole(&mut self, name: String, bytes: &[u8]) -> Result<EntryRecord, ArchiveError> {
+        let mut open = self.begin(name, bytes.len() as u64)?;
+        self.append(&mut open, bytes)?;
+        self.end(open)
+    }
+
+    fn begin(&mut self, name: String, size: u64) -> Result<Open, ArchiveError> {
+        if size > tar::MAX_SIZE {
+            let error = std::io::Error::other(format!("{name} has {size} bytes, too many for an entry"));
+            return Err(self.failed(error));
+        }
+        self.put(&tar::header(&name, size))?;
+        let record = EntryRecord {
+            name,
+            offset: self.at,
+            size,
+            sha256: String::new(),
+        };
+        Ok(Open {
+            record,
+            hash: Sha256::new(),
+            left: size,
+        })
+    }
+
+    fn append(&mut self, open: &mut Open, bytes: &[u8]) -> Result<(), ArchiveError> {
+        let Some(left) = open.left.checked_sub(bytes.len() as u64) else {
+            let error = std::io::Error::other(format!("{} grew while it was read", open.record.name));
+            return Err(self.failed(error));
+        };
+        open.left = left;
+        open.hash.update(bytes);
+        self.put(bytes)
+    }
+
+    fn end(&mut self, open: Open) -> Result<EntryRecord, ArchiveError> {
+        if open.left > 0 {
+            let error = std::io::Error::other(format!("{} was cut off while it was read", open.record.name));
+            return Err(self.failed(error));
+        }
+        self.put(&[0; tar::BLOCK][..tar::padding(open.record.size)])?;
+        Ok(EntryRecord {
+            sha256: hex(&open.hash.finalize()),
+            ..open.record
+        })
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        self.file.write_all(bytes).map_err(|error| self.failed(error))?;
+        self.hash.update(bytes);
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn failed(&self, error: std::io::Error) -> ArchiveError {
+        ArchiveError::File {
+            path: self.part.display().to_string(),
+            error,
+        }
+    }
+}
+
+/// A document in the making; it counts once it is finished.
+pub struct DocumentWriter<'a> {
+    archive: &'a mut ArchiveWriter,
+    number: u64,
+    entries: Vec<EntryRecord>,
+    open: Option<Open>,
+    chunks: u64,
+}
+
+impl DocumentWriter<'_> {
+    /// Begins the original, of so many bytes.
+    pub fn original(&mut self, size: u64) -> Result<(), ArchiveError> {
+        self.begin(ORIGINAL.to_owned(), size)
+    }
+
+    /// Begins the stored text, of so many bytes.
+    pub fn text(&mut self, size: u64) -> Result<(), ArchiveError> {
+        self.begin(TEXT.to_owned(), size)
+    }
+
+    /// The next bytes of what was begun last.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        match &mut self.open {
+            Some(open) => self.archive.append(open, bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// Some chunks, as lines.
+    pub fn chunks(&mut self, lines: &[u8]) -> Result<(), ArchiveError> {
+        self.chunks += 1;
+        self.begin(format!("chunks/{:05}.jsonl", self.chunks), lines.len() as u64)?;
+        self.append(lines)
+    }
+
+    /// Ends the document.
+    pub fn finish(mut self, document: &Packed) -> Result<(), ArchiveError> {
+        self.close()?;
+        let record = DocumentRecord {
+            document: document.clone(),
+            entries: self.entries,
+        };
+        let record = self
+            .archive
+            .json(&format!("documents/{:08}/{DOCUMENT}", self.number), &record)?;
+        let line = IndexRecord {
+            number: self.number,
+            id: document.id,
+            chunks: document.chunks,
+            record,
+        };
+        self.archive.documents.insert(document.id, line);
+        Ok(())
+    }
+
+    /// Leaves the document: what was written of it belongs to none.
+    pub fn abandon(mut self) -> Result<(), ArchiveError> {
+        while let Some(left) = self.open.as_ref().map(|open| open.left).filter(|left| *left > 0) {
+            self.append(&[0; tar::BLOCK][..left.min(tar::BLOCK as u64) as usize])?;
+        }
+        self.close()
+    }
+
+    fn begin(&mut self, name: String, size: u64) -> Result<(), ArchiveError> {
+        self.close()?;
+        let name = format!("documents/{:08}/{name}", self.number);
+        self.open = Some(self.archive.begin(name, size)?);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), ArchiveError> {
+        if let Some(open) = self.open.take() {
+            self.entries.push(self.archive.end(open)?);
+        }
+        Ok(())
+    }
+}
+
+/// In hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

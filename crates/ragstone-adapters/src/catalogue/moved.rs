@@ -1,0 +1,131 @@
+//! Published versions on their way from one library to another: the rules, whatever stores them.
+
+use ragstone_core::access::Scope;
+use ragstone_core::document::{Document, DocumentStatus};
+use ragstone_core::seam::catalogue::{CatalogueError, StatisticsDelta};
+use ragstone_core::seam::portable::Packed;
+
+use super::stored::{File, Newest, StoredDocument};
+
+/// What a version that is put in finds in its place.
+#[derive(Debug)]
+pub enum Place {
+    /// Nothing, or a life that ended.
+    Free,
+    /// The same bytes, begun and never published.
+    Unfinished(u64),
+    /// The same.
+    Same,
+    /// Another one.
+    Taken,
+}
+
+/// What `packed` finds in its place; whose URI it is may not be the caller's to know.
+pub fn place(
+    found: Option<&StoredDocument>,
+    scope: &Scope,
+    packed: &Packed,
+) -> Result<Place, CatalogueError> {
+    let living = found.filter(|stored| stored.document.status != DocumentStatus::Deleting);
+    if packed.acl.tenant != *scope.tenant()
+        || living.is_some_and(|stored| !scope.admits(&stored.document.acl))
+    {
+        return Err(CatalogueError::UriTaken);
+    }
+    Ok(match living {
+        None => Place::Free,
+        Some(stored) => match pack(stored.clone(), StatisticsDelta::default()) {
+            Some(held) if held.is_same(packed) => Place::Same,
+            Some(_) => Place::Taken,
+            None if stored.document.content_hash == packed.content_hash => Place::Unfinished(stored.life),
+            None => Place::Taken,
+        },
+    })
+}
+
+/// The published version of a document; none where there is none, or a newer begin took its file from the row.
+pub fn pack(stored: StoredDocument, statistics: StatisticsDelta) -> Option<Packed> {
+    let document = stored.document;
+    let generation = document
+        .published
+        .filter(|_| document.status != DocumentStatus::Deleting)?;
+    let newest = || File {
+        content_hash: document.content_hash,
+        bytes: document.bytes,
+        name: stored.name.clone(),
+        declared_media_type: stored.declared_media_type.clone(),
+    };
+    let is_newest = stored.newest == Newest::Published;
+    let file = stored.published_file.or_else(|| is_newest.then(newest))?;
+    Some(Packed {
+        id: document.id,
+        collection: document.collection,
+        source: document.source,
+        uri: document.uri,
+        name: file.name,
+        given_title: stored.given_title,
+        title: stored.published_title.unwrap_or(document.title),
+        declared_media_type: file.declared_media_type,
+        media_type: document.media_type,
+        version: document.version,
+        content_hash: file.content_hash,
+        bytes: file.bytes,
+        pages: document.pages,
+        chunks: document.chunks,
+        acl: document.acl,
+        acl_revision: document.acl_revision,
+        metadata: document.metadata,
+        department_id: document.department_id,
+        source_url: document.source_url,
+        warnings: document.warnings,
+        pipeline: stored.published_pipeline.unwrap_or_default(),
+        statistics,
+        generation,
+        created_at: document.created_at,
+        updated_at: document.updated_at,
+    })
+}
+
+/// The document before its version is published.
+pub fn unpacked(packed: &Packed, life: u64, incoming: &str) -> StoredDocument {
+    let packed = packed.clone();
+    let mut stored = StoredDocument {
+        document: Document {
+            id: packed.id,
+            collection: packed.collection,
+            source: packed.source,
+            uri: packed.uri,
+            title: String::new(),
+            media_type: packed.declared_media_type.clone().unwrap_or_default(),
+            status: DocumentStatus::Pending,
+            version: packed.version,
+            published: None,
+            content_hash: packed.content_hash,
+            bytes: packed.bytes,
+            pages: None,
+            chunks: 0,
+            acl: packed.acl,
+            acl_revision: packed.acl_revision,
+            metadata: packed.metadata,
+            department_id: packed.department_id,
+            source_url: packed.source_url,
+            last_error: None,
+            warnings: Vec::new(),
+            created_at: packed.created_at,
+            updated_at: packed.updated_at,
+        },
+        life,
+        newest: Newest::Pending,
+        published_title: None,
+        published_pipeline: None,
+        published_file: None,
+        name: packed.name,
+        given_title: packed.given_title,
+        declared_media_type: packed.declared_media_type,
+        incoming: incoming.to_owned(),
+        stored: None,
+        pipeline: packed.pipeline,
+    };
+    stored.name_it();
+    stored
+}

@@ -1,0 +1,58 @@
+//! Vectors as Qdrant gives them back.
+
+use std::collections::HashMap;
+
+use qdrant_client::qdrant::vectors_output::VectorsOptions;
+use qdrant_client::qdrant::with_vectors_selector::SelectorOptions;
+use qdrant_client::qdrant::{
+    RetrievedPoint, VectorOutput, VectorsOutput, VectorsSelector, WithVectorsSelector, vector_output,
+};
+
+use super::payload::{DENSE, LEXICAL};
+
+/// A point's vectors.
+#[derive(Debug, Default)]
+pub(super) struct StoredVectors {
+    pub dense: Option<Vec<f32>>,
+    /// Words and pairs with their weights, by term id.
+    pub lexical: Vec<(u32, f32)>,
+}
+
+impl StoredVectors {
+    /// The vectors of `found`, taken out of it.
+    pub fn take(found: &mut RetrievedPoint) -> Self {
+        let mut named = match found.vectors.take() {
+            Some(VectorsOutput {
+                vectors_options: Some(VectorsOptions::Vectors(named)),
+            }) => named.vectors,
+            _ => HashMap::new(),
+        };
+        let mut take = |name: &str| named.remove(name).map(VectorOutput::into_vector);
+        let dense = match take(DENSE) {
+            Some(vector_output::Vector::Dense(dense)) => Some(dense.data),
+            _ => None,
+        };
+        let mut lexical: Vec<(u32, f32)> = match take(LEXICAL) {
+            Some(vector_output::Vector::Sparse(sparse)) => {
+                sparse.indices.into_iter().zip(sparse.values).collect()
+            }
+            _ => Vec::new(),
+        };
+        lexical.sort_unstable_by_key(|(term, _)| *term);
+        Self { dense, lexical }
+    }
+
+    /// The weight of a term.
+    pub fn weight(&self, term: u32) -> Option<f32> {
+        let at = self.lexical.binary_search_by_key(&term, |(term, _)| *term).ok()?;
+        Some(self.lexical[at].1)
+    }
+}
+
+/// These vectors and no others; Qdrant refuses the name of one that a collection does not have.
+pub(super) fn with(names: &[&str]) -> WithVectorsSelector {
+    let names = names.iter().map(|&name| name.to_owned()).collect();
+    WithVectorsSelector {
+        selector_options: Some(SelectorOptions::Include(VectorsSelector { names })),
+    }
+}

@@ -1,0 +1,184 @@
+//! Putting an archive in: compared from end to end first, then document by document. What is there already stays.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, bail};
+use futures::{StreamExt, TryStreamExt, stream};
+use ragstone_adapters::archive::{Archive, Archived};
+use ragstone_core::document::Worker;
+use ragstone_core::ingest::{AcceptError, RestoreError, Restored};
+use ragstone_core::seam::index::IndexSpec;
+use ragstone_core::seam::source::SourceRecord;
+use serde_json::{Map, Value, json};
+
+use super::questions::Question;
+use super::{Listener, Moving, aside};
+
+/// Documents that are put in at a time.
+const AT_ONCE: usize = 4;
+/// A worker beside the numbered ones.
+const NUMBER: u32 = 0;
+
+/// How many documents went which way.
+#[derive(Debug, Default)]
+struct Counts {
+    done: AtomicU64,
+    imported: AtomicU64,
+    unchanged: AtomicU64,
+    kept: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Moving {
+    /// Puts the documents of the file `path` in; with `verify`, questions are asked again and compared.
+    pub async fn import(&self, path: PathBuf, verify: bool, listener: &Listener) -> anyhow::Result<Value> {
+        let told = listener.clone();
+        let compare = move || {
+            let total = std::fs::metadata(&path).map_or(0, |file| file.len());
+            let mut last = 0;
+            Archive::open(&path, |done| {
+                if done / NOTED > last {
+                    last = done / NOTED;
+                    told.progress("comparing", done, total);
+                }
+            })
+        };
+        let archive = Arc::new(aside(compare).await??);
+        self.take_spec(archive.header.spec.as_ref()).await?;
+        let sources = self.put_sources(archive.sources()?).await?;
+        let counts = self.put_documents(&archive, listener).await?;
+        self.put_settings(archive.settings()?).await?;
+        let mut result = serde_json::to_value(&archive.totals)?;
+        let count = |count: &AtomicU64| json!(count.load(Ordering::Relaxed));
+        result["imported"] = count(&counts.imported);
+        result["unchanged"] = count(&counts.unchanged);
+        result["kept"] = count(&counts.kept);
+        result["failed"] = count(&counts.failed);
+        result["sources"] = json!(sources);
+        if verify {
+            let questions: Vec<Question> = archive.questions()?;
+            result["verified"] = self.replay(&questions, listener).await?;
+        }
+        Ok(result)
+    }
+
+    /// The library's vectors must be of the archive's making; a library without any takes them.
+    async fn take_spec(&self, spec: Option<&IndexSpec>) -> anyhow::Result<()> {
+        let Some(spec) = spec else { return Ok(()) };
+        match self.held().await? {
+            Some(active) if active != *spec => bail!(
+                "the archive's index is {}, this library's is {}; hint: import into a library of its own, with the \
+                 embedding model that the archive was made with, and `ragstone index rebuild` there by another one",
+                described(spec),
+                described(&active)
+            ),
+            Some(_) => Ok(self.vectors.index.ensure(spec).await?),
+            None => {
+                self.vectors.index.ensure(spec).await?;
+                self.vectors.remember(spec).await
+            }
+        }
+    }
+
+    /// Sources that the library does not have; says how many.
+    async fn put_sources(&self, sources: Vec<SourceRecord>) -> anyhow::Result<u64> {
+        let mut added = 0;
+        for source in sources {
+            let source = SourceRecord {
+                last_sync: None,
+                // Two libraries would take in the same twice, and delete each other's.
+                paused: true,
+                ..source
+            };
+            added += u64::from(self.sources.add_source(source).await?);
+        }
+        Ok(added)
+    }
+
+    /// What was found about documents, where this library has found nothing yet.
+    async fn put_settings(&self, settings: Map<String, Value>) -> anyhow::Result<()> {
+        let catalogue = &self.vectors.catalogue;
+        for (key, value) in settings {
+            let is_ours = key.starts_with("calibration:");
+            if let Some(value) = value.as_str().filter(|_| is_ours)
+                && catalogue.setting(&key).await?.is_none()
+            {
+                catalogue.set_setting(&key, value).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_documents(&self, archive: &Arc<Archive>, listener: &Listener) -> anyhow::Result<Counts> {
+        let (counts, total) = (Counts::default(), archive.len() as u64);
+        let each = stream::iter(0..archive.len()).map(|n| {
+            let (archive, counts) = (archive.clone(), &counts);
+            async move {
+                let archived = aside(move || archive.document(n)).await?.context("the archive")?;
+                self.put_document(archived, counts, listener).await?;
+                let done = counts.done.fetch_add(1, Ordering::Relaxed) + 1;
+                listener.progress("documents", done, total);
+                anyhow::Ok(())
+            }
+        });
+        each.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        Ok(counts)
+    }
+
+    /// What this document alone is to blame for is told, and the others go on; anything else ends the import.
+    async fn put_document(
+        &self,
+        archived: Archived,
+        counts: &Counts,
+        listener: &Listener,
+    ) -> anyhow::Result<()> {
+        let packed = &archived.packed;
+        let principal = (self.operator)(packed.acl.tenant.clone());
+        let worker = Worker {
+            process: std::process::id(),
+            number: NUMBER,
+        };
+        let restored = self
+            .vectors
+            .ingestor
+            .restore(self.portable.as_ref(), &principal, packed, &archived, worker)
+            .await;
+        let counter = match restored {
+            Ok(Restored::Published) => &counts.imported,
+            Ok(Restored::Unchanged) => &counts.unchanged,
+            Ok(Restored::Kept) => {
+                listener
+                    .left_out(&packed.uri, "the library has another version of it, which stays")
+                    .await;
+                &counts.kept
+            }
+            Err(error @ (RestoreError::Damaged(_) | RestoreError::Accept(AcceptError::TooLarge { .. }))) => {
+                listener.left_out(&packed.uri, error).await;
+                &counts.failed
+            }
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!("document {}; hint: the same command goes on from here", packed.id)
+                });
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Bytes after which it is told how many were compared.
+const NOTED: u64 = 64 << 20;
+
+fn described(spec: &IndexSpec) -> String {
+    let by = match (&spec.embedder, spec.dimensions) {
+        (Some(embedder), Some(dimensions)) => {
+            let short: String = embedder.chars().take(12).collect();
+            format!("of embedder {short} with {dimensions} dimensions")
+        }
+        _ => "without vectors".to_owned(),
+    };
+    format!("{by} and lexical side {}", spec.lexical)
+}

@@ -1,0 +1,110 @@
+//! Questions that two libraries are compared by: taken from the texts, asked where the archive is made, and asked again
+//! where it is put in.
+
+use std::collections::HashMap;
+
+use anyhow::Context;
+use ragstone_adapters::archive::Mark;
+use ragstone_core::id::{ChunkId, DocumentId, TenantId};
+use ragstone_core::library::SearchRequest;
+use ragstone_core::seam::index::SearchMode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Listener, Moving};
+
+/// Questions of an archive.
+const QUESTIONS: usize = 32;
+/// Words of a question.
+const WORDS: usize = 12;
+/// Passages that are compared.
+const PASSAGES: usize = 10;
+
+/// A question with what was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    tenant: TenantId,
+    query: String,
+    /// By words alone.
+    lexical: Vec<ChunkId>,
+    /// By both; none where nothing embedded questions.
+    hybrid: Option<Vec<ChunkId>>,
+}
+
+impl Moving {
+    /// Questions from documents spread over the library, with their passages.
+    pub(super) async fn questions(
+        &self,
+        marks: &HashMap<DocumentId, Mark>,
+        listener: &Listener,
+    ) -> anyhow::Result<Vec<Question>> {
+        let mut marks: Vec<&Mark> = marks.values().collect();
+        marks.sort_by_key(|mark| mark.id);
+        let step = marks.len().div_ceil(QUESTIONS).max(1);
+        let total = marks.len().div_ceil(step) as u64;
+        let mut questions = Vec::new();
+        for (n, mark) in (0..).zip(marks.into_iter().step_by(step)) {
+            listener.progress("questions", n, total);
+            let Some(packed) = self.portable.pack(mark.id).await? else {
+                continue;
+            };
+            let middle = packed.chunks / 2;
+            let points = self.points.points(mark.id, packed.generation, middle, 1).await?;
+            let words = |text: &str| text.split_whitespace().take(WORDS).collect::<Vec<_>>().join(" ");
+            let query = points
+                .first()
+                .map(|point| words(&point.chunk.text))
+                .unwrap_or_default();
+            if !query.is_empty() {
+                questions.push(self.asked(&packed.acl.tenant, query, self.embeds()).await?);
+            }
+        }
+        Ok(questions)
+    }
+
+    /// Asks again, and counts the questions whose passages are the same in the same order.
+    pub(super) async fn replay(&self, questions: &[Question], listener: &Listener) -> anyhow::Result<Value> {
+        let (mut same, mut hybrid) = (0_u64, 0_u64);
+        for (n, question) in (0..).zip(questions) {
+            listener.progress("questions", n, questions.len() as u64);
+            let both = self.embeds() && question.hybrid.is_some();
+            let again = self.asked(&question.tenant, question.query.clone(), both).await?;
+            let agrees = again.lexical == question.lexical && (!both || again.hybrid == question.hybrid);
+            (same, hybrid) = (same + u64::from(agrees), hybrid + u64::from(both));
+        }
+        Ok(json!({ "questions": questions.len(), "same": same, "hybrid": hybrid }))
+    }
+
+    /// Whether questions get vectors here.
+    fn embeds(&self) -> bool {
+        matches!(self.vectors.state(), super::super::VectorState::Ready(_))
+    }
+
+    async fn asked(&self, tenant: &TenantId, query: String, hybrid: bool) -> anyhow::Result<Question> {
+        let lexical = self.found(tenant, &query, SearchMode::Lexical).await?;
+        let hybrid = match hybrid {
+            true => Some(self.found(tenant, &query, SearchMode::Hybrid).await?),
+            false => None,
+        };
+        Ok(Question {
+            tenant: tenant.clone(),
+            query,
+            lexical,
+            hybrid,
+        })
+    }
+
+    async fn found(&self, tenant: &TenantId, query: &str, mode: SearchMode) -> anyhow::Result<Vec<ChunkId>> {
+        let scope = (self.operator)(tenant.clone()).scope();
+        let request = SearchRequest {
+            mode,
+            ..SearchRequest::new(query, PASSAGES)
+        };
+        let result = self
+            .library
+            .search(&scope, &request)
+            .await
+            .context("a question of the archive")?;
+        Ok(result.passages.iter().map(|passage| passage.chunk.id).collect())
+    }
+}
