@@ -9,6 +9,7 @@ mod audit;
 mod background;
 mod describe;
 mod evaluations;
+mod fetcher;
 mod health;
 mod limits;
 mod model;
@@ -41,6 +42,7 @@ use tokio::task::JoinHandle;
 
 pub use answer::{drafter, judge};
 pub use describe::{Description, describe, issuers, text_goes_to};
+pub use fetcher::Fetcher;
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use vectors::VectorState;

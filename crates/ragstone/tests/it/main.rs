@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod addresses;
 mod answers;
 mod audit;
 mod chaos;

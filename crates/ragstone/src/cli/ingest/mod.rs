@@ -1,7 +1,9 @@
-//! `ingest`: files, folders, globs and JSON lines into the library, and a summary that names what failed.
+//! `ingest`: files, folders, globs, addresses and JSON lines into the library, and a summary that names what failed.
 
 mod collect;
+mod fate;
 mod lines;
+mod origin;
 mod upload;
 
 use std::path::PathBuf;
@@ -9,8 +11,10 @@ use std::path::PathBuf;
 use clap::Args;
 use futures::{Stream, StreamExt, pin_mut};
 use indicatif::ProgressBar;
-use serde::Serialize;
 use serde_json::{Map, Value};
+
+use fate::{Fate, Ingested, Summary};
+use origin::Origin;
 
 use super::client::{Door, Refusal, interruptible};
 use super::output::{Output, say};
@@ -20,14 +24,15 @@ use super::{Context, Partly, Usage};
 /// Documents on their way at once: enough that no worker waits, few enough that no queue grows long.
 const IN_FLIGHT: usize = 32;
 
-/// Takes in files, folders and globs, or documents as JSON lines
+/// Takes in files, folders, globs and addresses of the web, or documents as JSON lines
 ///
 /// Reads PDF, Office (DOCX, PPTX, XLSX, DOC, PPT, XLS), OpenDocument (ODT, ODP, ODS), RTF, EPUB, mails (EML, MSG), CSV,
 /// HTML, Markdown and plain text.
 #[derive(Debug, Args)]
 pub struct Ingest {
-    /// Files, folders (without hidden and .gitignored files) and globs
-    #[arg(required_unless_present = "jsonl", value_name = "PATH")]
+    /// Files, folders (without hidden and .gitignored files), globs, and what stands at http:// or https:// (public
+    /// addresses only, unless [fetch] allows others)
+    #[arg(required_unless_present = "jsonl", value_name = "PATH_OR_URL")]
     paths: Vec<String>,
     /// A file of JSON documents, one a line ({"uri","title","text",…}), or - for stdin
     #[arg(long, value_name = "FILE", conflicts_with = "paths")]
@@ -73,75 +78,18 @@ fn object(text: &str) -> Result<Map<String, Value>, String> {
     serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))
 }
 
-/// What became of a document.
-#[derive(Debug, Clone, Serialize)]
-pub struct Ingested {
-    /// Its URI.
-    pub uri: String,
-    /// Its id; none if it was refused.
-    pub document_id: Option<String>,
-    /// What became of it.
-    pub status: Fate,
-    /// How many chunks it has.
-    pub chunks: u64,
-    /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<Value>,
-}
-
-/// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Fate {
-    /// It answers questions.
-    Published,
-    /// It did already.
-    Unchanged,
-    /// It does not.
-    Failed,
-    /// Nobody waited.
-    Pending,
-}
-
-impl Ingested {
-    fn failed(uri: String, code: &str, detail: String) -> Self {
-        let error = serde_json::json!({ "code": code, "detail": detail });
-        Self {
-            uri,
-            document_id: None,
-            status: Fate::Failed,
-            chunks: 0,
-            error: Some(error),
-        }
-    }
-
-    /// What a person reads of the failure.
-    fn reason(&self) -> String {
-        let text = |key: &str| {
-            self.error
-                .as_ref()
-                .and_then(|error| error[key].as_str())
-                .unwrap_or_default()
-        };
-        match text("hint") {
-            "" => text("detail").to_owned(),
-            hint => format!("{}; hint: {hint}", text("detail")),
-        }
-    }
-}
-
 impl Ingest {
     pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
         let sources = match &self.jsonl {
             Some(_) => Vec::new(),
-            None => collect::files(&self.paths)?,
+            None => origin::of(&self.paths, &context.settings)?,
         };
         let door = interruptible(Door::open(&context.settings, fetching())).await?;
         let done = interruptible(self.through(&door, sources, context.output)).await;
         door.close_after(done).await
     }
 
-    async fn through(&self, door: &Door, files: Vec<PathBuf>, output: Output) -> anyhow::Result<()> {
+    async fn through(&self, door: &Door, origins: Vec<Origin>, output: Output) -> anyhow::Result<()> {
         let wait = !self.no_wait;
         let summary = match &self.jsonl {
             Some(path) => {
@@ -150,7 +98,7 @@ impl Ingest {
                 let work = documents.map(|line| lines::send(door, line, &with, wait));
                 report(work.buffer_unordered(IN_FLIGHT), bar(0, LINES_BAR), output).await?
             }
-            None => files_through(door, files, &self.with, wait, output).await?,
+            None => all_through(door, origins, &self.with, wait, output).await?,
         };
         summary.say();
         match summary.failed.is_empty() {
@@ -172,11 +120,24 @@ pub async fn files_through(
     wait: bool,
     output: Output,
 ) -> anyhow::Result<Summary> {
-    if let [file] = &files[..] {
-        return one_file(door, file.clone(), with, wait, output).await;
+    let origins = files.into_iter().map(Origin::File).collect();
+    all_through(door, origins, with, wait, output).await
+}
+
+async fn all_through(
+    door: &Door,
+    mut origins: Vec<Origin>,
+    with: &With,
+    wait: bool,
+    output: Output,
+) -> anyhow::Result<Summary> {
+    if origins.len() == 1
+        && let Some(only) = origins.pop()
+    {
+        return one_file(door, only, with, wait, output).await;
     }
-    let (bar, with) = (bar(files.len() as u64, FILES_BAR), with.as_batch());
-    let work = futures::stream::iter(files).map(|file| upload::send(door, file, &with, wait, &|_| {}));
+    let (bar, with) = (bar(origins.len() as u64, FILES_BAR), with.as_batch());
+    let work = futures::stream::iter(origins).map(|origin| upload::send(door, origin, &with, wait, &|_| {}));
     let summary = report(work.buffer_unordered(IN_FLIGHT), bar, output).await?;
     if let Some(batch) = with.batch.filter(|_| summary.pending > 0) {
         say(&format!(
@@ -189,7 +150,7 @@ pub async fn files_through(
 /// One file, whose bar counts its chunks.
 async fn one_file(
     door: &Door,
-    file: PathBuf,
+    origin: Origin,
     with: &With,
     wait: bool,
     output: Output,
@@ -204,57 +165,10 @@ async fn one_file(
             job["stage"].as_str().unwrap_or_default()
         ));
     };
-    let work = futures::stream::once(upload::send(door, file, with, wait, &see));
+    let work = futures::stream::once(upload::send(door, origin, with, wait, &see));
     let summary = report(work, ProgressBar::hidden(), output).await;
     bar.finish_and_clear();
     summary
-}
-
-/// What became of all of them.
-#[derive(Debug, Default)]
-pub struct Summary {
-    published: usize,
-    unchanged: usize,
-    pending: usize,
-    chunks: u64,
-    failed: Vec<Ingested>,
-}
-
-impl Summary {
-    fn add(&mut self, document: Ingested) {
-        match document.status {
-            Fate::Published => {
-                self.published += 1;
-                self.chunks += document.chunks;
-            }
-            Fate::Unchanged => self.unchanged += 1,
-            Fate::Pending => self.pending += 1,
-            Fate::Failed => self.failed.push(document),
-        }
-    }
-
-    /// Whether any failed.
-    pub fn has_failures(&self) -> bool {
-        !self.failed.is_empty()
-    }
-
-    /// Tells a person: how many of each, and every failure with its reason.
-    pub fn say(&self) {
-        for document in &self.failed {
-            say(&format!("failed: {}: {}", document.uri, document.reason()));
-        }
-        let mut parts = vec![format!("{} published ({} chunks)", self.published, self.chunks)];
-        for (count, word) in [
-            (self.unchanged, "unchanged"),
-            (self.pending, "on their way"),
-            (self.failed.len(), "failed"),
-        ] {
-            if count > 0 {
-                parts.push(format!("{count} {word}"));
-            }
-        }
-        say(&parts.join(", "));
-    }
 }
 
 async fn report(

@@ -1,0 +1,110 @@
+//! What became of each document, and of all of them.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::output::say;
+
+/// What became of a document.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ingested {
+    /// Its URI.
+    pub uri: String,
+    /// Its id; none if it was refused.
+    pub document_id: Option<String>,
+    /// What became of it.
+    pub status: Fate,
+    /// How many chunks it has.
+    pub chunks: u64,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Value>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    /// It answers questions.
+    Published,
+    /// It did already.
+    Unchanged,
+    /// It does not.
+    Failed,
+    /// Nobody waited.
+    Pending,
+}
+
+impl Ingested {
+    pub(super) fn failed(uri: String, code: &str, detail: String) -> Self {
+        let error = serde_json::json!({ "code": code, "detail": detail });
+        Self {
+            uri,
+            document_id: None,
+            status: Fate::Failed,
+            chunks: 0,
+            error: Some(error),
+        }
+    }
+
+    /// What a person reads of the failure.
+    fn reason(&self) -> String {
+        let text = |key: &str| {
+            self.error
+                .as_ref()
+                .and_then(|error| error[key].as_str())
+                .unwrap_or_default()
+        };
+        match text("hint") {
+            "" => text("detail").to_owned(),
+            hint => format!("{}; hint: {hint}", text("detail")),
+        }
+    }
+}
+
+/// What became of all of them.
+#[derive(Debug, Default)]
+pub struct Summary {
+    published: usize,
+    unchanged: usize,
+    pub(super) pending: usize,
+    chunks: u64,
+    pub(super) failed: Vec<Ingested>,
+}
+
+impl Summary {
+    pub(super) fn add(&mut self, document: Ingested) {
+        match document.status {
+            Fate::Published => {
+                self.published += 1;
+                self.chunks += document.chunks;
+            }
+            Fate::Unchanged => self.unchanged += 1,
+            Fate::Pending => self.pending += 1,
+            Fate::Failed => self.failed.push(document),
+        }
+    }
+
+    /// Whether any failed.
+    pub fn has_failures(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// Tells a person: how many of each, and every failure with its reason.
+    pub fn say(&self) {
+        for document in &self.failed {
+            say(&format!("failed: {}: {}", document.uri, document.reason()));
+        }
+        let mut parts = vec![format!("{} published ({} chunks)", self.published, self.chunks)];
+        for (count, word) in [
+            (self.unchanged, "unchanged"),
+            (self.pending, "on their way"),
+            (self.failed.len(), "failed"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {word}"));
+            }
+        }
+        say(&parts.join(", "));
+    }
+}

@@ -1,0 +1,177 @@
+//! Where a document of the command line comes from: a file, or an address of the web.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+use tokio_util::io::ReaderStream;
+
+use super::collect;
+use crate::config::Settings;
+use crate::wiring::Fetcher;
+
+/// Bytes read from the disk at once.
+const READ_BYTES: usize = 256 * 1024;
+/// What a file is called that says nothing of itself.
+const UNKNOWN: &str = "application/octet-stream";
+/// What a path segment of a URI may not hold as it is (RFC 3986).
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// See the module.
+pub enum Origin {
+    /// A file of this machine.
+    File(PathBuf),
+    /// What stands at an address.
+    Address {
+        /// The address, without its fragment.
+        url: String,
+        /// Who asks for it.
+        fetcher: Arc<Fetcher>,
+    },
+}
+
+/// A document's bytes, and what they say of themselves.
+pub struct Opened {
+    /// Its file name.
+    pub name: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Where a person can open it.
+    pub source_url: Option<String>,
+    /// The bytes; an error ends them.
+    pub bytes: BoxStream<'static, std::io::Result<Bytes>>,
+    /// Why they ended too early, once they did: whoever sends them on learns of a broken connection only.
+    pub broken: Arc<Mutex<Option<String>>>,
+}
+
+/// Why there are no bytes: a code, and what a person reads.
+pub type Unopened = (&'static str, String);
+
+/// What the arguments name: addresses in their order, then files.
+pub fn of(named: &[String], settings: &Settings) -> anyhow::Result<Vec<Origin>> {
+    let (addresses, paths): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|name| is_address(name));
+    let mut origins = Vec::with_capacity(named.len());
+    if !addresses.is_empty() {
+        let fetcher = Arc::new(Fetcher::new(settings)?);
+        origins.extend(addresses.into_iter().map(|address| Origin::Address {
+            url: address.split('#').next().unwrap_or_default().to_owned(),
+            fetcher: fetcher.clone(),
+        }));
+    }
+    origins.extend(collect::files(&paths)?.into_iter().map(Origin::File));
+    Ok(origins)
+}
+
+fn is_address(name: &str) -> bool {
+    let begins = |scheme: &str| {
+        name.get(..scheme.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+    };
+    begins("http://") || begins("https://")
+}
+
+impl Origin {
+    /// What the document is called in the library.
+    pub fn uri(&self) -> anyhow::Result<String> {
+        match self {
+            Self::File(file) => file_uri(file),
+            Self::Address { url, .. } => Ok(url.clone()),
+        }
+    }
+
+    /// Opens it for reading.
+    pub async fn open(&self) -> Result<Opened, Unopened> {
+        match self {
+            Self::File(file) => open_file(file).await,
+            Self::Address { url, fetcher } => open_address(url, fetcher).await,
+        }
+    }
+}
+
+async fn open_file(file: &Path) -> Result<Opened, Unopened> {
+    let opened = tokio::fs::File::open(file).await;
+    let opened = opened.map_err(|error| ("unreadable", format!("cannot be read: {error}")))?;
+    Ok(Opened {
+        name: file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        media_type: UNKNOWN.to_owned(),
+        source_url: None,
+        bytes: ReaderStream::with_capacity(opened, READ_BYTES).boxed(),
+        broken: Arc::default(),
+    })
+}
+
+async fn open_address(url: &str, fetcher: &Fetcher) -> Result<Opened, Unopened> {
+    let fetched = fetcher.open(url).await.map_err(|error| ("not_fetched", error))?;
+    let broken = Arc::<Mutex<Option<String>>>::default();
+    let noted = broken.clone();
+    let bytes = fetched.bytes.map(move |piece| {
+        piece.map_err(|error| {
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+            std::io::Error::other(error)
+        })
+    });
+    Ok(Opened {
+        name: fetched.name,
+        media_type: fetched.media_type.unwrap_or_else(|| UNKNOWN.to_owned()),
+        source_url: Some(url.to_owned()),
+        bytes: bytes.boxed(),
+        broken,
+    })
+}
+
+/// `file://` and the absolute path, percent-encoded.
+fn file_uri(file: &Path) -> anyhow::Result<String> {
+    let path = file.canonicalize().or_else(|_| std::path::absolute(file));
+    let path = path.with_context(|| format!("cannot name {}", file.display()))?;
+    Ok(format!(
+        "file://{}",
+        percent_encode(path.as_os_str().as_encoded_bytes(), PATH)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_percent_encoded() {
+        let check = |path: &str, expected: &str| assert_eq!(file_uri(Path::new(path)).unwrap(), expected);
+        check("/none/a b.md", "file:///none/a%20b.md");
+        check("/none/100%#?.md", "file:///none/100%25%23%3F.md");
+        check("/none/ä.md", "file:///none/%C3%A4.md");
+    }
+
+    #[test]
+    fn an_address_is_told_from_a_path() {
+        let check = |name: &str, expected: bool| assert_eq!(is_address(name), expected, "{name}");
+        check("https://x.test/a.pdf", true);
+        check("HTTP://x.test", true);
+        check("https", false);
+        check("http:/x", false);
+        check("ftp://x.test/a.pdf", false);
+        check("häuser/https://", false);
+    }
+}

@@ -1,0 +1,57 @@
+//! What stands at an address that the command line names, fetched as a web source would.
+
+use anyhow::Context;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use percent_encoding::percent_decode_str;
+use ragstone_adapters::source::guard::{Guard, GuardError};
+
+use super::options;
+use crate::config::Settings;
+
+/// Fetches, within `[fetch]`.
+pub struct Fetcher(Guard);
+
+/// An answer whose bytes are still to be read.
+pub struct Fetched {
+    /// The last part of the address where it stood in the end, or its host.
+    pub name: String,
+    /// The media type its server gave.
+    pub media_type: Option<String>,
+    /// The bytes; an error, in words, ends them.
+    pub bytes: BoxStream<'static, Result<Bytes, String>>,
+}
+
+impl Fetcher {
+    /// One for these settings.
+    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+        Ok(Self(Guard::new(options::fetch(settings)).context("[fetch]")?))
+    }
+
+    /// What stands at an address; an error in words, with what to do where the settings decide.
+    pub async fn open(&self, url: &str) -> Result<Fetched, String> {
+        let answer = self.0.open(url, Default::default()).await.map_err(words)?;
+        let answer = answer.successful().map_err(words)?;
+        let mut parts = answer.url.path_segments().into_iter().flatten();
+        let last = parts.rfind(|part| !part.is_empty());
+        let name = last.or(answer.url.host_str()).unwrap_or_default();
+        Ok(Fetched {
+            name: percent_decode_str(name)
+                .decode_utf8_lossy()
+                .replace(['/', '\\'], "_"),
+            media_type: answer.media_type(),
+            bytes: answer.pieces().map(|piece| piece.map_err(words)).boxed(),
+        })
+    }
+}
+
+fn words(error: GuardError) -> String {
+    match error {
+        GuardError::Refused { .. } => {
+            format!("{error}; hint: [fetch] in the settings says what may be fetched")
+        }
+        GuardError::TooLarge { .. } => format!("{error}; hint: fetch.max_bytes"),
+        GuardError::Status { .. } | GuardError::Broken { .. } => error.to_string(),
+    }
+}
