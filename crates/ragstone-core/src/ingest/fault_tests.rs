@@ -121,7 +121,11 @@ impl Scene {
     }
 
     async fn report(&self) -> Report {
-        self.house.ingestor.fsck(Remedies::default()).await.unwrap()
+        self.house
+            .ingestor
+            .fsck(Remedies::default(), Uploads::OursAlone)
+            .await
+            .unwrap()
     }
 
     /// Nothing is left over, nothing is pending, and what is found is counted.

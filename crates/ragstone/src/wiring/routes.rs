@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use ragstone_core::document::Job;
 use ragstone_core::id::JobId;
+use ragstone_core::ingest::Uploads;
 use ragstone_core::ingest::fsck::Remedies;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -64,7 +65,11 @@ async fn fsck(State(vectors): State<Arc<Vectors>>, Json(request): Json<FsckReque
         true => Remedies::repair(Duration::from_secs(request.older_than_seconds)),
         false => Remedies::default(),
     };
-    let report = vectors.ingestor.fsck(remedies).await;
+    let uploads = match vectors.shared {
+        true => Uploads::Shared,
+        false => Uploads::OursAlone,
+    };
+    let report = vectors.ingestor.fsck(remedies, uploads).await;
     if report.as_ref().is_ok_and(|report| !report.jobs.is_empty()) {
         (vectors.doorbell)();
     }

@@ -7,7 +7,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use time::OffsetDateTime;
 
-use super::{BATCH, Check, Disagreement, FsckError};
+use super::{BATCH, Check, Disagreement, FsckError, ORPHAN_AGE, Uploads};
 use crate::id::{DocumentId, Generation};
 use crate::ingest::Ingestor;
 use crate::ingest::accept::INCOMING;
@@ -74,11 +74,12 @@ impl Ingestor {
             if waiting.named {
                 continue;
             }
-            if waiting.in_flight {
+            let old = check.remedies.incoming.is_some_and(|limit| waiting.age >= limit);
+            let elsewhere = check.uploads == Uploads::Shared && waiting.age < ORPHAN_AGE;
+            if waiting.in_flight || elsewhere && !old {
                 check.report.pending.blobs += 1;
                 continue;
             }
-            let old = check.remedies.incoming.is_some_and(|limit| waiting.age >= limit);
             self.orphan_blob(check, &waiting.key, old).await?;
         }
         Ok(())

@@ -127,7 +127,7 @@ pub struct Report {
     pub chunks: u64,
     /// What does not agree and was left.
     pub orphans: Counts,
-    /// What a live job will purge or make.
+    /// What a live job will purge or make, and uploads that may be under way.
     pub pending: Counts,
     /// What was repaired.
     pub repaired: u64,
@@ -174,6 +174,7 @@ pub enum FsckError {
 /// One comparison on its way.
 struct Check {
     remedies: Remedies,
+    uploads: Uploads,
     now: OffsetDateTime,
     report: Report,
     /// Points of each generation.
@@ -186,9 +187,10 @@ struct Check {
 }
 
 impl Check {
-    fn new(remedies: Remedies, now: OffsetDateTime) -> Self {
+    fn new(remedies: Remedies, uploads: Uploads, now: OffsetDateTime) -> Self {
         Self {
             remedies,
+            uploads,
             now,
             report: Report::default(),
             points: HashMap::new(),
@@ -200,9 +202,10 @@ impl Check {
 }
 
 impl Ingestor {
-    /// Compares the stores and does what `remedies` say.
-    pub async fn fsck(&self, remedies: Remedies) -> Result<Report, FsckError> {
-        let mut check = Check::new(remedies, (self.clock)());
+    /// Compares the stores and does what `remedies` say. Where `uploads` are shared, accepted bytes that are young may be
+    /// those of another process, and count as pending.
+    pub async fn fsck(&self, remedies: Remedies, uploads: Uploads) -> Result<Report, FsckError> {
+        let mut check = Check::new(remedies, uploads, (self.clock)());
         self.compare(&mut check).await?;
         self.check_statistics(&mut check).await?;
         Ok(check.report)

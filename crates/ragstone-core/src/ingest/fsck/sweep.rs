@@ -30,7 +30,7 @@ impl Ingestor {
             }),
             restore: false,
         };
-        let mut check = Check::new(remedies, (self.clock)());
+        let mut check = Check::new(remedies, uploads, (self.clock)());
         self.compare(&mut check).await?;
         Ok(check.report)
     }
@@ -41,7 +41,7 @@ impl Ingestor {
             finish: true,
             ..Remedies::default()
         };
-        let mut check = Check::new(remedies, (self.clock)());
+        let mut check = Check::new(remedies, Uploads::Shared, (self.clock)());
         self.check_cache(&mut check).await?;
         Ok(check.report)
     }

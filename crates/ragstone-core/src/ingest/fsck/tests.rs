@@ -42,7 +42,11 @@ impl Scene {
     }
 
     async fn fsck(&self, remedies: Remedies) -> Report {
-        self.house.ingestor.fsck(remedies).await.unwrap()
+        self.house
+            .ingestor
+            .fsck(remedies, Uploads::OursAlone)
+            .await
+            .unwrap()
     }
 
     async fn kinds(&self) -> Vec<Disagreement> {
@@ -211,7 +215,11 @@ async fn points_of_nobody_go() {
     assert_eq!(row[0].counted, Some(2));
     // The same points over a catalogue that never heard of them.
     let stranger = House::over(scene.house.index.clone());
-    let report = stranger.ingestor.fsck(Remedies::default()).await.unwrap();
+    let report = stranger
+        .ingestor
+        .fsck(Remedies::default(), Uploads::OursAlone)
+        .await
+        .unwrap();
     assert_eq!((report.orphans.index, report.documents), (2, 0));
     let report = stranger
         .ingestor
@@ -220,6 +228,36 @@ async fn points_of_nobody_go() {
         .unwrap();
     assert_eq!(report.repaired, 2);
     assert_eq!(scene.house.index.count().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn young_bytes_in_shared_stores_may_be_on_their_way_to_another_process() {
+    let scene = Scene::new().await;
+    let fsck = async |remedies, uploads| {
+        let report = scene.house.ingestor.fsck(remedies, uploads).await.unwrap();
+        (report.pending.blobs, report.orphans.blobs, report.repaired)
+    };
+    let (look, all) = (Remedies::default(), Remedies::repair(Duration::ZERO));
+    scene.put("incoming/1").await;
+    assert_eq!(fsck(look, Uploads::Shared).await, (1, 0, 0));
+    assert_eq!(fsck(look, Uploads::OursAlone).await, (0, 1, 0));
+    assert_eq!(
+        fsck(Remedies::repair(ORPHAN_AGE), Uploads::Shared).await,
+        (1, 0, 0)
+    );
+    assert_eq!(
+        fsck(all, Uploads::Shared).await,
+        (0, 0, 1),
+        "whoever names an age means it"
+    );
+    scene.put("incoming/2").await;
+    // The fake clock begins in 1970, and what is stored has the time of day.
+    scene.house.hands.turn(100 * 365 * 24 * 60 * 60);
+    assert_eq!(fsck(look, Uploads::Shared).await, (0, 1, 0));
+    assert_eq!(
+        fsck(Remedies::repair(ORPHAN_AGE), Uploads::Shared).await,
+        (0, 0, 1)
+    );
 }
 
 #[tokio::test]

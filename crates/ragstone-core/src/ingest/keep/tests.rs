@@ -12,7 +12,7 @@ use super::HEARTBEAT;
 use crate::access::Principal;
 use crate::document::{Job, JobState, Stage, Worker};
 use crate::ingest::fsck::{Remedies, Report};
-use crate::ingest::{IngestSettings, Outcome};
+use crate::ingest::{IngestSettings, Outcome, Uploads};
 use crate::seam::Catalogue;
 use crate::seam::catalogue::{Begun, Redriven};
 use crate::seam::fake::faults::Faults;
@@ -145,7 +145,11 @@ async fn a_cancel_at_each_stage_leaves_the_stores_in_agreement_and_a_delete_leav
             None => stopped(&house, &caller, &job, at.stage(), async || cancelled.await).await,
         };
         assert_eq!(outcome, Outcome::Stale, "{at:?}");
-        let report = house.ingestor.fsck(Remedies::default()).await.unwrap();
+        let report = house
+            .ingestor
+            .fsck(Remedies::default(), Uploads::OursAlone)
+            .await
+            .unwrap();
         assert!(
             report.orphans.is_empty() && report.pending.is_empty(),
             "{at:?}: {report:#?}"
@@ -160,7 +164,11 @@ async fn a_cancel_at_each_stage_leaves_the_stores_in_agreement_and_a_delete_leav
         let left = (house.index.count().await.unwrap(), house.blob_count().await);
         assert_eq!(left, (0, 0), "{at:?}");
         assert!(house.embeddings.is_empty(), "{at:?}");
-        let report = house.ingestor.fsck(Remedies::default()).await.unwrap();
+        let report = house
+            .ingestor
+            .fsck(Remedies::default(), Uploads::OursAlone)
+            .await
+            .unwrap();
         assert_eq!(report, Report::default(), "{at:?}");
     }
 }
