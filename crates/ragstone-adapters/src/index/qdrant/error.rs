@@ -21,6 +21,12 @@ pub(super) fn damaged(detail: impl Into<String>) -> IndexError {
     }
 }
 
+/// What the client says of a server that answers, but not in HTTP/2.
+const NO_HTTP2: &str = "http2 error";
+/// What to do about it.
+const NO_HTTP2_HINT: &str =
+    "; hint: gRPC is not spoken there, QDRANT_URL has to name its port (6334 as shipped; REST has 6333)";
+
 /// The server's own answer, where there is one.
 fn status(error: &QdrantError) -> Option<&Status> {
     match error {
@@ -69,7 +75,8 @@ pub(super) fn index_error(what: &str, error: &QdrantError) -> IndexError {
     let detail = match status(error) {
         Some(status) => {
             let message: String = status.message().chars().take(MAX_MESSAGE).collect();
-            format!("{what}: {}: {message}", status.code())
+            let hint = if message.contains(NO_HTTP2) { NO_HTTP2_HINT } else { "" };
+            format!("{what}: {}: {message}{hint}", status.code())
         }
         None => format!("{what}: {error}"),
     };
@@ -104,6 +111,16 @@ mod tests {
         check(Code::Unauthenticated, false, "Mismatch");
         check(Code::Unimplemented, false, "Mismatch");
         check(Code::NotFound, false, "Damaged");
+    }
+
+    #[test]
+    fn the_port_of_rest_is_told_from_a_broken_connection() {
+        let told = |message: &str| {
+            let error = QdrantError::from(Status::internal(message));
+            index_error("searching", &error).to_string()
+        };
+        assert!(told("h2 protocol error: http2 error").contains("6334"));
+        assert!(!told("transport error").contains("hint"));
     }
 
     #[test]
