@@ -101,7 +101,7 @@ impl Library {
         let known = self.catalogue.setting(&key(tenant)).await?;
         let known: Option<Calibration> = known.and_then(|json| serde_json::from_str(&json).ok());
         let chunks = self.catalogue.term_statistics(tenant, &[]).await?.documents;
-        let dense = self.embedder().is_some();
+        let dense = self.in_use().is_some();
         let fits = |known: &Calibration| {
             known.dense == dense && (known.chunks..known.chunks.max(1) * 2).contains(&chunks)
         };
@@ -133,7 +133,7 @@ impl Library {
     ) -> Result<Calibrated, LibraryError> {
         let tenant = scope.tenant();
         let chunks = self.catalogue.term_statistics(tenant, &[]).await?.documents;
-        let dense = self.embedder().is_some();
+        let dense = self.in_use().is_some();
         let mut without_answer: Vec<&str> = unanswerable.iter().map(String::as_str).collect();
         for question in off_topic() {
             without_answer.push(question);
