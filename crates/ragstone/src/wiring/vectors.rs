@@ -3,6 +3,7 @@
 //! Invariant: vectors of two embedders are never mixed. The catalogue's setting `index_spec` names the one that all
 //! published points have; a question is embedded only by that one, and searched for in the index of its vectors.
 
+mod state;
 mod tenants;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,39 +21,10 @@ use ragstone_core::split::{SplitSettings, SplitStrategy};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+pub use state::VectorState;
+
 use super::absent::Absent;
 use super::migration::{Active, OneSide, Sides};
-
-/// How the vectors stand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VectorState {
-    /// Settings want none.
-    Off,
-    /// The model is on its way.
-    Fetching,
-    /// There is no model, and why.
-    Missing(String),
-    /// Documents get their vectors; searched by words until all have them.
-    Catching,
-    /// The library was embedded by another model.
-    Mismatch(String),
-    /// In use.
-    Ready(String),
-}
-
-impl VectorState {
-    /// A word or two.
-    pub fn words(&self) -> String {
-        match self {
-            Self::Off => "off".into(),
-            Self::Fetching => "fetching".into(),
-            Self::Missing(why) => format!("missing: {why}"),
-            Self::Catching => "documents are being embedded".into(),
-            Self::Mismatch(why) => format!("does not fit: {why}"),
-            Self::Ready(model) => model.clone(),
-        }
-    }
-}
 
 /// The embedder's place in a running process.
 pub struct Vectors {

@@ -14,6 +14,7 @@ mod evaluation_sets;
 mod fsck;
 mod http;
 mod keys;
+mod migration;
 mod model;
 mod moody;
 mod moving;

@@ -2,22 +2,23 @@
 //!
 //! Invariant: all of it may be broken off at any point and begun again; what is there already is not made again.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use ragstone_core::access::Principal;
 use ragstone_core::id::TenantId;
 use ragstone_core::seam::index::{DocumentGeneration, IndexError};
 
-use super::super::model;
+use super::super::arrival::logged;
+use super::super::{model, upkeep};
 use super::compare::compare;
 use super::record::{Active, Phase, Record};
 use super::sides::{Pair, Sides};
-use super::{Migration, Target};
+use super::{Embedders, Migration};
+use crate::config::Settings;
 use crate::operator;
 
 /// Documents that are filled in at a time.
@@ -28,16 +29,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Works whenever it is woken, until the process ends.
 pub async fn keep(migration: Arc<Migration>, sides: Arc<Sides>) {
-    let mut halted = migration.halted.subscribe();
     loop {
         migration.wake.notified().await;
         let _work = migration.work.lock().await;
-        let work = pin!(migration.get_on(&sides));
-        tokio::select! {
-            biased;
-            _ = halted.wait_for(|halted| *halted) => {}
-            () = work => {}
-        }
+        migration.get_on(&sides).await;
     }
 }
 
@@ -47,10 +42,22 @@ impl Migration {
         while let Err(error) = self.go_on(sides).await {
             tracing::warn!("the change of the model waits: {error:#}");
             self.note(Some(format!("{error:#}")));
-            tokio::time::sleep(wait).await;
+            if self.unless_halted(tokio::time::sleep(wait)).await.is_none() {
+                return;
+            }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
         self.note(None);
+    }
+
+    /// Work that may be broken off anywhere; none if it was.
+    async fn unless_halted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut halted = self.halted.subscribe();
+        tokio::select! {
+            biased;
+            _ = halted.wait_for(|halted| *halted) => None,
+            done = work => Some(done),
+        }
     }
 
     /// As far as it goes.
@@ -67,7 +74,9 @@ impl Migration {
         let (answers, beside) = record.by(active.as_ref());
         self.advise(&answers.target);
         if other.embedder().is_err() {
-            other.takes(embedder(&beside.target, &self.settings).await?);
+            let made = self.unless_halted((self.embedders)(beside.target.clone()));
+            let Some(made) = made.await else { return Ok(()) };
+            other.takes(made?);
         }
         if !self.fills.load(Ordering::Relaxed) || record.phase != Phase::Filling {
             return Ok(());
@@ -77,10 +86,17 @@ impl Migration {
             return record.write(self.catalogue.as_ref()).await;
         }
         sides.pair().active.embedder().context("the model that answers")?;
-        self.fill(sides).await?;
+        let Some(filled) = self.unless_halted(self.fill(sides)).await else {
+            return Ok(());
+        };
+        filled?;
         if let Some(gate) = &record.gate {
-            let compared =
-                compare(&self.catalogue, &self.blobs, (&sides.pair().active, &other), gate).await?;
+            let active = sides.pair().active;
+            let compared = compare(&self.catalogue, &self.blobs, (&active, &other), gate);
+            let Some(compared) = self.unless_halted(compared).await else {
+                return Ok(());
+            };
+            let compared = compared?;
             let passes = compared.passes();
             tracing::info!(?compared, passes, "both models answered the questions of the set");
             record.compared = Some(compared);
@@ -114,7 +130,7 @@ impl Migration {
             _ => &record.to,
         };
         if other.embedder().is_err() {
-            other.takes(embedder(&side.target, &self.settings).await?);
+            other.takes((self.embedders)(side.target.clone()).await?);
         }
         let embedder = other.embedder()?;
         let (active, target) = (
@@ -130,6 +146,7 @@ impl Migration {
         let rolls_back = phase == Phase::RolledBack;
         record.phase = if rolls_back { phase } else { record.phase };
         record.write(self.catalogue.as_ref()).await?;
+        let turned = self.turn.lock().await;
         let written = active.write(self.catalogue.as_ref()).await;
         if Active::read(self.catalogue.as_ref()).await?.as_ref() != Some(&active) {
             written?;
@@ -138,22 +155,26 @@ impl Migration {
         sides.swap();
         self.vectors.answer_by(embedder, &active);
         self.advise(&target);
+        drop(turned);
         tracing::info!(model = %target.words(), "this model answers from here on");
         record.phase = phase;
         record.write(self.catalogue.as_ref()).await?;
-        super::super::upkeep::calibrate(&self.library).await;
+        upkeep::calibrate(&self.library).await;
         Ok(())
     }
 }
 
-/// The embedder of a target, fetched first if it has to be.
-pub(super) async fn embedder(
-    target: &Target,
-    settings: &crate::config::Settings,
-) -> anyhow::Result<Arc<dyn ragstone_core::seam::Embedder>> {
-    let found = model::embedder(&target.over(settings), &super::super::arrival::logged()).await;
-    let found = found.with_context(|| target.words())?;
-    found.with_context(|| format!("{} embeds nothing", target.words()))
+/// The embedders of models as these settings have them.
+pub fn embedders(settings: Settings) -> Embedders {
+    Arc::new(move |target| {
+        let settings = target.over(&settings);
+        let found = async move {
+            let found = model::embedder(&settings, &logged()).await;
+            let found = found.with_context(|| target.words())?;
+            found.with_context(|| format!("{} embeds nothing", target.words()))
+        };
+        found.boxed()
+    })
 }
 
 impl Sides {

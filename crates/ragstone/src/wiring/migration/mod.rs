@@ -16,9 +16,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use ragstone_core::library::Library;
-use ragstone_core::seam::{Catalogue, IndexError, VectorIndex};
+use ragstone_core::seam::{Catalogue, Embedder, IndexError, VectorIndex};
 use serde::Serialize;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinHandle;
@@ -33,9 +34,13 @@ use super::vectors::Vectors;
 use crate::config::Settings;
 use record::{Compared, Phase, Target};
 
+/// Gives the embedder of a model, fetched first if it has to be.
+type Embedders = Arc<dyn Fn(Target) -> BoxFuture<'static, anyhow::Result<Arc<dyn Embedder>>> + Send + Sync>;
+
 /// What a model is changed by.
 pub struct Migration {
     settings: Settings,
+    embedders: Embedders,
     catalogue: Arc<dyn Catalogue>,
     blobs: Arc<dyn ObjectStore>,
     library: Arc<Library>,
@@ -46,6 +51,8 @@ pub struct Migration {
     verbs: Mutex<()>,
     /// Held while a side is filled, compared or given up.
     work: Mutex<()>,
+    /// Held while another side begins to answer, so that nobody is told of half of it.
+    turn: Mutex<()>,
     /// Tells the work to stop.
     halted: watch::Sender<bool>,
     /// Tells it to begin.
@@ -84,6 +91,7 @@ impl Migration {
     pub fn new(settings: &Settings, stores: &Stores, library: Arc<Library>, vectors: Arc<Vectors>) -> Self {
         Self {
             settings: settings.clone(),
+            embedders: fill::embedders(settings.clone()),
             catalogue: stores.catalogue.clone(),
             blobs: stores.blobs.clone(),
             library,
@@ -91,6 +99,7 @@ impl Migration {
             folder: stores.home.alone().map(|directory| directory.path().to_owned()),
             verbs: Mutex::default(),
             work: Mutex::default(),
+            turn: Mutex::default(),
             halted: watch::Sender::new(false),
             wake: Notify::new(),
             fills: AtomicBool::new(false),
@@ -133,6 +142,7 @@ impl Migration {
             trouble: None,
             settings: None,
         };
+        let _turned = self.turn.lock().await;
         let Some((record, active)) = self.standing().await? else {
             return Ok(nothing);
         };
@@ -215,3 +225,6 @@ pub async fn clear(index: &dyn VectorIndex) -> Result<(), IndexError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

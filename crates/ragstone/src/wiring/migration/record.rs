@@ -10,6 +10,7 @@ use ragstone_core::seam::Catalogue;
 use ragstone_core::seam::index::IndexSpec;
 use serde::{Deserialize, Serialize};
 
+use super::super::describe::shown;
 use crate::config::{Secret, Settings, sections};
 
 /// The catalogue's setting of a change that is not finished.
@@ -57,7 +58,7 @@ pub struct Target {
     pub remote: bool,
     /// Its name.
     pub model: String,
-    /// The service, where it is another one than the settings'.
+    /// The service, without what may be secret in an address; empty for the settings'.
     pub base_url: String,
     /// The local model's folder, where it is not the folder of models.
     pub path: PathBuf,
@@ -81,7 +82,7 @@ impl Target {
                 false => settings.model.manifest.name.clone(),
             },
             base_url: match remote {
-                true => settings.embed_service().base_url,
+                true => shown(&settings.embed_service().base_url),
                 false => String::new(),
             },
             path: match remote {
@@ -112,11 +113,11 @@ impl Target {
 
     /// A key goes only to the address that it was meant for: a service that the settings do not name gets none.
     fn address(&self, settings: &mut Settings) {
-        if self.base_url.is_empty() || self.base_url == settings.embed_service().base_url {
+        if self.base_url.is_empty() || self.base_url == shown(&settings.embed_service().base_url) {
             return;
         }
         settings.embed.api_key = Secret::default();
-        settings.embed.base_url = match settings.openai.base_url.trim_end_matches('/') == self.base_url {
+        settings.embed.base_url = match shown(&settings.openai.base_url) == self.base_url {
             true => String::new(),
             false => self.base_url.clone(),
         };
@@ -244,5 +245,56 @@ impl Record {
             true => (&self.to, &self.from),
             false => (&self.from, &self.to),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layers;
+
+    #[test]
+    fn a_key_goes_to_the_address_that_it_was_meant_for() {
+        let pairs = [
+            ("OPENAI_BASE_URL", "http://common:1/v1"),
+            ("OPENAI_API_KEY", "sk-common"),
+            ("RAGSTONE_EMBED_BASE_URL", "http://user:word@own:2/v1"),
+            ("RAGSTONE_EMBED_API_KEY", "sk-own"),
+            ("EMBEDDING_MODEL", "old"),
+        ];
+        let environment = pairs.map(|(name, value)| (name.into(), value.into())).into();
+        let layers = Layers {
+            environment,
+            ..Layers::default()
+        };
+        let settings = Settings::from_layers(&layers).unwrap();
+        let check = |base_url: &str, url: &str, key: Option<&str>| {
+            let target = Target {
+                remote: true,
+                model: "new".into(),
+                base_url: base_url.into(),
+                ..Target::default()
+            };
+            let service = target.over(&settings).embed_service();
+            assert_eq!((service.base_url.as_str(), service.api_key.expose()), (url, key));
+        };
+        check("", "http://user:word@own:2/v1", Some("sk-own"));
+        check("http://own:2/v1", "http://user:word@own:2/v1", Some("sk-own"));
+        check("http://common:1/v1", "http://common:1/v1", Some("sk-common"));
+        check("http://else:3/v1", "http://else:3/v1", None);
+        let written = serde_json::to_string(&Target::of(&settings)).unwrap();
+        assert!(!written.contains("sk-") && !written.contains("word"), "{written}");
+        assert_eq!(
+            Target::of(&Target::of(&settings).over(&settings)),
+            Target::of(&settings)
+        );
+    }
+
+    #[test]
+    fn what_was_written_before_there_were_places_is_read() {
+        let text = r#"{"embedder":"abc","dimensions":2,"lexical":"bm25"}"#;
+        let active: Active = serde_json::from_str(text).unwrap();
+        assert_eq!((&active.place, &active.known_as), (&None, &None));
+        assert_eq!(serde_json::to_string(&active).unwrap(), text);
     }
 }

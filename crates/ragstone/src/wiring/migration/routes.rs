@@ -42,24 +42,24 @@ async fn status(State(app): App) -> Response {
 }
 
 async fn begin(State(app): App, Json(begin): Json<Begin>) -> Response {
-    told(app.begin(begin.to, begin.gate).await)
+    told(async move { app.begin(begin.to, begin.gate).await }).await
 }
 
 async fn roll_back(State(app): App) -> Response {
-    told(app.roll_back().await)
+    told(async move { app.roll_back().await }).await
 }
 
 async fn abort(State(app): App) -> Response {
-    told(app.abort().await)
+    told(async move { app.abort().await }).await
 }
 
 async fn finish(State(app): App) -> Response {
-    told(app.finish().await)
+    told(async move { app.finish().await }).await
 }
 
-/// How it stands now, or why that was not done.
-fn told(done: anyhow::Result<Status>) -> Response {
-    match done {
+/// How it stands when that is done, or why it was not. It goes on to its end if the caller leaves.
+async fn told(work: impl Future<Output = anyhow::Result<Status>> + Send + 'static) -> Response {
+    match tokio::spawn(work).await.unwrap_or_else(|ended| Err(ended.into())) {
         Ok(status) => reply(FAILED, Ok(status)),
         Err(error) => problem(StatusCode::CONFLICT, FAILED, format!("{error:#}")),
     }

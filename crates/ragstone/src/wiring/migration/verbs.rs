@@ -8,8 +8,8 @@ use ragstone_adapters::data_dir::remove_indexes_but;
 use ragstone_core::seam::index::IndexSpec;
 
 use super::super::VectorState;
+use super::super::describe::text_goes_to;
 use super::super::stores::open_side;
-use super::fill::embedder;
 use super::record::{Active, Gate, Phase, Record, SideRecord, Target};
 use super::sides::{Side, Sides};
 use super::{Migration, Status, clear};
@@ -71,7 +71,7 @@ impl Migration {
         };
         let known = active.known_as.clone().or_else(|| active.spec.embedder.clone());
         let known_as = known.context("the library has no vectors")?;
-        let embedder = embedder(&target, &self.settings).await?;
+        let embedder = (self.embedders)(target.clone()).await?;
         let spec = IndexSpec {
             embedder: Some(embedder.fingerprint().digest()),
             dimensions: Some(embedder.fingerprint().dimensions),
@@ -103,6 +103,9 @@ impl Migration {
         side.takes(embedder);
         record.write(self.catalogue.as_ref()).await?;
         sides.set_other(Some(side)).await;
+        for place in text_goes_to(&record.to.target.over(&self.settings)) {
+            tracing::info!("while both models are kept, text goes out: {place}");
+        }
         Ok(())
     }
 

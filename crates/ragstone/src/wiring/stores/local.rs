@@ -52,7 +52,7 @@ async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<SqliteCatalogue>, D
 }
 
 /// The index that answers, and the one beside it while the model is changed. What an earlier change left is removed.
-async fn open_sides(
+pub async fn open_sides(
     folder: &Path,
     database: Database,
     catalogue: &dyn Catalogue,

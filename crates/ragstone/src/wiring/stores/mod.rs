@@ -15,6 +15,8 @@ use ragstone_core::seam::{
 };
 
 use super::migration::Sides;
+#[cfg(test)]
+pub use local::open_sides;
 pub use local::{open as open_local, open_side};
 pub use shared::{Reached, open as open_shared, reach};
 
