@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::http::Method;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ const PATH: &str = "/operator/v1/migration";
 /// to the new model at once. Both are kept until --finish, and `ragstone model rollback` goes back. Interrupted, it goes on
 /// with the next `ragstone serve` or the same command. Exit code 1 if the gate refused.
 #[derive(Debug, Args)]
-#[group(id = "verb", required = true, multiple = false, args = ["to", "status", "abort", "finish"])]
+#[command(group(ArgGroup::new("verb").required(true).args(["to", "status", "abort", "finish"])))]
 pub struct Migrate {
     /// The new model: openai:MODEL, local, or local:FOLDER
     #[arg(long, value_name = "MODEL")]
@@ -44,16 +44,40 @@ pub struct Migrate {
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
     /// Another service than the settings' for the new model; a key goes there only if the settings name it with one
-    #[arg(long, value_name = "URL", requires = "to", default_value = "")]
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "to",
+        default_value = "",
+        hide_default_value = true
+    )]
     base_url: String,
     /// Length of a vector of the new model [default: what it gives]
-    #[arg(long, value_name = "N", requires = "to", default_value_t = 0)]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "to",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     dimensions: usize,
     /// Put before questions for the new model
-    #[arg(long, value_name = "TEXT", requires = "to", default_value = "")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "to",
+        default_value = "",
+        hide_default_value = true
+    )]
     query_prefix: String,
     /// Put before passages for the new model
-    #[arg(long, value_name = "TEXT", requires = "to", default_value = "")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "to",
+        default_value = "",
+        hide_default_value = true
+    )]
     passage_prefix: String,
     /// Do not wait for the end
     #[arg(long, requires = "to")]
