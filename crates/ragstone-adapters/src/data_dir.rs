@@ -124,6 +124,26 @@ pub fn socket_of(path: &Path) -> PathBuf {
     path.join("socket")
 }
 
+/// The database of an index of its own in the data directory `path`, beside the one that the catalogue is in.
+pub fn index_of(path: &Path, place: &str) -> PathBuf {
+    path.join(format!("index-{place}.db"))
+}
+
+/// Removes the databases of all indexes of their own but those at `places`.
+pub fn remove_indexes_but(path: &Path, places: &[&str]) -> io::Result<()> {
+    let kept: Vec<String> = places.iter().map(|place| format!("index-{place}.db")).collect();
+    for entry in std::fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        // The files beside a database begin with its name.
+        let is_index = name.starts_with("index-") && name.contains(".db");
+        if is_index && !kept.iter().any(|kept| name.starts_with(kept.as_str())) {
+            std::fs::remove_file(path.join(&*name))?;
+        }
+    }
+    Ok(())
+}
+
 fn make_private(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());

@@ -10,7 +10,8 @@ use crate::access::Role;
 use crate::metric::trec::{TrecError, parse_qrels};
 
 /// A question and what is known of its answer.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Question {
     /// Unique within the set.
     pub id: String,

@@ -16,10 +16,10 @@ use crate::library::spelled;
 use crate::library::text::StoredText;
 use crate::rank::bm25::sparse_vector;
 use crate::rank::gate::{GATE_CHARACTERS, gate_document};
-use crate::seam::Embedder;
 use crate::seam::catalogue::{Claim, StatisticsDelta};
 use crate::seam::embedding_cache::StoredEmbedding;
 use crate::seam::index::Point;
+use crate::seam::{Embedder, VectorIndex};
 
 /// Batches at the embedder's door: while it works on one, the next was read and split and waits there.
 pub(super) const EMBEDDING_BATCHES: usize = 2;
@@ -38,7 +38,8 @@ impl Ingestor {
         chunks: u32,
     ) -> Result<StatisticsDelta, Trouble> {
         self.note(&claim.lease, Stage::Embed, 0, chunks.into()).await?;
-        self.stores.index.ensure(&pipeline.index_spec()).await?;
+        let index = pipeline.index().unwrap_or(self.stores.index.as_ref());
+        index.ensure(&pipeline.index_spec()).await?;
         let version = &Version {
             ingestor: self,
             claim,
@@ -53,7 +54,7 @@ impl Ingestor {
         let (sender, embedded_batches) = mpsc::channel(WAITING_BATCHES);
         // A receiver that is gone has failed, and says why itself.
         let embed = embedded.map(Ok).forward(sender).map(|_| Ok(()));
-        let store = self.store(claim, embedded_batches, chunks.into());
+        let store = self.store(claim, index, embedded_batches, chunks.into());
         let ((), statistics) = try_join(embed, store).await?;
         Ok(statistics)
     }
@@ -62,6 +63,7 @@ impl Ingestor {
     async fn store(
         &self,
         claim: &Claim,
+        index: &dyn VectorIndex,
         mut batches: mpsc::Receiver<Result<Vec<Embedded>, Trouble>>,
         total: u64,
     ) -> Result<StatisticsDelta, Trouble> {
@@ -73,7 +75,7 @@ impl Ingestor {
                 points.push(chunk.point);
             }
             done += points.len() as u64;
-            self.whole(&claim.lease, self.stores.index.upsert(points)).await?;
+            self.whole(&claim.lease, index.upsert(points)).await?;
             self.note(&claim.lease, Stage::Embed, done, total).await?;
         }
         Ok(counter.into_delta())
@@ -119,17 +121,14 @@ impl Version<'_> {
             .collect();
         let made = self
             .ingestor
-            .embeddings(embedder.as_ref(), &self.claim.document, &self.prefix(), &texts)
+            .embeddings(
+                embedder.as_ref(),
+                (&self.claim.document.acl.tenant, self.claim.document.id),
+                &prefix(self.claim.given_title.as_deref()),
+                &texts,
+            )
             .await?;
         Ok(made.into_iter().map(Some).collect())
-    }
-
-    /// The encoder sees a title that a caller gave; a file's name or own title is mostly noise to it.
-    fn prefix(&self) -> String {
-        match &self.claim.given_title {
-            Some(title) if !title.trim().is_empty() => format!("{title} "),
-            _ => String::new(),
-        }
     }
 
     /// The point of a chunk, without its vectors.
@@ -179,7 +178,16 @@ impl Version<'_> {
     }
 }
 
-fn reading_gate(embedder: Option<&dyn Embedder>, text: &str) -> f32 {
+/// The encoder sees a title that a caller gave; a file's name or own title is mostly noise to it.
+pub(super) fn prefix(given_title: Option<&str>) -> String {
+    match given_title {
+        Some(title) if !title.trim().is_empty() => format!("{title} "),
+        _ => String::new(),
+    }
+}
+
+/// How well the encoder reads a chunk, by its beginning.
+pub(super) fn reading_gate(embedder: Option<&dyn Embedder>, text: &str) -> f32 {
     let end = text
         .char_indices()
         .nth(GATE_CHARACTERS)

@@ -7,8 +7,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Ingestor, Retry, Trouble};
-use crate::document::Document;
-use crate::id::DocumentId;
+use crate::id::{DocumentId, TenantId};
 use crate::rank::late::{distinct_pieces, keep_piece};
 use crate::rank::token_bits::TokenBits;
 use crate::seam::embedder::{EmbeddedTokens, Embedder, Embedding, TextKind};
@@ -62,15 +61,14 @@ impl Ingestor {
     pub(super) async fn embeddings(
         &self,
         embedder: &dyn Embedder,
-        document: &Document,
+        (tenant, document): (&TenantId, DocumentId),
         prefix: &str,
         texts: &[&str],
     ) -> Result<Vec<StoredEmbedding>, Trouble> {
         let texts: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
-        let tenant = &document.acl.tenant;
         let key = |text: &String| EmbeddingKey::of(tenant, prefix.len(), text);
         let keys: Vec<EmbeddingKey> = texts.iter().map(key).collect();
-        let found = self.held(embedder, document.id, &keys).await;
+        let found = self.held(embedder, document, &keys).await;
         let lacking = |item: &(String, &Option<StoredEmbedding>)| item.1.is_none();
         let missing: Vec<String> = texts
             .into_iter()
@@ -81,7 +79,7 @@ impl Ingestor {
         let made = made(embedder, prefix, &missing).await?;
         let keys = keys.into_iter().zip(&found).filter(|(_, found)| found.is_none());
         let fresh = keys.map(|(key, _)| key).zip(made.iter().cloned()).collect();
-        self.keep(embedder, document.id, fresh).await;
+        self.keep(embedder, document, fresh).await;
         let mut made = made.into_iter();
         Ok(found
             .into_iter()

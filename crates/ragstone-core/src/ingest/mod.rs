@@ -18,6 +18,7 @@ mod pipeline;
 mod purge;
 mod read;
 mod restore;
+mod revector;
 mod statistics;
 mod trouble;
 

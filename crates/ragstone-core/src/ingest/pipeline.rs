@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::rank::analyzer::LEXICAL_NAME;
-use crate::seam::Embedder;
 use crate::seam::index::IndexSpec;
+use crate::seam::{Embedder, VectorIndex};
 use crate::split::{SplitSettings, SplitStrategy, arrives_as_markdown};
 
 /// Parser, splitter, embedder and lexical side, with one name for all of it.
@@ -13,6 +13,7 @@ pub struct Pipeline {
     split: SplitSettings,
     structured: SplitStrategy,
     embedder: Option<Arc<dyn Embedder>>,
+    index: Option<Arc<dyn VectorIndex>>,
     fingerprint: String,
 }
 
@@ -25,11 +26,23 @@ impl Pipeline {
         embedder: Option<Arc<dyn Embedder>>,
     ) -> Self {
         let embedded = embedder.as_ref().map(|embedder| embedder.fingerprint().digest());
+        Self::known_as(parser, split, structured, embedder, embedded.as_deref())
+    }
+
+    /// The same, named as if the embedder of the digest `known_as` were in it: a library whose vectors were made again by
+    /// another model keeps its chunks, and what made them keeps its name.
+    pub fn known_as(
+        parser: &str,
+        split: SplitSettings,
+        structured: SplitStrategy,
+        embedder: Option<Arc<dyn Embedder>>,
+        known_as: Option<&str>,
+    ) -> Self {
         let parts = [
             parser,
             &split.fingerprint(),
             &format!("{structured:?}"),
-            embedded.as_deref().unwrap_or("none"),
+            known_as.unwrap_or("none"),
             LEXICAL_NAME,
         ];
         let fingerprint = blake3::hash(parts.join("\n").as_bytes()).to_hex()[..16].to_owned();
@@ -37,8 +50,22 @@ impl Pipeline {
             split,
             structured,
             embedder,
+            index: None,
             fingerprint,
         }
+    }
+
+    /// Stores its points in `index`: the one that holds its embedder's vectors, where there are several.
+    pub fn stored_in(self, index: Arc<dyn VectorIndex>) -> Self {
+        Self {
+            index: Some(index),
+            ..self
+        }
+    }
+
+    /// Where its points are stored, if that is not the library's one index.
+    pub(super) fn index(&self) -> Option<&dyn VectorIndex> {
+        self.index.as_deref()
     }
 
     /// Names the pipeline; part of every chunk id.

@@ -30,11 +30,14 @@ const HIGHEST: f64 = 1.4;
 const OFF_TOPIC: &str = include_str!("off_topic.txt");
 
 /// A threshold and the library it was found on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Calibration {
     threshold: f64,
     chunks: u64,
     dense: bool,
+    /// Digest of the embedder it was found with, where there was one and that was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    embedder: Option<String>,
 }
 
 /// The threshold that was chosen, and what the others would have done.
@@ -94,16 +97,19 @@ impl Library {
         evidence.strength() < found.map_or_else(cautious, |found| found.threshold)
     }
 
-    /// Finds the threshold of the scope's tenant, if its library has doubled since it was found last, or became dense.
+    /// Finds the threshold of the scope's tenant, if its library has doubled since it was found last, became dense, or has
+    /// another embedder.
     /// The scope must see the whole library. Says whether anything was done.
     pub async fn calibrate(&self, scope: &Scope) -> Result<bool, LibraryError> {
         let tenant = scope.tenant();
         let known = self.catalogue.setting(&key(tenant)).await?;
         let known: Option<Calibration> = known.and_then(|json| serde_json::from_str(&json).ok());
         let chunks = self.catalogue.term_statistics(tenant, &[]).await?.documents;
-        let dense = self.embedder().is_some();
+        let embedder = self.digest();
+        let dense = embedder.is_some();
         let fits = |known: &Calibration| {
-            known.dense == dense && (known.chunks..known.chunks.max(1) * 2).contains(&chunks)
+            let by_it = known.embedder.is_none() || known.embedder == embedder;
+            by_it && known.dense == dense && (known.chunks..known.chunks.max(1) * 2).contains(&chunks)
         };
         if let Some(known) = known.filter(fits) {
             self.set_threshold(tenant, known);
@@ -116,6 +122,7 @@ impl Library {
                 threshold,
                 chunks,
                 dense,
+                embedder,
             },
         )
         .await?;
@@ -133,7 +140,8 @@ impl Library {
     ) -> Result<Calibrated, LibraryError> {
         let tenant = scope.tenant();
         let chunks = self.catalogue.term_statistics(tenant, &[]).await?.documents;
-        let dense = self.embedder().is_some();
+        let embedder = self.digest();
+        let dense = embedder.is_some();
         let mut without_answer: Vec<&str> = unanswerable.iter().map(String::as_str).collect();
         for question in off_topic() {
             without_answer.push(question);
@@ -153,6 +161,7 @@ impl Library {
                 threshold,
                 chunks,
                 dense,
+                embedder,
             },
         )
         .await?;
@@ -170,6 +179,11 @@ impl Library {
     pub fn threshold(&self, tenant: &TenantId) -> Option<f64> {
         let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
         thresholds.get(tenant).map(|found| found.threshold)
+    }
+
+    /// Names the embedder in use.
+    fn digest(&self) -> Option<String> {
+        self.in_use().map(|in_use| in_use.embedder.fingerprint().digest())
     }
 
     async fn automatic(&self, scope: &Scope, chunks: u64, dense: bool) -> Result<f64, LibraryError> {

@@ -98,8 +98,17 @@ impl Alarms {
     }
 }
 
-/// The embedder that is in use, if any: it may arrive while the process runs.
-pub type EmbedderSlot = Arc<RwLock<Option<Arc<dyn Embedder>>>>;
+/// An embedder with the index that holds its vectors: a question takes both at once, so it never meets another model's.
+#[derive(Clone)]
+pub struct InUse {
+    /// Embeds questions.
+    pub embedder: Arc<dyn Embedder>,
+    /// Holds the passages' vectors by the same embedder.
+    pub index: Arc<dyn VectorIndex>,
+}
+
+/// The embedder that is in use, if any: it may arrive while the process runs, and another one may take its place.
+pub type EmbedderSlot = Arc<RwLock<Option<InUse>>>;
 
 /// The road to stored text.
 pub struct Library {
@@ -134,7 +143,7 @@ impl Library {
         &self.alarms
     }
 
-    fn embedder(&self) -> Option<Arc<dyn Embedder>> {
+    fn in_use(&self) -> Option<InUse> {
         self.embedder
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -1,6 +1,7 @@
 //! A question made ready: its terms with their idf, its vector, its wordpieces with their weights.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::access::Scope;
 use crate::rank::bm25::{LexicalQuery, TermStatistics, question_terms};
@@ -9,9 +10,9 @@ use crate::rank::late::piece_weights;
 use crate::rank::token_bits::BitQuery;
 use crate::seam::embedder::{Embedding, TextKind};
 use crate::seam::index::SearchMode;
-use crate::seam::{EmbedError, Embedder};
+use crate::seam::{EmbedError, Embedder, VectorIndex};
 
-use super::{Library, LibraryError, Notice};
+use super::{InUse, Library, LibraryError, Notice};
 
 /// A question made ready.
 pub(super) struct Question {
@@ -22,6 +23,8 @@ pub(super) struct Question {
     /// Published chunks of the tenant.
     pub chunks: u64,
     pub notices: Vec<Notice>,
+    /// Where it is looked for: the index of the vector's embedder.
+    pub index: Arc<dyn VectorIndex>,
 }
 
 impl Library {
@@ -32,7 +35,11 @@ impl Library {
         text: &str,
         mode: SearchMode,
     ) -> Result<Question, LibraryError> {
-        let embedder = self.embedder().filter(|_| mode != SearchMode::Lexical);
+        let in_use = self.in_use().filter(|_| mode != SearchMode::Lexical);
+        let (embedder, index) = match in_use {
+            Some(InUse { embedder, index }) => (Some(embedder), index),
+            None => (None, self.index.clone()),
+        };
         let (statistics, embedding) = futures::join!(
             self.term_statistics(scope, text),
             embed(embedder.as_deref(), text)
@@ -85,6 +92,7 @@ impl Library {
             late,
             chunks: statistics.documents,
             notices,
+            index,
         })
     }
 

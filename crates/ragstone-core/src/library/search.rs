@@ -116,7 +116,7 @@ impl Library {
         let order = Order::new(request.mode, &question, gate, &admission.hits);
         let head = order.fused.len().min(head(request));
         let stored = self
-            .read(scope, &admission, &order.fused[..head], question.late.is_some())
+            .read(scope, &admission, &order.fused[..head], &question)
             .await?;
         let reader = Reader {
             question: &question,
@@ -138,7 +138,7 @@ impl Library {
         for repeat in 0.. {
             let query = index_query(request, question, without.clone());
             let query = ScopedQuery::new(scope, request.collection.clone(), request.filter.clone(), query);
-            let found = self.index.search(&query).await?;
+            let found = question.index.search(&query).await?;
             let admission = self.admit(scope, found.hits).await?;
             let enough = admission.hits.len() >= request.limit || admission.stale.is_empty();
             if enough || repeat == MAX_STALE_REPEATS {
@@ -154,11 +154,12 @@ impl Library {
         scope: &Scope,
         admission: &Admission,
         head: &[Ranked<ChunkId>],
-        with_tokens: bool,
+        question: &Question,
     ) -> Result<HashMap<ChunkId, StoredChunk>, LibraryError> {
         let points: HashMap<ChunkId, &Hit> = admission.hits.iter().map(|hit| (hit.chunk, hit)).collect();
         let wanted: Vec<_> = head.iter().map(|ranked| points[&ranked.id].point).collect();
-        let stored = self.index.chunks(scope, &wanted, with_tokens).await?;
+        let with_tokens = question.late.is_some();
+        let stored = question.index.chunks(scope, &wanted, with_tokens).await?;
         let known = |chunk: &StoredChunk| {
             points
                 .get(&chunk.chunk.id)

@@ -29,6 +29,8 @@ pub struct Named {
     pub stored: Option<Generation>,
     /// Where they wait until then.
     pub incoming: String,
+    /// The title that the caller of the newest begin gave.
+    pub given_title: Option<String>,
     /// Its jobs that are not final.
     pub jobs: Vec<LiveJob>,
 }
@@ -136,6 +138,7 @@ mod tests {
             counted: Some(1),
             stored: Some(Generation(7)),
             incoming: "incoming/x".into(),
+            given_title: None,
             jobs: jobs
                 .iter()
                 .map(|&(kind, generation)| LiveJob {

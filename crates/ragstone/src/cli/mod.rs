@@ -14,6 +14,7 @@ mod ingest;
 mod inspect;
 mod job;
 mod key;
+mod migrate;
 mod model;
 mod moving;
 mod output;
@@ -105,7 +106,7 @@ enum Command {
     Key(key::Key),
     /// Tell which grant lets a caller read a document, or which set of readers refuses it
     ExplainAccess(explain_access::ExplainAccess),
-    /// Fetch the embedding model ahead, or see where it is
+    /// Fetch the embedding model ahead, see where it is, or change it while the library answers
     #[command(subcommand)]
     Model(model::Model),
     /// See what the index holds, or make it again

@@ -1,9 +1,10 @@
-//! `model`: fetch the embedding model ahead, see where it is.
+//! `model`: fetch the embedding model ahead, see where it is, change it.
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::Context;
+use super::migrate::{Migrate, roll_back};
 use super::output::say;
 use super::progress::fetch_bar;
 use crate::wiring;
@@ -16,12 +17,21 @@ pub enum Model {
     /// See which model is used, and whether it is there
     #[command(visible_alias = "list")]
     Status,
+    /// Change the embedding model while the library answers
+    Migrate(Migrate),
+    /// Go back to the model before, until `migrate --finish`
+    Rollback,
 }
 
 impl Model {
     pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let Context { settings, output } = context;
+        let Context { settings, output } = match self {
+            Self::Migrate(migrate) => return migrate.run(context).await,
+            Self::Rollback => return roll_back(context).await,
+            _ => context,
+        };
         match self {
+            Self::Migrate(_) | Self::Rollback => Ok(()),
             Self::Fetch => {
                 let folder = wiring::fetch_model(&settings, &fetch_bar()).await?;
                 match output.json {

@@ -25,7 +25,7 @@ use ragstone_core::ask::{self, AnswerEvent, AskOptions, AskRequest};
 use ragstone_core::document::{JobError, Worker};
 use ragstone_core::id::TraceId;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Pipeline, Stores, Time};
-use ragstone_core::library::Library;
+use ragstone_core::library::{InUse, Library};
 use ragstone_core::prompt::Template;
 use ragstone_core::seam::parser::{PageReceiver, ParseRequest, Parsed};
 use ragstone_core::seam::{Embedder, ParseFailure, Parser, VectorIndex};
@@ -209,7 +209,11 @@ impl TestApp {
             sleep: Arc::new(|time| tokio::time::sleep(time).boxed()),
         };
         let ingestor = Arc::new(Ingestor::new(stores, ingest, pipeline, time, new_id.clone()));
-        let slot = Arc::new(RwLock::new(embedder));
+        let in_use = embedder.map(|embedder| InUse {
+            embedder,
+            index: index.clone(),
+        });
+        let slot = Arc::new(RwLock::new(in_use));
         let library = Arc::new(Library::new(catalogue.clone(), index, blobs.clone(), slot));
         let quoted = fittings.quotes.then(|| library.clone());
         let ready = Readiness {

@@ -138,7 +138,7 @@ async fn until_later(vectors: &Vectors) {
 }
 
 /// A fetch that nobody watches, in the log: each file once.
-fn logged() -> FetchSink {
+pub(super) fn logged() -> FetchSink {
     let last = Mutex::new(String::new());
     Arc::new(move |progress| {
         let step = match progress {

@@ -23,7 +23,9 @@ impl Built {
         if let Some(directory) = self.stores.home.alone() {
             background.push(routes::listen(&directory.socket(), operator.clone())?);
         }
-        background.extend(arrival::take_embedder(&self.vectors, settings, fetch).await);
+        let in_use = self.migration.settings().await?;
+        background.extend(arrival::take_embedder(&self.vectors, &in_use, fetch).await);
+        background.extend(self.migration.keep(fetch));
         let stays = matches!(fetch, ModelFetch::Background);
         let is_shared = self.stores.home.is_shared();
         if stays && is_shared {

@@ -110,7 +110,7 @@ pub fn text_goes_to(settings: &Settings) -> Vec<String> {
 }
 
 /// An address without the user, password and query that may stand in it.
-fn shown(url: &str) -> String {
+pub(super) fn shown(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));

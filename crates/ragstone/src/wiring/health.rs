@@ -96,7 +96,7 @@ impl Health {
             ready &= !probe.needed || found.is_some_and(Result::is_ok);
             dependencies.insert(probe.name.to_owned(), words);
         }
-        dependencies.insert("embedder".to_owned(), state.words());
+        dependencies.insert("embedder".to_owned(), vectors.words());
         dependencies.insert("chat".to_owned(), chat.to_owned());
         Readiness { ready, dependencies }
     }

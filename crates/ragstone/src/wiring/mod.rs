@@ -12,6 +12,7 @@ mod evaluations;
 mod fetcher;
 mod health;
 mod limits;
+mod migration;
 mod model;
 mod moving;
 mod options;
@@ -55,6 +56,7 @@ use crate::jobs::Workers;
 use crate::operator;
 use crate::telemetry::audit::AuditLog;
 use health::Health;
+use migration::Migration;
 use stores::{Home, Reached, Stores, open_local, open_shared};
 use vectors::{Recipe, Vectors};
 
@@ -218,6 +220,7 @@ struct Built {
     library: Arc<Library>,
     ingestor: Arc<Ingestor>,
     vectors: Arc<Vectors>,
+    migration: Arc<Migration>,
     health: Arc<Health>,
     events: broadcast::Sender<JobId>,
     /// When the stores were opened.
@@ -261,13 +264,21 @@ fn build(settings: &Settings, mut stores: Stores) -> anyhow::Result<Built> {
         embedder: RwLock::default(),
         shared: stores.home.is_shared(),
         switching: Default::default(),
+        sides: stores.sides.clone(),
+        advice: RwLock::default(),
     };
+    if let Some(sides) = &stores.sides {
+        sides.made_by(&ingestor);
+    }
+    let (library, vectors) = (Arc::new(library), Arc::new(vectors));
+    let migration = Migration::new(settings, &stores, library.clone(), vectors.clone());
     Ok(Built {
         health: Health::new(std::mem::take(&mut stores.probes)),
         stores,
-        library: Arc::new(library),
+        library,
         ingestor,
-        vectors: Arc::new(vectors),
+        vectors,
+        migration: Arc::new(migration),
         events: broadcast::channel(JOB_NEWS).0,
         started,
     })

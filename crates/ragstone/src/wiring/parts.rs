@@ -9,7 +9,7 @@ use ragstone_core::sync::Syncer;
 use tokio_util::task::TaskTracker;
 
 use super::evaluations::{self, Evaluations};
-use super::{Built, answer, moving, options, ring, routes, sources};
+use super::{Built, answer, migration, moving, options, ring, routes, sources};
 use crate::clock::{clock, entropy, new_id};
 use crate::config::Settings;
 use crate::http::{self, Api, Keyring};
@@ -26,7 +26,8 @@ impl Built {
     ) -> anyhow::Result<Router> {
         let own = routes::router(self.vectors.clone())
             .merge(evaluations::router(self.evaluations(settings)?))
-            .merge(moving::router(self.moving()));
+            .merge(moving::router(self.moving()))
+            .merge(migration::router(self.migration.clone()));
         Ok(routes::operator_router(
             api.clone(),
             http::operators(parts.clone(), own),

@@ -1,17 +1,18 @@
 //! Which embedder the library uses: it may arrive while the process runs, and it may not fit what is stored.
 //!
 //! Invariant: vectors of two embedders are never mixed. The catalogue's setting `index_spec` names the one that all
-//! published points have; a question is embedded only by that one.
+//! published points have; a question is embedded only by that one, and searched for in the index of its vectors.
 
+mod state;
 mod tenants;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use ragstone_core::access::Principal;
 use ragstone_core::id::{JobId, TenantId};
 use ragstone_core::ingest::{Ingestor, Pipeline};
-use ragstone_core::library::EmbedderSlot;
+use ragstone_core::library::{EmbedderSlot, InUse};
 use ragstone_core::seam::catalogue::DocumentFilter;
 use ragstone_core::seam::embedder::EmbedderFingerprint;
 use ragstone_core::seam::index::IndexSpec;
@@ -20,41 +21,10 @@ use ragstone_core::split::{SplitSettings, SplitStrategy};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+pub use state::VectorState;
+
 use super::absent::Absent;
-
-/// The catalogue's setting that holds the active spec.
-const ACTIVE_SPEC: &str = "index_spec";
-
-/// How the vectors stand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VectorState {
-    /// Settings want none.
-    Off,
-    /// The model is on its way.
-    Fetching,
-    /// There is no model, and why.
-    Missing(String),
-    /// Documents get their vectors; searched by words until all have them.
-    Catching,
-    /// The library was embedded by another model.
-    Mismatch(String),
-    /// In use.
-    Ready(String),
-}
-
-impl VectorState {
-    /// A word or two.
-    pub fn words(&self) -> String {
-        match self {
-            Self::Off => "off".into(),
-            Self::Fetching => "fetching".into(),
-            Self::Missing(why) => format!("missing: {why}"),
-            Self::Catching => "documents are being embedded".into(),
-            Self::Mismatch(why) => format!("does not fit: {why}"),
-            Self::Ready(model) => model.clone(),
-        }
-    }
-}
+use super::migration::{Active, OneSide, Sides};
 
 /// The embedder's place in a running process.
 pub struct Vectors {
@@ -80,6 +50,10 @@ pub struct Vectors {
     pub shared: bool,
     /// One switch at a time.
     pub switching: Mutex<()>,
+    /// The index, where its model may be changed while it answers.
+    pub sides: Option<Arc<Sides>>,
+    /// What whoever wrote the settings should know of the model in use.
+    pub advice: RwLock<Option<String>>,
 }
 
 /// What a pipeline is made of, beside its embedder.
@@ -98,6 +72,18 @@ impl Recipe {
     pub fn pipeline(&self, embedder: Option<Arc<dyn Embedder>>) -> Pipeline {
         Pipeline::new(&self.parser, self.split.clone(), self.structured, embedder)
     }
+
+    /// The same under the name that another embedder gave it.
+    fn pipeline_as(&self, embedder: Arc<dyn Embedder>, known_as: &str) -> Pipeline {
+        let split = self.split.clone();
+        Pipeline::known_as(
+            &self.parser,
+            split,
+            self.structured,
+            Some(embedder),
+            Some(known_as),
+        )
+    }
 }
 
 impl Vectors {
@@ -111,14 +97,74 @@ impl Vectors {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
+    /// How it stands, with what whoever wrote the settings should know.
+    pub fn words(&self) -> String {
+        let words = self.state().words();
+        match &*self.advice.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(advice) => format!("{words}; {advice}"),
+            None => words,
+        }
+    }
+
+    /// Notes what whoever wrote the settings should know.
+    pub fn advise(&self, advice: Option<String>) {
+        *self.advice.write().unwrap_or_else(PoisonError::into_inner) = advice;
+    }
+
+    /// Whether the model is being changed.
+    pub fn is_migrating(&self) -> bool {
+        let sides = self.sides.as_ref();
+        sides.is_some_and(|sides| sides.pair().other.is_some())
+    }
+
+    /// The pipeline of an embedder, under the name that the library knows it by and into the index of its vectors.
+    fn pipeline(&self, embedder: Arc<dyn Embedder>, active: Option<&Active>) -> Pipeline {
+        let digest = Some(embedder.fingerprint().digest());
+        let active = active.filter(|active| active.spec.embedder == digest);
+        let pipeline = match active.and_then(|active| active.known_as.as_deref()) {
+            Some(known_as) => self.recipe.pipeline_as(embedder, known_as),
+            None => self.recipe.pipeline(Some(embedder)),
+        };
+        match &self.sides {
+            Some(sides) => pipeline.stored_in(Arc::new(OneSide {
+                side: sides.pair().active,
+                sides: sides.clone(),
+            })),
+            None => pipeline,
+        }
+    }
+
+    /// Lets an embedder of whose making the active side's vectors are answer, and make new documents'.
+    pub fn answer_by(&self, embedder: Arc<dyn Embedder>, active: &Active) {
+        *self.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder.clone());
+        self.ingestor
+            .set_pipeline(self.pipeline(embedder.clone(), Some(active)));
+        self.fill_slot(embedder);
+    }
+
+    /// The embedder and the index of its vectors, in one step.
+    fn fill_slot(&self, embedder: Arc<dyn Embedder>) {
+        let index = match &self.sides {
+            Some(sides) => {
+                let active = sides.pair().active;
+                active.takes(embedder.clone());
+                active.index.clone()
+            }
+            None => self.index.clone(),
+        };
+        self.note(VectorState::Ready(embedder.fingerprint().model.clone()));
+        *self.slot.write().unwrap_or_else(PoisonError::into_inner) = Some(InUse { embedder, index });
+    }
+
     /// Takes an embedder into use as far as the stored points allow. With `catch_up`, documents without vectors get
     /// theirs by jobs, and the library turns hybrid when all have them.
     pub async fn adopt(&self, embedder: Arc<dyn Embedder>, catch_up: bool) -> anyhow::Result<()> {
         let _one = self.switching.lock().await;
         *self.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder.clone());
-        let pipeline = self.recipe.pipeline(Some(embedder.clone()));
+        let active = Active::read(self.catalogue.as_ref()).await?;
+        let pipeline = self.pipeline(embedder.clone(), active.as_ref());
         let wanted = pipeline.index_spec();
-        let active = self.active().await?;
+        let active = active.map(|active| active.spec);
         if self.shared && active.as_ref().is_some_and(|active| *active != wanted) {
             return self.refuse(active.as_ref());
         }
@@ -241,14 +287,14 @@ impl Vectors {
         &self,
         expected: impl FnOnce(usize) -> Option<EmbedderFingerprint> + Send,
     ) -> anyhow::Result<()> {
-        let Some(active) = self.active().await? else {
+        let Some(active) = Active::read(self.catalogue.as_ref()).await? else {
             return Ok(());
         };
-        let expected = active.dimensions.and_then(expected);
-        let by_it = |expected: &EmbedderFingerprint| active.embedder == Some(expected.digest());
+        let expected = active.spec.dimensions.and_then(expected);
+        let by_it = |expected: &EmbedderFingerprint| active.spec.embedder == Some(expected.digest());
         if let Some(expected) = expected.filter(by_it) {
             tracing::warn!("new documents wait for the embedder");
-            let absent = self.recipe.pipeline(Some(Arc::new(Absent(expected))));
+            let absent = self.pipeline(Arc::new(Absent(expected)), Some(&active));
             self.ingestor.set_pipeline(absent);
         }
         Ok(())
@@ -258,14 +304,23 @@ impl Vectors {
     /// that would drop vectors that the settings want.
     pub async fn rebuild(&self) -> anyhow::Result<Vec<JobId>> {
         let _one = self.switching.lock().await;
+        if self.is_migrating() {
+            bail!(
+                "the embedding model is being changed; hint: `ragstone model migrate --finish` or `--abort` first"
+            );
+        }
         let embedder = self
             .embedder
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let pipeline = self.recipe.pipeline(embedder.clone());
+        let active = Active::read(self.catalogue.as_ref()).await?;
+        let pipeline = match &embedder {
+            Some(embedder) => self.pipeline(embedder.clone(), active.as_ref()),
+            None => self.recipe.pipeline(None),
+        };
         let wanted = pipeline.index_spec();
-        let active = self.active().await?;
+        let active = active.map(|active| active.spec);
         let had = active.as_ref().is_some_and(|active| active.embedder.is_some());
         if had && embedder.is_none() && self.state() != VectorState::Off {
             bail!(
@@ -304,24 +359,27 @@ impl Vectors {
 
     async fn use_it(&self, embedder: Arc<dyn Embedder>, wanted: &IndexSpec) -> anyhow::Result<()> {
         self.remember(wanted).await?;
-        self.note(VectorState::Ready(embedder.fingerprint().model.clone()));
-        *self.slot.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder);
+        self.fill_slot(embedder);
         Ok(())
     }
 
     /// The library's active spec, if anybody began it.
     pub async fn active(&self) -> anyhow::Result<Option<IndexSpec>> {
-        let text = self.catalogue.setting(ACTIVE_SPEC).await?;
-        text.map(|text| serde_json::from_str(&text).context("the catalogue's index_spec is damaged"))
-            .transpose()
+        let active = Active::read(self.catalogue.as_ref()).await?;
+        Ok(active.map(|active| active.spec))
     }
 
-    /// Makes a spec the library's.
+    /// Makes a spec the library's, where its index is.
     pub async fn remember(&self, spec: &IndexSpec) -> anyhow::Result<()> {
-        Ok(self
-            .catalogue
-            .set_setting(ACTIVE_SPEC, &serde_json::to_string(spec)?)
-            .await?)
+        let before = Active::read(self.catalogue.as_ref()).await?;
+        let active = Active {
+            spec: spec.clone(),
+            place: before.as_ref().and_then(|before| before.place.clone()),
+            known_as: before
+                .filter(|before| before.spec == *spec)
+                .and_then(|before| before.known_as),
+        };
+        active.write(self.catalogue.as_ref()).await
     }
 }
 

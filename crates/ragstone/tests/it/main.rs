@@ -15,6 +15,7 @@ mod evaluation_sets;
 mod fsck;
 mod http;
 mod keys;
+mod migration;
 mod model;
 mod moody;
 mod moving;

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Event, Request, request};
-use crate::support::{Sandbox, Server};
+use crate::support::{Ran, Sandbox, Server};
 
 const SOURCE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -32,7 +32,7 @@ pub struct Service {
     // In the order of their end.
     server: Server,
     pub stub: Stub,
-    _sandbox: Sandbox,
+    sandbox: Sandbox,
 }
 
 impl Stub {
@@ -114,8 +114,29 @@ impl Service {
         Some(Self {
             server,
             stub,
-            _sandbox: sandbox,
+            sandbox,
         })
+    }
+
+    /// Kills the server, and starts it again over the same data with one more setting.
+    pub fn killed_and_started(self, name: &str, value: &str) -> Self {
+        drop(self.server);
+        let sandbox = self.sandbox.with(name, value);
+        Self {
+            server: Server::start(&sandbox),
+            stub: self.stub,
+            sandbox,
+        }
+    }
+
+    /// Runs a command beside the server.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.sandbox.run(arguments)
+    }
+
+    /// Writes a file where commands run.
+    pub fn write(&self, name: &str, text: &str) {
+        self.sandbox.write(name, text);
     }
 
     /// One that searches by words alone, with a document in it.

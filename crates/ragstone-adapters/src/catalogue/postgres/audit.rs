@@ -18,7 +18,8 @@ use super::error::Failure;
 use super::row::{Hold, document, get, id, name, number, optional_number, word};
 use crate::catalogue::value::read_chunks;
 
-const NAMED: &str = "select d.id, d.tenant, d.status, d.published, d.chunks, d.stored, d.incoming,
+const NAMED: &str =
+    "select d.id, d.tenant, d.status, d.published, d.chunks, d.stored, d.incoming, d.given_title,
     (select substring(s.delta from 1 for 8) from statistics s
      where s.document = d.id and s.generation = d.published) as counted
     from documents d";
@@ -87,6 +88,7 @@ fn read(row: &Row, jobs: Vec<LiveJob>) -> Result<Named, Failure> {
         counted: counted.map(read_chunks).transpose()?,
         stored: optional_number(row, "stored")?.map(Generation),
         incoming: get(row, "incoming")?,
+        given_title: get(row, "given_title")?,
         jobs,
     })
 }

@@ -15,7 +15,7 @@ use crate::catalogue::value::read_chunks;
 use crate::sqlite::{Durability, blocking};
 
 /// The first eight bytes of a delta are its chunks.
-const NAMED: &str = "select d.id, d.tenant, d.status, d.published, d.chunks, d.stored, d.incoming,
+const NAMED: &str = "select d.id, d.tenant, d.status, d.published, d.chunks, d.stored, d.incoming, d.given_title,
     (select substr(s.delta, 1, 8) from statistics s where s.document = d.id and s.generation = d.published) as counted
     from documents d";
 
@@ -91,6 +91,7 @@ fn read(c: &Connection, row: &Row<'_>) -> Result<Named, Failure> {
         counted: counted.map(|bytes| read_chunks(&bytes)).transpose()?,
         stored: row.get::<_, Option<u64>>("stored")?.map(Generation),
         incoming: row.get("incoming")?,
+        given_title: row.get("given_title")?,
         jobs: live_jobs(c, document)?,
     })
 }

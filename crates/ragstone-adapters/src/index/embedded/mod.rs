@@ -46,14 +46,26 @@ pub struct EmbeddedIndex {
 
 struct Shared {
     database: Database,
+    /// What a change of what is seen waits for.
+    durability: Durability,
     memory: Memory,
     /// What may be written, and the order of writes: held from before a transaction until memory has followed it.
     writing: Mutex<Option<IndexSpec>>,
 }
 
 impl EmbeddedIndex {
-    /// Opens the index of `database` and reads its points into memory. Blocks.
+    /// Opens the index of `database`, which is the catalogue's as well, and reads its points into memory. Blocks.
     pub fn open(database: Database) -> Result<Self, IndexError> {
+        Self::open_as(database, Durability::Ordered)
+    }
+
+    /// The same of a database of its own, which no commit of the catalogue syncs: what becomes visible, other or gone
+    /// there is on the disk before the catalogue says so.
+    pub fn open_apart(database: Database) -> Result<Self, IndexError> {
+        Self::open_as(database, Durability::Synced)
+    }
+
+    fn open_as(database: Database, durability: Durability) -> Result<Self, IndexError> {
         let spec = database.read_blocking(stored_spec)?;
         let segments = match &spec {
             Some(spec) => load(&database, dimensions(spec))?,
@@ -61,6 +73,7 @@ impl EmbeddedIndex {
         };
         let shared = Shared {
             database,
+            durability,
             memory: Memory::new(segments),
             writing: Mutex::new(spec),
         };
@@ -274,7 +287,7 @@ impl VectorIndex for EmbeddedIndex {
         self.write(move |shared, _| {
             shared
                 .database
-                .write_blocking(Durability::Ordered, |t| rows::publish(t, generation))?;
+                .write_blocking(shared.durability, |t| rows::publish(t, generation))?;
             shared
                 .memory
                 .change_generation(generation, |segment| segment.publish(generation));
@@ -288,7 +301,7 @@ impl VectorIndex for EmbeddedIndex {
         self.write(move |shared, spec| {
             shared
                 .database
-                .write_blocking(Durability::Ordered, |t| rows::delete(t, generation))?;
+                .write_blocking(shared.durability, |t| rows::delete(t, generation))?;
             shared
                 .memory
                 .change_generation(generation, |segment| segment.remove(generation));
@@ -309,7 +322,7 @@ impl VectorIndex for EmbeddedIndex {
         let generation = (document, generation);
         let (acl, fields) = (acl.clone(), fields.clone());
         self.write(move |shared, _| {
-            shared.database.write_blocking(Durability::Ordered, |t| {
+            shared.database.write_blocking(shared.durability, |t| {
                 rows::set_access(t, generation, &acl, acl_revision, &fields)
             })?;
             shared.memory.change_generation(generation, |segment| {

@@ -32,6 +32,7 @@ impl State {
             counted: counted.map(|(_, delta)| delta.chunks),
             stored: entry.stored,
             incoming: entry.begun.incoming.clone(),
+            given_title: entry.begun.title.clone(),
             jobs: live
                 .map(|job| LiveJob {
                     kind: job.kind,

@@ -12,7 +12,7 @@ use crate::access::{Acl, Principal, ReaderSet, Role};
 use crate::document::{Metadata, Worker};
 use crate::id::{CollectionName, DocumentId, SourceName};
 use crate::ingest::{IngestSettings, Ingestor, NewId, Outcome, Pipeline, Stores, Upload};
-use crate::library::Library;
+use crate::library::{InUse, Library};
 use crate::seam::catalogue::Begun;
 use crate::seam::{Catalogue, Embedder, Parser, VectorIndex};
 use crate::split::{SplitSettings, SplitStrategy};
@@ -103,12 +103,15 @@ impl House {
             Ingestor::new(stores, settings, pipeline, time.clone(), new_id.clone())
         };
         let ingestor = begin();
-        let slot: Arc<dyn Embedder> = embedder.clone();
+        let in_use = InUse {
+            embedder: embedder.clone(),
+            index: index.clone(),
+        };
         let library = Library::new(
             catalogue.clone(),
             index.clone(),
             blobs.clone(),
-            Arc::new(RwLock::new(Some(slot))),
+            Arc::new(RwLock::new(Some(in_use))),
         );
         Self {
             catalogue,

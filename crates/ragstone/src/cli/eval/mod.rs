@@ -16,6 +16,7 @@ mod set;
 mod write;
 
 use clap::Subcommand;
+pub(super) use set::read as read_set;
 
 use super::Context;
 

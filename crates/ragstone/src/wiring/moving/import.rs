@@ -34,6 +34,11 @@ struct Counts {
 impl Moving {
     /// Puts the documents of the file `path` in; with `verify`, questions are asked again and compared.
     pub async fn import(&self, path: PathBuf, verify: bool, listener: &Listener) -> anyhow::Result<Value> {
+        if self.vectors.is_migrating() {
+            bail!(
+                "the embedding model is being changed; hint: `ragstone model migrate --finish` or `--abort` first"
+            );
+        }
         let told = listener.clone();
         let compare = move || {
             let total = std::fs::metadata(&path).map_or(0, |file| file.len());

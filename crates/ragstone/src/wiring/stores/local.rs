@@ -8,18 +8,20 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use ragstone_adapters::cache::SqliteEmbeddingCache;
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
-use ragstone_adapters::data_dir::DataDirectory;
+use ragstone_adapters::data_dir::{DataDirectory, index_of, remove_indexes_but};
 use ragstone_adapters::doorbell::HereDoorbell;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
-use ragstone_core::seam::EmbeddingCache;
+use ragstone_core::seam::{Catalogue, EmbeddingCache};
 
+use super::super::migration::{Active, Pair, Record, Side, Sides, clear};
 use super::{Home, Stores};
 use crate::config::Settings;
 
 /// The stores of a data directory.
 pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Stores> {
-    let (catalogue, index) = open_database(directory.database()).await?;
+    let (catalogue, database) = open_database(directory.database()).await?;
+    let index = open_sides(directory.path(), database, catalogue.as_ref()).await?;
     Ok(Stores {
         keys: catalogue.clone(),
         usage: catalogue.clone(),
@@ -30,6 +32,7 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
         portable: catalogue.clone(),
         points: index.clone(),
         catalogue,
+        sides: Some(index.clone()),
         index,
         blobs: open_folder(&directory.blobs())?,
         embeddings: open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
@@ -39,14 +42,66 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
     })
 }
 
-/// The database of the data directory, as the catalogue and as the index.
-async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<SqliteCatalogue>, Arc<EmbeddedIndex>)> {
+/// The database of the data directory, as the catalogue and as itself.
+async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<SqliteCatalogue>, Database)> {
     let open = move || {
         let database = Database::open(&path)?;
-        let catalogue = Arc::new(SqliteCatalogue::open(database.clone())?);
-        anyhow::Ok((catalogue, Arc::new(EmbeddedIndex::open(database)?)))
+        anyhow::Ok((Arc::new(SqliteCatalogue::open(database.clone())?), database))
     };
     tokio::task::spawn_blocking(open).await?
+}
+
+/// The index that answers, and the one beside it while the model is changed. What an earlier change left is removed.
+pub async fn open_sides(
+    folder: &Path,
+    database: Database,
+    catalogue: &dyn Catalogue,
+) -> anyhow::Result<Arc<Sides>> {
+    let active = Active::read(catalogue).await?;
+    let record = Record::read(catalogue).await?;
+    let beside = record.as_ref().map(|record| record.by(active.as_ref()).1.clone());
+    let place = active.and_then(|active| active.place);
+    let other = beside.as_ref().and_then(|beside| beside.place.clone());
+    let kept: Vec<&str> = [&place, &other]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    remove_indexes_but(folder, &kept).context("an index that is not used any more")?;
+    let needs_first = place.is_none() || beside.as_ref().is_some_and(|beside| beside.place.is_none());
+    let first = in_database(database).await?;
+    if !needs_first {
+        clear(first.as_ref()).await?;
+    }
+    let open = async |place: Option<String>| match place {
+        None => anyhow::Ok(Side::new(None, first.clone())),
+        Some(place) => open_side(folder, place).await,
+    };
+    let pair = Pair {
+        active: open(place).await?,
+        other: match beside {
+            Some(beside) => {
+                let side = open(beside.place).await?;
+                side.index.ensure(&beside.spec).await?;
+                Some(side)
+            }
+            None => None,
+        },
+    };
+    Ok(Sides::new(pair))
+}
+
+async fn in_database(database: Database) -> anyhow::Result<Arc<EmbeddedIndex>> {
+    let open = move || anyhow::Ok(Arc::new(EmbeddedIndex::open(database)?));
+    tokio::task::spawn_blocking(open).await?
+}
+
+/// An index in a database of its own.
+pub async fn open_side(folder: &Path, place: String) -> anyhow::Result<Arc<Side>> {
+    let path = index_of(folder, &place);
+    let open = move || anyhow::Ok(Arc::new(EmbeddedIndex::open_apart(Database::open(&path)?)?));
+    let index = tokio::task::spawn_blocking(open).await??;
+    Ok(Side::new(Some(place), index))
 }
 
 /// What was embedded before; none where the settings want none or there can be none, which costs embeddings only.

@@ -14,7 +14,10 @@ use ragstone_core::seam::{
     PointReader, Portable, SourceStore, UsageStore, VectorIndex,
 };
 
-pub use local::open as open_local;
+use super::migration::Sides;
+#[cfg(test)]
+pub use local::open_sides;
+pub use local::{open as open_local, open_side};
 pub use shared::{Reached, open as open_shared, reach};
 
 /// Every store behind its seam.
@@ -39,6 +42,8 @@ pub struct Stores {
     pub points: Arc<dyn PointReader>,
     /// The points.
     pub index: Arc<dyn VectorIndex>,
+    /// The same, where the model may be changed while it answers.
+    pub sides: Option<Arc<Sides>>,
     /// Originals and texts.
     pub blobs: Arc<dyn ObjectStore>,
     /// What was embedded before, on this machine.

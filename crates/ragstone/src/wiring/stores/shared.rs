@@ -79,6 +79,7 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
         points: index.clone(),
         catalogue,
         index,
+        sides: None,
         blobs,
         embeddings,
         doorbell,

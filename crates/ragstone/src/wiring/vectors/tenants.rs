@@ -63,7 +63,7 @@ impl Vectors {
     }
 
     /// Every tenant's jobs that are not final.
-    pub(super) async fn live_jobs(&self) -> anyhow::Result<Vec<(TenantId, JobId)>> {
+    pub async fn live_jobs(&self) -> anyhow::Result<Vec<(TenantId, JobId)>> {
         let mut found = Vec::new();
         for scope in self.scopes().await? {
             for state in [JobState::Queued, JobState::Running] {

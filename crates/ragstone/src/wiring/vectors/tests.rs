@@ -132,6 +132,8 @@ fn library() -> Vectors {
         embedder: RwLock::default(),
         shared: false,
         switching: Mutex::default(),
+        sides: None,
+        advice: RwLock::default(),
     }
 }
 

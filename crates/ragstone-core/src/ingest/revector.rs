@@ -1,0 +1,44 @@
+//! Stored chunks as another embedder sees them: what a change of the embedding model is made of.
+//!
+//! Invariant: nothing but vectors, tokens and gate differs from what was stored; chunk, ids, readers and words stay.
+
+use super::Ingestor;
+use super::batch::{prefix, reading_gate};
+use crate::seam::index::Point;
+use crate::seam::{Embedder, IndexError};
+
+impl Ingestor {
+    /// The points of one document with the vectors of `embedder`. What keeps it from that may pass: `Unavailable`.
+    pub async fn revectored(
+        &self,
+        embedder: &dyn Embedder,
+        points: Vec<Point>,
+    ) -> Result<Vec<Point>, IndexError> {
+        let Some(first) = points.first() else {
+            return Ok(points);
+        };
+        let (tenant, document) = (first.acl.tenant.clone(), first.chunk.document_id);
+        let rows = self.stores.catalogue.named(&[document]).await.map_err(away)?;
+        let title = rows.first().and_then(|row| row.given_title.as_deref());
+        let texts: Vec<&str> = points.iter().map(|point| point.chunk.text.as_str()).collect();
+        let made = self
+            .embeddings(embedder, (&tenant, document), &prefix(title), &texts)
+            .await
+            .map_err(|trouble| away(trouble.error.detail))?;
+        // Its purge may have come before what was just remembered.
+        self.forget_if_deleted(document).await;
+        let seen = points.into_iter().zip(made).map(|(point, made)| Point {
+            gate: reading_gate(Some(embedder), &point.chunk.text),
+            dense: Some(made.vector),
+            tokens: made.tokens,
+            ..point
+        });
+        Ok(seen.collect())
+    }
+}
+
+fn away(error: impl ToString) -> IndexError {
+    IndexError::Unavailable {
+        detail: error.to_string(),
+    }
+}

@@ -1,0 +1,332 @@
+//! Two indexes of one library, each with the vectors of its own model, while the model is changed.
+//!
+//! Invariant: whatever is visible in one of them is visible in both, with the same readers, or the write that made it so
+//! failed and is tried again. A write of one model's vectors reaches the other index only as what the other model makes
+//! of the same texts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
+
+use ragstone_core::id::{DocumentId, Generation, PointId};
+use ragstone_core::ingest::Ingestor;
+use ragstone_core::seam::index::{DocumentGeneration, IndexError, IndexSpec, Point, VectorIndex};
+use ragstone_core::seam::{Embedder, PointReader};
+use tokio::sync::{Mutex, MutexGuard, RwLock as Gate};
+
+/// Points read, embedded and written at once.
+const BATCH: usize = 64;
+/// Documents share so many locks.
+const LOCKS: usize = 64;
+
+/// An index with the model of its vectors.
+pub struct Side {
+    /// Which database it has of its own; none for the one it shares with the catalogue.
+    pub place: Option<String>,
+    /// Its points.
+    pub index: Arc<dyn VectorIndex>,
+    /// Its points, whole.
+    pub points: Arc<dyn PointReader>,
+    /// Makes its vectors, once it is there.
+    embedder: RwLock<Option<Arc<dyn Embedder>>>,
+}
+
+impl Side {
+    /// A side whose embedder is not there yet.
+    pub fn new<I: VectorIndex + PointReader + 'static>(place: Option<String>, index: Arc<I>) -> Arc<Self> {
+        Arc::new(Self {
+            place,
+            points: index.clone(),
+            index,
+            embedder: RwLock::default(),
+        })
+    }
+
+    /// Makes its vectors from here on.
+    pub fn takes(&self, embedder: Arc<dyn Embedder>) {
+        *self.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder);
+    }
+
+    /// What makes its vectors; an error that passes while it is away.
+    pub fn embedder(&self) -> Result<Arc<dyn Embedder>, IndexError> {
+        let embedder = self.embedder.read().unwrap_or_else(PoisonError::into_inner);
+        embedder
+            .clone()
+            .ok_or_else(|| unavailable("the model is being changed, and one of the two is not there"))
+    }
+}
+
+/// The side that answers, and the other one while there is one.
+#[derive(Clone)]
+pub struct Pair {
+    /// Answers.
+    pub active: Arc<Side>,
+    /// Is kept as the active one is.
+    pub other: Option<Arc<Side>>,
+}
+
+impl Pair {
+    /// The side beside `side`, if there is one; an error where `side` is none of the two.
+    fn beside(&self, side: &Arc<Side>) -> Result<Option<Arc<Side>>, IndexError> {
+        match &self.other {
+            other if Arc::ptr_eq(&self.active, side) => Ok(other.clone()),
+            Some(other) if Arc::ptr_eq(other, side) => Ok(Some(self.active.clone())),
+            _ => Err(unavailable("the library's model was changed meanwhile")),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Side>> {
+        std::iter::once(&self.active).chain(&self.other)
+    }
+}
+
+/// The index of a library that may have two sides.
+pub struct Sides {
+    pair: RwLock<Pair>,
+    /// Shared by writes; alone whoever adds a side or takes one away, so that no write knows less than there is.
+    gate: Gate<()>,
+    /// Copies of a document's points, and changes of its readers, one at a time.
+    locks: [Mutex<()>; LOCKS],
+    ingestor: OnceLock<Weak<Ingestor>>,
+}
+
+impl Sides {
+    /// A library whose sides are these.
+    pub fn new(pair: Pair) -> Arc<Self> {
+        Arc::new(Self {
+            pair: RwLock::new(pair),
+            gate: Gate::default(),
+            locks: std::array::from_fn(|_| Mutex::default()),
+            ingestor: OnceLock::new(),
+        })
+    }
+
+    /// Names who makes vectors; once, before anything is written.
+    pub fn made_by(&self, ingestor: &Arc<Ingestor>) {
+        let _ = self.ingestor.set(Arc::downgrade(ingestor));
+    }
+
+    /// The sides as they are now.
+    pub fn pair(&self) -> Pair {
+        self.pair.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds a side, or takes the other one away, when no write is on its way.
+    pub async fn set_other(&self, other: Option<Arc<Side>>) {
+        let _alone = self.gate.write().await;
+        self.change(|pair| pair.other = other);
+    }
+
+    /// Lets the other side answer from here on.
+    pub fn swap(&self) {
+        self.change(|pair| {
+            if let Some(other) = pair.other.take() {
+                pair.other = Some(std::mem::replace(&mut pair.active, other));
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Pair)) {
+        change(&mut self.pair.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    async fn locked(&self, document: DocumentId) -> MutexGuard<'_, ()> {
+        let at = document.0.as_u128() % LOCKS as u128;
+        self.locks[at as usize].lock().await
+    }
+
+    /// Stores points of one side's model there, and in the other one what its model makes of them.
+    pub(super) async fn upsert_into(
+        &self,
+        side: Option<&Arc<Side>>,
+        points: Vec<Point>,
+    ) -> Result<(), IndexError> {
+        let _among_others = self.gate.read().await;
+        let pair = self.pair();
+        let unnamed = side.is_none() && points.iter().any(|point| point.dense.is_some());
+        if unnamed && pair.other.is_some() {
+            return Err(unavailable(
+                "vectors cannot be taken in while the model is changed",
+            ));
+        }
+        let side = side.unwrap_or(&pair.active);
+        let beside = pair.beside(side)?;
+        if let Some(beside) = &beside {
+            beside.embedder()?;
+        }
+        let runs = runs(&points);
+        side.index.upsert(points).await?;
+        let Some(beside) = beside else {
+            return Ok(());
+        };
+        for (generation, ordinals) in runs {
+            self.copy(side, &beside, generation, ordinals).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a generation visible in both, when each has all of it.
+    pub(super) async fn publish_in_both(
+        &self,
+        document: DocumentId,
+        generation: Generation,
+    ) -> Result<(), IndexError> {
+        let _among_others = self.gate.read().await;
+        let Pair { active, other } = self.pair();
+        if let Some(other) = &other {
+            self.complete(&active, other, (document, generation)).await?;
+            self.complete(other, &active, (document, generation)).await?;
+            self.show(other, (document, generation)).await?;
+        }
+        active.index.publish(document, generation).await
+    }
+
+    /// Changes both, so that no copy of a document's points that is on its way brings back what was before.
+    pub(super) async fn in_both<F>(
+        &self,
+        document: DocumentId,
+        change: impl Fn(Arc<dyn VectorIndex>) -> F,
+    ) -> Result<(), IndexError>
+    where
+        F: Future<Output = Result<(), IndexError>>,
+    {
+        let _among_others = self.gate.read().await;
+        let _one = self.locked(document).await;
+        let pair = self.pair();
+        // The active one is changed last: it is the one that is asked what there is.
+        for side in pair.other.iter().chain([&pair.active]) {
+            change(side.index.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings what `from` has of a generation into `to`, if `to` has less of it.
+    pub async fn complete(
+        &self,
+        from: &Side,
+        to: &Side,
+        generation: DocumentGeneration,
+    ) -> Result<(), IndexError> {
+        match points_of(from, generation).await? > points_of(to, generation).await? {
+            true => self.copy(from, to, generation, 0..u32::MAX).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Makes what a side has of a generation visible there.
+    pub(super) async fn show(
+        &self,
+        side: &Side,
+        (document, generation): DocumentGeneration,
+    ) -> Result<(), IndexError> {
+        let _one = self.locked(document).await;
+        side.index.publish(document, generation).await
+    }
+
+    /// Embeds without a lock, and stores under it what is still there, with the readers that it has then.
+    async fn copy(
+        &self,
+        from: &Side,
+        to: &Side,
+        (document, generation): DocumentGeneration,
+        ordinals: std::ops::Range<u32>,
+    ) -> Result<(), IndexError> {
+        let ingestor = self.ingestor.get().and_then(Weak::upgrade);
+        let ingestor = ingestor.ok_or_else(|| unavailable("the process ends"))?;
+        let embedder = to.embedder()?;
+        let mut at = ordinals.start;
+        while at < ordinals.end {
+            let limit = BATCH.min((ordinals.end - at) as usize);
+            let read = from.points.points(document, generation, at, limit).await?;
+            let Some(last) = read.last() else {
+                return Ok(());
+            };
+            let next = last.chunk.ordinal + 1;
+            let made = ingestor.revectored(embedder.as_ref(), read).await?;
+            let _one = self.locked(document).await;
+            let now = from.points.points(document, generation, at, limit).await?;
+            to.index.upsert(as_they_are(made, now)).await?;
+            at = next;
+        }
+        Ok(())
+    }
+}
+
+/// What was made of points that are still there, with their readers of now.
+fn as_they_are(made: Vec<Point>, now: Vec<Point>) -> Vec<Point> {
+    let mut now: HashMap<PointId, Point> = now.into_iter().map(|point| (point.id, point)).collect();
+    let still = |made: Point| {
+        let Point {
+            acl,
+            acl_revision,
+            fields,
+            ..
+        } = now.remove(&made.id)?;
+        Some(Point {
+            acl,
+            acl_revision,
+            fields,
+            ..made
+        })
+    };
+    made.into_iter().filter_map(still).collect()
+}
+
+/// Points that a side has of a generation.
+async fn points_of(side: &Side, (document, generation): DocumentGeneration) -> Result<u64, IndexError> {
+    let held = side.index.generations(Some(document)).await?;
+    let of = held.iter().find(|(of, _)| *of == (document, generation));
+    Ok(of.map_or(0, |(_, points)| *points))
+}
+
+/// The ordinals of each generation.
+fn runs(points: &[Point]) -> HashMap<DocumentGeneration, std::ops::Range<u32>> {
+    let mut runs: HashMap<DocumentGeneration, std::ops::Range<u32>> = HashMap::new();
+    for point in points {
+        let ordinal = point.chunk.ordinal;
+        let run = runs
+            .entry((point.chunk.document_id, point.generation))
+            .or_insert(ordinal..ordinal + 1);
+        *run = run.start.min(ordinal)..run.end.max(ordinal + 1);
+    }
+    runs
+}
+
+pub(super) fn unavailable(detail: &str) -> IndexError {
+    IndexError::Unavailable {
+        detail: detail.to_owned(),
+    }
+}
+
+/// One side, for the pipeline of its model: what it stores goes to the other one as well.
+pub struct OneSide {
+    /// Both.
+    pub sides: Arc<Sides>,
+    /// Whose vectors are stored.
+    pub side: Arc<Side>,
+}
+
+impl OneSide {
+    /// Says what is stored.
+    pub(super) async fn holds(&self, spec: &IndexSpec) -> Result<(), IndexError> {
+        self.sides.pair().beside(&self.side)?;
+        self.side.index.ensure(spec).await
+    }
+}
+
+impl Sides {
+    /// All there is, by generation: as much as the active side has of it, and none of what only the other one has.
+    pub(super) async fn generations_of_both(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+        let pair = self.pair();
+        let mut held: HashMap<DocumentGeneration, u64> = HashMap::new();
+        for (n, side) in pair.all().enumerate() {
+            for (generation, points) in side.index.generations(document).await? {
+                let points = if n == 0 { points } else { 0 };
+                held.entry(generation).or_insert(points);
+            }
+        }
+        Ok(held.into_iter().collect())
+    }
+}
