@@ -75,7 +75,11 @@ pub(super) fn index_error(what: &str, error: &QdrantError) -> IndexError {
     let detail = match status(error) {
         Some(status) => {
             let message: String = status.message().chars().take(MAX_MESSAGE).collect();
-            let hint = if message.contains(NO_HTTP2) { NO_HTTP2_HINT } else { "" };
+            let hint = if message.contains(NO_HTTP2) {
+                NO_HTTP2_HINT
+            } else {
+                ""
+            };
             format!("{what}: {}: {message}{hint}", status.code())
         }
         None => format!("{what}: {error}"),

@@ -3,6 +3,7 @@
 
 mod house;
 
+use ragstone_core::ingest::Uploads;
 use ragstone_core::ingest::fsck::Remedies;
 
 use super::record::{Gate, Target};
@@ -200,6 +201,10 @@ async fn what_cannot_be_changed_is_said() {
     house.migration.begin(to(NEW), None).await.unwrap();
     house.until("switched").await;
     assert!(house.vectors.rebuild().await.is_err(), "two models are kept");
-    let report = house.ingestor.fsck(Remedies::default()).await.unwrap();
+    let report = house
+        .ingestor
+        .fsck(Remedies::default(), Uploads::OursAlone)
+        .await
+        .unwrap();
     assert_eq!(report.findings, []);
 }

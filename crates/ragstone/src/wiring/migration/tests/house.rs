@@ -14,7 +14,7 @@ use ragstone_core::access::Acl;
 use ragstone_core::document::Worker;
 use ragstone_core::id::{CollectionName, DocumentId, SourceName};
 use ragstone_core::ingest::fsck::{Counts, Remedies};
-use ragstone_core::ingest::{IngestSettings, Ingestor, Outcome, Stores, Upload};
+use ragstone_core::ingest::{IngestSettings, Ingestor, Outcome, Stores, Upload, Uploads};
 use ragstone_core::library::{Library, SearchRequest};
 use ragstone_core::rank::gate::WordStatistics;
 use ragstone_core::seam::catalogue::Begun;
@@ -457,7 +457,11 @@ impl House {
     /// Catalogue, index and blobs agree, and both sides with each other: the same points with the same readers.
     pub async fn is_sound(&self) {
         self.work().await;
-        let report = self.ingestor.fsck(Remedies::default()).await.unwrap();
+        let report = self
+            .ingestor
+            .fsck(Remedies::default(), Uploads::OursAlone)
+            .await
+            .unwrap();
         assert_eq!((report.findings, report.orphans), (Vec::new(), Counts::default()));
         let pair = self.vectors.sides.as_ref().unwrap().pair();
         let Some(other) = pair.other else { return };
