@@ -207,6 +207,25 @@ async fn what_is_there_is_taken_in_and_what_is_gone_goes() {
 }
 
 #[tokio::test]
+async fn files_in_a_mail_stay_with_it_and_go_with_it() {
+    let world = World::new(true).await;
+    world.shelf.put("m.eml", "A mail.\x1ea.txt\nalpha\x1eb.txt\nbeta");
+    let report = world.sync([1, 0, 0, 0, 0]).await;
+    assert_eq!(world.documents().await.len(), 3);
+    let scope = Principal::local_operator_of(world.record.tenant.clone()).scope();
+    let batch = world.syncer.catalogue.job(&scope, report.job.unwrap()).await;
+    assert_eq!(batch.unwrap().unwrap().total, 3, "the batch counts them");
+    world.sync([0, 0, 1, 0, 0]).await;
+    assert_eq!(world.documents().await.len(), 3);
+    world.shelf.put("m.eml", "A mail of one file.\x1ea.txt\nalpha");
+    world.sync([0, 1, 0, 0, 0]).await;
+    assert_eq!(world.documents().await.len(), 2);
+    world.shelf.take("m.eml");
+    world.sync([0, 0, 0, 1, 0]).await;
+    assert_eq!(world.documents().await.len(), 0);
+}
+
+#[tokio::test]
 async fn a_renamed_item_keeps_its_document() {
     let world = World::new(true).await;
     world.shelf.put("a.txt", "alpha");

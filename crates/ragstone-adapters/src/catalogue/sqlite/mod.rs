@@ -3,6 +3,7 @@
 //! Invariant: each call is one transaction; what a call acknowledged survives power loss, but for progress, which is
 //! worth no disk write.
 
+mod attachments;
 mod audit;
 mod begin;
 mod documents;
