@@ -2,12 +2,16 @@
 //!
 //! Invariant: every byte range is UTF-8 bytes in the document's extracted text, on character boundaries.
 
+mod parsed;
+
 use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
+
+pub use parsed::{AttachedFile, Outline, PageSpan, ParseWarning, ParsedDocument, SectionSpan};
 
 use crate::access::Acl;
 use crate::id::{ChunkId, CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
@@ -17,63 +21,6 @@ pub type TextRange = Range<usize>;
 
 /// A document's own key-value pairs.
 pub type Metadata = Map<String, Value>;
-
-/// What a parser made of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct ParsedDocument {
-    /// The title the file gives itself.
-    pub title: Option<String>,
-    /// The media type that name and bytes showed.
-    pub media_type: String,
-    /// The whole text.
-    pub text: String,
-    /// Consecutive spans that cover the text; one without a number where the format has no pages.
-    pub pages: Vec<PageSpan>,
-    /// Headings in order of their start; a section reaches to the start of the next.
-    pub sections: Vec<SectionSpan>,
-    /// What the reader of a result should know.
-    pub warnings: Vec<ParseWarning>,
-}
-
-/// What a parser knows of a document only once all of its text is out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outline {
-    /// Title the file gives itself.
-    pub title: Option<String>,
-    /// Headings in order of their start; a section reaches to the start of the next.
-    pub sections: Vec<SectionSpan>,
-    /// What the reader of a result should know.
-    pub warnings: Vec<ParseWarning>,
-}
-
-/// Where a page's text stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PageSpan {
-    /// The physical page, from 1; none where the format has no pages.
-    pub page: Option<u32>,
-    /// Its text.
-    pub range: TextRange,
-}
-
-/// Where a section's text stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SectionSpan {
-    /// The heading path, such as `Setup > Linux`.
-    pub path: String,
-    /// From its heading to the next heading.
-    pub range: TextRange,
-}
-
-/// Something about a file that its reader should know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParseWarning {
-    /// A stable word, such as `pages_without_text`.
-    pub code: String,
-    /// What and which.
-    pub detail: String,
-    /// The pages concerned.
-    pub pages: Vec<u32>,
-}
 
 /// Where a document stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,88 +1,114 @@
-//! What is attached to a mail, in the mail's own text: a section each, named as the file is.
+//! What is attached to a mail: handed out as files, to be documents of their own.
 //!
 //! Invariant: an attachment that cannot be read is told, and never costs the mail its text.
 
-use ragstone_core::document::ParseWarning;
+use ragstone_core::document::{AttachedFile, ParseWarning};
 
 use super::ParseLimits;
-use super::blocks::Blocks;
+use super::detect::detect;
 use super::error::ParseProblem;
-use super::sink::Gathered;
+use super::sink::{Outline, PageSink};
 
-/// Attachments of one mail that are read.
-const MAX_ATTACHMENTS: usize = 100;
-/// A mail in a mail in a mail is read, what is attached to that one is not.
-const MAX_DEPTH: usize = 3;
+/// Attachments of one mail that are handed out.
+pub(super) const MAX_ATTACHMENTS: u32 = 100;
+/// Characters of a file name that are kept, the last ones.
+const MAX_NAME: usize = 120;
 
 /// A file in a mail.
-pub(super) struct Attached {
-    /// Its name, or one that counts it.
-    pub(super) name: String,
+pub(super) struct Attached<'a> {
+    /// Counts the mail's attachments, from 1.
+    pub(super) number: u32,
+    /// Its name, if the mail says one.
+    pub(super) name: Option<String>,
     /// The media type that the mail gives it.
     pub(super) declared: Option<String>,
     /// Whether the mail's text shows it, as it does its pictures.
     pub(super) inline: bool,
     /// Its bytes.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: &'a [u8],
 }
 
-/// Writes the text of each, and tells which could not be read.
-pub(super) fn write(
-    all: Vec<Attached>,
-    limits: &ParseLimits,
-    depth: usize,
-    blocks: &mut Blocks,
-) -> Result<Vec<ParseWarning>, ParseProblem> {
-    let mut warnings = Vec::new();
-    let beyond = all.len().saturating_sub(MAX_ATTACHMENTS);
-    for one in all.into_iter().take(MAX_ATTACHMENTS) {
-        if one.bytes.is_empty() {
-            continue;
+/// Hands out the attachments of one mail, once its pages are.
+pub(super) struct Attachments<'a> {
+    sink: &'a mut dyn PageSink,
+    /// Bytes that may still be handed out: parts of a crafted file can share theirs.
+    left: u64,
+    /// Where they are named, and told if they cannot be read.
+    pub(super) outline: Outline,
+}
+
+impl<'a> Attachments<'a> {
+    /// Of the mail with this outline.
+    pub(super) fn of(outline: Outline, limits: &ParseLimits, sink: &'a mut dyn PageSink) -> Self {
+        Self {
+            sink,
+            left: limits.max_bytes,
+            outline,
         }
-        let name = one.name;
-        if depth + 1 >= MAX_DEPTH {
-            warnings.push(unread(&name, "mails in mails are not read any deeper"));
-            continue;
+    }
+
+    /// Hands out one.
+    pub(super) fn take(&mut self, one: &Attached) -> Result<(), ParseProblem> {
+        let name = called(one.name.as_deref(), one.number);
+        if one.number > MAX_ATTACHMENTS {
+            self.unread(&name, "the mail has too many attachments");
+            return Ok(());
         }
-        let mut gathered = Gathered::new(limits.max_text_bytes);
-        let read = super::parse_at(
-            one.bytes,
-            &name,
-            one.declared.as_deref(),
-            limits,
-            depth + 1,
-            &mut gathered,
-        );
-        match read {
-            Ok((format, outline)) => {
-                let document = gathered.finish(format.media_type(), outline);
-                blocks.heading(2, &name);
-                blocks.markdown(&document.text, 2);
-                blocks.check()?;
-                warnings.extend(document.warnings.into_iter().map(|warning| ParseWarning {
-                    detail: format!("{name}: {}", warning.detail),
-                    pages: Vec::new(),
-                    ..warning
-                }));
-            }
+        let bytes = one.bytes.len() as u64;
+        if bytes > self.left {
+            self.unread(&name, "the attachments are larger than parse.max_bytes in all");
+            return Ok(());
+        }
+        let format = match one.bytes {
+            [] => Err(ParseProblem::Empty),
+            bytes => detect(bytes, &name, one.declared.as_deref()),
+        };
+        match format {
+            Ok(_) => {}
             // A picture in the text of a mail is no document.
-            Err(ParseProblem::Unsupported { .. }) if one.inline => {}
-            Err(problem) => warnings.push(unread(&name, &problem.to_string())),
+            Err(ParseProblem::Unsupported { .. }) if one.inline => return Ok(()),
+            Err(problem) => {
+                self.unread(&name, &problem.to_string());
+                return Ok(());
+            }
         }
+        let file = AttachedFile {
+            number: one.number,
+            name,
+            media_type: one.declared.clone(),
+            bytes,
+        };
+        self.left -= bytes;
+        self.sink.attachment(&file, one.bytes)?;
+        self.outline.attachments.push(file);
+        Ok(())
     }
-    if beyond > 0 {
-        warnings.push(unread(
-            &format!("{beyond} more"),
-            "a mail has too many attachments",
-        ));
+
+    /// Tells that one is not read.
+    pub(super) fn unread(&mut self, name: &str, why: &str) {
+        self.outline.warnings.push(ParseWarning {
+            code: "attachment_not_read".to_owned(),
+            detail: format!("{name}: {why}"),
+            pages: Vec::new(),
+        });
     }
-    Ok(warnings)
 }
 
-fn unread(name: &str, why: &str) -> ParseWarning {
-    ParseWarning {
-        code: "attachment_not_read".to_owned(),
-        detail: format!("{name}: {why}"),
-        pages: Vec::new(),
+/// The line that names the attachments in the mail's own text.
+pub(super) fn line(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| format!("Attachments: {}", names.join(", ")))
+}
+
+/// A name of one line, or one that counts.
+pub(super) fn called(name: Option<&str>, number: u32) -> String {
+    let kept: Vec<char> = name
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect();
+    let name: String = kept[kept.len().saturating_sub(MAX_NAME)..].iter().collect();
+    match name.trim() {
+        "" => format!("attachment {number}"),
+        name => name.to_owned(),
     }
 }

@@ -196,6 +196,7 @@ impl<'a> Blocks<'a> {
             title: title.or_else(|| markdown::first_title(&self.headings)),
             sections: markdown::sections(&self.headings, self.before),
             warnings,
+            attachments: Vec::new(),
         })
     }
 

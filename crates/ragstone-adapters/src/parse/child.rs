@@ -113,6 +113,8 @@ impl Child {
     ) -> Result<Parsed, ParseProblem> {
         let limit = request.limits.max_text_bytes;
         let (mut text, mut text_bytes) = (Vec::new(), 0);
+        // What the file is still owed, and what all files together may have.
+        let (mut owed, mut allowed) = (0, request.limits.max_bytes);
         loop {
             match frame::read_frame(&mut self.replies).await {
                 Ok(Frame::Text(piece)) => {
@@ -130,7 +132,22 @@ impl Child {
                         .map_err(|_| ParseProblem::NotTaken)?;
                     text.clear();
                 }
-                Ok(Frame::Message(Message::Done { media_type, outline })) => {
+                Ok(Frame::Message(Message::Attachment { file })) if owed == 0 && file.bytes <= allowed => {
+                    owed = file.bytes;
+                    allowed -= file.bytes;
+                    pages
+                        .attachment(&file)
+                        .await
+                        .map_err(|_| ParseProblem::NotTaken)?;
+                }
+                Ok(Frame::Bytes(piece)) if piece.len() as u64 <= owed => {
+                    owed -= piece.len() as u64;
+                    pages
+                        .attached_bytes(&piece)
+                        .await
+                        .map_err(|_| ParseProblem::NotTaken)?;
+                }
+                Ok(Frame::Message(Message::Done { media_type, outline })) if owed == 0 => {
                     self.between_documents = true;
                     return Ok(Parsed { media_type, outline });
                 }
@@ -138,7 +155,7 @@ impl Child {
                     self.between_documents = !matches!(problem, ParseProblem::Crashed { .. });
                     return Err(problem);
                 }
-                Ok(Frame::Message(Message::Ready { .. })) => return Err(garbled()),
+                Ok(Frame::Message(_) | Frame::Bytes(_)) => return Err(garbled()),
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                     return Err(self.epitaph(request).await);
                 }

@@ -1,11 +1,12 @@
 //! What the server and its parser processes say to each other over a pipe.
 //!
-//! A frame is one byte for its kind, four bytes for its length (little-endian), and that many bytes. Text travels as
-//! it is, everything else as JSON, one page after the other, so that neither side holds more than it wants to.
+//! A frame is one byte for its kind, four bytes for its length (little-endian), and that many bytes. Text and files travel
+//! as they are, everything else as JSON, one page after the other, so that neither side holds more than it wants to.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
+use ragstone_core::document::AttachedFile;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -15,12 +16,13 @@ use super::error::ParseProblem;
 use super::isolate::Isolation;
 use super::sink::Outline;
 
-/// Longest text in one frame, in bytes.
+/// Longest text, or part of a file, in one frame, in bytes.
 pub(super) const MAX_TEXT: usize = 256 * 1024;
 /// Longest message in one frame, in bytes; an outline of 20,000 sections fits.
 const MAX_MESSAGE: usize = 64 << 20;
 const HEAD: usize = 5;
 const KIND_TEXT: u8 = b't';
+const KIND_BYTES: u8 = b'b';
 const KIND_MESSAGE: u8 = b'm';
 
 /// One document to parse.
@@ -45,6 +47,8 @@ pub(super) enum Message {
     Ready { isolation: Isolation },
     /// The text since the last such message is that of one page.
     Page { page: Option<u32> },
+    /// A file that came in the document; frames of bytes follow.
+    Attachment { file: AttachedFile },
     /// The document is complete.
     Done { media_type: String, outline: Outline },
     /// The document failed; the worker goes on.
@@ -55,6 +59,8 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) enum Frame {
     Text(Vec<u8>),
+    /// Of the file that was announced last.
+    Bytes(Vec<u8>),
     Message(Message),
 }
 
@@ -68,6 +74,13 @@ pub(super) fn write_text(out: &mut impl Write, text: &str) -> io::Result<()> {
     text.as_bytes()
         .chunks(MAX_TEXT)
         .try_for_each(|piece| write_frame(out, KIND_TEXT, piece))
+}
+
+/// Writes the bytes of a file in pieces that stay below the limit.
+pub(super) fn write_bytes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    bytes
+        .chunks(MAX_TEXT)
+        .try_for_each(|piece| write_frame(out, KIND_BYTES, piece))
 }
 
 fn write_frame(out: &mut impl Write, kind: u8, payload: &[u8]) -> io::Result<()> {
@@ -108,10 +121,10 @@ pub(super) async fn read_frame(input: &mut (impl AsyncRead + Unpin)) -> io::Resu
     let (kind, length) = parse_head(head)?;
     let mut payload = vec![0; length];
     input.read_exact(&mut payload).await?;
-    if kind == KIND_TEXT {
-        Ok(Frame::Text(payload))
-    } else {
-        decode(&payload).map(Frame::Message)
+    match kind {
+        KIND_TEXT => Ok(Frame::Text(payload)),
+        KIND_BYTES => Ok(Frame::Bytes(payload)),
+        _ => decode(&payload).map(Frame::Message),
     }
 }
 
@@ -125,7 +138,7 @@ fn head(kind: u8, length: usize) -> [u8; HEAD] {
 fn parse_head(head: [u8; HEAD]) -> io::Result<(u8, usize)> {
     let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
     match head[0] {
-        KIND_TEXT if length <= MAX_TEXT => Ok((KIND_TEXT, length)),
+        kind @ (KIND_TEXT | KIND_BYTES) if length <= MAX_TEXT => Ok((kind, length)),
         KIND_MESSAGE if length <= MAX_MESSAGE => Ok((KIND_MESSAGE, length)),
         _ => Err(invalid("what stands on the pipe is no frame")),
     }

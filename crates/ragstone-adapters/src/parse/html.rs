@@ -43,6 +43,7 @@ pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, Pa
         title,
         sections: markdown::sections(&headings, text.len()),
         warnings: unseen.warnings(),
+        attachments: Vec::new(),
     })
 }
 

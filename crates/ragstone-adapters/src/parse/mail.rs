@@ -1,20 +1,18 @@
-//! Mails: who wrote to whom, the text, and the text of what is attached, each in a section of its own.
+//! Mails: who wrote to whom, the text, and what is attached, each file handed out.
 
-use mail_parser::{Address, Message, MessageParser, MimeHeaders, PartType};
-use ragstone_core::document::ParseWarning;
+use mail_parser::{Address, Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
 use super::ParseLimits;
-use super::attached::{self, Attached};
+use super::attached::{self, Attached, Attachments};
 use super::blocks::Blocks;
 use super::error::ParseProblem;
 use super::html;
 use super::sink::{Outline, PageSink};
 
-/// Hands out a mail as one page without a number; `depth` counts the mails that it is attached to.
+/// Hands out a mail as one page without a number, and then what is attached to it.
 pub(super) fn parse(
     bytes: &[u8],
     limits: &ParseLimits,
-    depth: usize,
     sink: &mut dyn PageSink,
 ) -> Result<Outline, ParseProblem> {
     let message = MessageParser::default().parse(bytes);
@@ -26,10 +24,11 @@ pub(super) fn parse(
         blocks.paragraph(&head);
     }
     body(&message, &mut blocks);
-    let warnings = attachments(&message, limits, depth, &mut blocks)?;
-    let mut outline = blocks.finish(subject)?;
-    outline.warnings.extend(warnings);
-    Ok(outline)
+    if let Some(line) = attached::line(&names_of_files(&message)) {
+        blocks.paragraph(&line);
+    }
+    let outline = blocks.finish(subject)?;
+    attachments(&message, Attachments::of(outline, limits, sink))
 }
 
 fn head(message: &Message) -> Option<String> {
@@ -70,34 +69,51 @@ fn body(message: &Message, blocks: &mut Blocks) {
     }
 }
 
-fn attachments(
-    message: &Message,
-    limits: &ParseLimits,
-    depth: usize,
-    blocks: &mut Blocks,
-) -> Result<Vec<ParseWarning>, ParseProblem> {
-    let mut all = Vec::new();
-    for (part, number) in message.attachments().zip(1..) {
+/// How the files are called that the text does not show, as many as are handed out.
+fn names_of_files(message: &Message) -> Vec<String> {
+    let files = message
+        .attachments()
+        .zip(1..)
+        .take(attached::MAX_ATTACHMENTS as usize);
+    let shown = files.filter(|(part, _)| part.content_id().is_none());
+    shown
+        .map(|(part, number)| attached::called(name_of(part).as_deref(), number))
+        .collect()
+}
+
+fn name_of(part: &MessagePart) -> Option<String> {
+    match &part.body {
+        PartType::Message(inner) => inner.subject().map(|subject| format!("{subject}.eml")),
+        _ => part.attachment_name().map(str::to_owned),
+    }
+}
+
+fn attachments(message: &Message, mut out: Attachments) -> Result<Outline, ParseProblem> {
+    let all = message.attachments().count();
+    for (part, number) in message.attachments().zip(1..=attached::MAX_ATTACHMENTS) {
         let declared = part.content_type().map(|kind| match &kind.c_subtype {
             Some(subtype) => format!("{}/{subtype}", kind.c_type),
             None => kind.c_type.to_string(),
         });
-        let (name, bytes) = match &part.body {
-            PartType::Message(inner) => (
-                inner.subject().map(|subject| format!("{subject}.eml")),
-                inner.raw_message().to_vec(),
-            ),
-            _ => (
-                part.attachment_name().map(str::to_owned),
-                part.contents().to_vec(),
-            ),
-        };
-        all.push(Attached {
-            name: name.unwrap_or_else(|| format!("attachment {number}")),
-            declared,
+        let is_mail = matches!(part.body, PartType::Message(_));
+        out.take(&Attached {
+            number,
+            name: name_of(part),
+            declared: if is_mail {
+                Some("message/rfc822".to_owned())
+            } else {
+                declared
+            },
             inline: part.content_id().is_some(),
-            bytes,
-        });
+            bytes: match &part.body {
+                PartType::Message(inner) => inner.raw_message(),
+                _ => part.contents(),
+            },
+        })?;
     }
-    attached::write(all, limits, depth, blocks)
+    let beyond = all.saturating_sub(attached::MAX_ATTACHMENTS as usize);
+    if beyond > 0 {
+        out.unread(&format!("{beyond} more"), "the mail has too many attachments");
+    }
+    Ok(out.outline)
 }

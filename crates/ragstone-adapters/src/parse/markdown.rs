@@ -31,6 +31,7 @@ pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, Pa
         title,
         sections: sections(&headings, body.len()),
         warnings: hidden.warnings(),
+        attachments: Vec::new(),
     })
 }
 

@@ -91,21 +91,11 @@ pub fn parse_into(
     limits: &ParseLimits,
     sink: &mut dyn PageSink,
 ) -> Result<(Format, Outline), ParseError> {
-    parse_at(bytes, name, declared, limits, 0, sink).map_err(|problem| problem.in_file(name))
-}
-
-/// The same for what is attached to a mail, which stands `depth` mails deep.
-fn parse_at(
-    bytes: Vec<u8>,
-    name: &str,
-    declared: Option<&str>,
-    limits: &ParseLimits,
-    depth: usize,
-    sink: &mut dyn PageSink,
-) -> Result<(Format, Outline), ParseProblem> {
-    let format = checked_format(&bytes, name, declared, limits)?;
-    let outline = parse_format(format, bytes, limits, depth, sink)?;
-    Ok((format, outline))
+    let parsed = checked_format(&bytes, name, declared, limits).and_then(|format| {
+        let outline = parse_format(format, bytes, limits, sink)?;
+        Ok((format, outline))
+    });
+    parsed.map_err(|problem| problem.in_file(name))
 }
 
 fn checked_format(
@@ -126,15 +116,10 @@ fn checked_format(
     detect(bytes, name, declared)
 }
 
-#[cfg_attr(
-    not(any(feature = "mail", feature = "office")),
-    expect(unused_variables, reason = "only mails hold other files")
-)]
 fn parse_format(
     format: Format,
     bytes: Vec<u8>,
     limits: &ParseLimits,
-    depth: usize,
     sink: &mut dyn PageSink,
 ) -> Result<Outline, ParseProblem> {
     match format {
@@ -152,11 +137,11 @@ fn parse_format(
         #[cfg(feature = "office")]
         Format::Odt | Format::Odp | Format::Ods => odf::parse(format, &bytes, limits, sink),
         #[cfg(feature = "office")]
-        Format::Msg => msg::parse(&bytes, limits, depth, sink),
+        Format::Msg => msg::parse(&bytes, limits, sink),
         #[cfg(feature = "epub")]
         Format::Epub => epub::parse(bytes, limits, sink),
         #[cfg(feature = "mail")]
-        Format::Mail => mail::parse(&bytes, limits, depth, sink),
+        Format::Mail => mail::parse(&bytes, limits, sink),
         #[allow(unreachable_patterns, reason = "with every feature there is nothing left")]
         _ => Err(ParseProblem::Unsupported {
             media_type: format.media_type().to_owned(),

@@ -1,5 +1,6 @@
 //! Mails as Outlook saves them (MS-OXMSG): properties are streams of a compound file, named by their tag and type.
 
+use std::collections::BTreeSet;
 use std::io::Cursor;
 
 use encoding_rs::{UTF_16LE, WINDOWS_1252};
@@ -7,7 +8,7 @@ use office_oxide::cfb::CfbReader;
 use ragstone_core::document::ParseWarning;
 
 use super::ParseLimits;
-use super::attached::{self, Attached};
+use super::attached::{self, Attached, Attachments};
 use super::blocks::Blocks;
 use super::error::ParseProblem;
 use super::html;
@@ -31,16 +32,15 @@ const ATTACHMENT_CONTENT_ID: &str = "3712";
 const UNICODE: &str = "001F";
 const ANSI: &str = "001E";
 const BINARY: &str = "0102";
-/// Storages of attachments are numbered in eight hexadecimal digits.
-const MAX_ATTACHMENTS: u32 = 1_000;
+/// How the names of attachments' storages begin; eight hexadecimal digits follow.
+const ATTACHMENT_STORAGE: &str = "__attach_version1.0_#";
 
 type Compound<'a> = CfbReader<Cursor<&'a [u8]>>;
 
-/// Hands out a mail as one page without a number; `depth` counts the mails that it is attached to.
+/// Hands out a mail as one page without a number, and then what is attached to it.
 pub(super) fn parse(
     bytes: &[u8],
     limits: &ParseLimits,
-    depth: usize,
     sink: &mut dyn PageSink,
 ) -> Result<Outline, ParseProblem> {
     let mut file = CfbReader::new(Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
@@ -58,13 +58,35 @@ pub(super) fn parse(
         .filter_map(|(name, who)| Some(format!("{name}: {}", who?)));
     blocks.paragraph(&named.collect::<Vec<_>>().join("\n"));
     let has_body = body(&mut file, &mut blocks);
-    let attachments = attachments(&mut file);
-    if subject.is_none() && !has_body && attachments.is_empty() {
+    let (files, beyond) = files(&mut file);
+    if subject.is_none() && !has_body && files.is_empty() {
         return Err(ParseProblem::damaged("it holds neither a subject nor a text"));
     }
-    let warnings = attached::write(attachments, limits, depth, &mut blocks)?;
-    let mut outline = blocks.finish(subject)?;
-    outline.warnings.extend(warnings);
+    let shown = files.iter().filter(|file| !file.inline);
+    let names: Vec<_> = shown.map(|file| file.name.clone()).collect();
+    if let Some(line) = attached::line(&names) {
+        blocks.paragraph(&line);
+    }
+    let outline = blocks.finish(subject)?;
+    let mut out = Attachments::of(outline, limits, sink);
+    for one in files {
+        let bytes = stream(&mut file, &one.storage, ATTACHMENT_DATA, BINARY);
+        match &bytes {
+            // A mail that lies in this one as a storage, or an object of another program.
+            None => out.unread(&one.name, "it is not kept as a file"),
+            Some(bytes) => out.take(&Attached {
+                number: one.number,
+                name: Some(one.name),
+                declared: one.declared,
+                inline: one.inline,
+                bytes,
+            })?,
+        }
+    }
+    if beyond {
+        out.unread("further ones", "the mail has too many attachments");
+    }
+    let mut outline = out.outline;
     if !file.truncated_streams().is_empty() {
         outline.warnings.push(ParseWarning {
             code: "text_incomplete".to_owned(),
@@ -90,24 +112,42 @@ fn body(file: &mut Compound, blocks: &mut Blocks) -> bool {
     true
 }
 
-fn attachments(file: &mut Compound) -> Vec<Attached> {
+/// What is known of an attachment before its bytes are read.
+struct File {
+    storage: String,
+    number: u32,
+    name: String,
+    declared: Option<String>,
+    inline: bool,
+}
+
+/// The attachments, as many as are handed out, and whether there are more.
+fn files(file: &mut Compound) -> (Vec<File>, bool) {
+    // A mail that lies in this one has storages of the same names.
+    let storages: BTreeSet<String> = file
+        .entries()
+        .iter()
+        .filter(|entry| entry.name.starts_with(ATTACHMENT_STORAGE))
+        .map(|entry| entry.name.clone())
+        .collect();
     let mut all = Vec::new();
-    for number in 0..MAX_ATTACHMENTS {
-        let storage = format!("__attach_version1.0_#{number:08X}/");
+    for (name, number) in storages.iter().zip(1..=attached::MAX_ATTACHMENTS) {
+        let storage = format!("{name}/");
         let name = text_of(file, &storage, ATTACHMENT_LONG_NAME)
             .or_else(|| text_of(file, &storage, ATTACHMENT_NAME));
-        let bytes = stream(file, &storage, ATTACHMENT_DATA, BINARY);
-        if name.is_none() && bytes.is_none() {
-            break;
+        if name.is_none() && stream(file, &storage, ATTACHMENT_DATA, BINARY).is_none() {
+            continue;
         }
-        all.push(Attached {
-            name: name.unwrap_or_else(|| format!("attachment {}", number + 1)),
+        all.push(File {
+            number,
+            name: attached::called(name.as_deref(), number),
             declared: text_of(file, &storage, ATTACHMENT_TYPE),
             inline: text_of(file, &storage, ATTACHMENT_CONTENT_ID).is_some(),
-            bytes: bytes.unwrap_or_default(),
+            storage,
         });
     }
-    all
+    let beyond = storages.len() > attached::MAX_ATTACHMENTS as usize;
+    (all, beyond)
 }
 
 fn text_of(file: &mut Compound, storage: &str, tag: &str) -> Option<String> {

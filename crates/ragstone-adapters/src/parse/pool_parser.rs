@@ -11,7 +11,7 @@ use super::{ParseProblem, ParserPool};
 
 /// Names what the parsers make of equal bytes; raised with every change of their output, because chunk ids are
 /// derived from it.
-pub const PARSER_FINGERPRINT: &str = "parse-3";
+pub const PARSER_FINGERPRINT: &str = "parse-4";
 
 /// Parses stored files in child processes.
 #[derive(Debug)]

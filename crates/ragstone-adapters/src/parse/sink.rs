@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 pub use ragstone_core::document::Outline;
-use ragstone_core::document::{PageSpan, ParsedDocument};
+use ragstone_core::document::{AttachedFile, PageSpan, ParsedDocument};
 use ragstone_core::seam::parser::{NotTaken, PageReceiver};
 
 use super::error::ParseProblem;
@@ -13,6 +13,11 @@ use super::error::ParseProblem;
 pub trait PageSink {
     /// Takes the whole text of one page (`None` where the format has no pages).
     fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem>;
+
+    /// Takes a file that came in the document, after its pages.
+    fn attachment(&mut self, _file: &AttachedFile, _bytes: &[u8]) -> Result<(), ParseProblem> {
+        Ok(())
+    }
 }
 
 /// Gathers a document in memory, up to a limit on its text.
@@ -38,6 +43,7 @@ impl Gathered {
             title,
             sections,
             warnings,
+            attachments,
         } = outline;
         ParsedDocument {
             title,
@@ -46,6 +52,7 @@ impl Gathered {
             pages: self.pages,
             sections,
             warnings,
+            attachments,
         }
     }
 }

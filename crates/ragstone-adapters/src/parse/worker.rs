@@ -1,10 +1,12 @@
-//! The parser process: documents in by name, text out by page, one after the other.
+//! The parser process: documents in by name, text out by page and then the files in them, one after the other.
 //!
 //! Invariant: it reads no settings and no environment, opens nothing but the document, and ends with its parent.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ragstone_core::document::AttachedFile;
 
 use super::error::ParseProblem;
 use super::frame::{self, Message, Request};
@@ -107,8 +109,19 @@ impl PageSink for FrameSink<'_> {
     fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem> {
         let sent = frame::write_text(self.out, text)
             .and_then(|()| frame::write_message(self.out, &Message::Page { page }));
-        sent.map_err(|error| ParseProblem::Crashed {
-            detail: format!("the pipe to the server broke: {error}"),
-        })
+        sent.map_err(broken_pipe)
+    }
+
+    fn attachment(&mut self, file: &AttachedFile, bytes: &[u8]) -> Result<(), ParseProblem> {
+        let file = file.clone();
+        let sent = frame::write_message(self.out, &Message::Attachment { file })
+            .and_then(|()| frame::write_bytes(self.out, bytes));
+        sent.map_err(broken_pipe)
+    }
+}
+
+fn broken_pipe(error: io::Error) -> ParseProblem {
+    ParseProblem::Crashed {
+        detail: format!("the pipe to the server broke: {error}"),
     }
 }

@@ -185,7 +185,7 @@ async fn ten_thousand_pages_are_listed_much_faster_than_they_are_read() {
         let mut took = Vec::new();
         for expected in [[10_000, 0, 0, 0, 0], [0, 0, 10_000, 0, 0]] {
             let begun = std::time::Instant::now();
-            let turn = world.syncer.turn(world.record.id).unwrap();
+            let turn = world.syncer.turn(world.record.id).await.unwrap();
             let counts = turn.sync(&world.record.tenant).await.unwrap().counts;
             took.push(begun.elapsed());
             assert_eq!(

@@ -1,6 +1,6 @@
 //! A library beside a Confluence: what a sync makes of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -109,7 +109,7 @@ impl World {
 
     /// One sync, not looked at, with its jobs.
     pub async fn sync_once(&self) -> SyncReport {
-        let turn = self.syncer.turn(self.record.id).unwrap();
+        let turn = self.syncer.turn(self.record.id).await.unwrap();
         let report = turn.sync(&self.record.tenant).await.unwrap();
         self.work().await;
         report
@@ -130,15 +130,16 @@ impl World {
 
     /// A sync whose process dies after so many requests.
     pub async fn die_after(&self, requests: usize) {
-        let turn = self.syncer.turn(self.record.id).unwrap();
+        let turn = self.syncer.turn(self.record.id).await.unwrap();
         let sync = std::pin::pin!(turn.sync(&self.record.tenant));
         let reached = std::pin::pin!(self.server.reached(requests));
         futures::future::select(sync, reached).await;
     }
 
-    /// Its process died in a sync: what is at work is forgotten, what is stored is not.
+    /// Its process died in a sync: what is at work is forgotten, what is stored is not. Its turn has ended by itself.
     pub async fn restart(&mut self) {
         self.house.restart().await;
+        self.house.wait(61);
         self.syncer = syncer(&self.house, self.syncer.sources.clone(), self.server.clone());
     }
 
@@ -232,7 +233,7 @@ fn syncer(house: &House, sources: Arc<dyn SourceStore>, server: Arc<Server>) -> 
         doorbell: Arc::new(|| {}),
         clock: Arc::new(|| time::OffsetDateTime::UNIX_EPOCH),
         new_id: Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
-        at_work: Mutex::new(HashSet::new()),
+        at_work: Mutex::default(),
     })
 }
 

@@ -6,8 +6,8 @@ mod compound;
 mod fixtures;
 mod hostile;
 
-use ragstone_adapters::parse::{ParseLimits, parse_bytes};
-use ragstone_core::document::ParsedDocument;
+use ragstone_adapters::parse::{PageSink, ParseLimits, ParseProblem, parse_bytes, parse_into};
+use ragstone_core::document::{AttachedFile, Outline, ParsedDocument};
 
 fn parsed(bytes: Vec<u8>, name: &str) -> ParsedDocument {
     parse_bytes(bytes, name, None, &ParseLimits::default()).unwrap()
@@ -134,8 +134,35 @@ fn a_book_is_its_chapters_in_order() {
     assert_eq!(codes(&book), ["hidden_text"]);
 }
 
+/// A mail as it is handed out: its text, and the files in it.
+#[derive(Default)]
+struct Opened {
+    text: String,
+    files: Vec<(AttachedFile, Vec<u8>)>,
+}
+
+impl PageSink for Opened {
+    fn page(&mut self, _: Option<u32>, text: &str) -> Result<(), ParseProblem> {
+        self.text.push_str(text);
+        Ok(())
+    }
+
+    fn attachment(&mut self, file: &AttachedFile, bytes: &[u8]) -> Result<(), ParseProblem> {
+        self.files.push((file.clone(), bytes.to_vec()));
+        Ok(())
+    }
+}
+
+fn opened(mail: Vec<u8>, limits: &ParseLimits) -> (Opened, Outline) {
+    let mut opened = Opened::default();
+    let (_, outline) = parse_into(mail, "mail.eml", None, limits, &mut opened).unwrap();
+    let files: Vec<_> = opened.files.iter().map(|(file, _)| file.clone()).collect();
+    assert_eq!(outline.attachments, files, "what is handed out is named");
+    (opened, outline)
+}
+
 #[test]
-fn a_mail_holds_its_attachments_in_sections() {
+fn a_mail_hands_out_its_attachments() {
     let mail = parsed(fixtures::mail(), "1234");
     assert_eq!(mail.title.as_deref(), Some("The engine über"));
     assert!(
@@ -145,16 +172,25 @@ fn a_mail_holds_its_attachments_in_sections() {
         mail.text
     );
     assert!(mail.text.contains("The mill needs grüne cards."), "{}", mail.text);
-    assert_eq!(
-        place(&mail, "| red | 7 |"),
-        (Some("The engine über > cards.csv"), None)
+    assert!(
+        mail.text.contains("Attachments: cards.csv, broken.docx"),
+        "{}",
+        mail.text
     );
+    assert!(!mail.text.contains("red"), "{}", mail.text);
     assert_eq!(codes(&mail), ["attachment_not_read"]);
     assert!(
         mail.warnings[0].detail.starts_with("broken.docx: "),
         "{:?}",
         mail.warnings
     );
+    let (opened, _) = opened(fixtures::mail(), &ParseLimits::default());
+    let [(file, bytes)] = opened.files.as_slice() else {
+        panic!("one file and no picture: {:?}", opened.files)
+    };
+    assert_eq!((file.number, file.name.as_str()), (1, "cards.csv"));
+    assert_eq!(file.media_type.as_deref(), Some("text/csv"));
+    assert_eq!(bytes, b"card,count\nred,7\n");
 }
 
 #[test]
@@ -163,32 +199,44 @@ fn a_mail_of_outlook_is_read_alike() {
     assert_eq!(mail.media_type, "application/vnd.ms-outlook");
     assert_eq!(mail.title.as_deref(), Some("Grüße from the mill"));
     assert!(
-        mail.text.contains("From: Ada\n\nThe wheel turns.\nAll day."),
+        mail.text
+            .contains("From: Ada\n\nThe wheel turns.\nAll day.\n\nAttachments: cards.csv"),
         "{}",
         mail.text
     );
-    assert_eq!(
-        place(&mail, "| red | 7 |"),
-        (Some("Grüße from the mill > cards.csv"), None)
-    );
     assert!(codes(&mail).is_empty());
+    let (opened, _) = opened(compound::msg(), &ParseLimits::default());
+    assert_eq!(opened.files[0].1, b"card,count\nred,7\n");
 }
 
 #[test]
-fn a_mail_of_a_mail_is_read_and_a_bomb_of_mails_ends() {
-    let mut mail = fixtures::mail();
-    for depth in 0..6 {
-        let mut outer = format!("From: a@b.c\r\nSubject: level {depth}\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"o{depth}\"\r\n\r\n--o{depth}\r\nContent-Type: message/rfc822\r\n\r\n").into_bytes();
-        outer.extend(mail);
-        outer.extend(format!("\r\n--o{depth}--\r\n").into_bytes());
-        mail = outer;
-        let read = parsed(mail.clone(), "mail.eml");
-        assert_eq!(
-            read.text.contains("grüne cards"),
-            depth < 2,
-            "{depth}: {}",
-            read.text
-        );
-        assert!(codes(&read).contains(&"attachment_not_read"));
+fn a_mail_in_a_mail_is_handed_out_whole() {
+    let inner = fixtures::mail();
+    let mut outer = b"From: a@b.c\r\nSubject: outer\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"o\"\r\n\r\n--o\r\nContent-Type: message/rfc822\r\n\r\n".to_vec();
+    outer.extend(&inner);
+    outer.extend(b"\r\n--o--\r\n");
+    let (outside, _) = opened(outer, &ParseLimits::default());
+    assert!(!outside.text.contains("grüne cards"));
+    let (file, bytes) = &outside.files[0];
+    assert_eq!(file.name, "The engine über.eml");
+    let (inside, _) = opened(bytes.clone(), &ParseLimits::default());
+    assert!(inside.text.contains("grüne cards"), "{}", inside.text);
+    assert_eq!(inside.files.len(), 1);
+}
+
+#[test]
+fn of_thousands_of_parts_a_hundred_are_handed_out() {
+    let mut mail = String::from(
+        "From: a@b.c\r\nSubject: many\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"b\"\r\n\r\n",
+    );
+    for n in 0..5_000 {
+        mail.push_str(&format!("--b\r\nContent-Type: text/plain\r\nContent-Disposition: attachment; filename=\"f{n}.txt\"\r\n\r\nword {n}\r\n"));
     }
+    mail.push_str("--b--\r\n");
+    let (all, outline) = opened(mail.into_bytes(), &ParseLimits::default());
+    assert_eq!((all.files.len(), outline.warnings.len()), (100, 1));
+    assert_eq!(
+        outline.warnings[0].detail,
+        "4900 more: the mail has too many attachments"
+    );
 }

@@ -1,6 +1,5 @@
 //! A library beside a web site.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -98,7 +97,7 @@ impl World {
             doorbell: Arc::new(|| {}),
             clock: Arc::new(|| time::OffsetDateTime::UNIX_EPOCH),
             new_id: Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
-            at_work: Mutex::new(HashSet::new()),
+            at_work: Mutex::default(),
         });
         Self {
             site,
@@ -115,7 +114,7 @@ impl World {
 
     /// One sync, not looked at, with its jobs.
     pub async fn sync_once(&self) -> SyncReport {
-        let turn = self.syncer.turn(self.record.id).unwrap();
+        let turn = self.syncer.turn(self.record.id).await.unwrap();
         let report = turn.sync(&self.record.tenant).await.unwrap();
         while self.house.ingestor.run_next(WORKER).await.unwrap().is_some() {}
         report

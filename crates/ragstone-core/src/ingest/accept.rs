@@ -8,17 +8,14 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::Ingestor;
-use super::arrival::{Receiving, lock};
+use super::arrival::{Arriving, Receiving, lock};
 use crate::access::{Acl, Principal};
 use crate::document::{Document, Job, Metadata};
 use crate::id::{CollectionName, ContentHash, DocumentId, JobId, SourceName};
-use crate::library::blob::BlobWriter;
 use crate::seam::CatalogueError;
 use crate::seam::audit::Named;
 use crate::seam::catalogue::{Begun, DocumentPatch, NewVersion};
 
-/// Where accepted bytes wait for their job.
-pub(super) const INCOMING: &str = "incoming";
 /// Longest URI, in bytes.
 pub const MAX_URI_BYTES: usize = 4 * 1024;
 /// Longest title, in bytes.
@@ -55,9 +52,9 @@ pub struct Upload {
 #[derive(Debug)]
 #[must_use = "bytes that are neither begun nor discarded wait for the sweep"]
 pub struct Received {
-    incoming: Receiving,
-    content_hash: ContentHash,
-    bytes: u64,
+    pub(super) incoming: Receiving,
+    pub(super) content_hash: ContentHash,
+    pub(super) bytes: u64,
 }
 
 impl Received {
@@ -148,27 +145,22 @@ impl Ingestor {
         name: &str,
         bytes: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Received, AcceptError> {
-        let key = Path::from_iter([INCOMING, &(self.new_id)().to_string()]);
-        let mut incoming = Receiving::new(key, &self.in_flight);
-        let mut blob = BlobWriter::new(self.stores.blobs.as_ref(), incoming.key.clone());
-        let (content_hash, bytes) = match self.receive_into(&mut blob, name, bytes).await {
-            Ok(received) => received,
-            Err(error) => {
-                blob.abort().await;
-                incoming.settle();
+        let mut arriving = Arriving::begin(self, name);
+        pin_mut!(bytes);
+        while let Some(next) = bytes.next().await {
+            let taken = match next {
+                Ok(next) => arriving.write(&next).await,
+                Err(error) => Err(AcceptError::Interrupted {
+                    name: name.into(),
+                    detail: error.to_string(),
+                }),
+            };
+            if let Err(error) = taken {
+                arriving.abort().await;
                 return Err(error);
             }
-        };
-        if let Err(error) = blob.finish().await {
-            self.remove_incoming(&incoming.key).await;
-            incoming.settle();
-            return Err(error.into());
         }
-        Ok(Received {
-            incoming,
-            content_hash,
-            bytes,
-        })
+        arriving.finish().await
     }
 
     /// Begins a version of a document whose bytes were received, with its job. Dropped before its end, it leaves it to the
@@ -207,13 +199,15 @@ impl Ingestor {
         let begun = catalogue.begin(&principal.scope(), version, job, now).await;
         match &begun {
             // What the bytes of an older begin wait for was cancelled with it.
-            Ok(Begun::Started(..)) => {
-                for key in before.iter().filter_map(Named::waiting) {
-                    self.remove_incoming(&Path::from(key)).await;
+            Ok(Begun::Started(document, _)) => {
+                self.remove_waiting(&before).await;
+                if document.version > 1 {
+                    self.spread_to_attachments(document.id).await;
                 }
             }
             Ok(Begun::Updated(document)) => {
                 self.spread_access(document).await;
+                self.spread_to_attachments(document.id).await;
                 self.discard_received(received).await?;
             }
             Ok(Begun::Unchanged(_)) => self.discard_received(received).await?,
@@ -238,6 +232,13 @@ impl Ingestor {
     pub(super) async fn remove_incoming(&self, key: &Path) {
         if let Err(error) = self.remove_blob(key).await {
             tracing::warn!(%key, %error, "accepted bytes wait for the sweep");
+        }
+    }
+
+    /// Removes the accepted bytes that these rows named: what they waited for was cancelled.
+    pub(super) async fn remove_waiting(&self, rows: &[Named]) {
+        for key in rows.iter().filter_map(Named::waiting) {
+            self.remove_incoming(&Path::from(key)).await;
         }
     }
 
@@ -274,21 +275,25 @@ impl Ingestor {
             .await?;
         if let Some(document) = &patched {
             self.spread_access(document).await;
+            self.spread_to_attachments(document.id).await;
         }
         Ok(patched)
     }
 
-    /// Tombstones a document: from the answer on nothing returns it. None if the caller may not read it.
+    /// Tombstones a document and what is attached to it: from the answer on nothing returns them. None if the caller may
+    /// not read it.
     pub async fn delete(
         &self,
         principal: &Principal,
         document: DocumentId,
     ) -> Result<Option<crate::document::Job>, CatalogueError> {
-        let job = JobId((self.new_id)());
-        self.stores
-            .catalogue
-            .tombstone(&principal.scope(), document, job, (self.clock)())
-            .await
+        let (job, scope) = (JobId((self.new_id)()), principal.scope());
+        let catalogue = &self.stores.catalogue;
+        let purge = catalogue.tombstone(&scope, document, job, (self.clock)()).await?;
+        if purge.is_some() {
+            self.delete_attachments(&scope, document).await;
+        }
+        Ok(purge)
     }
 
     /// Queues a version of the same bytes for the current pipeline; none if there is nothing to do.
@@ -303,32 +308,6 @@ impl Ingestor {
             .catalogue
             .reingest(&scope, document, pipeline.fingerprint(), job, (self.clock)())
             .await
-    }
-
-    async fn receive_into<E: std::fmt::Display>(
-        &self,
-        blob: &mut BlobWriter<'_>,
-        name: &str,
-        bytes: impl Stream<Item = Result<Bytes, E>> + Send,
-    ) -> Result<(ContentHash, u64), AcceptError> {
-        pin_mut!(bytes);
-        let (mut hasher, mut size) = (blake3::Hasher::new(), 0_u64);
-        while let Some(next) = bytes.next().await {
-            let next = next.map_err(|error| AcceptError::Interrupted {
-                name: name.into(),
-                detail: error.to_string(),
-            })?;
-            size += next.len() as u64;
-            if size > self.settings.max_bytes {
-                return Err(AcceptError::TooLarge {
-                    name: name.into(),
-                    limit: self.settings.max_bytes,
-                });
-            }
-            hasher.update(&next);
-            blob.write(&next).await?;
-        }
-        Ok((ContentHash(*hasher.finalize().as_bytes()), size))
     }
 }
 

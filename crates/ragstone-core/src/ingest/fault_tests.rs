@@ -308,3 +308,62 @@ async fn an_end_that_cannot_be_noted_is_noted_later() {
     assert_eq!(scene.seen("noted later").await, Seen::New);
     scene.is_clean("noted later").await;
 }
+
+const MAIL: &str = "A mail about a lamp.\x1eship.txt\nThe ship is late.\x1elamp.txt\nThe lamp is lit.";
+const ANSWER: &str = "A mail about a ship.\x1eship.txt\nThe ship is lost.";
+
+/// The texts that are found, in order.
+async fn texts(scene: &Scene) -> Vec<String> {
+    let request = SearchRequest::new("lamp ship", 20);
+    let scope = scene.caller.scope();
+    let found = scene.house.library.search(&scope, &request).await.unwrap();
+    let mut texts: Vec<_> = found.passages.iter().map(|p| p.chunk.text.clone()).collect();
+    texts.sort_unstable();
+    texts
+}
+
+/// Carries out `wish` on a mail with files, with `fault` at the `n`-th call; false if there was no such call.
+async fn mail_with_fault(wish: Wish, fault: Fault, n: usize) -> bool {
+    let mut scene = Scene::new(false).await;
+    assert!(scene.ask_for(Wish::Has(MAIL)).await);
+    scene.work_off().await;
+    let what = format!("{wish:?} with {fault:?} at call {n}");
+    assert_eq!(texts(&scene).await.len(), 3, "{what}");
+    scene.faults.at(n, Event::Fails(fault));
+    let answered = scene.ask_for(wish).await;
+    scene.work().await;
+    let came = scene.faults.heal();
+    if fault == Fault::Dead || came == Some("claim") {
+        scene.house.restart().await;
+    }
+    // Of a deletion that was carried out and not answered, nothing is left to ask for.
+    let asked_again = answered || scene.ask_for(wish).await;
+    assert!(asked_again, "{what}: asked again");
+    scene.work_off().await;
+    scene.house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    scene.work_off().await;
+    match wish {
+        Wish::Gone => assert!(texts(&scene).await.is_empty(), "{what}, {came:?}"),
+        Wish::Has(_) => assert_eq!(
+            texts(&scene).await,
+            ["A mail about a ship.", "The ship is lost."],
+            "{what}, {came:?}"
+        ),
+    }
+    scene.is_clean(&format!("{what}, {came:?}")).await;
+    came.is_some()
+}
+
+#[tokio::test]
+async fn the_files_of_a_mail_follow_it_whatever_fails_once() {
+    for wish in [Wish::Has(ANSWER), Wish::Gone] {
+        for fault in ALL {
+            let mut n = 1;
+            while mail_with_fault(wish, fault, n).await {
+                n += 1;
+                assert!(n < MOST_CALLS, "the story ends");
+            }
+            assert!(n > 10, "{wish:?}: {n} calls");
+        }
+    }
+}

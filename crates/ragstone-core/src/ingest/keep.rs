@@ -55,6 +55,11 @@ impl Ingestor {
         }
     }
 
+    /// Waits.
+    pub async fn pause(&self, time: Duration) {
+        (self.time.sleep)(time).await;
+    }
+
     /// Does `work` while the lease holds and nobody says to stop; what is left of it then is dropped, between two writes.
     pub(super) async fn kept<T>(
         &self,

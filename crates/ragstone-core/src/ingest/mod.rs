@@ -8,6 +8,7 @@
 
 mod accept;
 mod arrival;
+mod attached;
 mod batch;
 mod embedding;
 pub mod fsck;
@@ -31,6 +32,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use accept::{AcceptError, MAX_TITLE_BYTES, MAX_URI_BYTES, Received, Upload};
+pub use attached::MARK as ATTACHMENT_MARK;
 pub use embedding::CacheCounts;
 pub use fsck::Uploads;
 pub use grant::{GrantError, Grants};
@@ -267,6 +269,8 @@ impl Ingestor {
         let chunks = self.count(claim, &pipeline, &text).await?;
         let statistics = self.embed(claim, &pipeline, &text, &title, chunks).await?;
         self.note(&claim.lease, Stage::Publish, 0, 1).await?;
+        self.whole(&claim.lease, self.detach_the_rest(claim, text.outline()))
+            .await?;
         let version = PublishedVersion {
             title,
             media_type: text.media_type().to_owned(),

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
+use super::attached::Files;
 use super::{Ingestor, Retry, Trouble};
-use crate::document::Stage;
+use crate::document::{AttachedFile, Stage};
 use crate::library::text::{StoredText, TextWriter, original_key, text_key};
 use crate::seam::catalogue::{Claim, Original};
 use crate::seam::parser::{NotTaken, PageReceiver, ParseRequest, Parsed};
@@ -52,10 +53,12 @@ impl Ingestor {
             claim,
             writer: TextWriter::new(self.stores.blobs.as_ref(), to)?,
             taken: 0,
+            files: Files::of(self, claim),
             trouble: None,
         };
         match self.parse_into(claim, &mut pages).await {
-            Ok(parsed) => {
+            Ok(mut parsed) => {
+                parsed.outline.warnings.append(&mut pages.files.warnings);
                 let parser = self.stores.parser.fingerprint();
                 let finished = pages.writer.finish(parser, parsed.media_type, parsed.outline);
                 Ok(self.whole(lease, finished).await?)
@@ -123,6 +126,7 @@ struct Pages<'a, 'claim> {
     claim: &'claim Claim,
     writer: TextWriter<'a>,
     taken: u64,
+    files: Files<'a, 'claim>,
     trouble: Option<Trouble>,
 }
 
@@ -142,6 +146,18 @@ impl Pages<'_, '_> {
 impl PageReceiver for Pages<'_, '_> {
     async fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), NotTaken> {
         self.take(page, text).await.map_err(|trouble| {
+            self.trouble = Some(trouble);
+            NotTaken
+        })
+    }
+
+    async fn attachment(&mut self, file: &AttachedFile) -> Result<(), NotTaken> {
+        self.files.begin(file);
+        Ok(())
+    }
+
+    async fn attached_bytes(&mut self, bytes: &[u8]) -> Result<(), NotTaken> {
+        self.files.take(bytes).await.map_err(|trouble| {
             self.trouble = Some(trouble);
             NotTaken
         })

@@ -22,6 +22,7 @@ impl Ingestor {
         {
             self.remove_incoming(&Path::from(key.as_str())).await;
         }
+        self.whole(&claim.lease, self.detach_all(claim)).await?;
         self.whole(&claim.lease, self.remove_older(claim)).await?;
         self.forget_embeddings(claim.lease.document).await?;
         Ok(self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?)

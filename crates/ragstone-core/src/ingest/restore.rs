@@ -6,7 +6,6 @@
 use std::io;
 
 use futures::{StreamExt, TryStreamExt};
-use object_store::path::Path;
 
 use super::keep::Left;
 use super::{AcceptError, Ingestor, Retry, Trouble};
@@ -15,7 +14,6 @@ use crate::document::{Stage, Worker};
 use crate::id::{JobId, PointId};
 use crate::library::blob::BlobWriter;
 use crate::library::text::text_key;
-use crate::seam::audit::Named;
 use crate::seam::catalogue::{Claim, PublishedVersion};
 use crate::seam::index::Point;
 use crate::seam::portable::{Holder, Packed, PackedChunk, Parcel, Portable, Unpacked};
@@ -112,9 +110,7 @@ impl Ingestor {
             }
         };
         // What an earlier try brought is nobody's any more.
-        for key in before.iter().filter_map(Named::waiting) {
-            self.remove_incoming(&Path::from(key)).await;
-        }
+        self.remove_waiting(&before).await;
         let work = self.put_in(&claim, packed, parcel);
         match self.kept(&claim.lease, work, std::future::pending()).await {
             Ok(()) => Ok(Restored::Published),

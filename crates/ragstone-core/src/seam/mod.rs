@@ -3,6 +3,7 @@
 //! Invariant: nothing of an implementation stands here; each seam has one contract suite that every
 //! implementation passes.
 
+pub mod attachments;
 pub mod audit;
 pub mod catalogue;
 pub mod chat;
@@ -29,6 +30,7 @@ pub mod portable;
 pub mod source;
 pub mod usage;
 
+pub use attachments::Attachments;
 pub use audit::Audit;
 pub use catalogue::{Catalogue, CatalogueError};
 pub use chat::{ChatError, ChatModel};

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use object_store::ObjectStore;
 
-use crate::document::{JobError, Outline};
+use crate::document::{AttachedFile, JobError, Outline};
 
 /// A file could not be made into text; says why to the person who sent it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,6 +45,16 @@ pub struct NotTaken;
 pub trait PageReceiver: Send {
     /// Takes the whole text of one page (`None` where the format has no pages). The parser waits meanwhile.
     async fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), NotTaken>;
+
+    /// A file that came in the document begins, after all pages; its bytes follow, as many as it says.
+    async fn attachment(&mut self, _file: &AttachedFile) -> Result<(), NotTaken> {
+        Ok(())
+    }
+
+    /// The next bytes of the file that began last.
+    async fn attached_bytes(&mut self, _bytes: &[u8]) -> Result<(), NotTaken> {
+        Ok(())
+    }
 }
 
 /// Bytes to text.

@@ -4,6 +4,8 @@
 //! shorter list, because what is missing from a list is deleted. No credential is kept, only where one stands.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,8 +13,9 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
-use super::catalogue::{CatalogueResult, Page, PageRequest};
+use super::catalogue::{CatalogueResult, Moment, Page, PageRequest};
 use crate::access::{Reader, ReaderSet};
 use crate::document::JobError;
 use crate::id::{CollectionName, JobId, SourceId, SourceName, TenantId};
@@ -229,6 +232,40 @@ impl SourcePatch {
     }
 }
 
+/// Who syncs a source, and until when nobody else does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnHolder {
+    /// The process.
+    pub process: Uuid,
+    /// How long its turn lasts without a sign of life.
+    pub lasts: Duration,
+}
+
+/// Turns in the memory of the one process that has a store.
+#[derive(Debug, Default)]
+pub struct Turns(Mutex<BTreeMap<SourceId, (Uuid, Duration)>>);
+
+impl Turns {
+    /// [`SourceStore::take_turn`].
+    pub fn take(&self, id: SourceId, holder: TurnHolder, now: Duration) -> bool {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = turns.get(&id);
+        if held.is_some_and(|(process, until)| *process != holder.process && *until > now) {
+            return false;
+        }
+        turns.insert(id, (holder.process, now + holder.lasts));
+        true
+    }
+
+    /// [`SourceStore::end_turn`].
+    pub fn end(&self, id: SourceId, process: Uuid) {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.get(&id).is_some_and(|(holder, _)| *holder == process) {
+            turns.remove(&id);
+        }
+    }
+}
+
 /// Keeps sources. What is another tenant's is as if it were not there.
 #[async_trait]
 pub trait SourceStore: Send + Sync {
@@ -261,6 +298,13 @@ pub trait SourceStore: Send + Sync {
 
     /// Remembers other things of its items; false if the source is gone meanwhile.
     async fn remember(&self, tenant: &TenantId, id: SourceId, memory: Memory) -> CatalogueResult<bool>;
+
+    /// Takes the turn to sync a source, or prolongs it; false while another process has it. Of a process that died, it ends
+    /// when its time has passed.
+    async fn take_turn(&self, id: SourceId, holder: TurnHolder, now: Moment) -> CatalogueResult<bool>;
+
+    /// Ends a turn, if this process has it.
+    async fn end_turn(&self, id: SourceId, process: Uuid) -> CatalogueResult<()>;
 
     /// Forgets a source and what is remembered of its items; false if there was none.
     async fn remove_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<bool>;

@@ -24,6 +24,7 @@ fn document(pages: &[&str]) -> ParsedDocument {
         pages: spans,
         sections,
         warnings: Vec::new(),
+        attachments: Vec::new(),
     }
 }
 

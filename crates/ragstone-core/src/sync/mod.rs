@@ -1,7 +1,8 @@
 //! Syncing a source: what it holds now becomes what the library holds of it.
 //!
 //! Invariant: nothing is deleted unless the source's list came to its end; every step may be repeated, so a sync that
-//! was cut off is made good by the next one. One process syncs a source once at a time.
+//! was cut off is made good by the next one. A source is synced once at a time, whatever process does it: a turn is a lease
+//! in the store, which a process that died gives up by its silence.
 
 mod one;
 mod plan;
@@ -9,14 +10,19 @@ mod plan;
 mod tests;
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use uuid::Uuid;
 
 use crate::access::Principal;
 use crate::document::JobError;
 use crate::id::{SourceId, TenantId};
 use crate::ingest::{Clock, Ingestor, NewId};
 use crate::seam::catalogue::{DocumentFilter, PageRequest};
-use crate::seam::source::{Source, SourceError, SourceRecord, SourceStore, SyncReport};
+use crate::seam::source::{Source, SourceError, SourceRecord, SourceStore, SyncReport, TurnHolder};
 use crate::seam::{Catalogue, CatalogueError};
 
 /// Documents that are asked for at once.
@@ -43,8 +49,21 @@ pub struct Syncer {
     pub clock: Clock,
     /// Gives a fresh random id.
     pub new_id: NewId,
-    /// Sources that are at work.
-    pub at_work: Mutex<HashSet<SourceId>>,
+    /// Sources that are at work in this process.
+    pub at_work: Mutex<AtWork>,
+}
+
+/// How long a process that gives no sign of life keeps its turn.
+const TURN: Duration = Duration::from_secs(60);
+/// How often it gives one.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+
+/// What this process syncs.
+#[derive(Debug, Default)]
+pub struct AtWork {
+    sources: HashSet<SourceId>,
+    /// What it calls itself; drawn at its first sync.
+    process: Option<Uuid>,
 }
 
 /// Why a sync did not begin, or was not noted.
@@ -69,13 +88,40 @@ pub struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.syncer.at_work().remove(&self.id);
+        self.syncer.at_work().sources.remove(&self.id);
     }
 }
 
 impl Turn {
-    /// Syncs the source to its end and says how it went. What the place refuses is in the report.
+    /// Syncs the source to its end and says how it went. What the place refuses is in the report. Should another process have
+    /// the turn meanwhile, this one stops where it is, and that one makes it good.
     pub async fn sync(self, tenant: &TenantId) -> Result<SyncReport, SyncError> {
+        let (work, lost) = (pin!(self.carry_out(tenant)), pin!(self.lost()));
+        let done = match select(work, lost).await {
+            Either::Left((done, _)) => done,
+            Either::Right(((), _)) => return Err(SyncError::Running),
+        };
+        let process = self.syncer.process();
+        if let Err(error) = self.syncer.sources.end_turn(self.id, process).await {
+            tracing::warn!(source = %self.id, %error, "a turn ends by itself");
+        }
+        done
+    }
+
+    /// Gives signs of life; ends when another process has the turn.
+    async fn lost(&self) {
+        let syncer = &self.syncer;
+        loop {
+            syncer.ingestor.pause(SIGN_OF_LIFE).await;
+            match syncer.take_turn(self.id).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => tracing::warn!(source = %self.id, %error, "no sign of life could be given"),
+            }
+        }
+    }
+
+    async fn carry_out(&self, tenant: &TenantId) -> Result<SyncReport, SyncError> {
         let syncer = &self.syncer;
         let record = syncer
             .sources
@@ -105,18 +151,36 @@ impl Turn {
 impl Syncer {
     /// Whether a source is at work in this process.
     pub fn is_running(&self, id: SourceId) -> bool {
-        self.at_work().contains(&id)
+        self.at_work().sources.contains(&id)
     }
 
     /// The right to sync a source now.
-    pub fn turn(self: &Arc<Self>, id: SourceId) -> Result<Turn, SyncError> {
-        match self.at_work().insert(id) {
-            true => Ok(Turn {
-                syncer: self.clone(),
-                id,
-            }),
+    pub async fn turn(self: &Arc<Self>, id: SourceId) -> Result<Turn, SyncError> {
+        if !self.at_work().sources.insert(id) {
+            return Err(SyncError::Running);
+        }
+        let turn = Turn {
+            syncer: self.clone(),
+            id,
+        };
+        match self.take_turn(id).await? {
+            true => Ok(turn),
             false => Err(SyncError::Running),
         }
+    }
+
+    async fn take_turn(&self, id: SourceId) -> Result<bool, CatalogueError> {
+        let holder = TurnHolder {
+            process: self.process(),
+            lasts: TURN,
+        };
+        let now = self.ingestor.moment();
+        self.sources.take_turn(id, holder, now).await
+    }
+
+    /// What this process calls itself.
+    fn process(&self) -> Uuid {
+        *self.at_work().process.get_or_insert_with(|| (self.new_id)())
     }
 
     /// Removes a source with its documents; false if there was none. What a running sync still takes in, it removes
@@ -157,7 +221,7 @@ impl Syncer {
         Ok(())
     }
 
-    fn at_work(&self) -> std::sync::MutexGuard<'_, HashSet<SourceId>> {
+    fn at_work(&self) -> std::sync::MutexGuard<'_, AtWork> {
         self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,9 +7,9 @@ use futures::StreamExt;
 use super::plan::{Plan, fetched};
 use super::{PAGE, Syncer, trouble};
 use crate::access::{Acl, Principal};
-use crate::document::JobError;
+use crate::document::{Document, JobError};
 use crate::id::{DocumentId, JobId};
-use crate::ingest::{AcceptError, Upload};
+use crate::ingest::{ATTACHMENT_MARK, AcceptError, Upload};
 use crate::seam::CatalogueError;
 use crate::seam::catalogue::{Begun, DocumentFilter, DocumentPatch, PageRequest};
 use crate::seam::source::{
@@ -237,7 +237,7 @@ impl<'a> Sync<'a> {
             .expect("the numbers do not end")
     }
 
-    /// Deletes every document of the source that no item of this sync has.
+    /// Deletes every document of the source that no item of this sync has, but for what is attached to one of those.
     async fn delete_the_rest(&mut self) -> Result<(), CatalogueError> {
         let kept: BTreeSet<DocumentId> = self.now.values().map(|known| self.id(&known.uri)).collect();
         let filter = DocumentFilter {
@@ -248,11 +248,22 @@ impl<'a> Sync<'a> {
         loop {
             let page = PageRequest { cursor, limit: PAGE };
             let found = self.syncer.catalogue.documents(&scope, &filter, &page).await?;
-            for document in found.items.iter().filter(|document| !kept.contains(&document.id)) {
+            let in_kept = |uri: &str| {
+                let mail = uri.split_once(ATTACHMENT_MARK);
+                mail.is_some_and(|(mail, _)| kept.contains(&self.id(mail)))
+            };
+            let goes = |document: &&Document| !kept.contains(&document.id) && !in_kept(&document.uri);
+            let gone: Vec<_> = found
+                .items
+                .iter()
+                .filter(goes)
+                .map(|document| document.id)
+                .collect();
+            for document in gone {
                 if self
                     .syncer
                     .ingestor
-                    .delete(&self.principal, document.id)
+                    .delete(&self.principal, document)
                     .await?
                     .is_some()
                 {

@@ -17,6 +17,8 @@ use crate::seam::source::{Access, Content, Item, SyncCounts};
 struct Shelf {
     texts: Mutex<BTreeMap<String, String>>,
     broken: Mutex<bool>,
+    /// Whether bytes never come.
+    hangs: Mutex<bool>,
     /// Keys whose bytes cannot be had.
     locked: Mutex<BTreeSet<String>>,
     fetched: AtomicUsize,
@@ -43,6 +45,9 @@ impl Source for Shelf {
 
     async fn fetch(&self, item: &Item) -> Result<Content, SourceError> {
         self.fetched.fetch_add(1, Ordering::Relaxed);
+        if *self.hangs.lock().unwrap() {
+            std::future::pending::<()>().await;
+        }
         if self.locked.lock().unwrap().contains(&item.key) {
             return Err(SourceError::Broken(format!("{} is locked", item.key)));
         }
@@ -128,7 +133,7 @@ impl World {
 
     /// Syncs, has the jobs done, and checks new, changed, unchanged, deleted, failed.
     async fn sync(&self, expected: [u64; 5]) -> SyncReport {
-        let turn = self.syncer.turn(self.record.id).unwrap();
+        let turn = self.syncer.turn(self.record.id).await.unwrap();
         let report = turn.sync(&self.record.tenant).await.unwrap();
         while self.house.ingestor.run_next(WORKER).await.unwrap().is_some() {}
         let [new, changed, unchanged, deleted, failed] = expected;
@@ -204,6 +209,25 @@ async fn what_is_there_is_taken_in_and_what_is_gone_goes() {
             .unwrap();
         assert_eq!(kept.unwrap().last_sync.unwrap().counts.deleted, 1);
     }
+}
+
+#[tokio::test]
+async fn files_in_a_mail_stay_with_it_and_go_with_it() {
+    let world = World::new(true).await;
+    world.shelf.put("m.eml", "A mail.\x1ea.txt\nalpha\x1eb.txt\nbeta");
+    let report = world.sync([1, 0, 0, 0, 0]).await;
+    assert_eq!(world.documents().await.len(), 3);
+    let scope = Principal::local_operator_of(world.record.tenant.clone()).scope();
+    let batch = world.syncer.catalogue.job(&scope, report.job.unwrap()).await;
+    assert_eq!(batch.unwrap().unwrap().total, 3, "the batch counts them");
+    world.sync([0, 0, 1, 0, 0]).await;
+    assert_eq!(world.documents().await.len(), 3);
+    world.shelf.put("m.eml", "A mail of one file.\x1ea.txt\nalpha");
+    world.sync([0, 1, 0, 0, 0]).await;
+    assert_eq!(world.documents().await.len(), 2);
+    world.shelf.take("m.eml");
+    world.sync([0, 0, 0, 2, 0]).await;
+    assert_eq!(world.documents().await.len(), 0);
 }
 
 #[tokio::test]
@@ -398,6 +422,7 @@ async fn a_removed_source_takes_its_documents_with_it_and_no_others() {
     let gone = world
         .syncer
         .turn(world.record.id)
+        .await
         .unwrap()
         .sync(&world.record.tenant)
         .await;
@@ -407,11 +432,63 @@ async fn a_removed_source_takes_its_documents_with_it_and_no_others() {
 #[tokio::test]
 async fn one_sync_at_a_time() {
     let world = World::new(true).await;
-    let turn = world.syncer.turn(world.record.id).unwrap();
+    let turn = world.syncer.turn(world.record.id).await.unwrap();
     assert!(matches!(
-        world.syncer.turn(world.record.id),
+        world.syncer.turn(world.record.id).await,
         Err(SyncError::Running)
     ));
     drop(turn);
     world.sync([0, 0, 0, 0, 0]).await;
+}
+
+#[tokio::test]
+async fn one_sync_at_a_time_in_all_processes() {
+    let world = World::new(true).await;
+    let other = Arc::new(Syncer {
+        sources: world.syncer.sources.clone(),
+        catalogue: world.syncer.catalogue.clone(),
+        ingestor: world.syncer.ingestor.clone(),
+        open: world.syncer.open.clone(),
+        operator: world.syncer.operator,
+        doorbell: Arc::new(|| {}),
+        clock: world.syncer.clock.clone(),
+        new_id: Arc::new(|| Uuid::from_u128(99)),
+        at_work: Mutex::default(),
+    });
+    let id = world.record.id;
+    let turn = world.syncer.turn(id).await.unwrap();
+    assert!(matches!(other.turn(id).await, Err(SyncError::Running)));
+    turn.sync(&world.record.tenant).await.unwrap();
+    // The other one dies in its turn, which ends by itself.
+    std::mem::forget(other.turn(id).await.unwrap());
+    assert!(matches!(world.syncer.turn(id).await, Err(SyncError::Running)));
+    world.house.wait(61);
+    assert!(world.syncer.turn(id).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_sync_whose_turn_was_taken_stops() {
+    let world = World::new(true).await;
+    world.shelf.put("slow.txt", "never comes");
+    *world.shelf.hangs.lock().unwrap() = true;
+    let turn = world.syncer.turn(world.record.id).await.unwrap();
+    let tenant = world.record.tenant.clone();
+    let sync = tokio::spawn(async move { turn.sync(&tenant).await });
+    let (hands, id) = (world.house.hands.clone(), world.record.id);
+    while hands.sleepers() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // This process was held up for longer than its turn lasts, and another one took it.
+    let holder = TurnHolder {
+        process: Uuid::from_u128(99),
+        lasts: TURN,
+    };
+    let later = crate::seam::catalogue::Moment {
+        wall: time::OffsetDateTime::UNIX_EPOCH,
+        steady: TURN,
+    };
+    assert!(world.syncer.sources.take_turn(id, holder, later).await.unwrap());
+    world.house.wait(61);
+    assert!(matches!(sync.await.unwrap(), Err(SyncError::Running)));
+    assert!(!world.syncer.is_running(id));
 }

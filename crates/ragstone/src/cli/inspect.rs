@@ -145,7 +145,7 @@ fn show_parsed(parsed: &ParsedDocument, output: Output) -> anyhow::Result<()> {
             "pages": if pages.is_empty() { whole } else { pages.into() },
             "sections": sections,
             "warnings": parsed.warnings,
-            "attachments": [],
+            "attachments": parsed.attachments,
         }));
     }
     for span in &parsed.pages {

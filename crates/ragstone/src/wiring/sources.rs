@@ -126,7 +126,7 @@ async fn start_due(syncer: &Arc<Syncer>) -> Result<(), SyncError> {
         let page = PageRequest { cursor, limit: PAGE };
         let found = syncer.sources.sources(None, &page).await?;
         for record in found.items.into_iter().filter(|record| is_due(syncer, record)) {
-            let turn = match syncer.turn(record.id) {
+            let turn = match syncer.turn(record.id).await {
                 Ok(turn) => turn,
                 Err(SyncError::Running) => continue,
                 Err(error) => return Err(error),

@@ -3,12 +3,13 @@
 //! Invariant: whoever writes a document or a job of it holds the document's row first, then rows of jobs, then the batch,
 //! then the lane; so no two of them wait for each other.
 
-use ragstone_core::access::Scope;
+use ragstone_core::access::{Acl, Scope};
 use ragstone_core::document::{Document, DocumentStatus, Job, JobKind};
 use ragstone_core::id::{DocumentId, Generation, JobId};
 use ragstone_core::seam::catalogue::{Begun, CatalogueError, DocumentPatch, NewVersion};
 use time::OffsetDateTime;
 
+use super::attachments::{forget, hand_down};
 use super::database::Session;
 use super::error::Failure;
 use super::job_row::{insert_batch, insert_job, is_open_batch, job};
@@ -32,12 +33,27 @@ pub async fn begin(
     let id = version.document_id();
     let version = kept(version);
     let found = document(t, id, Hold::Row).await?;
-    let has_row = found.is_some();
-    let living = found.filter(|stored| stored.document.status != DocumentStatus::Deleting);
+    let living = found
+        .as_ref()
+        .filter(|stored| stored.document.status != DocumentStatus::Deleting);
     let foreign = |stored: &StoredDocument| !scope.admits(&stored.document.acl);
-    if version.acl.tenant != *scope.tenant() || living.as_ref().is_some_and(foreign) {
+    if version.acl.tenant != *scope.tenant() || living.is_some_and(foreign) {
         return Err(CatalogueError::UriTaken.into());
     }
+    put(t, &|acl: &Acl| scope.admits(acl), (id, found), version, job, now).await
+}
+
+/// Writes a version over what its row holds, which is held; `admits` says whose batches it may join.
+pub async fn put(
+    t: &Session,
+    admits: &(dyn Fn(&Acl) -> bool + Sync),
+    (id, found): (DocumentId, Option<StoredDocument>),
+    version: NewVersion,
+    job: JobId,
+    now: OffsetDateTime,
+) -> Result<Begun, Failure> {
+    let has_row = found.is_some();
+    let living = found.filter(|stored| stored.document.status != DocumentStatus::Deleting);
     let batch = version.batch;
     let mut stored = match living {
         Some(stored) if holds(&stored, &version) => return update(t, stored, amendments(version), now).await,
@@ -50,7 +66,7 @@ pub async fn begin(
     stored.document.id = id;
     stored.name_it();
     if let Some(batch) = batch {
-        join(t, scope, &stored, batch, now).await?;
+        join(t, admits, &stored, batch, now).await?;
     }
     match has_row {
         true => save_with_jobs(t, &stored).await?,
@@ -61,7 +77,7 @@ pub async fn begin(
 }
 
 /// The version as the rows will have it, so that the same one is the same when it comes again.
-fn kept(version: &NewVersion) -> NewVersion {
+pub fn kept(version: &NewVersion) -> NewVersion {
     let kept = |text: &Option<String>| text.as_deref().map(plain);
     NewVersion {
         uri: plain(&version.uri),
@@ -94,7 +110,7 @@ async fn update(
 /// Finds the batch, or begins it.
 async fn join(
     t: &Session,
-    scope: &Scope,
+    admits: &(dyn Fn(&Acl) -> bool + Sync),
     stored: &StoredDocument,
     batch: JobId,
     now: OffsetDateTime,
@@ -105,7 +121,7 @@ async fn join(
         job.job.document_id = None;
         return insert_job(t, &job).await;
     };
-    match is_open_batch(t, batch).await? && scope.admits(&found.acl) {
+    match is_open_batch(t, batch).await? && admits(&found.acl) {
         true => Ok(()),
         false => Err(CatalogueError::BatchTaken.into()),
     }
@@ -180,7 +196,7 @@ pub async fn patch(
     Ok(Some(changed.document))
 }
 
-/// A document's jobs are seen by whom the document is seen.
+/// A document's jobs are seen by whom the document is seen, and so is what is attached to it.
 pub async fn save_with_jobs(t: &Session, stored: &StoredDocument) -> Result<(), Failure> {
     update_document(t, stored).await?;
     let acl = write_json(&stored.document.acl)?;
@@ -188,8 +204,8 @@ pub async fn save_with_jobs(t: &Session, stored: &StoredDocument) -> Result<(), 
         "update jobs set acl = $1 where document = $2 and life = $3 and acl <> $1",
         &[&acl, &stored.document.id.0, &whole(stored.life)?],
     )
-    .await
-    .map(drop)
+    .await?;
+    hand_down(t, &stored.document).await
 }
 
 /// Tombstones a document and queues the purge of everything it has.
@@ -201,19 +217,29 @@ pub async fn tombstone(
     now: OffsetDateTime,
 ) -> Result<Option<Job>, Failure> {
     let stored = document(t, id, Hold::Row).await?;
-    let Some(mut stored) = stored.filter(|stored| is_visible(&stored.document, scope)) else {
+    let Some(stored) = stored.filter(|stored| is_visible(&stored.document, scope)) else {
         return Ok(None);
     };
+    bury(t, stored, job, now).await.map(Some)
+}
+
+/// Tombstones a document whose row is held.
+pub async fn bury(
+    t: &Session,
+    mut stored: StoredDocument,
+    job: JobId,
+    now: OffsetDateTime,
+) -> Result<Job, Failure> {
+    let id = stored.document.id;
     cancel_ingests(t, id, now).await?;
     stored.document.status = DocumentStatus::Deleting;
     stored.document.updated_at = now;
     update_document(t, &stored).await?;
     let published = stored.document.published.unwrap_or(Generation(0));
     statistics::withdraw(t, id, published).await?;
+    forget(t, id).await?;
     // Everything before this generation is the life that ends here.
-    queue(t, &stored, Job::queued(job, JobKind::Purge, None, now))
-        .await
-        .map(Some)
+    queue(t, &stored, Job::queued(job, JobKind::Purge, None, now)).await
 }
 
 /// Purges of earlier lives go on: what they remove is nobody else's.

@@ -149,17 +149,17 @@ pub async fn purged(t: &Session, lease: &Lease, now: OffsetDateTime) -> Result<(
 }
 
 /// The running job of `lease`, if it still holds; nobody else writes its row until the transaction ends.
-async fn leased(t: &Session, lease: &Lease) -> Result<StoredJob, Failure> {
+pub async fn leased(t: &Session, lease: &Lease) -> Result<StoredJob, Failure> {
     let stored = job(t, lease.job, Hold::Row).await?;
     stored.filter(|stored| stored.is_held_by(lease)).ok_or_else(stale)
 }
 
 /// The document, if it is of the life that the job is about.
-fn of_its_life(found: Option<StoredDocument>, job: &StoredJob) -> Result<StoredDocument, Failure> {
+pub fn of_its_life(found: Option<StoredDocument>, job: &StoredJob) -> Result<StoredDocument, Failure> {
     found.filter(|stored| stored.life == job.life).ok_or_else(stale)
 }
 
-fn stale() -> Failure {
+pub fn stale() -> Failure {
     CatalogueError::Stale.into()
 }
 

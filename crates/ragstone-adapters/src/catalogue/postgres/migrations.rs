@@ -14,6 +14,8 @@ const STEPS: &[&str] = &[
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 /// First half of the lock's key ("rags"); the other one is of the PostgreSQL schema, so that several installations in
 /// one database do not wait for each other.

@@ -16,6 +16,7 @@
 //! *Waiting.* Claims pass over what others hold. What is written often by many (counts of jobs, children of batches, term
 //! statistics) is written as changes that are summed when read and folded now and then, so no row makes workers queue.
 
+mod attachments;
 mod audit;
 mod begin;
 mod database;

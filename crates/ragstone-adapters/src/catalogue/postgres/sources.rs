@@ -1,10 +1,13 @@
 //! Sources, a row each.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use ragstone_core::id::{SourceId, TenantId};
-use ragstone_core::seam::catalogue::{CatalogueResult, Page, PageRequest};
-use ragstone_core::seam::source::{Memory, SourcePatch, SourceRecord, SourceStore, SyncReport};
+use ragstone_core::seam::catalogue::{CatalogueResult, Moment, Page, PageRequest};
+use ragstone_core::seam::source::{Memory, SourcePatch, SourceRecord, SourceStore, SyncReport, TurnHolder};
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 use super::PostgresCatalogue;
 use super::database::{Mode, Session, transact};
@@ -77,11 +80,47 @@ impl SourceStore for PostgresCatalogue {
         ))?)
     }
 
+    async fn take_turn(&self, id: SourceId, holder: TurnHolder, now: Moment) -> CatalogueResult<bool> {
+        let now = self.moment(now).await?.steady;
+        Ok(transact!(self.database, Mode::Ordered, |t| take_turn(
+            &t, id, holder, now
+        ))?)
+    }
+
+    async fn end_turn(&self, id: SourceId, process: Uuid) -> CatalogueResult<()> {
+        Ok(transact!(self.database, Mode::Ordered, |t| end_turn(
+            &t, id, process
+        ))?)
+    }
+
     async fn remove_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<bool> {
         Ok(transact!(self.database, Mode::Synced, |t| remove(
             &t, tenant, id
         ))?)
     }
+}
+
+async fn take_turn(t: &Session, id: SourceId, holder: TurnHolder, now: Duration) -> Result<bool, Failure> {
+    let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    let rows = t
+        .run(
+            "insert into source_turns (source, process, until) values ($1, $2, $3)
+             on conflict (source) do update set process = $2, until = $3
+             where source_turns.process = $2 or source_turns.until <= $4",
+            &[
+                &id.0,
+                &holder.process,
+                &nanoseconds(now + holder.lasts),
+                &nanoseconds(now),
+            ],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+async fn end_turn(t: &Session, id: SourceId, process: Uuid) -> Result<(), Failure> {
+    let end = "delete from source_turns where source = $1 and process = $2";
+    t.run(end, &[&id.0, &process]).await.map(drop)
 }
 
 async fn insert(t: &Session, source: &SourceRecord) -> Result<bool, Failure> {

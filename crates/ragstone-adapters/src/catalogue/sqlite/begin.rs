@@ -1,6 +1,6 @@
 //! Writes that a caller asks for: a new version, a changed document, a deletion.
 
-use ragstone_core::access::Scope;
+use ragstone_core::access::{Acl, Scope};
 use ragstone_core::document::{Document, DocumentStatus, Job, JobKind};
 use ragstone_core::id::{DocumentId, Generation, JobId};
 use ragstone_core::seam::catalogue::{Begun, CatalogueError, DocumentPatch, NewVersion};
@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 use time::OffsetDateTime;
 
 use super::Failure;
+use super::attachments::{forget, hand_down};
 use super::job_row::{Batch, StoredJob};
 use super::queue::last_place;
 use super::row::{StoredDocument, draw_generation};
@@ -32,16 +33,29 @@ pub fn begin(
     if version.acl.tenant != *scope.tenant() || living.as_ref().is_some_and(foreign) {
         return Err(CatalogueError::UriTaken.into());
     }
+    put(t, &|acl: &Acl| scope.admits(acl), living, version, job, now)
+}
+
+/// Writes a version over what lives in its place; `admits` says whose batches it may join.
+pub fn put(
+    t: &Connection,
+    admits: &dyn Fn(&Acl) -> bool,
+    living: Option<StoredDocument>,
+    version: NewVersion,
+    job: JobId,
+    now: OffsetDateTime,
+) -> Result<Begun, Failure> {
+    let id = version.document_id();
     match living {
         Some(stored) if holds(&stored, &version) => update(t, stored, amendments(version), now),
         Some(stored) => {
             let batch = version.batch;
             cancel_ingests(t, id, now)?;
-            start(t, scope, renewed(stored, version, now), batch, job, now)
+            start(t, admits, renewed(stored, version, now), batch, job, now)
         }
         None => {
             let (life, batch) = (draw_generation(t)?.0, version.batch);
-            start(t, scope, born(version, life, now), batch, job, now)
+            start(t, admits, born(version, life, now), batch, job, now)
         }
     }
 }
@@ -63,7 +77,7 @@ fn update(
 
 fn start(
     t: &Connection,
-    scope: &Scope,
+    admits: &dyn Fn(&Acl) -> bool,
     mut stored: StoredDocument,
     batch: Option<JobId>,
     job: JobId,
@@ -71,7 +85,7 @@ fn start(
 ) -> Result<Begun, Failure> {
     stored.name_it();
     if let Some(batch) = batch {
-        join(t, scope, &stored, batch, now)?;
+        join(t, admits, &stored, batch, now)?;
     }
     save_with_jobs(t, &stored)?;
     let job = queue(t, &stored, Job::queued(job, JobKind::Ingest, batch, now))?;
@@ -81,7 +95,7 @@ fn start(
 /// Finds the batch, or begins it.
 fn join(
     t: &Connection,
-    scope: &Scope,
+    admits: &dyn Fn(&Acl) -> bool,
     stored: &StoredDocument,
     batch: JobId,
     now: OffsetDateTime,
@@ -93,7 +107,7 @@ fn join(
         return job.insert(t);
     };
     let is_open = Batch::load(t, batch)?.is_some_and(|batch| !batch.stopped);
-    match is_open && scope.admits(&found.acl) {
+    match is_open && admits(&found.acl) {
         true => Ok(()),
         false => Err(CatalogueError::BatchTaken.into()),
     }
@@ -169,9 +183,10 @@ pub fn patch(
     Ok(Some(changed.document))
 }
 
-/// A document's jobs are seen by whom the document is seen.
+/// A document's jobs are seen by whom the document is seen, and so is what is attached to it.
 pub fn save_with_jobs(t: &Connection, stored: &StoredDocument) -> Result<(), Failure> {
     stored.save(t)?;
+    hand_down(t, &stored.document)?;
     t.prepare_cached("update jobs set acl = ?1 where document = ?2 and life = ?3")?
         .execute(params![
             write_json(&stored.document.acl)?,
@@ -191,17 +206,30 @@ pub fn tombstone(
     now: OffsetDateTime,
 ) -> Result<Option<Job>, Failure> {
     let stored = StoredDocument::load(t, id)?;
-    let Some(mut stored) = stored.filter(|stored| is_visible(&stored.document, scope)) else {
+    let Some(stored) = stored.filter(|stored| is_visible(&stored.document, scope)) else {
         return Ok(None);
     };
+    bury(t, changes, stored, job, now).map(Some)
+}
+
+/// Tombstones a document that is there.
+pub fn bury(
+    t: &Connection,
+    changes: &mut Vec<Change>,
+    mut stored: StoredDocument,
+    job: JobId,
+    now: OffsetDateTime,
+) -> Result<Job, Failure> {
+    let id = stored.document.id;
     cancel_ingests(t, id, now)?;
     stored.document.status = DocumentStatus::Deleting;
     stored.document.updated_at = now;
     stored.save(t)?;
     let published = stored.document.published.unwrap_or(Generation(0));
     changes.extend(statistics::withdraw(t, id, published)?);
+    forget(t, id)?;
     // Everything before this generation is the life that ends here.
-    queue(t, &stored, Job::queued(job, JobKind::Purge, None, now)).map(Some)
+    queue(t, &stored, Job::queued(job, JobKind::Purge, None, now))
 }
 
 /// Purges of earlier lives go on: what they remove is nobody else's.

@@ -125,13 +125,13 @@ pub fn purged(t: &Connection, lease: &Lease, now: OffsetDateTime) -> Result<(), 
 }
 
 /// The running job of `lease`, if it still holds.
-fn leased(t: &Connection, lease: &Lease) -> Result<StoredJob, Failure> {
+pub fn leased(t: &Connection, lease: &Lease) -> Result<StoredJob, Failure> {
     let stored = StoredJob::load(t, lease.job)?.filter(|stored| stored.is_held_by(lease));
     stored.ok_or(Failure::Rule(CatalogueError::Stale))
 }
 
 /// The document of a job that holds, of the life that the job is about.
-fn document_of(t: &Connection, job: &StoredJob) -> Result<StoredDocument, Failure> {
+pub fn document_of(t: &Connection, job: &StoredJob) -> Result<StoredDocument, Failure> {
     let stored = job.job.document_id.map(|id| StoredDocument::load(t, id));
     let stored = stored
         .transpose()?

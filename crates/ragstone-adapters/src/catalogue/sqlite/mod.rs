@@ -3,6 +3,7 @@
 //! Invariant: each call is one transaction; what a call acknowledged survives power loss, but for progress, which is
 //! worth no disk write.
 
+mod attachments;
 mod audit;
 mod begin;
 mod documents;
@@ -35,6 +36,7 @@ use ragstone_core::seam::catalogue::{
     JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
     Wait,
 };
+use ragstone_core::seam::source::Turns;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use time::OffsetDateTime;
 
@@ -46,13 +48,19 @@ use statistics::{Change, Statistics};
 pub struct SqliteCatalogue {
     database: Database,
     statistics: Arc<Statistics>,
+    /// Of this process, which alone has the database.
+    turns: Turns,
 }
 
 impl SqliteCatalogue {
     /// The catalogue of `database`; reads the term statistics into memory. Blocks.
     pub fn open(database: Database) -> Result<Self, CatalogueError> {
         let statistics = Arc::new(Statistics::load(&database)?);
-        Ok(Self { database, statistics })
+        Ok(Self {
+            database,
+            statistics,
+            turns: Turns::default(),
+        })
     }
 
     async fn write<T: Send + 'static>(

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use ragstone_core::id::{SourceId, TenantId};
-use ragstone_core::seam::catalogue::{CatalogueResult, Page, PageRequest};
-use ragstone_core::seam::source::{Memory, SourcePatch, SourceRecord, SourceStore, SyncReport};
+use ragstone_core::seam::catalogue::{CatalogueResult, Moment, Page, PageRequest};
+use ragstone_core::seam::source::{Memory, SourcePatch, SourceRecord, SourceStore, SyncReport, TurnHolder};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
 
 use super::{Failure, SqliteCatalogue};
 use crate::catalogue::cursor::{begin_of_sources, page_of_sources};
@@ -103,6 +104,15 @@ impl SourceStore for SqliteCatalogue {
             Ok(rows == 1)
         })
         .await
+    }
+
+    async fn take_turn(&self, id: SourceId, holder: TurnHolder, now: Moment) -> CatalogueResult<bool> {
+        Ok(self.turns.take(id, holder, now.steady))
+    }
+
+    async fn end_turn(&self, id: SourceId, process: Uuid) -> CatalogueResult<()> {
+        self.turns.end(id, process);
+        Ok(())
     }
 
     async fn remove_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<bool> {

@@ -214,6 +214,7 @@ impl Progress {
             title,
             sections,
             warnings,
+            attachments: Vec::new(),
         })
     }
 }

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::{BATCH, Check, Disagreement, FsckError, ORPHAN_AGE, Uploads};
 use crate::id::{DocumentId, Generation};
 use crate::ingest::Ingestor;
-use crate::ingest::accept::INCOMING;
+use crate::ingest::arrival::INCOMING;
 use crate::library::text::{OWNER_KEY, original_key, text_key};
 use crate::seam::audit::{Explained, Named};
 

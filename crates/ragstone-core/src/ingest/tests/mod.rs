@@ -1,6 +1,7 @@
 //! The story of ingestion over the fakes, with every step that may fail.
 
 mod flow;
+mod mails;
 
 use std::time::Duration;
 

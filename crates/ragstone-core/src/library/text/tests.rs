@@ -18,6 +18,7 @@ fn outline() -> Outline {
             detail: "d".into(),
             pages: vec![1],
         }],
+        attachments: Vec::new(),
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::json;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::catalogue_ledger;
 use super::sample::{acl, caller, tenant};
+use super::{attachments, catalogue_ledger};
 use crate::access::{Acl, Scope};
 use crate::document::{Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
@@ -41,6 +41,7 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     a_reingest_after_a_failed_version_is_of_the_published_bytes(make().await).await;
     upkeep_finds_every_tenant_and_what_another_pipeline_made(make().await).await;
     statistics_follow_what_is_published(make().await).await;
+    attachments::attachments_contract(&make).await;
     settings_are_kept(make().await).await;
 }
 

@@ -2,17 +2,18 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::catalogue::at;
+use super::catalogue::{at, moment};
 use super::{readers, tenant};
 use crate::document::JobError;
 use crate::id::{JobId, SourceId};
 use crate::seam::catalogue::PageRequest;
 use crate::seam::source::{
-    ItemFailure, Known, Memory, SourcePatch, SourceRecord, SourceStore, SyncCounts, SyncReport,
+    ItemFailure, Known, Memory, SourcePatch, SourceRecord, SourceStore, SyncCounts, SyncReport, TurnHolder,
 };
 
 type Shared = Arc<dyn SourceStore>;
@@ -25,6 +26,32 @@ pub async fn source_store_contract<F: Future<Output = Shared>>(make: impl Fn() -
     lists_fill_their_pages_in_order(make().await).await;
     changes_leave_alone_what_they_do_not_name(make().await).await;
     what_is_noted_of_a_source_goes_with_it(make().await).await;
+    one_process_has_the_turn(make().await).await;
+}
+
+async fn one_process_has_the_turn(store: Shared) {
+    let take = async |process: u128, n: u128, seconds: u64| {
+        let holder = TurnHolder {
+            process: Uuid::from_u128(process),
+            lasts: Duration::from_secs(60),
+        };
+        let taken = store.take_turn(id(n), holder, moment(seconds)).await;
+        taken.expect("an answer")
+    };
+    let end = async |process: u128, n: u128| store.end_turn(id(n), Uuid::from_u128(process)).await;
+    assert!(take(1, 7, 100).await, "nobody has it");
+    assert!(!take(2, 7, 100).await, "another one has it");
+    assert!(take(2, 8, 100).await, "which is another source");
+    assert!(take(1, 7, 150).await, "it is prolonged");
+    assert!(
+        !take(2, 7, 200).await && take(2, 7, 210).await,
+        "it ends by itself"
+    );
+    assert!(!take(1, 7, 220).await, "and is lost to who had it");
+    end(1, 7).await.expect("no harm");
+    assert!(!take(1, 7, 221).await, "who has none ends none");
+    end(2, 7).await.expect("ended");
+    assert!(take(1, 7, 222).await);
 }
 
 fn id(n: u128) -> SourceId {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::lock;
 use crate::access::Scope;
 use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Worker};
-use crate::id::{DocumentId, Generation, JobId, TenantId};
+use crate::id::{DocumentId, JobId, TenantId};
 use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
     Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
@@ -22,7 +22,7 @@ use crate::seam::catalogue::{
     Wait,
 };
 use state::{Entry, State, Task};
-use version::{amended, born, made_again, renewed};
+use version::made_again;
 
 /// Documents and jobs in memory.
 #[derive(Debug, Default)]
@@ -63,40 +63,13 @@ impl Catalogue for MemoryCatalogue {
     ) -> CatalogueResult<Begun> {
         let mut state = lock(&self.state);
         let id = version.document_id();
-        let living = state.documents.get(&id).cloned();
+        let living = state.documents.get(&id);
         let living = living.filter(|entry| entry.document.status != DocumentStatus::Deleting);
-        let foreign = living
-            .as_ref()
-            .is_some_and(|entry| !scope.admits(&entry.document.acl));
+        let foreign = living.is_some_and(|entry| !scope.admits(&entry.document.acl));
         if foreign || version.acl.tenant != *scope.tenant() {
             return Err(CatalogueError::UriTaken);
         }
-        let holds = |entry: &Entry| {
-            let (new, old) = (&version, &entry.begun);
-            !entry.newest_failed
-                && (new.content_hash, &new.name, &new.pipeline)
-                    == (old.content_hash, &old.name, &old.pipeline)
-        };
-        let entry = match living {
-            Some(entry) if holds(&entry) => {
-                let mut changed = amended(&entry, version);
-                if changed == entry {
-                    return Ok(Begun::Unchanged(entry.document));
-                }
-                changed.document.updated_at = now;
-                state.save(&changed);
-                return Ok(Begun::Updated(changed.document));
-            }
-            Some(entry) => renewed(&entry, version, now),
-            None => born(version, state.draw().0, now),
-        };
-        if let Some(batch) = entry.begun.batch {
-            state.join(scope, &entry, batch, now)?;
-        }
-        state.cancel_ingests(id, now);
-        state.save(&entry);
-        let job = state.queue(&entry, job, JobKind::Ingest, entry.begun.batch, now);
-        Ok(Begun::Started(entry.document, job))
+        state.put(version, |acl| scope.admits(acl), job, now)
     }
 
     async fn reingest(
@@ -155,16 +128,10 @@ impl Catalogue for MemoryCatalogue {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>> {
         let mut state = lock(&self.state);
-        let Some(mut entry) = state.seen(scope, document) else {
+        let Some(entry) = state.seen(scope, document) else {
             return Ok(None);
         };
-        state.cancel_ingests(document, now);
-        entry.document.status = DocumentStatus::Deleting;
-        entry.document.updated_at = now;
-        let published = entry.document.published.unwrap_or(Generation(0));
-        state.statistics.remove(&(document, published));
-        state.save(&entry);
-        Ok(Some(state.queue(&entry, job, JobKind::Purge, None, now)))
+        Ok(Some(state.bury_document(entry, job, now)))
     }
 
     async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>> {

@@ -21,6 +21,7 @@ use crate::document::{Document, Job, JobCounts, JobError, Metadata, Worker};
 use crate::id::{DocumentId, Generation, JobId, PointId, TenantId};
 use crate::ingest::Stores;
 use crate::rank::{TermId, TermStatistics};
+use crate::seam::attachments::{Attached, Attachment, Attachments};
 use crate::seam::audit::{Audit, Named};
 use crate::seam::catalogue::{
     Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, Flipped, JobFilter, Lease,
@@ -221,6 +222,12 @@ watched! { Audit of Catalogue, CatalogueError:
     fn queue_again(document: DocumentId, pipeline: &str, job: JobId, now: OffsetDateTime) -> Option<Job>;
     fn miscounted() -> Vec<TenantId>;
     fn recount() -> ();
+}
+
+watched! { Attachments of Catalogue, CatalogueError:
+    fn attach(lease: &Lease, attachment: Attachment, job: JobId, now: OffsetDateTime) -> Begun;
+    fn attached(document: DocumentId) -> Vec<Attached>;
+    fn detach(lease: &Lease, document: DocumentId, job: JobId, now: OffsetDateTime) -> Option<Job>;
 }
 
 watched! { Catalogue of Catalogue, CatalogueError:

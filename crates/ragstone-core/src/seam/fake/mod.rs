@@ -1,5 +1,6 @@
 //! Simple implementations of the seams in memory, for the tests of the stories. Each passes its contract suite.
 
+mod attachments;
 mod audit;
 mod catalogue;
 mod embedder;
@@ -26,7 +27,7 @@ pub use house::{House, WORKER, upload, writer};
 pub use idempotency::MemoryIdempotency;
 pub use index::MemoryIndex;
 pub use keys::MemoryKeys;
-pub use parser::{DEADLY, ENDLESS, TextParser};
+pub use parser::{DEADLY, ENDLESS, FILE, INNER_FILE, TextParser};
 pub use sources::MemorySources;
 pub use usage::MemoryUsage;
 

@@ -1,15 +1,19 @@
-//! A parser of plain text whose form feeds part pages.
+//! A parser of plain text whose form feeds part pages, and in which files may lie as in a mail.
 
 use async_trait::async_trait;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::document::{JobError, Outline};
+use crate::document::{AttachedFile, JobError, Outline};
 use crate::seam::parser::{PageReceiver, ParseFailure, ParseRequest, Parsed, Parser};
 
 /// Text as it is; bytes that are not UTF-8 fail for good, as a damaged file does.
 #[derive(Debug, Default)]
 pub struct TextParser;
 
+/// Begins a file in a text: its name up to the end of the line, then its bytes.
+pub const FILE: char = '\x1e';
+/// Begins a file in a file in a text.
+pub const INNER_FILE: char = '\x1f';
 /// A text whose parsing never ends.
 pub const ENDLESS: &str = "a text without end";
 /// A text whose parser dies of it, which may pass and does not.
@@ -60,13 +64,36 @@ impl Parser for TextParser {
                 ..failure("parser_died", request.name.clone())
             });
         }
+        let mut parts = text.split(FILE);
+        let text = parts.next().unwrap_or_default();
         for (number, page) in (1..).zip(text.split_inclusive('\x0c')) {
             let taken = pages.page(Some(number), page).await;
             taken.map_err(|error| failure("not_taken", error.to_string()))?;
         }
+        let mut outline = Outline::default();
+        for (number, part) in (1..).zip(parts) {
+            let (name, inner) = part.split_once('\n').unwrap_or((part, ""));
+            let inner = inner.replace(INNER_FILE, &FILE.to_string());
+            let file = AttachedFile {
+                number,
+                name: name.into(),
+                media_type: None,
+                bytes: inner.len() as u64,
+            };
+            let half = inner.len() / 2;
+            let taken = async {
+                pages.attachment(&file).await?;
+                pages.attached_bytes(&inner.as_bytes()[..half]).await?;
+                pages.attached_bytes(&inner.as_bytes()[half..]).await
+            };
+            taken
+                .await
+                .map_err(|error| failure("not_taken", error.to_string()))?;
+            outline.attachments.push(file);
+        }
         Ok(Parsed {
             media_type: "text/plain".into(),
-            outline: Outline::default(),
+            outline,
         })
     }
 }

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::lock;
 use crate::id::{SourceId, TenantId};
-use crate::seam::catalogue::{CatalogueError, CatalogueResult, Page, PageRequest};
-use crate::seam::source::{Memory, SourcePatch, SourceRecord, SourceStore, SyncReport};
+use crate::seam::catalogue::{CatalogueError, CatalogueResult, Moment, Page, PageRequest};
+use crate::seam::source::{Memory, SourcePatch, SourceRecord, SourceStore, SyncReport, TurnHolder, Turns};
 
 /// Sources in memory, by tenant and name.
 #[derive(Debug, Default)]
-pub struct MemorySources(Mutex<BTreeMap<(TenantId, String), (SourceRecord, Memory)>>);
+pub struct MemorySources(Mutex<BTreeMap<(TenantId, String), (SourceRecord, Memory)>>, Turns);
 
 impl MemorySources {
     fn with<T>(
@@ -95,6 +96,15 @@ impl SourceStore for MemorySources {
 
     async fn remember(&self, tenant: &TenantId, id: SourceId, memory: Memory) -> CatalogueResult<bool> {
         Ok(self.with(tenant, id, |_, kept| *kept = memory).is_some())
+    }
+
+    async fn take_turn(&self, id: SourceId, holder: TurnHolder, now: Moment) -> CatalogueResult<bool> {
+        Ok(self.1.take(id, holder, now.steady))
+    }
+
+    async fn end_turn(&self, id: SourceId, process: Uuid) -> CatalogueResult<()> {
+        self.1.end(id, process);
+        Ok(())
     }
 
     async fn remove_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<bool> {

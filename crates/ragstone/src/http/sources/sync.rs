@@ -23,7 +23,7 @@ pub(in crate::http) async fn sync(
     Path(source): Path<String>,
 ) -> Result<(StatusCode, Json<SourceBody>), Problem> {
     let record = managed(&app, &principal, &source).await?;
-    let turn = app.syncer.turn(record.id)?;
+    let turn = app.syncer.turn(record.id).await?;
     let (tenant, id) = (record.tenant.clone(), record.id);
     tokio::spawn(async move {
         if let Err(error) = turn.sync(&tenant).await {

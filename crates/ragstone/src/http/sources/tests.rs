@@ -290,6 +290,7 @@ async fn what_is_wrong_is_named() {
         .api
         .syncer
         .turn(text(&json!(path)).rsplit('/').next().unwrap().parse().unwrap())
+        .await
         .unwrap();
     app.call("POST", &format!("{path}/sync"))
         .key(KEY)

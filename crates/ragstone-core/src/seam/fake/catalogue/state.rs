@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use time::OffsetDateTime;
 
+use super::version::{amended, born, renewed};
 use crate::access::{Acl, Scope};
 use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState};
 use crate::id::{DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::seam::catalogue::{
-    CatalogueError, CatalogueResult, Course, DocumentPatch, Lease, Moment, NewVersion, StatisticsDelta,
-    summed,
+    Begun, CatalogueError, CatalogueResult, Course, DocumentPatch, Lease, Moment, NewVersion,
+    StatisticsDelta, summed,
 };
 
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub struct State {
     pub jobs: Vec<Task>,
     pub statistics: BTreeMap<(DocumentId, Generation), (TenantId, StatisticsDelta)>,
     pub settings: HashMap<String, String>,
+    /// What a document is attached to, and the generation that brought it last.
+    pub attached: BTreeMap<DocumentId, (DocumentId, Generation)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -111,6 +114,82 @@ impl State {
             }
         }
         self.documents.insert(entry.document.id, entry.clone());
+        self.hand_down(&entry.document);
+    }
+
+    /// Gives what is attached to a document what is the document's own.
+    fn hand_down(&mut self, mail: &Document) {
+        let of_mail =
+            |(id, (of, _)): (&DocumentId, &(DocumentId, Generation))| (*of == mail.id).then_some(*id);
+        let within: Vec<_> = self.attached.iter().filter_map(of_mail).collect();
+        for id in within {
+            let living = self.documents.get(&id).cloned();
+            let Some(entry) = living.filter(|entry| entry.document.status != DocumentStatus::Deleting) else {
+                continue;
+            };
+            let given = entry.clone().patched(DocumentPatch {
+                title: None,
+                metadata: Some(mail.metadata.clone()),
+                acl: Some(mail.acl.clone()),
+                department_id: Some(mail.department_id.clone()),
+                source_url: Some(mail.source_url.clone()),
+            });
+            if given != entry {
+                self.save(&given);
+            }
+        }
+    }
+
+    /// Begins a version over what has its place, or finds that there is nothing to do.
+    pub fn put(
+        &mut self,
+        version: NewVersion,
+        admits: impl Fn(&Acl) -> bool,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Begun> {
+        let id = version.document_id();
+        let living = self.documents.get(&id).cloned();
+        let living = living.filter(|entry| entry.document.status != DocumentStatus::Deleting);
+        let holds = |entry: &Entry| {
+            let (new, old) = (&version, &entry.begun);
+            !entry.newest_failed
+                && (new.content_hash, &new.name, &new.pipeline)
+                    == (old.content_hash, &old.name, &old.pipeline)
+        };
+        let entry = match living {
+            Some(entry) if holds(&entry) => {
+                let mut changed = amended(&entry, version);
+                if changed == entry {
+                    return Ok(Begun::Unchanged(entry.document));
+                }
+                changed.document.updated_at = now;
+                self.save(&changed);
+                return Ok(Begun::Updated(changed.document));
+            }
+            Some(entry) => renewed(&entry, version, now),
+            None => born(version, self.draw().0, now),
+        };
+        if let Some(batch) = entry.begun.batch {
+            self.join(admits, &entry, batch, now)?;
+        }
+        self.cancel_ingests(id, now);
+        self.save(&entry);
+        let job = self.queue(&entry, job, JobKind::Ingest, entry.begun.batch, now);
+        Ok(Begun::Started(entry.document, job))
+    }
+
+    /// Tombstones a document and queues its purge.
+    pub fn bury_document(&mut self, mut entry: Entry, job: JobId, now: OffsetDateTime) -> Job {
+        let document = entry.document.id;
+        self.cancel_ingests(document, now);
+        entry.document.status = DocumentStatus::Deleting;
+        entry.document.updated_at = now;
+        let published = entry.document.published.unwrap_or(Generation(0));
+        self.statistics.remove(&(document, published));
+        self.attached.remove(&document);
+        self.save(&entry);
+        self.queue(&entry, job, JobKind::Purge, None, now)
     }
 
     pub fn queue(
@@ -166,10 +245,10 @@ impl State {
         Some(next)
     }
 
-    /// The batch `id` for a caller of `scope`, begun if nobody has.
-    pub fn join(
+    /// The batch `id` for a caller whom `admits` lets see it, begun if nobody has.
+    fn join(
         &mut self,
-        scope: &Scope,
+        admits: impl Fn(&Acl) -> bool,
         entry: &Entry,
         id: JobId,
         now: OffsetDateTime,
@@ -186,7 +265,7 @@ impl State {
             });
             return Ok(());
         };
-        match task.job.kind == JobKind::Batch && !task.stopped && scope.admits(&task.acl) {
+        match task.job.kind == JobKind::Batch && !task.stopped && admits(&task.acl) {
             true => Ok(()),
             false => Err(CatalogueError::BatchTaken),
         }
