@@ -1,21 +1,44 @@
 //! The schema and how an older database gets it.
 //!
-//! Invariant: a step that was released is never edited, and leaves what the release before it needs while it still runs
-//! beside the new one; the row of `ragstone_schema` counts the steps that were run. Processes that start at once take
-//! turns by an advisory lock: the first runs the steps, the others find them done.
+//! Two kinds of steps stand in one list. A *numbered* step raises the number in `ragstone_schema`, and an older program
+//! refuses the database. An *additive* step only brings what an older program does not see (tables, indexes, columns
+//! that may be null or have a default): it is recorded by name in `ragstone_schema_additions`, so that an upgrade can
+//! be undone by starting the older program, and old and new processes can run side by side.
+//!
+//! Invariant: a step that was released is never edited, renamed or moved, and leaves what the release before it needs
+//! while it still runs beside the new one. Processes that start at once take turns by an advisory lock: the first runs
+//! the steps, the others find them done.
 
 use super::database::{Database, Mode, Session, transact};
 use super::error::{Failure, PostgresError};
 use super::row::number;
 
-/// In order; the n-th brings the schema from n-1 to n.
-const STEPS: &[&str] = &[
-    include_str!("schema_1.sql"),
-    include_str!("schema_2.sql"),
-    include_str!("schema_3.sql"),
-    include_str!("schema_4.sql"),
-    include_str!("schema_5.sql"),
-    include_str!("schema_6.sql"),
+/// One change of the schema.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// Raises the schema's number by one.
+    Numbered(&'static str),
+    /// Is recorded by its name.
+    Additive {
+        name: &'static str,
+        script: &'static str,
+    },
+}
+
+use Step::{Additive, Numbered};
+
+/// In order. Additive steps come after the numbered step whose tables they need.
+const STEPS: &[Step] = &[
+    Numbered(include_str!("schema_1.sql")),
+    Numbered(include_str!("schema_2.sql")),
+    Numbered(include_str!("schema_3.sql")),
+    Numbered(include_str!("schema_4.sql")),
+    Numbered(include_str!("schema_5.sql")),
+    Numbered(include_str!("schema_6.sql")),
+    Additive {
+        name: "ended_jobs_by_age",
+        script: include_str!("additions/ended_jobs_by_age.sql"),
+    },
 ];
 /// First half of the lock's key ("rags"); the other one is of the PostgreSQL schema, so that several installations in
 /// one database do not wait for each other.
@@ -26,10 +49,10 @@ const PATIENCE: &str =
 
 /// Runs the steps that the database lacks, all in one transaction.
 pub async fn run(database: &Database) -> Result<(), Failure> {
-    transact!(database, Mode::Synced, |t| steps(&t))
+    transact!(database, Mode::Synced, |t| run_steps(&t, STEPS))
 }
 
-async fn steps(t: &Session) -> Result<(), Failure> {
+async fn run_steps(t: &Session, steps: &[Step]) -> Result<(), Failure> {
     t.script(PATIENCE).await?;
     t.run(
         "select pg_advisory_xact_lock($1, hashtext(current_schema()))",
@@ -38,7 +61,7 @@ async fn steps(t: &Session) -> Result<(), Failure> {
     .await?;
     t.script("create table if not exists ragstone_schema (version bigint not null)")
         .await?;
-    let known = STEPS.len() as u32;
+    let known = steps.iter().filter(|step| matches!(step, Numbered(_))).count() as u32;
     let found: u32 = match t.first("select version from ragstone_schema", &[]).await? {
         Some(row) => number(&row, "version")?,
         None => {
@@ -49,10 +72,34 @@ async fn steps(t: &Session) -> Result<(), Failure> {
     if found > known {
         return Err(PostgresError::Newer { found, known }.into());
     }
-    for step in STEPS.iter().skip(found as usize) {
-        t.script(step).await?;
+    let mut number = 0;
+    for step in steps {
+        match step {
+            Numbered(script) => {
+                number += 1;
+                if number > found {
+                    t.script(script).await?;
+                }
+            }
+            Additive { name, script } => add_once(t, name, script).await?,
+        }
     }
     t.run("update ragstone_schema set version = $1", &[&i64::from(known)])
         .await?;
+    Ok(())
+}
+
+async fn add_once(t: &Session, name: &str, script: &str) -> Result<(), Failure> {
+    t.script("create table if not exists ragstone_schema_additions (name text primary key)")
+        .await?;
+    let known = "select name from ragstone_schema_additions where name = $1";
+    if t.first(known, &[&name]).await?.is_none() {
+        t.script(script).await?;
+        t.run(
+            "insert into ragstone_schema_additions (name) values ($1)",
+            &[&name],
+        )
+        .await?;
+    }
     Ok(())
 }

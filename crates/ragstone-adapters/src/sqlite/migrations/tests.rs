@@ -78,13 +78,14 @@ fn older(path: &Path, schema: usize) {
     }
     let connection = connect(path, OpenFlags::default()).unwrap();
     connection.pragma_update(None, "journal_mode", "wal").unwrap();
-    for (number, step) in (1..).zip(&STEPS[..schema]) {
-        connection.execute_batch(step).unwrap();
-        if number == 1 {
-            connection.execute_batch(ROWS).unwrap();
-        }
-        connection.pragma_update(None, "user_version", number).unwrap();
+    drop(connection);
+    let mut connection = connect(path, OpenFlags::default()).unwrap();
+    let first = schema.min(1);
+    run_steps(&mut connection, path, &STEPS[..first]).unwrap();
+    if first == 1 {
+        connection.execute_batch(ROWS).unwrap();
     }
+    run_steps(&mut connection, path, &STEPS[..schema]).unwrap();
 }
 
 fn run_child(path: &Path, looks: i64) -> ExitStatus {
@@ -146,4 +147,58 @@ fn everything(path: &Path) -> Vec<Vec<Value>> {
     }
     all.extend(schema);
     all
+}
+
+#[test]
+fn an_additive_step_runs_once_and_leaves_the_number_for_the_older_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ragstone.db");
+    let numbered = Numbered("create table notes (body text not null) strict");
+    let additive = Additive {
+        name: "notes_colour",
+        script: "alter table notes add column colour text not null default 'none'",
+    };
+    let mut connection = connect(&path, OpenFlags::default()).unwrap();
+    for _ in 0..2 {
+        run_steps(&mut connection, &path, &[numbered, additive]).unwrap();
+        // The older program: its steps end before the additive one, and its rows lack the column.
+        run_steps(&mut connection, &path, &[numbered]).unwrap();
+        connection
+            .execute("insert into notes (body) values ('old')", [])
+            .unwrap();
+    }
+    let colours: i64 = connection
+        .query_row("select count(*) from notes where colour = 'none'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    let recorded: Vec<String> = connection
+        .prepare("select name from schema_additions")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!((colours, recorded), (2, vec!["notes_colour".to_owned()]));
+}
+
+#[test]
+fn a_numbered_step_is_refused_by_the_older_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ragstone.db");
+    let (first, second) = (Numbered("create table a (x)"), Numbered("drop table a"));
+    let mut connection = connect(&path, OpenFlags::default()).unwrap();
+    run_steps(&mut connection, &path, &[first, second]).unwrap();
+    let refused = run_steps(&mut connection, &path, &[first]).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            DatabaseError::Newer {
+                found: 2,
+                known: 1,
+                ..
+            }
+        ),
+        "{refused}"
+    );
 }
