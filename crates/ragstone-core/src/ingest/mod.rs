@@ -192,12 +192,17 @@ impl Ingestor {
         catalogue.claim(worker, self.settings.lease, self.moment()).await
     }
 
-    /// Carries out a job, unless its lease is lost meanwhile or `told_to_stop` ends first.
+    /// Carries out a job, unless its lease is lost meanwhile or `told_to_stop` ends first. A poisoned one is ended.
     pub async fn run(
         &self,
         claim: &Claim,
         told_to_stop: impl Future<Output = ()>,
     ) -> Result<Outcome, CatalogueError> {
+        if let Some(error) = &claim.poisoned {
+            return self
+                .end(claim, keep::Left::Trouble(Trouble::last(error.clone())))
+                .await;
+        }
         let work = async {
             match claim.job.kind {
                 JobKind::Purge => self.purge(claim).await,
@@ -325,6 +330,11 @@ impl Ingestor {
                 Outcome::Retried(error)
             }
             None => {
+                // Before the row says that it ended: who dies in between leaves a job that is tried again, and nothing
+                // that no row explains.
+                if claim.job.kind == JobKind::Ingest {
+                    self.remove_attempts(claim).await;
+                }
                 catalogue
                     .fail(&claim.lease, error.clone(), (self.clock)())
                     .await?;

@@ -65,6 +65,43 @@ impl Ingestor {
         self.clear(claim, true).await;
     }
 
+    /// Removes what this attempt and those before it wrote, but for what a row names. Best effort.
+    pub(super) async fn remove_attempts(&self, claim: &Claim) {
+        if let Err(trouble) = self.remove_up_to(claim).await {
+            let (document, error) = (claim.lease.document, trouble.error.detail);
+            tracing::warn!(%document, error, "what failed attempts wrote is left");
+        }
+    }
+
+    async fn remove_up_to(&self, claim: &Claim) -> Result<(), Trouble> {
+        let (id, own) = (claim.lease.document, claim.lease.generation);
+        let (points, blobs) = (
+            self.stores.index.generations(Some(id)).await?,
+            self.blobs_of(claim).await?,
+        );
+        let row = self.stores.catalogue.named(&[id]).await?.pop();
+        let is_named = |explains: fn(&Named, Generation) -> Explained, generation| {
+            row.as_ref()
+                .is_some_and(|row| explains(row, generation) == Explained::Named)
+        };
+        for ((document, generation), _) in points {
+            if generation <= own && !is_named(Named::explains_points, generation) {
+                self.stores.index.delete(document, generation).await?;
+            }
+        }
+        for (key, generation) in blobs {
+            // Only a published version has a text that is named; the original is where the row says.
+            let explains = match key.filename() == Some("text") {
+                true => Named::explains_points,
+                false => Named::explains_blobs,
+            };
+            if generation <= own && !is_named(explains, generation) {
+                self.remove_blob(&key).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Best effort; the sweep finds the rest.
     async fn clear(&self, claim: &Claim, with_files: bool) {
         if let Err(trouble) = self.remove_unexplained(claim, with_files).await {

@@ -40,6 +40,15 @@ impl Trouble {
         }
     }
 
+    /// An error after which the job is not tried again.
+    pub fn last(error: JobError) -> Self {
+        Self {
+            error,
+            retry: Retry::Never,
+            stale: false,
+        }
+    }
+
     /// Something outside is away, busy or full.
     pub fn outage(code: &str, detail: impl ToString, after: Option<Duration>) -> Self {
         Self::new(code, detail, "it is tried again by itself", Retry::Free { after })

@@ -66,6 +66,11 @@ impl Named {
         self.jobs.iter().any(|job| job.kind == JobKind::Ingest)
     }
 
+    /// Whether a later generation than this one is published.
+    pub fn has_replaced(&self, generation: Generation) -> bool {
+        self.lives() && self.published > Some(generation)
+    }
+
     /// Where the bytes of the newest begin wait, if they do.
     pub fn waiting(&self) -> Option<&str> {
         (self.stored.is_none() && !self.incoming.is_empty()).then_some(&self.incoming)

@@ -15,7 +15,10 @@ use time::OffsetDateTime;
 
 pub use course::Course;
 pub use error::{CatalogueError, CatalogueResult};
-pub use ledger::{Claim, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, Wait, summed};
+pub use ledger::{
+    Claim, Company, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, SUSPECT_TURNS, Wait,
+    summed, suspect_wait,
+};
 
 use crate::access::{Acl, Scope};
 use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, Worker};
@@ -275,14 +278,17 @@ pub trait Catalogue: super::Audit + super::Attachments {
     /// Takes a queued job for `worker` and draws a new generation for it; none if nothing waits. Tenants and sources
     /// take turns, and within one of them the oldest job comes first. The lease runs out after `lease` unless a
     /// heartbeat extends it; a job whose lease ran out is queued again before anything is taken.
+    ///
+    /// A job whose process died (a suspect) is taken once no other is ready, or has let [`SUSPECT_TURNS`] of them go
+    /// first, and only while its process works on nothing else; until it ended or got further than it was at the death,
+    /// that process takes nothing beside it. After [`MAX_DEATHS`] the claim says that it is [`Claim::poisoned`].
     async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>>;
 
     /// Extends a lease to `extend` from now; says how long ago its job last noted progress.
     async fn heartbeat(&self, lease: &Lease, extend: Duration, now: Moment) -> CatalogueResult<Duration>;
 
-    /// Called once as a process starts, before its first claim: what ran when the last process ended is queued again in
-    /// its old place (or is poisoned, see [`MAX_DEATHS`]), and waits are counted from this process's start, none longer
-    /// than it was. Says how many jobs ran.
+    /// Called once as a process starts, before its first claim: what ran when the last process ended is queued again as
+    /// suspect, and waits are counted from this process's start, none longer than it was. Says how many jobs ran.
     async fn take_back(&self, now: Moment) -> CatalogueResult<u64>;
 
     /// Puts a job whose worker is told to stop back in its old place; nothing is spent.

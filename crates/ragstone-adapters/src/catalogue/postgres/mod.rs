@@ -13,7 +13,7 @@
 //! taken when their leases run out. Should two living processes share a name all the same, a job may be taken from a worker
 //! that lives: its lease is stale, it writes nothing more, and the work is done twice but published once.
 //!
-//! *Waiting.* Claims pass over what others hold. What is written often by many (counts of jobs, children of batches, term
+//! *Waiting.* Claims pass over what others hold, and those of one process come one after another. What is written often by many (counts of jobs, children of batches, term
 //! statistics) is written as changes that are summed when read and folded now and then, so no row makes workers queue.
 
 mod attachments;
@@ -79,6 +79,8 @@ pub struct PostgresCatalogue {
     database: Database,
     statistics: Statistics,
     holder: Uuid,
+    /// Held by the claim that is under way: beside a suspect a process takes nothing.
+    claiming: tokio::sync::Mutex<()>,
     /// Changes of jobs since the last fold.
     unfolded: AtomicUsize,
     clock: Clock,
@@ -103,6 +105,7 @@ impl PostgresCatalogue {
                 database,
                 statistics: Statistics::default(),
                 holder: options.holder,
+                claiming: tokio::sync::Mutex::default(),
                 unfolded: AtomicUsize::default(),
                 clock: Clock::Server,
             }),
@@ -202,7 +205,9 @@ impl Catalogue for PostgresCatalogue {
 
     async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>> {
         let now = self.moment(now).await?;
+        let claiming = self.claiming.lock().await;
         let claim = queue::claim(&self.database, self.holder, worker, lease, now).await?;
+        drop(claiming);
         self.moved(2 * usize::from(claim.is_some())).await;
         Ok(claim)
     }

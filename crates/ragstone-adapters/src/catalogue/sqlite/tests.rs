@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ragstone_core::document::{JobState, Worker};
+use ragstone_core::document::{JobError, JobState, Worker};
 use ragstone_core::rank::TermId;
 use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, StatisticsDelta};
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
@@ -143,11 +143,17 @@ async fn a_database_of_the_first_schema_migrates() {
     let mut claimed = Vec::new();
     while let Some(claim) = catalogue.claim(WORKER, LEASE, moment(1)).await.unwrap() {
         claimed.push((claim.job.id, claim.failures));
+        let error = JobError {
+            code: "no_text".into(),
+            detail: "what".into(),
+            hint: "what next".into(),
+        };
+        catalogue.fail(&claim.lease, error, at(1)).await.unwrap();
     }
     assert_eq!(
         claimed,
-        [(job_id(2), 0), (job_id(3), 2), (job_id(4), 0)],
-        "in their order, with what they spent"
+        [(job_id(3), 2), (job_id(4), 0), (job_id(2), 0)],
+        "in their order, with what they spent; whose process died comes last"
     );
 }
 

@@ -135,8 +135,13 @@ impl Ingestor {
             }
             Explained::Pending => check.report.pending.blobs += 1,
             Explained::Orphan => {
-                let replaced = known.is_some_and(|row| row.lives() && row.published > Some(generation));
-                let old = is_old(blob, check) || (replaced && check.remedies.finish);
+                let replaced = known.is_some_and(|row| row.has_replaced(generation));
+                if replaced && !check.remedies.finish {
+                    // Who died between the publish and this removal leaves it to the sweep.
+                    check.report.pending.blobs += 1;
+                    return Ok(());
+                }
+                let old = is_old(blob, check) || replaced;
                 self.orphan_blob(check, &blob.location, old).await?;
             }
         }

@@ -17,9 +17,9 @@ use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKin
 use crate::id::{DocumentId, JobId, TenantId};
 use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
-    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
-    Wait,
+    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, Company, DocumentFilter, DocumentPatch,
+    Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion,
+    Redriven, Wait,
 };
 use state::{Entry, State, Task};
 use version::made_again;
@@ -137,7 +137,7 @@ impl Catalogue for MemoryCatalogue {
     async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>> {
         let mut state = lock(&self.state);
         let ran_out = |task: &Task| task.course.lease_until.is_some_and(|until| until <= now.steady);
-        state.bury(ran_out, now.wall);
+        state.bury(ran_out, |task| task.course.company(), now);
         let drawn = state.draw();
         let Some(task) = state.next(now) else {
             return Ok(None);
@@ -160,6 +160,7 @@ impl Catalogue for MemoryCatalogue {
             },
             job,
             failures: course.failures,
+            poisoned: course.poisoned(),
             original: original(&entry),
             document: entry.document,
             name: entry.begun.name,
@@ -179,7 +180,8 @@ impl Catalogue for MemoryCatalogue {
         for task in state.jobs.iter_mut().filter(waiting) {
             task.course.begin_again(now);
         }
-        Ok(state.bury(|_| true, now.wall))
+        let company = Company::among(state.running());
+        Ok(state.bury(|_| true, |_| company, now))
     }
 
     async fn hand_back(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {

@@ -10,8 +10,8 @@ use crate::access::{Acl, Scope};
 use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState};
 use crate::id::{DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::seam::catalogue::{
-    Begun, CatalogueError, CatalogueResult, Course, DocumentPatch, Lease, Moment, NewVersion,
-    StatisticsDelta, summed,
+    Begun, CatalogueError, CatalogueResult, Company, Course, DocumentPatch, Lease, Moment, NewVersion,
+    SUSPECT_TURNS, StatisticsDelta, summed,
 };
 
 #[derive(Debug, Default)]
@@ -228,7 +228,7 @@ impl State {
         lane.unwrap_or(0).max(self.turn) + 1
     }
 
-    /// The next job in turn.
+    /// The next job in turn: a suspect after all others, and alone.
     pub fn next(&mut self, now: Moment) -> Option<&mut Task> {
         for n in 0..self.jobs.len() {
             let task = &self.jobs[n];
@@ -238,11 +238,34 @@ impl State {
                 self.jobs[n].course.wait = None;
             }
         }
-        let waiting = self.jobs.iter_mut().filter(|task| task.waits(now));
-        // Of equal places the first one wins.
-        let next = waiting.min_by_key(|task| task.place)?;
+        let next = self.next_place(now)?;
+        let next = &mut self.jobs[next];
         self.turn = self.turn.max(next.place);
         Some(next)
+    }
+
+    fn next_place(&self, now: Moment) -> Option<usize> {
+        let running = |task: &&Task| task.job.kind != JobKind::Batch && task.job.state == JobState::Running;
+        if self.jobs.iter().filter(running).any(|task| task.course.suspect) {
+            return None;
+        }
+        let first = |suspect: bool| {
+            let ready = |(_, task): &(usize, &Task)| task.waits(now) && task.course.suspect == suspect;
+            // Of equal places the first one wins.
+            self.jobs
+                .iter()
+                .enumerate()
+                .filter(ready)
+                .min_by_key(|(_, task)| task.place)
+        };
+        let (innocent, suspect) = (first(false).map(|(n, _)| n), first(true));
+        match suspect {
+            None => innocent,
+            Some((_, suspect)) if innocent.is_some() && suspect.place + SUSPECT_TURNS >= self.turn => {
+                innocent
+            }
+            Some((n, _)) => (!self.jobs.iter().any(|task| running(&task))).then_some(n),
+        }
     }
 
     /// The batch `id` for a caller whom `admits` lets see it, begun if nobody has.
@@ -303,22 +326,28 @@ impl State {
     }
 
     /// Takes jobs from workers that died.
-    pub fn bury(&mut self, dead: impl Fn(&Task) -> bool, now: OffsetDateTime) -> u64 {
-        let (mut count, mut poisoned) = (0, Vec::new());
+    pub fn bury(
+        &mut self,
+        dead: impl Fn(&Task) -> bool,
+        company: impl Fn(&Task) -> Company,
+        now: Moment,
+    ) -> u64 {
+        let mut count = 0;
         for task in &mut self.jobs {
             if task.job.kind == JobKind::Batch || task.job.state != JobState::Running || !dead(task) {
                 continue;
             }
             count += 1;
-            if let Some(error) = task.course.die(&mut task.job, now) {
-                task.end(JobState::Failed, Some(error.clone()), now);
-                poisoned.push((task.clone(), error));
-            }
-        }
-        for (task, error) in poisoned {
-            self.give_up(&task, error, now);
+            let company = company(task);
+            task.course.die(&mut task.job, company, now);
         }
         count
+    }
+
+    /// How many jobs are at work.
+    pub fn running(&self) -> usize {
+        let running = |task: &&Task| task.job.kind != JobKind::Batch && task.job.state == JobState::Running;
+        self.jobs.iter().filter(running).count()
     }
 
     /// Cancels a job that may be.
