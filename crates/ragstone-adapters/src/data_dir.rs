@@ -44,6 +44,8 @@ pub enum Locked {
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
+    /// Whether the process before this one ended without removing its socket.
+    follows_a_death: bool,
     /// Held for the lock on it.
     _lock: File,
 }
@@ -77,6 +79,7 @@ impl DataDirectory {
             _lock: lock,
         })
     }
+            follows_a_death: socket_of(&resolved).exists(),
 
     /// The folder itself.
     pub fn path(&self) -> &Path {
@@ -87,6 +90,11 @@ impl DataDirectory {
     pub fn database(&self) -> PathBuf {
         self.path.join("ragstone.db")
     }
+    /// Whether the process that had it before died: what it was receiving is left.
+    pub fn follows_a_death(&self) -> bool {
+        self.follows_a_death
+    }
+
 
     /// What was embedded before; may be deleted at any time.
     pub fn cache(&self) -> PathBuf {
@@ -204,6 +212,17 @@ mod tests {
     fn its_name_stays_with_it() {
         let folder = tempfile::tempdir().unwrap();
         let name = || DataDirectory::open(folder.path()).unwrap().name().unwrap();
+    #[test]
+    fn a_socket_that_is_left_tells_of_a_death() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || DataDirectory::open(folder.path()).unwrap();
+        let first = open();
+        assert!(!first.follows_a_death());
+        std::fs::write(first.socket(), "").unwrap();
+        drop(first);
+        assert!(open().follows_a_death());
+    }
+
         assert_eq!(name(), name());
         std::fs::write(folder.path().join("name"), "half a na").unwrap();
         assert!(DataDirectory::open(folder.path()).unwrap().name().is_err());

@@ -335,6 +335,7 @@ impl Ingestor {
                 if claim.job.kind == JobKind::Ingest {
                     self.remove_attempts(claim).await;
                 }
+                let error = trouble.given_up(claim.job.attempts);
                 catalogue
                     .fail(&claim.lease, error.clone(), (self.clock)())
                     .await?;

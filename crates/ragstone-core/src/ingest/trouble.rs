@@ -49,6 +49,20 @@ impl Trouble {
         }
     }
 
+    /// What is told once it is not tried again: a hint that it will be is no help any more.
+    pub fn given_up(&self, attempts: u32) -> JobError {
+        let hint = match self.retry {
+            Retry::Never => return self.error.clone(),
+            Retry::Spends | Retry::Free { .. } => format!(
+                "it was tried {attempts} times; mend what the detail names, then `ragstone job retry ID`"
+            ),
+        };
+        JobError {
+            hint,
+            ..self.error.clone()
+        }
+    }
+
     /// Something outside is away, busy or full.
     pub fn outage(code: &str, detail: impl ToString, after: Option<Duration>) -> Self {
         Self::new(code, detail, "it is tried again by itself", Retry::Free { after })

@@ -296,11 +296,29 @@ impl Built {
             tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
         }
         let audit = audit::open(&settings.audit)?;
+    /// What the process before this one was receiving when it died is nobody's.
+    async fn finish_death(&self) {
+        if !self
+            .stores
+            .home
+            .alone()
+            .is_some_and(DataDirectory::follows_a_death)
+        {
+            return;
+        }
+        match self.ingestor.sweep_incoming().await {
+            Ok(0) => {}
+            Ok(uploads) => tracing::info!(uploads, "uploads of a process that ended are removed"),
+            Err(error) => tracing::warn!(%error, "uploads of a process that ended are left to the sweep"),
+        }
+    }
+
         let parts = Arc::new(self.api(settings, audit.clone())?);
         if let (ModelFetch::Background, Some(issuers)) = (fetch, &parts.settings.issuers) {
             issuers.prepare();
         }
         let api = http::router(parts.clone());
+        self.finish_death().await;
         let operator = self.operator_router(settings, &parts, &api)?;
         let mut background = self.background(settings, fetch, &operator).await?;
         if matches!(fetch, ModelFetch::Background) {

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use super::{Check, FsckError, ORPHAN_AGE, Remedies, Report};
+use super::{BATCH, Check, FsckError, ORPHAN_AGE, Remedies, Report};
 use crate::ingest::Ingestor;
+use crate::seam::audit::Named;
 
 /// Which accepted bytes belong to nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,28 @@ impl Ingestor {
         let mut check = Check::new(remedies, uploads, (self.clock)());
         self.compare(&mut check).await?;
         Ok(check.report)
+    }
+
+    /// Removes the bytes of uploads that a process was receiving when it died; for the one that has the stores alone,
+    /// before it receives anything. Says how many there were.
+    pub async fn sweep_incoming(&self) -> Result<u64, FsckError> {
+        let remedies = Remedies {
+            incoming: Some(Duration::ZERO),
+            ..Remedies::default()
+        };
+        let mut check = Check::new(remedies, Uploads::OursAlone, (self.clock)());
+        self.list_incoming(&mut check).await?;
+        let mut after = None;
+        while !check.incoming.is_empty() {
+            let rows = self.stores.catalogue.named_after(after, BATCH).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.document);
+            for key in rows.iter().filter_map(Named::waiting) {
+                check.incoming.remove(key);
+            }
+        }
+        self.check_incoming(&mut check).await?;
+        Ok(check.report.repaired)
     }
 
     /// Forgets embeddings of documents that are gone: for a process that leaves the rest of the sweep to another one.

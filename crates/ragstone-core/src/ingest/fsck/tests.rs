@@ -128,6 +128,27 @@ async fn the_sweep_leaves_to_people_what_it_did_not_make() {
 }
 
 #[tokio::test]
+async fn what_a_process_was_receiving_when_it_died_is_removed_and_what_waits_for_its_job_stays() {
+    let scene = Scene::new().await;
+    let everyone = &["everyone"];
+    scene
+        .house
+        .accept(&scene.caller, "y.txt", everyone, "Waiting.")
+        .await;
+    let before = scene.house.blob_count().await;
+    assert_eq!(scene.house.ingestor.sweep_incoming().await.unwrap(), 0);
+    scene.put("incoming/1").await;
+    scene.put("note.txt").await;
+    assert_eq!(scene.house.ingestor.sweep_incoming().await.unwrap(), 1);
+    assert_eq!(
+        scene.house.blob_count().await,
+        before + 1,
+        "what it did not make stays"
+    );
+    assert_eq!(scene.house.work().await.len(), 1);
+}
+
+#[tokio::test]
 async fn an_upload_on_its_way_is_no_orphan() {
     let scene = Scene::new().await;
     let bytes = futures::stream::iter([Ok::<_, String>("text".into())]);

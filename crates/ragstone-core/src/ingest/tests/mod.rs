@@ -1,5 +1,6 @@
 //! The story of ingestion over the fakes, with every step that may fail.
 
+mod deaths;
 mod flow;
 mod mails;
 
@@ -182,7 +183,10 @@ async fn an_outage_without_end_is_final_within_its_bound() {
     house.accept(&caller, "x.txt", &["everyone"], STORY).await;
     let outcomes = worked_for(&house, most + 1).await;
     assert_eq!(outcomes.len(), most);
-    assert!(matches!(outcomes.last(), Some(Outcome::Failed(error)) if error.code == "embedding_failed"));
+    assert!(
+        matches!(outcomes.last(), Some(Outcome::Failed(error)) if error.code == "embedding_failed"
+            && error.hint.contains("ragstone job retry"))
+    );
 }
 
 #[tokio::test]
