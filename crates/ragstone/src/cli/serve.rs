@@ -12,8 +12,11 @@ use tokio::sync::watch;
 use super::{Context, Usage};
 use crate::config::sections::Server;
 use crate::config::{Role, Settings};
-use crate::http::server::{ConnectionLimits, serve};
+use crate::http::server::{ConnectionLimits, Requests, serve};
 use crate::wiring::{self, App, ModelFetch, Opened, VectorState};
+
+/// Time within the bound in which requests that do not end are answered that the server shuts down.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Serves the API, and carries out ingestion in the background
 ///
@@ -111,16 +114,21 @@ pub async fn serve_until(
     until: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let limits = limits(&settings.server);
+    let (limits, shutdown) = (limits(&settings.server), app.shutdown());
     let mut server = tokio::spawn(serve(listener, app.router(), limits, stopped));
     let ended = tokio::select! {
         ended = &mut server => Err(anyhow::anyhow!("the server ended by itself: {ended:?}")),
         ended = until => ended,
     };
+    shutdown.begin();
     stop.send_replace(true);
     let bound = Duration::from_secs(settings.server.shutdown_seconds);
-    if !server.is_finished() && tokio::time::timeout(bound, &mut server).await.is_err() {
-        server.abort();
+    let last = LAST_ANSWERS.min(bound / 2);
+    if !server.is_finished() && tokio::time::timeout(bound - last, &mut server).await.is_err() {
+        shutdown.end();
+        if tokio::time::timeout(last, &mut server).await.is_err() {
+            server.abort();
+        }
     }
     app.close().await;
     ended
@@ -133,6 +141,7 @@ fn limits(settings: &Server) -> ConnectionLimits {
         write_stall: Duration::from_secs(settings.write_seconds),
         head_bytes: settings.head_bytes,
         headers: settings.max_headers,
+        requests: Requests::Many,
     }
 }
 

@@ -27,6 +27,7 @@ mod routes;
 mod search;
 pub mod server;
 mod settings;
+mod shutdown;
 mod sources;
 mod sse;
 mod stream_tickets;
@@ -58,6 +59,7 @@ pub use health::Readiness;
 pub use limits::LimitSettings;
 pub use routes::{operators, router, worker_router};
 pub use settings::HttpSettings;
+pub use shutdown::Shutdown;
 
 /// Answers a question: the events end with exactly one `Done` or `Failed`, and dropping them ends the model's call.
 pub type Answerer = Arc<dyn Fn(Scope, AskRequest, TraceId) -> BoxStream<'static, AnswerEvent> + Send + Sync>;
@@ -92,6 +94,8 @@ pub struct Api {
     pub doorbell: Arc<dyn Fn() + Send + Sync>,
     /// Tells that a job moved; progress is also looked up every `settings.job_poll`.
     pub job_events: broadcast::Sender<JobId>,
+    /// Told to whoever is being answered when the process ends.
+    pub shutdown: Shutdown,
     /// How each dependency stands.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// Tells the time.

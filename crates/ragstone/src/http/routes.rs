@@ -17,7 +17,7 @@ use super::openapi::{endpoint, open_endpoint};
 use super::problem::{Code, Problem};
 use super::{
     Api, App, HttpSettings, ask, audit, auth, documents, explain, feedback, health, jobs, keys, limits,
-    metrics, middleware, openapi, search, sources, stream_tickets,
+    metrics, middleware, openapi, search, shutdown, sources, stream_tickets,
 };
 
 /// The whole HTTP interface. Serve it with [`super::server::serve`]: without the caller's address, and without a key or the operator's door, nobody is let in.
@@ -66,6 +66,7 @@ fn guarded(app: Arc<App>, routes: Router<Arc<App>>) -> Router {
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(from_fn_with_state(app.clone(), middleware::in_place))
         .layer(from_fn_with_state(app.clone(), limits::admit))
+        .layer(from_fn_with_state(app.api.clone(), shutdown::refuse_at_end))
         .layer(from_fn(audit::note_caller))
         .layer(from_fn_with_state(app.clone(), auth::identify))
         .layer(from_fn(middleware::catch_panic))

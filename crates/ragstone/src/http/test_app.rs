@@ -39,7 +39,7 @@ use uuid::Uuid;
 
 use crate::telemetry::audit::AuditLog;
 
-use super::{AdminKey, Api, HttpSettings, Keyring, OperatorDoor, Readiness};
+use super::{AdminKey, Api, HttpSettings, Keyring, OperatorDoor, Readiness, Shutdown};
 
 /// A key that is long enough.
 pub const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
@@ -268,6 +268,7 @@ impl TestApp {
                 rung.fetch_add(1, Ordering::Relaxed);
             }),
             job_events: broadcast::Sender::new(16),
+            shutdown: Shutdown::default(),
             readiness: Arc::new(move || told.lock().unwrap().clone()),
             clock,
             new_id,
@@ -304,6 +305,7 @@ impl TestApp {
             operator: caller,
             doorbell: api.doorbell.clone(),
             job_events: api.job_events.clone(),
+            shutdown: api.shutdown.clone(),
             readiness: api.readiness.clone(),
             clock: api.clock.clone(),
             new_id: api.new_id.clone(),

@@ -51,7 +51,7 @@ pub use workers::parser_pool;
 
 use crate::clock::{new_id, now, time};
 use crate::config::{Problem, Role, Settings, SettingsError};
-use crate::http::{self, Api};
+use crate::http::{self, Api, Shutdown};
 use crate::jobs::Workers;
 use crate::operator;
 use crate::telemetry::audit::AuditLog;
@@ -148,6 +148,11 @@ impl App {
     }
 
     /// Ends it: jobs at work are finished, or handed back within the bound.
+    /// Told to whoever is being answered when the process ends.
+    pub fn shutdown(&self) -> Shutdown {
+        self.parts.shutdown.clone()
+    }
+
     pub async fn close(self) {
         let bound = tokio::time::sleep(self.shutdown);
         self.close_within(bound).await;

@@ -89,6 +89,7 @@ codes! {
     StorageFull INSUFFICIENT_STORAGE "storage_full" "The server has no room for it" "make room on the disk of the data directory and send it again; nothing was kept";
     ModelRefused BAD_GATEWAY "model_refused" "The chat model refused" "check the model, its key and its limits with ragstone doctor";
     ModelFailed BAD_GATEWAY "model_failed" "The chat model failed" "try again; ragstone doctor checks the model";
+    ShuttingDown SERVICE_UNAVAILABLE "shutting_down" "The server is shutting down" "try again after the time in Retry-After; a stream is begun again, without Last-Event-ID";
     NotReady SERVICE_UNAVAILABLE "not_ready" "A dependency is not ready" "see dependencies";
     CatalogueUnavailable SERVICE_UNAVAILABLE "catalogue_unavailable" "The catalogue is unavailable" "try again; ragstone doctor checks it";
     IndexUnavailable SERVICE_UNAVAILABLE "index_unavailable" "The index is unavailable" "try again; ragstone doctor checks it";

@@ -6,6 +6,7 @@
 
 mod stall;
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,6 +27,9 @@ use stall::Stalling;
 /// Wait after an accept that failed for want of something, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long who connected after the stop may still take to send a request, once all others have ended.
+const LATE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What a connection may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
@@ -40,14 +44,26 @@ pub struct ConnectionLimits {
     pub head_bytes: usize,
     /// Most header fields of a request.
     pub headers: usize,
+    /// How many requests it may bring.
+    pub requests: Requests,
 }
 
-/// Serves until `stop` is true, then until the open requests have ended. Dropped, it cuts them off.
+/// Requests of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requests {
+    /// One after the other.
+    Many,
+    /// One: the server is about to end.
+    One,
+}
+
+/// Serves until `stop` is true, then until the requests that were open have ended; who connects meanwhile is answered
+/// once, by a router that has been told as well. Dropped, it cuts them off.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ConnectionLimits,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
@@ -55,23 +71,48 @@ pub async fn serve(
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
             Some(_) = connections.join_next() => continue,
-            () = told(&mut stop) => break,
+            () = told(stop.clone()) => break,
         };
         let Some((stream, peer, place)) = accepted else {
             continue;
         };
-        let served = serve_connection(stream, peer, router.clone(), limits, stop.clone());
+        let served = serve_connection(stream, peer, router.clone(), limits, told(stop.clone()));
         connections.spawn(async move {
             served.await;
             drop(place);
         });
     }
+    let mut late = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            ended = connections.join_next() => match ended {
+                Some(_) => continue,
+                None => break,
+            },
+            Some(_) = late.join_next() => continue,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        if let Some((stream, peer, place)) = accepted {
+            // One request, and no more after its answer.
+            let limits = ConnectionLimits {
+                requests: Requests::One,
+                ..limits
+            };
+            let served = serve_connection(stream, peer, router.clone(), limits, std::future::pending());
+            late.spawn(async move {
+                served.await;
+                drop(place);
+            });
+        }
+    }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    // Who has not sent a request by now is cut off.
+    let _ = tokio::time::timeout(LATE_PATIENCE, async { while late.join_next().await.is_some() {} }).await;
 }
 
 /// Ends when it is time to stop, or nobody is left to say so.
-async fn told(stop: &mut watch::Receiver<bool>) {
+async fn told(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
@@ -106,7 +147,7 @@ async fn serve_connection(
     peer: SocketAddr,
     router: Router,
     limits: ConnectionLimits,
-    mut stop: watch::Receiver<bool>,
+    until: impl Future<Output = ()>,
 ) {
     // Tokens are small and must not wait for each other; without it they are only slower.
     let _ = stream.set_nodelay(true);
@@ -118,6 +159,7 @@ async fn serve_connection(
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
+            .keep_alive(limits.requests == Requests::Many)
             .header_read_timeout(limits.head)
             .max_header_size(limits.head_bytes)
             .max_headers(limits.headers)
@@ -125,7 +167,7 @@ async fn serve_connection(
     );
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = told(&mut stop) => {
+        () = until => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -16,6 +16,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     write_stall: PATIENCE,
     head_bytes: 16 * 1024,
     headers: 20,
+    requests: Requests::Many,
 };
 
 struct Served {
@@ -166,6 +167,45 @@ async fn a_stop_ends_idle_connections_and_waits_for_requests() {
     assert!(!served.ended.is_finished());
     go.send_replace(true);
     assert!(rest(&mut busy).await.ends_with("done"));
+    tokio::time::timeout(PATIENCE, served.ended)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn who_connects_after_the_stop_is_answered_once_while_others_are_worked_on() {
+    let (go, gone) = watch::channel(false);
+    let working = Arc::new(tokio::sync::Notify::new());
+    let works = working.clone();
+    let router = hello().route(
+        "/slow",
+        get(async move || {
+            works.notify_one();
+            let _ = gone.clone().wait_for(|go| *go).await;
+            "done"
+        }),
+    );
+    let served = served(LIMITS, router).await;
+    let mut busy = connect(&served).await;
+    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::time::timeout(PATIENCE, working.notified()).await.unwrap();
+    served.stop.send_replace(true);
+    let mut late = connect(&served).await;
+    late.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = rest(&mut late).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"),
+        "{answer}"
+    );
+    let mut silent = connect(&served).await;
+    go.send_replace(true);
+    assert!(rest(&mut busy).await.ends_with("done"));
+    rest(&mut silent).await;
     tokio::time::timeout(PATIENCE, served.ended)
         .await
         .unwrap()
