@@ -73,28 +73,32 @@ impl DataDirectory {
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        sign(&mut lock).map_err(unusable)?;
+        match sign(&mut lock) {
+            // On a full disk nobody learns who holds it, and it is held all the same.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            signed => signed.map_err(unusable)?,
+        }
         Ok(Self {
+            follows_a_death: socket_of(&resolved).exists(),
             path: resolved,
             _lock: lock,
         })
     }
-            follows_a_death: socket_of(&resolved).exists(),
 
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The catalogue's and the embedded index's database.
-    pub fn database(&self) -> PathBuf {
-        self.path.join("ragstone.db")
-    }
     /// Whether the process that had it before died: what it was receiving is left.
     pub fn follows_a_death(&self) -> bool {
         self.follows_a_death
     }
 
+    /// The catalogue's and the embedded index's database.
+    pub fn database(&self) -> PathBuf {
+        self.path.join("ragstone.db")
+    }
 
     /// What was embedded before; may be deleted at any time.
     pub fn cache(&self) -> PathBuf {
@@ -209,10 +213,6 @@ mod tests {
     }
 
     #[test]
-    fn its_name_stays_with_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let name = || DataDirectory::open(folder.path()).unwrap().name().unwrap();
-    #[test]
     fn a_socket_that_is_left_tells_of_a_death() {
         let folder = tempfile::tempdir().unwrap();
         let open = || DataDirectory::open(folder.path()).unwrap();
@@ -223,6 +223,10 @@ mod tests {
         assert!(open().follows_a_death());
     }
 
+    #[test]
+    fn its_name_stays_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = || DataDirectory::open(folder.path()).unwrap().name().unwrap();
         assert_eq!(name(), name());
         std::fs::write(folder.path().join("name"), "half a na").unwrap();
         assert!(DataDirectory::open(folder.path()).unwrap().name().is_err());

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod catalogue;
 pub mod chat;
 pub mod data_dir;
+pub mod disk_reserve;
 pub mod doorbell;
 pub mod embed;
 pub mod index;

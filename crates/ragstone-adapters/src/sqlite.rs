@@ -3,7 +3,8 @@
 //! Invariant: there is one writing connection, used by one short `BEGIN IMMEDIATE` transaction at a time; readers
 //! have connections of their own and never wait for it. `kill -9` loses nothing that was committed. Power loss loses
 //! nothing that was committed as [`Durability::Synced`]; [`Durability::Ordered`] commits are synced with the next
-//! synced one (the write-ahead log is one file), so a published version never stands on points that were lost.
+//! synced one (the write-ahead log is one file), so a published version never stands on points that were lost. A write
+//! finds the room that the disk's reserve keeps for it.
 
 mod migrations;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use crate::disk_reserve::DiskReserve;
+
 /// How long a connection waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reading connections kept open; more are opened for a moment when more reads run at once.
@@ -21,6 +24,8 @@ const MAX_IDLE_READERS: usize = 4;
 const CACHE_KIB: i64 = 4_096;
 /// Pages in the write-ahead log after which a commit moves them into the database.
 const CHECKPOINT_PAGES: i64 = 4_000;
+/// Bytes that the write-ahead log keeps between checkpoints.
+const LOG_BYTES: i64 = 4 * 1024 * 1024;
 /// Prepared statements a connection keeps.
 const STATEMENTS: usize = 128;
 
@@ -97,11 +102,23 @@ struct Shared {
     path: Option<PathBuf>,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    /// Of the disk that it lies on, if it has one.
+    reserve: Option<DiskReserve>,
 }
 
 impl Database {
     /// Opens or makes the database file, readable by its owner only, and brings it to the newest schema. Blocks.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Self::open_file(path, None)
+    }
+
+    /// [`Self::open`] on a disk with a reserve. Blocks.
+    pub fn open_with_reserve(path: &Path, reserve: DiskReserve) -> Result<Self, DatabaseError> {
+        reserve.before_write();
+        Self::open_file(path, Some(reserve))
+    }
+
+    fn open_file(path: &Path, reserve: Option<DiskReserve>) -> Result<Self, DatabaseError> {
         protect(path).map_err(|source| DatabaseError::File {
             path: path.to_owned(),
             source,
@@ -109,8 +126,9 @@ impl Database {
         let mut writer = connect(path, OpenFlags::default())?;
         writer.pragma_update(None, "journal_mode", "wal")?;
         writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        writer.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
         migrations::run(&mut writer, path)?;
-        Ok(Self::new(Some(path.to_owned()), writer))
+        Ok(Self::new(Some(path.to_owned()), writer, reserve))
     }
 
     /// A database that ends with its last handle, for tests.
@@ -118,15 +136,16 @@ impl Database {
         let mut writer = Connection::open_in_memory()?;
         configure(&writer)?;
         migrations::run(&mut writer, Path::new(":memory:"))?;
-        Ok(Self::new(None, writer))
+        Ok(Self::new(None, writer, None))
     }
 
-    fn new(path: Option<PathBuf>, writer: Connection) -> Self {
+    fn new(path: Option<PathBuf>, writer: Connection, reserve: Option<DiskReserve>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 path,
                 writer: Mutex::new(writer),
                 readers: Mutex::default(),
+                reserve,
             }),
         }
     }
@@ -138,6 +157,9 @@ impl Database {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut connection = lock(&self.shared.writer);
+        if let Some(reserve) = &self.shared.reserve {
+            reserve.before_write();
+        }
         let level = match durability {
             Durability::Synced => "full",
             Durability::Ordered => "normal",
@@ -147,10 +169,35 @@ impl Database {
             .map_err(DatabaseError::from)?;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(DatabaseError::from)?;
+            .map_err(|error| self.note_full(error.into()))?;
         let value = work(&transaction)?;
-        transaction.commit().map_err(DatabaseError::from)?;
+        transaction
+            .commit()
+            .map_err(|error| self.note_full(error.into()))?;
         Ok(value)
+    }
+
+    fn note_full(&self, error: DatabaseError) -> DatabaseError {
+        if let Some(reserve) = self.shared.reserve.as_ref().filter(|_| error.is_full()) {
+            reserve.note_full();
+        }
+        error
+    }
+
+    /// Whether the disk has room for something new of about so many bytes.
+    pub fn admits(&self, bytes: u64) -> bool {
+        self.shared
+            .reserve
+            .as_ref()
+            .is_none_or(|reserve| reserve.admits(bytes))
+    }
+
+    /// Moves the write-ahead log into the database and gives its room back to the disk, as far as no reader needs it.
+    /// Blocks.
+    pub fn shorten_log(&self) -> Result<(), DatabaseError> {
+        let connection = lock(&self.shared.writer);
+        connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
+        Ok(())
     }
 
     /// Runs `work` on a connection for reading; one statement sees one state. Blocks.

@@ -18,6 +18,8 @@ pub const MIN_ADMIN_KEY: usize = 32;
 
 /// Most that a rate can be set to.
 const MAX_REQUESTS_PER_MINUTE: u32 = 60_000_000;
+/// Largest reserve of a disk.
+const MAX_RESERVE_BYTES: u64 = 16 << 30;
 /// Most that a budget can be set to.
 const MAX_TOKENS_PER_DAY: u64 = 1_000_000_000_000;
 
@@ -142,6 +144,7 @@ impl Data {
         if self.directory.as_os_str().is_empty() {
             found.say("data.directory", "must name a folder".into());
         }
+        found.range("data.reserve_bytes", self.reserve_bytes, 0..=MAX_RESERVE_BYTES);
     }
 }
 

@@ -88,6 +88,8 @@ pub struct Audit {
 pub struct Data {
     /// The data directory.
     pub directory: PathBuf,
+    /// Bytes of its disk that are kept for deletes, reads and a restart.
+    pub reserve_bytes: u64,
     /// PostgreSQL, in place of the data directory's database.
     pub database_url: Secret,
     /// Certificates to trust with it.

@@ -8,6 +8,7 @@ mod arrival;
 mod audit;
 mod background;
 mod describe;
+mod disk;
 mod evaluations;
 mod fetcher;
 mod health;
@@ -147,12 +148,12 @@ impl App {
         self.shutdown
     }
 
-    /// Ends it: jobs at work are finished, or handed back within the bound.
     /// Told to whoever is being answered when the process ends.
     pub fn shutdown(&self) -> Shutdown {
         self.parts.shutdown.clone()
     }
 
+    /// Ends it: jobs at work are finished, or handed back within the bound.
     pub async fn close(self) {
         let bound = tokio::time::sleep(self.shutdown);
         self.close_within(bound).await;
@@ -278,7 +279,7 @@ fn build(settings: &Settings, mut stores: Stores) -> anyhow::Result<Built> {
     let (library, vectors) = (Arc::new(library), Arc::new(vectors));
     let migration = Migration::new(settings, &stores, library.clone(), vectors.clone());
     Ok(Built {
-        health: Health::new(std::mem::take(&mut stores.probes)),
+        health: Health::new(std::mem::take(&mut stores.probes), stores.reserve.clone()),
         stores,
         library,
         ingestor,
@@ -295,12 +296,6 @@ fn ring(doorbell: &Arc<dyn Doorbell>) -> Arc<dyn Fn() + Send + Sync> {
 }
 
 impl Built {
-    async fn start(self, settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<App> {
-        let taken_back = self.stores.catalogue.take_back(self.ingestor.moment()).await?;
-        if taken_back > 0 {
-            tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
-        }
-        let audit = audit::open(&settings.audit)?;
     /// What the process before this one was receiving when it died is nobody's.
     async fn finish_death(&self) {
         if !self
@@ -318,12 +313,18 @@ impl Built {
         }
     }
 
+    async fn start(self, settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<App> {
+        let taken_back = self.stores.catalogue.take_back(self.ingestor.moment()).await?;
+        if taken_back > 0 {
+            tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
+        }
+        self.finish_death().await;
+        let audit = audit::open(&settings.audit)?;
         let parts = Arc::new(self.api(settings, audit.clone())?);
         if let (ModelFetch::Background, Some(issuers)) = (fetch, &parts.settings.issuers) {
             issuers.prepare();
         }
         let api = http::router(parts.clone());
-        self.finish_death().await;
         let operator = self.operator_router(settings, &parts, &api)?;
         let mut background = self.background(settings, fetch, &operator).await?;
         if matches!(fetch, ModelFetch::Background) {

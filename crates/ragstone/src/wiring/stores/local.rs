@@ -6,9 +6,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use ragstone_adapters::blob::reserved::ReservedStore;
 use ragstone_adapters::cache::SqliteEmbeddingCache;
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
 use ragstone_adapters::data_dir::{DataDirectory, index_of, remove_indexes_but};
+use ragstone_adapters::disk_reserve::DiskReserve;
 use ragstone_adapters::doorbell::HereDoorbell;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
@@ -20,8 +22,12 @@ use crate::config::Settings;
 
 /// The stores of a data directory.
 pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Stores> {
-    let (catalogue, database) = open_database(directory.database()).await?;
-    let index = open_sides(directory.path(), database, catalogue.as_ref()).await?;
+    let reserve = open_reserve(directory.path(), settings.data.reserve_bytes).await?;
+    let (catalogue, database) = open_database(directory.database(), reserve.clone()).await?;
+    let logged = database.clone();
+    let sides = open_sides(directory.path(), database, catalogue.as_ref(), Some(&reserve));
+    let index = sides.await?;
+    let folder = open_folder(&directory.blobs())?;
     Ok(Stores {
         keys: catalogue.clone(),
         usage: catalogue.clone(),
@@ -34,18 +40,30 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
         catalogue,
         sides: Some(index.clone()),
         index,
-        blobs: open_folder(&directory.blobs())?,
+        blobs: Arc::new(ReservedStore::new(folder, reserve.clone())),
         embeddings: open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
         doorbell: Arc::new(HereDoorbell::default()),
         home: Home::Alone(directory),
+        reserve: Some(reserve),
+        shorten_log: Arc::new(move || Ok(logged.shorten_log()?)),
         probes: Vec::new(),
     })
 }
 
+/// Before anything is opened: on a full disk it makes the room that this takes.
+async fn open_reserve(folder: &Path, bytes: u64) -> anyhow::Result<DiskReserve> {
+    let folder = folder.to_owned();
+    let open = move || DiskReserve::open(&folder, bytes).context("the disk of the data directory");
+    tokio::task::spawn_blocking(open).await?
+}
+
 /// The database of the data directory, as the catalogue and as itself.
-async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<SqliteCatalogue>, Database)> {
+async fn open_database(
+    path: PathBuf,
+    reserve: DiskReserve,
+) -> anyhow::Result<(Arc<SqliteCatalogue>, Database)> {
     let open = move || {
-        let database = Database::open(&path)?;
+        let database = Database::open_with_reserve(&path, reserve)?;
         anyhow::Ok((Arc::new(SqliteCatalogue::open(database.clone())?), database))
     };
     tokio::task::spawn_blocking(open).await?
@@ -56,6 +74,7 @@ pub async fn open_sides(
     folder: &Path,
     database: Database,
     catalogue: &dyn Catalogue,
+    reserve: Option<&DiskReserve>,
 ) -> anyhow::Result<Arc<Sides>> {
     let active = Active::read(catalogue).await?;
     let record = Record::read(catalogue).await?;
@@ -75,7 +94,7 @@ pub async fn open_sides(
     }
     let open = async |place: Option<String>| match place {
         None => anyhow::Ok(Side::new(None, first.clone())),
-        Some(place) => open_side(folder, place).await,
+        Some(place) => open_side(folder, place, reserve).await,
     };
     let pair = Pair {
         active: open(place).await?,
@@ -97,9 +116,19 @@ async fn in_database(database: Database) -> anyhow::Result<Arc<EmbeddedIndex>> {
 }
 
 /// An index in a database of its own.
-pub async fn open_side(folder: &Path, place: String) -> anyhow::Result<Arc<Side>> {
-    let path = index_of(folder, &place);
-    let open = move || anyhow::Ok(Arc::new(EmbeddedIndex::open_apart(Database::open(&path)?)?));
+pub async fn open_side(
+    folder: &Path,
+    place: String,
+    reserve: Option<&DiskReserve>,
+) -> anyhow::Result<Arc<Side>> {
+    let (path, reserve) = (index_of(folder, &place), reserve.cloned());
+    let open = move || {
+        let database = match reserve {
+            Some(reserve) => Database::open_with_reserve(&path, reserve)?,
+            None => Database::open(&path)?,
+        };
+        anyhow::Ok(Arc::new(EmbeddedIndex::open_apart(database)?))
+    };
     let index = tokio::task::spawn_blocking(open).await??;
     Ok(Side::new(Some(place), index))
 }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use ragstone_adapters::data_dir::DataDirectory;
+use ragstone_adapters::disk_reserve::DiskReserve;
 use ragstone_core::seam::{
     Catalogue, Doorbell, EmbeddingCache, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore,
     PointReader, Portable, SourceStore, UsageStore, VectorIndex,
 };
 
+use super::disk::ShortenLog;
 use super::migration::Sides;
 #[cfg(test)]
 pub use local::open_sides;
@@ -52,6 +54,10 @@ pub struct Stores {
     pub doorbell: Arc<dyn Doorbell>,
     /// What of the machine is this process's own.
     pub home: Home,
+    /// Keeps room on the disk of the data directory, where all stores are in it.
+    pub reserve: Option<DiskReserve>,
+    /// Gives the room of the database's log back to the disk; does nothing where no database is on it.
+    pub shorten_log: ShortenLog,
     /// How it is found out whether they answer; empty where they are in this process.
     pub probes: Vec<Probe>,
 }

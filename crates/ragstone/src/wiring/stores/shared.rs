@@ -87,6 +87,8 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
             _directory: directory,
             blobs: folder(&set.blobs).map(PathBuf::from),
         },
+        reserve: None,
+        shorten_log: Arc::new(|| Ok(())),
     })
 }
 
