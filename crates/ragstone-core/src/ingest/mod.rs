@@ -14,6 +14,7 @@ mod embedding;
 pub mod fsck;
 mod grant;
 mod keep;
+mod marker;
 mod parse;
 mod pipeline;
 mod purge;
@@ -73,6 +74,11 @@ pub struct IngestSettings {
     pub lease: Duration,
     /// How long a job may note no progress before its attempt is given up.
     pub stall: Duration,
+    /// How long blobs that no row explains are kept in quarantine.
+    pub quarantine: Duration,
+    /// Generations after which a job that ends marks by itself how far the library has come, beside what is marked now
+    /// and then: two requests to the blob store.
+    pub mark_every: u64,
 }
 
 impl Default for IngestSettings {
@@ -87,6 +93,8 @@ impl Default for IngestSettings {
             retry_cap: Duration::from_secs(300),
             lease: Duration::from_secs(60),
             stall: Duration::from_secs(1_800),
+            quarantine: Duration::from_secs(7 * 24 * 60 * 60),
+            mark_every: 64,
         }
     }
 }
@@ -115,6 +123,7 @@ pub struct Ingestor {
     time: Time,
     new_id: NewId,
     writes: keep::Writes,
+    marker: marker::Marker,
     /// Uploads that are not begun yet.
     in_flight: arrival::InFlight,
     /// Jobs whose end the catalogue could not note: a disk that is full takes no note of that.
@@ -156,6 +165,7 @@ impl Ingestor {
             time,
             new_id,
             writes: keep::Writes::default(),
+            marker: marker::Marker::default(),
             in_flight: arrival::InFlight::default(),
             unsettled: Mutex::default(),
             noted_late: Mutex::default(),
@@ -297,6 +307,7 @@ impl Ingestor {
             .publish(lease.document, lease.generation)
             .await?;
         let flipped = self.stores.catalogue.publish(lease, version, now).await?;
+        self.reached(lease.generation).await;
         if flipped.acl_revision != claim.document.acl_revision {
             self.refresh_access(claim).await;
         }

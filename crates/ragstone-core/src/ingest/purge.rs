@@ -25,7 +25,9 @@ impl Ingestor {
         self.whole(&claim.lease, self.detach_all(claim)).await?;
         self.whole(&claim.lease, self.remove_older(claim)).await?;
         self.forget_embeddings(claim.lease.document).await?;
-        Ok(self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?)
+        self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?;
+        self.reached(claim.lease.generation).await;
+        Ok(())
     }
 
     /// Removes points and blobs of every generation before the lease's.

@@ -122,6 +122,10 @@ pub trait Audit: Send + Sync {
 
     /// Counts the term statistics of every tenant again.
     async fn recount(&self) -> CatalogueResult<()>;
+
+    /// The highest generation that was ever drawn, for any document; zero before the first. Read after a blob of a
+    /// generation was seen, it is at least that one, unless the rows are older than the blobs.
+    async fn highest_generation(&self) -> CatalogueResult<Generation>;
 }
 
 #[cfg(test)]

@@ -169,6 +169,7 @@ impl App {
             tracing::warn!("uploads without a row are left to the sweep");
         }
         self.parts.ingestor.remove_abandoned().await;
+        upkeep::mark(&self.parts.ingestor).await;
         if let Some(log) = self.audit.take() {
             log.close().await;
         }

@@ -20,6 +20,7 @@ mod model;
 mod moody;
 mod moving;
 mod outage;
+mod ownership;
 mod problems;
 mod quickstart;
 mod redteam;

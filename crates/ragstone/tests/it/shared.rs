@@ -298,7 +298,7 @@ fn stores_of_another_library_are_not_touched() {
     let another = set.sandbox().with("DATABASE_URL", &set.another_database());
     let refused = another.run(&["document", "list"]).ended(1);
     assert!(
-        refused.err.contains("those of another database"),
+        refused.err.contains("the blobs hold originals"),
         "{}",
         refused.err
     );

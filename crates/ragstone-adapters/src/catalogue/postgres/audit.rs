@@ -66,6 +66,14 @@ impl Audit for PostgresCatalogue {
     async fn recount(&self) -> CatalogueResult<()> {
         Ok(self.statistics.recount(&self.database).await?)
     }
+
+    async fn highest_generation(&self) -> CatalogueResult<Generation> {
+        let session = self.database.session().await?;
+        // A sequence that was never drawn from has its first number as its last.
+        let drawn = "select case when is_called then last_value else 0 end as drawn from generations";
+        let row = session.one(drawn, &[]).await?;
+        Ok(Generation(number(&row, "drawn")?))
+    }
 }
 
 /// Rows and jobs of one state of the database: between two, a job could end and what it published look like nobody's.

@@ -77,6 +77,14 @@ impl Audit for SqliteCatalogue {
         let recount = move || statistics.recount(&database);
         Ok(blocking::<_, Failure>(recount).await?)
     }
+
+    async fn highest_generation(&self) -> CatalogueResult<Generation> {
+        self.read(|c| {
+            let mut statement = c.prepare_cached("select value from counters where name = 'generation'")?;
+            Ok(Generation(statement.query_row([], |row| row.get(0))?))
+        })
+        .await
+    }
 }
 
 fn read(c: &Connection, row: &Row<'_>) -> Result<Named, Failure> {

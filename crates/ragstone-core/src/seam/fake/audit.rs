@@ -8,7 +8,7 @@ use super::catalogue::state::{Entry, State};
 use super::catalogue::version::made_again;
 use super::lock;
 use crate::document::{DocumentStatus, Job, JobKind};
-use crate::id::{DocumentId, JobId, TenantId};
+use crate::id::{DocumentId, Generation, JobId, TenantId};
 use crate::seam::audit::{Audit, LiveJob, Named};
 use crate::seam::catalogue::CatalogueResult;
 
@@ -104,10 +104,14 @@ impl Audit for MemoryCatalogue {
             .collect();
         Ok(())
     }
+
+    async fn highest_generation(&self) -> CatalogueResult<Generation> {
+        Ok(lock(&self.state).highest_drawn())
+    }
 }
 
 impl State {
-    fn is_published(&self, (document, generation): &(DocumentId, crate::id::Generation)) -> bool {
+    fn is_published(&self, (document, generation): &(DocumentId, Generation)) -> bool {
         self.documents.get(document).is_some_and(|entry| {
             entry.document.status != DocumentStatus::Deleting && entry.document.published == Some(*generation)
         })

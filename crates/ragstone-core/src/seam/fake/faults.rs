@@ -222,6 +222,7 @@ watched! { Audit of Catalogue, CatalogueError:
     fn queue_again(document: DocumentId, pipeline: &str, job: JobId, now: OffsetDateTime) -> Option<Job>;
     fn miscounted() -> Vec<TenantId>;
     fn recount() -> ();
+    fn highest_generation() -> Generation;
 }
 
 watched! { Attachments of Catalogue, CatalogueError:

@@ -12,15 +12,19 @@ use ragstone_adapters::data_dir::{DataDirectory, index_of, remove_indexes_but};
 use ragstone_adapters::doorbell::HereDoorbell;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
+use ragstone_core::library::mark::Owners;
 use ragstone_core::seam::{Catalogue, EmbeddingCache};
 
 use super::super::migration::{Active, Pair, Record, Side, Sides, clear};
+use super::claim::claim;
 use super::{Home, Stores};
 use crate::config::Settings;
 
 /// The stores of a data directory.
 pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Stores> {
     let (catalogue, database) = open_database(directory.database()).await?;
+    let blobs = open_folder(&directory.blobs())?;
+    claim(catalogue.as_ref(), blobs.as_ref(), Owners::One).await?;
     let index = open_sides(directory.path(), database, catalogue.as_ref()).await?;
     Ok(Stores {
         keys: catalogue.clone(),
@@ -34,7 +38,7 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
         catalogue,
         sides: Some(index.clone()),
         index,
-        blobs: open_folder(&directory.blobs())?,
+        blobs,
         embeddings: open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
         doorbell: Arc::new(HereDoorbell::default()),
         home: Home::Alone(directory),

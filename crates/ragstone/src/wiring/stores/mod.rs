@@ -1,5 +1,6 @@
 //! The stores, all local or all shared: what the rest of the process sees of them.
 
+mod claim;
 mod local;
 mod shared;
 

@@ -11,16 +11,17 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures::FutureExt;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt};
 use ragstone_adapters::blob::s3::{S3Options, bucket};
 use ragstone_adapters::catalogue::postgres::{self, PostgresCatalogue, PostgresError, PostgresOptions};
 use ragstone_adapters::data_dir::{DataDirectory, Locked};
 use ragstone_adapters::doorbell::RedisDoorbell;
 use ragstone_adapters::index::qdrant::{ApiKey, QdrantIndex, QdrantOptions};
-use ragstone_core::library::text::OWNER_KEY;
+use ragstone_core::library::mark::Owners;
 use ragstone_core::seam::Doorbell;
 use uuid::Uuid;
 
+use super::claim::claim;
 use super::local::{open_cache, open_folder};
 use super::{Home, Probe, Stores};
 use crate::config::{BlobPlace, Settings, SharedSet};
@@ -55,13 +56,12 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
     let holder = directory.as_ref().and_then(|directory| directory.name().ok());
     let options = database(settings, set, holder.unwrap_or_else(Uuid::new_v4))?;
     let catalogue = Arc::new(connect(&options, reached).await?);
-    let library = catalogue.library().await?.to_string();
+    let blobs = blobs(settings, &set.blobs)?;
+    let library = claim(catalogue.as_ref(), blobs.as_ref(), Owners::Many).await?;
     let index = Arc::new(QdrantIndex::new(QdrantOptions {
         library: Some(library.clone()),
         ..qdrant(settings)
     })?);
-    let blobs = blobs(settings, &set.blobs)?;
-    claim(blobs.as_ref(), &library).await?;
     let doorbell = doorbell(set, &options)?;
     let embeddings = match &directory {
         Some(directory) => open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
@@ -233,31 +233,6 @@ fn blobs(settings: &Settings, place: &BlobPlace) -> anyhow::Result<Arc<dyn Objec
             bucket(&options).with_context(|| format!("cannot use the bucket {name}"))
         }
     }
-}
-
-/// Makes sure that the store is this library's: what no row of the catalogue explains is removed from it in time.
-async fn claim(blobs: &dyn ObjectStore, library: &str) -> anyhow::Result<()> {
-    let key = Key::from(OWNER_KEY);
-    let mark = PutPayload::from(library.to_owned());
-    let found = match blobs.get(&key).await {
-        Err(object_store::Error::NotFound { .. }) => {
-            match blobs.put_opts(&key, mark, PutMode::Create.into()).await {
-                Ok(_) => return Ok(()),
-                // Another process was faster.
-                Err(object_store::Error::AlreadyExists { .. }) => blobs.get(&key).await,
-                Err(error) => Err(error),
-            }
-        }
-        found => found,
-    };
-    let found = found.context("the blobs")?.bytes().await.context("the blobs")?;
-    if found != library.as_bytes() {
-        bail!(
-            "setting data.blobs_url: the blobs there are those of another database; hint: a place of their own, or \
-             remove {OWNER_KEY} from it if the database was moved"
-        );
-    }
-    Ok(())
 }
 
 fn doorbell(set: &SharedSet, options: &PostgresOptions) -> anyhow::Result<Arc<dyn Doorbell>> {
