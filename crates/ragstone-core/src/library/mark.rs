@@ -21,6 +21,13 @@ use crate::seam::{Catalogue, CatalogueError};
 
 /// The setting of the catalogue that holds the library's id.
 pub const LIBRARY: &str = "library";
+/// The setting of the catalogue that holds how far its recovery is, if it was made again: [`ROWS`], then [`POINTS`], then
+/// nothing.
+pub const RECOVERY: &str = "recovery";
+/// Its rows are being made.
+pub const ROWS: &str = "rows";
+/// Its rows are there, and their points are not.
+pub const POINTS: &str = "points";
 /// Most blobs that are compared with the rows when a store without a mark is taken over: enough to tell a library's own
 /// catalogue from another one, and quick in any store.
 const MAX_COMPARED: usize = 20_000;
@@ -50,6 +57,9 @@ pub enum Mismatch {
     /// The blobs are another library's.
     #[error("the blobs are those of another database")]
     Foreign,
+    /// A recovery of the catalogue was cut off.
+    #[error("a recovery of the database did not come to its end")]
+    Unfinished,
     /// The blobs bear no mark, and the catalogue does not know most of them.
     #[error("the database explains only {known} of {seen} documents in the blobs")]
     Unexplained {
@@ -94,6 +104,9 @@ pub async fn claim(
     drawn: &str,
     owners: Owners,
 ) -> Result<String, MarkError> {
+    if catalogue.setting(RECOVERY).await?.as_deref() == Some(ROWS) {
+        return Err(Mismatch::Unfinished.into());
+    }
     let (marked, ours) = (read(blobs, OWNER_KEY).await?, catalogue.setting(LIBRARY).await?);
     let is_empty = catalogue.named_after(None, 1).await?.is_empty();
     match (marked, ours) {
@@ -199,6 +212,11 @@ async fn explains(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> Result<
         true => Err(Mismatch::Unexplained { known, seen }.into()),
         false => Ok(()),
     }
+}
+
+/// The library's id as the blobs are marked with it, if they are.
+pub async fn marked_library(blobs: &dyn ObjectStore) -> Result<Option<String>, MarkError> {
+    read(blobs, OWNER_KEY).await
 }
 
 /// The highest generation that was marked, if any was.

@@ -15,8 +15,8 @@ use crate::http::{AdminKey, FeedbackSettings, HttpSettings, Issuers};
 /// file, so there every job marks, and a kill leaves no mark behind.
 const MARK_SHARED_EVERY: u64 = 64;
 
-/// Bounds, waits and batches of ingestion.
-pub fn ingest(settings: &Settings) -> IngestSettings {
+/// Bounds, waits and batches of the ingestion of a library.
+pub fn ingest(settings: &Settings, library: String) -> IngestSettings {
     let jobs = &settings.jobs;
     IngestSettings {
         max_bytes: settings.parse.max_bytes,
@@ -29,6 +29,7 @@ pub fn ingest(settings: &Settings) -> IngestSettings {
         lease: Duration::from_secs(jobs.lease_seconds),
         stall: Duration::from_secs(jobs.stall_seconds),
         quarantine: Duration::from_secs(u64::from(settings.data.quarantine_days) * 24 * 60 * 60),
+        library,
         mark_every: match settings.shared() {
             Some(_) => MARK_SHARED_EVERY,
             None => 1,

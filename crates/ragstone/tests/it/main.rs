@@ -23,6 +23,7 @@ mod outage;
 mod ownership;
 mod problems;
 mod quickstart;
+mod recover;
 mod redteam;
 mod settings;
 mod shared;

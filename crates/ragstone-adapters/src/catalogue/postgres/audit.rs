@@ -7,6 +7,7 @@ use ragstone_core::document::{DocumentStatus, Job, JobKind};
 use ragstone_core::id::{DocumentId, Generation, JobId, TenantId};
 use ragstone_core::seam::audit::{Audit, LiveJob, Named};
 use ragstone_core::seam::catalogue::CatalogueResult;
+use ragstone_core::seam::manifest::Stamp;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -20,6 +21,7 @@ use crate::catalogue::value::read_chunks;
 
 const NAMED: &str =
     "select d.id, d.tenant, d.status, d.published, d.chunks, d.stored, d.incoming, d.given_title,
+    d.acl_revision, d.updated_at,
     (select substring(s.delta from 1 for 8) from statistics s
      where s.document = d.id and s.generation = d.published) as counted
     from documents d";
@@ -97,6 +99,10 @@ fn read(row: &Row, jobs: Vec<LiveJob>) -> Result<Named, Failure> {
         stored: optional_number(row, "stored")?.map(Generation),
         incoming: get(row, "incoming")?,
         given_title: get(row, "given_title")?,
+        stamp: Stamp {
+            revision: number(row, "acl_revision")?,
+            updated: i128::from(get::<i64>(row, "updated_at")?),
+        },
         jobs,
     })
 }

@@ -8,11 +8,17 @@ use object_store::{ObjectMeta, ObjectStore};
 use time::OffsetDateTime;
 
 use super::{BATCH, Check, FsckError, ORPHAN_AGE, Uploads};
+use crate::document::JobKind;
 use crate::id::{DocumentId, Generation};
 use crate::ingest::Ingestor;
-use crate::library::layout::{BlobKey, INCOMING};
+use crate::library::layout::{BlobKey, INCOMING, manifest_key};
 use crate::library::text::{original_key, text_key};
 use crate::seam::audit::{Explained, Named};
+use crate::seam::manifest::Stamp;
+
+/// How old a note that readers are being taken away must be before it is one that its writer left: longer than any change
+/// takes.
+const CLOSING_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// Accepted bytes.
 pub(super) struct Waiting {
@@ -71,7 +77,9 @@ impl Ingestor {
             let documents = batch
                 .iter()
                 .filter_map(|blob| match BlobKey::read(&blob.location) {
-                    BlobKey::Generation(document, _) => Some(document),
+                    BlobKey::Generation(document, _)
+                    | BlobKey::Manifest(document, ..)
+                    | BlobKey::Deleted(document, _) => Some(document),
                     _ => None,
                 });
             let rows = self.rows_of(documents).await?;
@@ -91,6 +99,16 @@ impl Ingestor {
                     BlobKey::Generation(document, generation) => {
                         let row = rows.get(&document);
                         check_blob(check, blob, row, (document, generation));
+                    }
+                    BlobKey::Manifest(document, generation, stamp) => {
+                        let row = rows.get(&document);
+                        check_manifest(check, blob, row, (document, generation), stamp)?;
+                    }
+                    BlobKey::Deleted(document, _) => check_note(check, blob, rows.get(&document)),
+                    BlobKey::Closing(_) => {
+                        if check.remedies.finish && age(blob, check.now) >= CLOSING_AGE {
+                            check.leftovers.outdated(blob.location.clone());
+                        }
                     }
                 }
             }
@@ -127,6 +145,49 @@ fn check_blob(check: &mut Check, blob: &ObjectMeta, row: Option<&Named>, at: (Do
                 _ => check.orphan_blob(key, false),
             }
         }
+    }
+}
+
+/// Compares a manifest with its document's row. One that knows of newer readers than the row shows that the rows are older
+/// than the blobs: it is written after the row, and was listed before the row was read.
+fn check_manifest(
+    check: &mut Check,
+    blob: &ObjectMeta,
+    row: Option<&Named>,
+    at: (DocumentId, Generation),
+    stamp: Stamp,
+) -> Result<(), FsckError> {
+    let (document, generation) = at;
+    check.leftovers.highest = check.leftovers.highest.max(generation);
+    let key = blob.location.clone();
+    let Some(row) = row.filter(|row| manifest_key(&row.tenant, document, generation, stamp) == key) else {
+        check.leftovers.blobs += 1;
+        match is_old(blob, check) {
+            true => check.leftovers.orphan(key),
+            false => check.orphan_blob(key, false),
+        }
+        return Ok(());
+    };
+    match row.explains_points(generation) {
+        Explained::Named if stamp.revision > row.stamp.revision => {
+            return Err(FsckError::OlderReaders { document });
+        }
+        Explained::Named => {
+            let newest = check.manifests.entry(at).or_insert(stamp);
+            *newest = stamp.max(*newest);
+        }
+        Explained::Pending => {}
+        Explained::Orphan if check.remedies.finish => check.leftovers.outdated(key),
+        Explained::Orphan => {}
+    }
+    Ok(())
+}
+
+/// A note that a document was deleted has served once no purge of it is left.
+fn check_note(check: &mut Check, blob: &ObjectMeta, row: Option<&Named>) {
+    let purges = |row: &Named| !row.lives() || row.jobs.iter().any(|job| job.kind == JobKind::Purge);
+    if check.remedies.finish && !row.is_some_and(purges) {
+        check.leftovers.outdated(blob.location.clone());
     }
 }
 

@@ -18,11 +18,12 @@ use serde::Serialize;
 pub use sweep::Uploads;
 use time::OffsetDateTime;
 
-use super::Ingestor;
+use super::{Ingestor, ManifestError};
 use crate::id::{DocumentId, Generation, JobId};
 use crate::seam::audit::Named;
 use crate::seam::embedding_cache::EmbeddingCacheError;
 use crate::seam::index::DocumentGeneration;
+use crate::seam::manifest::Stamp;
 use crate::seam::{CatalogueError, IndexError};
 
 /// Rows, generations and blobs looked at together.
@@ -181,6 +182,18 @@ pub enum FsckError {
         /// The highest one among the blobs.
         blobs: Generation,
     },
+    /// The readers of a document are of an earlier time than its manifest.
+    #[error(
+        "the database is older than the blobs: the readers of document {document} were changed since; nothing is \
+         removed; hint: stop, put the newest database back, or make it again with `ragstone recover`"
+    )]
+    OlderReaders {
+        /// The document.
+        document: DocumentId,
+    },
+    /// A manifest could not be written.
+    #[error("a manifest could not be written: {0}")]
+    Manifest(#[from] ManifestError),
     /// The catalogue explains so little that it may be the wrong one.
     #[error(
         "{unexplained} of {blobs} blobs are explained by no row, which is more than leftovers are; none of them is \
@@ -208,6 +221,10 @@ struct Check {
     /// Which generations have an original, and which a text.
     originals: HashSet<DocumentGeneration>,
     texts: HashSet<DocumentGeneration>,
+    /// The newest manifest of each published generation.
+    manifests: HashMap<DocumentGeneration, Stamp>,
+    /// Manifests that were brought up to their rows.
+    recorded: u64,
     /// Accepted bytes, of which the rows have not explained these yet.
     incoming: HashMap<String, blobs::Waiting>,
     /// Blobs to take in the end.
@@ -226,6 +243,8 @@ impl Check {
             points: HashMap::new(),
             originals: HashSet::new(),
             texts: HashSet::new(),
+            manifests: HashMap::new(),
+            recorded: 0,
             incoming: HashMap::new(),
             leftovers: quarantine::Leftovers::default(),
             quarantined: 0,
@@ -252,6 +271,12 @@ impl Ingestor {
         self.check_rows(check).await?;
         self.check_incoming(check).await?;
         self.check_cache(check).await?;
+        if check.recorded > 0 {
+            tracing::info!(
+                documents = check.recorded,
+                "manifests are brought up to the database"
+            );
+        }
         self.take_leftovers(check).await
     }
 

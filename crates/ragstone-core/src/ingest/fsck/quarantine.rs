@@ -37,6 +37,8 @@ pub(super) struct Leftovers {
     uploads: Vec<Path>,
     /// What a later published version replaced.
     replaced: Vec<Path>,
+    /// Manifests and notes that have served. Removed when the rows have been read, and so what replaces them is written.
+    outdated: Vec<Path>,
     /// What has been in quarantine for long enough.
     expired: Vec<Path>,
 }
@@ -58,6 +60,11 @@ impl Leftovers {
     /// What a later published version replaced.
     pub(super) fn replaced(&mut self, key: Path) {
         self.replaced.push(key);
+    }
+
+    /// A manifest or a note that has served.
+    pub(super) fn outdated(&mut self, key: Path) {
+        self.outdated.push(key);
     }
 
     /// What has been in quarantine since so long.
@@ -90,7 +97,7 @@ impl Ingestor {
     /// Takes what was found, if it may be taken.
     pub(super) async fn take_leftovers(&self, check: &mut Check) -> Result<(), FsckError> {
         let leftovers = std::mem::take(&mut check.leftovers);
-        for key in &leftovers.expired {
+        for key in leftovers.expired.iter().chain(&leftovers.outdated) {
             self.remove_blob(key).await?;
         }
         for key in &leftovers.replaced {

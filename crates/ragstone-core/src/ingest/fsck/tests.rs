@@ -389,6 +389,7 @@ async fn a_purge_that_gave_up_is_taken_up_again() {
     scene.house.work().await;
     assert_eq!(scene.fsck(Remedies::default()).await, Report::default());
     assert_eq!(scene.house.blob_count().await, 0);
+    assert_eq!(scene.house.record_count().await, 0);
 }
 
 #[tokio::test]

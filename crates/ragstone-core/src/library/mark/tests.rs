@@ -177,6 +177,18 @@ async fn two_processes_that_begin_a_library_agree() {
 }
 
 #[tokio::test]
+async fn a_recovery_that_was_cut_off_is_finished_first() {
+    let house = library(1).await;
+    house.catalogue.set_setting(RECOVERY, ROWS).await.unwrap();
+    assert_eq!(
+        refused(start(&house, &house.catalogue).await),
+        Mismatch::Unfinished
+    );
+    house.catalogue.set_setting(RECOVERY, POINTS).await.unwrap();
+    start(&house, &house.catalogue).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_damaged_mark_is_told() {
     let house = library(1).await;
     house

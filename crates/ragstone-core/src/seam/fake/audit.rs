@@ -11,6 +11,7 @@ use crate::document::{DocumentStatus, Job, JobKind};
 use crate::id::{DocumentId, Generation, JobId, TenantId};
 use crate::seam::audit::{Audit, LiveJob, Named};
 use crate::seam::catalogue::CatalogueResult;
+use crate::seam::manifest::Stamp;
 
 impl State {
     fn named(&self, entry: &Entry) -> Named {
@@ -33,6 +34,7 @@ impl State {
             stored: entry.stored,
             incoming: entry.begun.incoming.clone(),
             given_title: entry.begun.title.clone(),
+            stamp: Stamp::of(document.acl_revision, document.updated_at),
             jobs: live
                 .map(|job| LiveJob {
                     kind: job.kind,

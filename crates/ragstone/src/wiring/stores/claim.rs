@@ -2,7 +2,9 @@
 
 use anyhow::{Context, anyhow};
 use object_store::ObjectStore;
-use ragstone_core::library::mark::{MarkError, Mismatch, Owners, claim as claim_blobs};
+use ragstone_core::library::mark::{
+    LIBRARY, MarkError, Mismatch, Owners, RECOVERY, ROWS, claim as claim_blobs, marked_library,
+};
 use ragstone_core::library::text::OWNER_KEY;
 use ragstone_core::seam::Catalogue;
 
@@ -15,12 +17,35 @@ pub async fn claim(
     blobs: &dyn ObjectStore,
     owners: Owners,
 ) -> anyhow::Result<String> {
-    let drawn = (new_id())().to_string();
-    match claim_blobs(catalogue, blobs, &drawn, owners).await {
+    match try_claim(catalogue, blobs, owners).await {
         Ok(library) => Ok(library),
         Err(MarkError::Mismatch(mismatch)) => Err(anyhow!("{mismatch}; hint: {}", hint(mismatch, owners))),
         Err(error) => Err(error).context("the mark of the library"),
     }
+}
+
+/// The same, for who decides what to do.
+pub async fn try_claim(
+    catalogue: &dyn Catalogue,
+    blobs: &dyn ObjectStore,
+    owners: Owners,
+) -> Result<String, MarkError> {
+    let drawn = (new_id())().to_string();
+    claim_blobs(catalogue, blobs, &drawn, owners).await
+}
+
+/// Makes the catalogue one that is being made again from the blobs: of their library, and refused by every other start
+/// until it is finished. Gives the library's id.
+pub async fn recovering(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> anyhow::Result<String> {
+    catalogue.set_setting(RECOVERY, ROWS).await?;
+    let marked = marked_library(blobs).await.context("the mark of the library")?;
+    let library = match (marked, catalogue.setting(LIBRARY).await?) {
+        (Some(marked), _) => marked,
+        (None, Some(ours)) => ours,
+        (None, None) => (new_id())().to_string(),
+    };
+    catalogue.set_setting(LIBRARY, &library).await?;
+    Ok(library)
 }
 
 /// What to do; nothing was changed so far.
@@ -34,6 +59,7 @@ fn hint(mismatch: Mismatch, owners: Owners) -> String {
             "nothing was changed; put {database} back, or make the database again from the blobs with `ragstone \
              recover`"
         ),
+        Mismatch::Unfinished => "`ragstone recover` goes on with it".into(),
         Mismatch::Foreign => format!(
             "setting data.blobs_url: a place of its own for each library; if the blobs are this library's, put {database} \
              back, or remove {OWNER_KEY} from the blobs if the database was moved"

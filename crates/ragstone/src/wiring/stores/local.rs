@@ -16,15 +16,18 @@ use ragstone_core::library::mark::Owners;
 use ragstone_core::seam::{Catalogue, EmbeddingCache};
 
 use super::super::migration::{Active, Pair, Record, Side, Sides, clear};
-use super::claim::claim;
-use super::{Home, Stores};
+use super::claim::{claim, recovering};
+use super::{Home, Purpose, Stores};
 use crate::config::Settings;
 
 /// The stores of a data directory.
-pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Stores> {
+pub async fn open(settings: &Settings, directory: DataDirectory, purpose: Purpose) -> anyhow::Result<Stores> {
     let (catalogue, database) = open_database(directory.database()).await?;
     let blobs = open_folder(&directory.blobs())?;
-    claim(catalogue.as_ref(), blobs.as_ref(), Owners::One).await?;
+    let library = match purpose {
+        Purpose::Use => claim(catalogue.as_ref(), blobs.as_ref(), Owners::One).await?,
+        Purpose::Recovery => recovering(catalogue.as_ref(), blobs.as_ref()).await?,
+    };
     let index = open_sides(directory.path(), database, catalogue.as_ref()).await?;
     Ok(Stores {
         keys: catalogue.clone(),
@@ -39,6 +42,7 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
         sides: Some(index.clone()),
         index,
         blobs,
+        library,
         embeddings: open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
         doorbell: Arc::new(HereDoorbell::default()),
         home: Home::Alone(directory),
@@ -47,7 +51,7 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
 }
 
 /// The database of the data directory, as the catalogue and as itself.
-async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<SqliteCatalogue>, Database)> {
+pub async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<SqliteCatalogue>, Database)> {
     let open = move || {
         let database = Database::open(&path)?;
         anyhow::Ok((Arc::new(SqliteCatalogue::open(database.clone())?), database))

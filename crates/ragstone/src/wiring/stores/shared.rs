@@ -21,9 +21,9 @@ use ragstone_core::library::mark::Owners;
 use ragstone_core::seam::Doorbell;
 use uuid::Uuid;
 
-use super::claim::claim;
+use super::claim::{claim, recovering};
 use super::local::{open_cache, open_folder};
-use super::{Home, Probe, Stores};
+use super::{Home, Probe, Purpose, Stores};
 use crate::config::{BlobPlace, Settings, SharedSet};
 
 /// How long a server that starts waits for its database, and how long between two tries.
@@ -48,7 +48,12 @@ pub enum Reached {
 }
 
 /// The stores of the set.
-pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> anyhow::Result<Stores> {
+pub async fn open(
+    settings: &Settings,
+    set: &SharedSet,
+    reached: Reached,
+    purpose: Purpose,
+) -> anyhow::Result<Stores> {
     let directory = match reached {
         Reached::Working => own_directory(&settings.data.directory),
         Reached::Asking | Reached::Serving => None,
@@ -57,7 +62,10 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
     let options = database(settings, set, holder.unwrap_or_else(Uuid::new_v4))?;
     let catalogue = Arc::new(connect(&options, reached).await?);
     let blobs = blobs(settings, &set.blobs)?;
-    let library = claim(catalogue.as_ref(), blobs.as_ref(), Owners::Many).await?;
+    let library = match purpose {
+        Purpose::Use => claim(catalogue.as_ref(), blobs.as_ref(), Owners::Many).await?,
+        Purpose::Recovery => recovering(catalogue.as_ref(), blobs.as_ref()).await?,
+    };
     let index = Arc::new(QdrantIndex::new(QdrantOptions {
         library: Some(library.clone()),
         ..qdrant(settings)
@@ -81,6 +89,7 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
         index,
         sides: None,
         blobs,
+        library,
         embeddings,
         doorbell,
         home: Home::Shared {
@@ -88,6 +97,16 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
             blobs: folder(&set.blobs).map(PathBuf::from),
         },
     })
+}
+
+/// The catalogue and the blobs of the set alone.
+pub async fn open_catalogue(
+    settings: &Settings,
+    set: &SharedSet,
+) -> anyhow::Result<(Arc<PostgresCatalogue>, Arc<dyn ObjectStore>)> {
+    let options = database(settings, set, Uuid::new_v4())?;
+    let catalogue = Arc::new(connect(&options, Reached::Asking).await?);
+    Ok((catalogue, blobs(settings, &set.blobs)?))
 }
 
 /// Asks each store whether it answers, and changes nothing: its name, and how it is.
