@@ -150,6 +150,20 @@ impl Database {
         }
     }
 
+    /// Whether all of the file can be read and is as SQLite wrote it: a part that was cut off is often not missed until
+    /// it is needed.
+    pub async fn is_sound(&self) -> Result<bool, DatabaseError> {
+        let found = self.read(|c| {
+            let found: String = c.query_row("pragma quick_check(1)", [], |row| row.get(0))?;
+            Ok::<_, DatabaseError>(found)
+        });
+        match found.await {
+            Ok(found) => Ok(found == "ok"),
+            Err(error) if error.is_damaged() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Runs `work` in one transaction and commits it if it is `Ok`. Blocks.
     pub fn write_blocking<T, E: From<DatabaseError>>(
         &self,

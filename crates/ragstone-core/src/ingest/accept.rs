@@ -9,7 +9,8 @@ use object_store::path::Path;
 
 use super::Ingestor;
 use super::arrival::{Arriving, Receiving, lock};
-use crate::access::{Acl, Principal};
+use super::manifest::Closing;
+use crate::access::{Acl, Principal, Scope};
 use crate::document::{Document, Job, Metadata};
 use crate::id::{CollectionName, ContentHash, DocumentId, JobId, SourceName};
 use crate::seam::CatalogueError;
@@ -194,9 +195,14 @@ impl Ingestor {
         };
         let (id, job, now) = (version.document_id(), JobId((self.new_id)()), (self.clock)());
         let catalogue = &self.stores.catalogue;
+        let scope = principal.scope();
         let before = catalogue.named(&[id]).await.unwrap_or_default();
+        let closing = match before.is_empty() {
+            true => None,
+            false => self.close_for(&scope, id, &version.acl).await?,
+        };
         received.incoming.settle();
-        let begun = catalogue.begin(&principal.scope(), version, job, now).await;
+        let begun = catalogue.begin(&scope, version, job, now).await;
         match &begun {
             // What the bytes of an older begin wait for was cancelled with it.
             Ok(Begun::Started(document, _)) => {
@@ -204,16 +210,40 @@ impl Ingestor {
                 if document.version > 1 {
                     self.spread_to_attachments(document.id).await;
                 }
+                // Other changes come into the manifest with the new version.
+                if closing.is_some() {
+                    self.record_change(id, closing).await;
+                }
             }
             Ok(Begun::Updated(document)) => {
                 self.spread_access(document).await;
                 self.spread_to_attachments(document.id).await;
+                self.record_change(id, closing).await;
                 self.discard_received(received).await?;
             }
-            Ok(Begun::Unchanged(_)) => self.discard_received(received).await?,
+            Ok(Begun::Unchanged(_)) => {
+                if closing.is_some() {
+                    self.record_change(id, closing).await;
+                }
+                self.discard_received(received).await?;
+            }
+            // Whether it was done is not known: what was noted is left to the sweep.
             Err(_) => self.discard_unless_named(id, received).await,
         }
         Ok(begun?)
+    }
+
+    /// Notes that a document is closed if it is about to be given to other readers than now by somebody who may do so.
+    async fn close_for(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+        acl: &Acl,
+    ) -> Result<Option<Closing>, CatalogueError> {
+        match self.stores.catalogue.document(scope, document).await? {
+            Some(document) => self.close_unless(&document, acl).await,
+            None => Ok(None),
+        }
     }
 
     /// An answer may have been lost after the rows were written, so they are asked. Where they do not answer, the sweep
@@ -262,18 +292,22 @@ impl Ingestor {
         Ok(())
     }
 
-    /// Changes what touches no bytes, in the catalogue and then in the index. None if the caller may not read it.
+    /// Changes what touches no bytes, in the catalogue and then in the manifest and the index. None if the caller may not
+    /// read it.
     pub async fn patch(
         &self,
         principal: &Principal,
         document: DocumentId,
         patch: DocumentPatch,
     ) -> Result<Option<Document>, CatalogueError> {
-        let catalogue = &self.stores.catalogue;
-        let patched = catalogue
-            .patch(&principal.scope(), document, patch, (self.clock)())
-            .await?;
+        let (catalogue, scope) = (&self.stores.catalogue, principal.scope());
+        let closing = match &patch.acl {
+            Some(acl) => self.close_for(&scope, document, acl).await?,
+            None => None,
+        };
+        let patched = catalogue.patch(&scope, document, patch, (self.clock)()).await?;
         if let Some(document) = &patched {
+            self.record_change(document.id, closing).await;
             self.spread_access(document).await;
             self.spread_to_attachments(document.id).await;
         }
@@ -286,12 +320,38 @@ impl Ingestor {
         &self,
         principal: &Principal,
         document: DocumentId,
-    ) -> Result<Option<crate::document::Job>, CatalogueError> {
-        let (job, scope) = (JobId((self.new_id)()), principal.scope());
-        let catalogue = &self.stores.catalogue;
-        let purge = catalogue.tombstone(&scope, document, job, (self.clock)()).await?;
+    ) -> Result<Option<Job>, CatalogueError> {
+        let scope = principal.scope();
+        let purge = self.bury(&scope, document).await?;
         if purge.is_some() {
             self.delete_attachments(&scope, document).await;
+        }
+        Ok(purge)
+    }
+
+    /// Tombstones a document, so that no recovery brings it back.
+    pub(super) async fn bury(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+    ) -> Result<Option<Job>, CatalogueError> {
+        let catalogue = &self.stores.catalogue;
+        let Some(found) = catalogue.document(scope, document).await? else {
+            return Ok(None);
+        };
+        let tenant = &found.acl.tenant;
+        // It goes whatever becomes of the note: a store that takes none is no reason to keep it.
+        let closing = match found.published {
+            Some(_) => self.close(tenant, document).await.ok(),
+            None => None,
+        };
+        let job = JobId((self.new_id)());
+        let purge = catalogue.tombstone(scope, document, job, (self.clock)()).await?;
+        if let Some(purge) = &purge {
+            self.note_deleted(tenant, purge).await;
+        }
+        if let Some(closing) = closing {
+            self.reopen(closing).await;
         }
         Ok(purge)
     }

@@ -144,6 +144,7 @@ impl Ingestor {
             Ok(Begun::Started(..)) => self.remove_waiting(&before).await,
             Ok(Begun::Updated(document)) => {
                 self.spread_access(&document).await;
+                self.record_change(document.id, None).await;
                 self.discard_received(received).await?;
             }
             Ok(Begun::Unchanged(_)) => self.discard_received(received).await?,
@@ -181,20 +182,20 @@ impl Ingestor {
             .filter(|a| goes(a))
         {
             let job = JobId((self.new_id)());
-            catalogue
+            let purge = catalogue
                 .detach(lease, attached.document, job, (self.clock)())
                 .await?;
+            if let Some(purge) = &purge {
+                self.note_deleted(&claim.document.acl.tenant, purge).await;
+            }
         }
         Ok(())
     }
 
     /// Tombstones at once what its mail's purge would come to: best effort, and the purge does the rest.
     pub(super) async fn delete_attachments(&self, scope: &Scope, mail: DocumentId) {
-        let catalogue = &self.stores.catalogue;
         for document in self.everything_in(mail).await {
-            let job = JobId((self.new_id)());
-            let gone = catalogue.tombstone(scope, document, job, (self.clock)()).await;
-            if let Err(error) = gone {
+            if let Err(error) = self.bury(scope, document).await {
                 tracing::warn!(%document, %error, "an attachment waits for the purge of its mail");
             }
         }
@@ -217,7 +218,7 @@ impl Ingestor {
     }
 
     /// What is attached to a mail, and to that, the mail's own first.
-    async fn everything_in(&self, mail: DocumentId) -> Vec<DocumentId> {
+    pub(super) async fn everything_in(&self, mail: DocumentId) -> Vec<DocumentId> {
         let (mut found, mut next) = (Vec::new(), vec![mail]);
         for _ in 0..=MAX_FILES.len() {
             let mut below = Vec::new();

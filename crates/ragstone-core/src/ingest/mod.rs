@@ -14,12 +14,16 @@ mod embedding;
 pub mod fsck;
 mod grant;
 mod keep;
+mod manifest;
+mod marker;
 mod parse;
 mod pipeline;
 mod purge;
 mod read;
+mod recover;
 mod restore;
 mod revector;
+mod settings;
 mod statistics;
 mod trouble;
 
@@ -37,8 +41,11 @@ pub use embedding::CacheCounts;
 pub use fsck::Uploads;
 pub use grant::{GrantError, Grants};
 pub use keep::{HEARTBEAT, Sleep, Steady, Time};
+pub use manifest::ManifestError;
 pub use pipeline::Pipeline;
+pub use recover::{RecoverError, Recovered};
 pub use restore::{RestoreError, Restored};
+pub use settings::IngestSettings;
 
 use crate::document::{JobError, JobKind, Outline, Stage, Worker};
 use crate::id::JobId;
@@ -50,46 +57,6 @@ use trouble::{Retry, Trouble};
 pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 /// Gives a fresh random id.
 pub type NewId = Arc<dyn Fn() -> Uuid + Send + Sync>;
-
-/// Bounds of ingestion.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IngestSettings {
-    /// Largest accepted file, in bytes.
-    pub max_bytes: u64,
-    /// Most chunks embedded and stored at once.
-    pub batch_chunks: usize,
-    /// Most bytes of text embedded and stored at once.
-    pub batch_bytes: usize,
-    /// Attempts before a failure that may pass is final.
-    pub max_attempts: u32,
-    /// Attempts, all of them counted, before a job whose embedder or store is away or busy fails for good. Until then such
-    /// an attempt spends nothing.
-    pub max_outage_attempts: u32,
-    /// Wait before the second attempt; doubled for each further one, with jitter.
-    pub retry_base: Duration,
-    /// Longest wait between attempts.
-    pub retry_cap: Duration,
-    /// How long a worker that gives no sign of life keeps its job.
-    pub lease: Duration,
-    /// How long a job may note no progress before its attempt is given up.
-    pub stall: Duration,
-}
-
-impl Default for IngestSettings {
-    fn default() -> Self {
-        Self {
-            max_bytes: 256 * 1024 * 1024,
-            batch_chunks: 64,
-            batch_bytes: 256 * 1024,
-            max_attempts: 5,
-            max_outage_attempts: 500,
-            retry_base: Duration::from_secs(2),
-            retry_cap: Duration::from_secs(300),
-            lease: Duration::from_secs(60),
-            stall: Duration::from_secs(1_800),
-        }
-    }
-}
 
 /// What ingestion stands on.
 pub struct Stores {
@@ -115,6 +82,7 @@ pub struct Ingestor {
     time: Time,
     new_id: NewId,
     writes: keep::Writes,
+    marker: marker::Marker,
     /// Uploads that are not begun yet.
     in_flight: arrival::InFlight,
     /// Jobs whose end the catalogue could not note: a disk that is full takes no note of that.
@@ -156,6 +124,7 @@ impl Ingestor {
             time,
             new_id,
             writes: keep::Writes::default(),
+            marker: marker::Marker::default(),
             in_flight: arrival::InFlight::default(),
             unsettled: Mutex::default(),
             noted_late: Mutex::default(),
@@ -289,7 +258,8 @@ impl Ingestor {
         self.whole(&claim.lease, self.publish(claim, version, now)).await
     }
 
-    /// Points visible, then one row flips, then everything older goes.
+    /// The manifest first, so that no version is ever published without one; points visible, then one row flips, then
+    /// everything older goes.
     async fn publish(
         &self,
         claim: &Claim,
@@ -297,15 +267,22 @@ impl Ingestor {
         now: OffsetDateTime,
     ) -> Result<(), Trouble> {
         let lease = &claim.lease;
+        let manifest = self.put_manifest(claim, &version, now).await?;
         self.stores
             .index
             .publish(lease.document, lease.generation)
             .await?;
         let flipped = self.stores.catalogue.publish(lease, version, now).await?;
+        self.reached(lease.generation).await;
         if flipped.acl_revision != claim.document.acl_revision {
             self.refresh_access(claim).await;
         }
-        if let Err(trouble) = self.remove_older(claim).await {
+        // The older version's manifest may be the one that knows of readers who were taken away meanwhile.
+        let removed = match self.confirm_manifest(&manifest).await {
+            Ok(()) => self.remove_older(claim).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(trouble) = removed {
             tracing::warn!(document = %lease.document, error = %trouble.error.detail, "older version not purged yet");
         }
         Ok(())
@@ -390,5 +367,7 @@ fn title(claim: &Claim, outline: &Outline) -> String {
 
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod recover_tests;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use super::{Ingestor, Trouble};
 use crate::document::{Document, DocumentStatus, Stage};
 use crate::id::Generation;
+use crate::library::layout::BlobKey;
 use crate::library::text::text_key;
 use crate::seam::audit::{Explained, Named};
 use crate::seam::catalogue::{Claim, Original};
@@ -25,7 +26,10 @@ impl Ingestor {
         self.whole(&claim.lease, self.detach_all(claim)).await?;
         self.whole(&claim.lease, self.remove_older(claim)).await?;
         self.forget_embeddings(claim.lease.document).await?;
-        Ok(self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?)
+        self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?;
+        self.forget_deleted(claim).await;
+        self.reached(claim.lease.generation).await;
+        Ok(())
     }
 
     /// Removes points and blobs of every generation before the lease's.
@@ -117,6 +121,13 @@ impl Ingestor {
         let points = self.stores.index.generations(Some(id)).await?;
         let blobs = self.blobs_of(claim).await?;
         let row = self.stores.catalogue.named(&[id]).await?.pop();
+        if row
+            .as_ref()
+            .is_some_and(|row| row.lives() && row.published == Some(own))
+        {
+            // Its manifest was not looked at again, and an older version's may know of readers who were taken away.
+            self.record(id).await?;
+        }
         let goes = |explains: fn(&Named, Generation) -> Explained, generation, is_own| match &row {
             Some(row) => match explains(row, generation) {
                 Explained::Named => false,
@@ -132,8 +143,10 @@ impl Ingestor {
         }
         let text = text_key(&claim.document.acl.tenant, id, own);
         for (key, generation) in blobs {
-            let is_own = with_files && generation == own;
-            let explains = match is_own && key == text {
+            let is_record = matches!(BlobKey::read(&key), BlobKey::Manifest(..));
+            let is_own = (with_files || is_record) && generation == own;
+            // A manifest of what is not published would be taken for one of what is.
+            let explains = match is_record || is_own && key == text {
                 true => Named::explains_points,
                 false => Named::explains_blobs,
             };
@@ -168,7 +181,15 @@ impl Ingestor {
             let generation = generation(&blob.location)?;
             Some((blob.location, Generation(generation)))
         });
-        Ok(named.collect())
+        let mut named: Vec<_> = named.collect();
+        // Whoever dies over their removal leaves no manifest of what is half gone, and of what is deleted the note as
+        // long as anything is left.
+        named.sort_by_key(|(key, _)| match BlobKey::read(key) {
+            BlobKey::Manifest(..) => 0,
+            BlobKey::Deleted(..) => 2,
+            _ => 1,
+        });
+        Ok(named)
     }
 
     /// Brings the points of a freshly published version up to an ACL that changed meanwhile.

@@ -235,7 +235,7 @@ pub struct PageRequest {
 /// The truth about documents and jobs. Times are given by the caller; a store with a clock of its own that all its
 /// processes share may use that in place of [`Moment::steady`].
 #[async_trait]
-pub trait Catalogue: super::Audit + super::Attachments {
+pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
     /// Writes a version and its job in one transaction, and cancels the document's older jobs. `scope` is the
     /// writer's: a URI of a document outside of it is taken.
     async fn begin(

@@ -16,6 +16,8 @@ use super::sections::{
 /// Fewest characters of the admin key.
 pub const MIN_ADMIN_KEY: usize = 32;
 
+/// Longest that the quarantine can be set to.
+const MAX_QUARANTINE_DAYS: u32 = 3_650;
 /// Most that a rate can be set to.
 const MAX_REQUESTS_PER_MINUTE: u32 = 60_000_000;
 /// Largest reserve of a disk.
@@ -145,6 +147,8 @@ impl Data {
             found.say("data.directory", "must name a folder".into());
         }
         found.range("data.reserve_bytes", self.reserve_bytes, 0..=MAX_RESERVE_BYTES);
+        let days = self.quarantine_days;
+        found.range("data.quarantine_days", days, 0..=MAX_QUARANTINE_DAYS);
     }
 }
 

@@ -98,6 +98,8 @@ pub struct Data {
     pub database_connections: usize,
     /// Where blobs are shared.
     pub blobs_url: String,
+    /// Days for which blobs that no row explains are kept before they are deleted.
+    pub quarantine_days: u32,
 }
 
 /// `[access]`

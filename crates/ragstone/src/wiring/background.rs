@@ -46,6 +46,7 @@ impl Built {
             background.push(upkeep::follow(self.library.clone()));
         }
         if stays {
+            background.push(upkeep::keep_mark(self.ingestor.clone()));
             background.push(upkeep::remove_abandoned(self.ingestor.clone()));
         }
         if stays && (settings.server.role.works() || !is_shared) {

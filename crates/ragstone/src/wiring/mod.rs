@@ -18,6 +18,7 @@ mod model;
 mod moving;
 mod options;
 mod parts;
+mod recover;
 mod routes;
 pub mod sources;
 mod stores;
@@ -47,6 +48,7 @@ pub use describe::{Description, describe, issuers, text_goes_to};
 pub use fetcher::Fetcher;
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use ragstone_adapters::embed::weights::FetchProgress;
+pub use recover::{Recovery, recover};
 pub use vectors::VectorState;
 pub use workers::parser_pool;
 
@@ -58,7 +60,7 @@ use crate::operator;
 use crate::telemetry::audit::AuditLog;
 use health::Health;
 use migration::Migration;
-use stores::{Home, Reached, Stores, open_local, open_shared};
+use stores::{Home, Purpose, Reached, Stores, open_local, open_shared};
 use vectors::{Recipe, Vectors};
 
 /// How long uploads that have all their bytes may take to get their rows when the process ends.
@@ -175,6 +177,7 @@ impl App {
             tracing::warn!("uploads without a row are left to the sweep");
         }
         self.parts.ingestor.remove_abandoned().await;
+        upkeep::mark(&self.parts.ingestor).await;
         if let Some(log) = self.audit.take() {
             log.close().await;
         }
@@ -194,9 +197,9 @@ pub fn socket(settings: &Settings) -> PathBuf {
 /// Opens the stores of the settings: the shared ones, or those of the data directory unless another process has it.
 pub async fn open(settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<Opened> {
     let stores = match settings.shared() {
-        Some(set) => open_shared(settings, &set, reached(settings, fetch)).await?,
+        Some(set) => open_shared(settings, &set, reached(settings, fetch), Purpose::Use).await?,
         None => match DataDirectory::open(&settings.data.directory) {
-            Ok(directory) => open_local(settings, directory).await?,
+            Ok(directory) => open_local(settings, directory, Purpose::Use).await?,
             Err(Locked::Held { holder, .. }) => return Ok(Opened::Elsewhere { holder }),
             Err(error) => return Err(error.into()),
         },
@@ -253,7 +256,7 @@ fn build(settings: &Settings, mut stores: Stores) -> anyhow::Result<Built> {
     };
     let ingestor = Arc::new(Ingestor::new(
         written,
-        options::ingest(settings),
+        options::ingest(settings, stores.library.clone()),
         recipe.pipeline(None),
         time(),
         new_id(),

@@ -11,8 +11,12 @@ use crate::clock::time;
 use crate::config::Settings;
 use crate::http::{AdminKey, FeedbackSettings, HttpSettings, Issuers};
 
-/// Bounds, waits and batches of ingestion.
-pub fn ingest(settings: &Settings) -> IngestSettings {
+/// Generations after which a job that ends marks a shared store by itself. In a folder of this process a mark is a small
+/// file, so there every job marks, and a kill leaves no mark behind.
+const MARK_SHARED_EVERY: u64 = 64;
+
+/// Bounds, waits and batches of the ingestion of a library.
+pub fn ingest(settings: &Settings, library: String) -> IngestSettings {
     let jobs = &settings.jobs;
     IngestSettings {
         max_bytes: settings.parse.max_bytes,
@@ -24,6 +28,12 @@ pub fn ingest(settings: &Settings) -> IngestSettings {
         retry_cap: Duration::from_secs(jobs.retry_cap_seconds),
         lease: Duration::from_secs(jobs.lease_seconds),
         stall: Duration::from_secs(jobs.stall_seconds),
+        quarantine: Duration::from_secs(u64::from(settings.data.quarantine_days) * 24 * 60 * 60),
+        library,
+        mark_every: match settings.shared() {
+            Some(_) => MARK_SHARED_EVERY,
+            None => 1,
+        },
     }
 }
 

@@ -24,6 +24,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// How long bytes whose sender left may lie about.
 const ABANDONED_EVERY: Duration = Duration::from_secs(10);
+/// How often how far the library has come is marked, where the jobs themselves did not.
+const MARK_EVERY: Duration = Duration::from_secs(5);
 /// How often a process that serves shared stores looks for a threshold that another one found.
 const FOLLOW_EVERY: Duration = Duration::from_secs(30);
 /// By how much the sweeps of processes that start together are apart, at most.
@@ -125,6 +127,23 @@ pub fn remove_abandoned(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
             ingestor.remove_abandoned().await;
         }
     })
+}
+
+/// Marks how far the library has come, in the background, until it is aborted.
+pub fn keep_mark(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(MARK_EVERY).await;
+            mark(&ingestor).await;
+        }
+    })
+}
+
+/// Marks how far the library has come; what fails is done later.
+pub async fn mark(ingestor: &Ingestor) {
+    if let Err(error) = ingestor.mark().await {
+        tracing::warn!(%error, "how far the library has come is marked later");
+    }
 }
 
 /// Follows the threshold for answers that other processes find as the library grows.

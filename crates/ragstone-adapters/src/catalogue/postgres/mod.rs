@@ -30,6 +30,7 @@ mod job_row;
 mod jobs;
 mod keys;
 mod lease;
+mod manifest;
 mod migrations;
 mod options;
 mod portable;

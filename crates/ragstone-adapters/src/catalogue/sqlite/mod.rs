@@ -14,6 +14,7 @@ mod job_row;
 mod jobs;
 mod keys;
 mod lease;
+mod manifest;
 mod portable;
 mod queue;
 mod row;

@@ -1,7 +1,7 @@
 //! The sweep: what crashed between two steps is finished, without anybody asking for it.
 //!
-//! Invariant: it removes only what this program named itself and no row explains, and leaves to `fsck` what a person
-//! should see.
+//! Invariant: it takes only what this program named itself and no row explains, and leaves to `fsck` what a person
+//! should see. Blobs go to quarantine, but for those that a later version replaced.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub enum Uploads {
 }
 
 impl Ingestor {
-    /// Removes points and blobs that publishing or purging left, and old bytes of uploads that broke off; purges deleted
-    /// documents to the end.
+    /// Takes points and blobs that publishing or purging left, and old bytes of uploads that broke off; purges deleted
+    /// documents to the end, and empties the quarantine of what has been in it for long enough.
     pub async fn sweep(&self, uploads: Uploads) -> Result<Report, FsckError> {
         let remedies = Remedies {
             finish: true,
@@ -29,6 +29,7 @@ impl Ingestor {
                 Uploads::OursAlone => Duration::ZERO,
                 Uploads::Shared => ORPHAN_AGE,
             }),
+            many: false,
             restore: false,
         };
         let mut check = Check::new(remedies, uploads, (self.clock)());

@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::sample::{acl, caller, tenant};
-use super::{attachments, catalogue_ledger};
+use super::{attachments, catalogue_ledger, manifest};
 use crate::access::{Acl, Scope};
 use crate::document::{Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
@@ -42,6 +42,7 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     upkeep_finds_every_tenant_and_what_another_pipeline_made(make().await).await;
     statistics_follow_what_is_published(make().await).await;
     attachments::attachments_contract(&make).await;
+    manifest::manifest_contract(&make).await;
     settings_are_kept(make().await).await;
 }
 

@@ -15,6 +15,7 @@ mod idempotency;
 pub mod index;
 mod keys;
 mod lexical_index;
+mod manifest;
 mod model;
 mod portable;
 mod sample;

@@ -31,6 +31,7 @@ use crate::seam::embedding_cache::{EmbeddingCache, EmbeddingCacheError, Embeddin
 use crate::seam::index::{
     DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
 };
+use crate::seam::manifest::{Manifest, Manifests};
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,6 +223,13 @@ watched! { Audit of Catalogue, CatalogueError:
     fn queue_again(document: DocumentId, pipeline: &str, job: JobId, now: OffsetDateTime) -> Option<Job>;
     fn miscounted() -> Vec<TenantId>;
     fn recount() -> ();
+    fn highest_generation() -> Generation;
+}
+
+watched! { Manifests of Catalogue, CatalogueError:
+    fn manifest(document: DocumentId) -> Option<Manifest>;
+    fn recover(manifest: &Manifest) -> bool;
+    fn raise_generation(to: Generation) -> ();
 }
 
 watched! { Attachments of Catalogue, CatalogueError:

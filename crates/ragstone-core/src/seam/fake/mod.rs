@@ -13,6 +13,7 @@ mod house;
 mod idempotency;
 mod index;
 mod keys;
+mod manifest;
 mod parser;
 mod sources;
 mod usage;

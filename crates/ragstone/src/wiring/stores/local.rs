@@ -14,20 +14,28 @@ use ragstone_adapters::disk_reserve::DiskReserve;
 use ragstone_adapters::doorbell::HereDoorbell;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
+use ragstone_core::library::mark::Owners;
 use ragstone_core::seam::{Catalogue, EmbeddingCache};
 
 use super::super::migration::{Active, Pair, Record, Side, Sides, clear};
-use super::{Home, Stores};
+use super::claim::{claim, recovering};
+use super::{Home, Purpose, Stores};
 use crate::config::Settings;
 
 /// The stores of a data directory.
-pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Stores> {
+pub async fn open(settings: &Settings, directory: DataDirectory, purpose: Purpose) -> anyhow::Result<Stores> {
     let reserve = open_reserve(directory.path(), settings.data.reserve_bytes).await?;
-    let (catalogue, database) = open_database(directory.database(), reserve.clone()).await?;
+    let (catalogue, database) = open_database(directory.database(), Some(reserve.clone())).await?;
     let logged = database.clone();
-    let sides = open_sides(directory.path(), database, catalogue.as_ref(), Some(&reserve));
-    let index = sides.await?;
-    let folder = open_folder(&directory.blobs())?;
+    let blobs: Arc<dyn ObjectStore> = Arc::new(ReservedStore::new(
+        open_folder(&directory.blobs())?,
+        reserve.clone(),
+    ));
+    let library = match purpose {
+        Purpose::Use => claim(catalogue.as_ref(), blobs.as_ref(), Owners::One).await?,
+        Purpose::Recovery => recovering(catalogue.as_ref(), blobs.as_ref()).await?,
+    };
+    let index = open_sides(directory.path(), database, catalogue.as_ref(), Some(&reserve)).await?;
     Ok(Stores {
         keys: catalogue.clone(),
         usage: catalogue.clone(),
@@ -40,7 +48,8 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
         catalogue,
         sides: Some(index.clone()),
         index,
-        blobs: Arc::new(ReservedStore::new(folder, reserve.clone())),
+        blobs,
+        library,
         embeddings: open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
         doorbell: Arc::new(HereDoorbell::default()),
         home: Home::Alone(directory),
@@ -58,12 +67,15 @@ async fn open_reserve(folder: &Path, bytes: u64) -> anyhow::Result<DiskReserve> 
 }
 
 /// The database of the data directory, as the catalogue and as itself.
-async fn open_database(
+pub async fn open_database(
     path: PathBuf,
-    reserve: DiskReserve,
+    reserve: Option<DiskReserve>,
 ) -> anyhow::Result<(Arc<SqliteCatalogue>, Database)> {
     let open = move || {
-        let database = Database::open_with_reserve(&path, reserve)?;
+        let database = match reserve {
+            Some(reserve) => Database::open_with_reserve(&path, reserve)?,
+            None => Database::open(&path)?,
+        };
         anyhow::Ok((Arc::new(SqliteCatalogue::open(database.clone())?), database))
     };
     tokio::task::spawn_blocking(open).await?

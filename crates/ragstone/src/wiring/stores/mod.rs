@@ -1,5 +1,6 @@
 //! The stores, all local or all shared: what the rest of the process sees of them.
 
+mod claim;
 mod local;
 mod shared;
 
@@ -17,10 +18,20 @@ use ragstone_core::seam::{
 
 use super::disk::ShortenLog;
 use super::migration::Sides;
+pub use claim::{claim, try_claim};
 #[cfg(test)]
 pub use local::open_sides;
-pub use local::{open as open_local, open_side};
-pub use shared::{Reached, open as open_shared, reach};
+pub use local::{open as open_local, open_database, open_folder, open_side};
+pub use shared::{Reached, open as open_shared, open_catalogue, reach};
+
+/// How stores are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To use them, if they belong together.
+    Use,
+    /// To make the catalogue again.
+    Recovery,
+}
 
 /// Every store behind its seam.
 pub struct Stores {
@@ -48,6 +59,8 @@ pub struct Stores {
     pub sides: Option<Arc<Sides>>,
     /// Originals and texts.
     pub blobs: Arc<dyn ObjectStore>,
+    /// The id of the library whose stores they are.
+    pub library: String,
     /// What was embedded before, on this machine.
     pub embeddings: Option<Arc<dyn EmbeddingCache>>,
     /// Wakes workers.

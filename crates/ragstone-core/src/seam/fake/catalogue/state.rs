@@ -100,6 +100,10 @@ impl State {
         Generation(self.drawn)
     }
 
+    pub fn highest_drawn(&self) -> Generation {
+        Generation(self.drawn)
+    }
+
     pub fn seen(&self, scope: &Scope, document: DocumentId) -> Option<Entry> {
         self.documents
             .get(&document)
