@@ -47,6 +47,10 @@ const STEPS: &[Step] = &[
         name: "suspects",
         script: include_str!("additions/suspects.sql"),
     },
+    Additive {
+        name: "documents_brought_by",
+        script: include_str!("additions/documents_brought_by.sql"),
+    },
 ];
 
 /// Runs the steps that `connection`'s database lacks, each in a transaction.

@@ -6,6 +6,7 @@
 mod course;
 mod error;
 mod ledger;
+mod writers;
 
 use std::time::Duration;
 
@@ -19,9 +20,13 @@ pub use ledger::{
     Claim, Company, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, SUSPECT_TURNS, Wait,
     summed, suspect_wait,
 };
+pub use writers::check_writer;
 
 use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, Worker};
+use crate::document::{
+    BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, SourceUrl,
+    Worker,
+};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::rank::bm25::{TermId, TermStatistics};
 
@@ -34,6 +39,8 @@ pub struct NewVersion {
     pub source: SourceName,
     /// The document's name within the source; with tenant, collection and source its identity.
     pub uri: String,
+    /// Whether it may take the place of other bytes.
+    pub may_replace: bool,
     /// The file name, which with the bytes decides the type.
     pub name: String,
     /// A title given by the caller; none lets the file or its name decide.
@@ -42,12 +49,14 @@ pub struct NewVersion {
     pub declared_media_type: Option<String>,
     /// Who may read it.
     pub acl: Acl,
+    /// Who brings it, to be noted of a document's first version ([`Scope::brings_as`]).
+    pub brought_by: Option<String>,
     /// The department it was given to, if any.
     pub department_id: Option<String>,
     /// The caller's key-value pairs.
     pub metadata: Metadata,
     /// Where a person can open it.
-    pub source_url: Option<String>,
+    pub source_url: Option<SourceUrl>,
     /// BLAKE3 of the bytes.
     pub content_hash: ContentHash,
     /// How many bytes.
@@ -84,6 +93,7 @@ impl NewVersion {
             chunks: 0,
             acl: self.acl.clone(),
             acl_revision: 1,
+            brought_by: self.brought_by.clone(),
             metadata: self.metadata.clone(),
             department_id: self.department_id.clone(),
             source_url: self.source_url.clone(),
@@ -188,13 +198,13 @@ pub struct DocumentPatch {
     /// Another title.
     pub title: Option<String>,
     /// Other key-value pairs, all of them.
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<BoundedMetadata>,
     /// Other readers.
     pub acl: Option<Acl>,
     /// Another department.
     pub department_id: Option<Option<String>>,
     /// Another URL.
-    pub source_url: Option<Option<String>>,
+    pub source_url: Option<Option<SourceUrl>>,
 }
 
 /// Which documents are listed.
@@ -237,7 +247,8 @@ pub struct PageRequest {
 #[async_trait]
 pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
     /// Writes a version and its job in one transaction, and cancels the document's older jobs. `scope` is the
-    /// writer's: a URI of a document outside of it is taken.
+    /// writer's: a URI of a document that it may not write is taken, and so is the name of one with other bytes, unless the
+    /// version may replace them.
     async fn begin(
         &self,
         scope: &Scope,
@@ -257,7 +268,8 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>>;
 
-    /// Changes what touches no bytes; none if `scope` does not admit the document.
+    /// Changes what touches no bytes; none if `scope` does not admit the document. A caller who may read and not write it
+    /// is refused, and so is one who gives or takes away a reader that it may not grant.
     async fn patch(
         &self,
         scope: &Scope,
@@ -266,7 +278,8 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Document>>;
 
-    /// Tombstones a document and queues its purge, in one transaction; none if `scope` does not admit it.
+    /// Tombstones a document and queues its purge, in one transaction; none if `scope` does not admit it. A caller who
+    /// may read and not write it is refused.
     async fn tombstone(
         &self,
         scope: &Scope,
@@ -360,6 +373,11 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
 
     /// How many jobs of the tenant are in each state, batches left out.
     async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts>;
+
+    /// Removes jobs that ended before `before`, at most `most` of them and as many batches, and says how many went. A batch
+    /// goes with its children, once all of them may. What failed or was cancelled last of a document that is there stays:
+    /// it can be driven again.
+    async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64>;
 
     /// Document frequencies of the given terms over the tenant's published chunks.
     async fn term_statistics(&self, tenant: &TenantId, terms: &[TermId]) -> CatalogueResult<TermStatistics>;

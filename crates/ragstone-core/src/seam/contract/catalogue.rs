@@ -9,9 +9,11 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::sample::{acl, caller, tenant};
-use super::{attachments, catalogue_ledger, manifest};
+use super::{attachments, catalogue_ledger, ended_jobs, manifest, writers};
 use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker};
+use crate::document::{
+    BoundedMetadata, Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker,
+};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
 use crate::rank::TermId;
 use crate::seam::catalogue::{
@@ -27,6 +29,8 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     begin_says_what_it_did(make().await).await;
     a_failed_version_is_begun_again(make().await).await;
     a_taken_uri_is_refused_and_unchanged(make().await).await;
+    writers::writers_contract(&make).await;
+    ended_jobs::ended_jobs_contract(&make).await;
     a_stale_lease_writes_nothing(make().await).await;
     a_new_version_replaces_the_old_at_publish(make().await).await;
     failures_and_retries(make().await).await;
@@ -79,10 +83,12 @@ pub fn version(acl: &Acl, uri: &str, content: &str) -> NewVersion {
         collection: CollectionName::default(),
         source: SourceName::default(),
         uri: uri.into(),
+        may_replace: true,
         name: format!("{uri}.txt"),
         title: None,
         declared_media_type: Some("text/plain".into()),
         acl: acl.clone(),
+        brought_by: None,
         department_id: None,
         metadata: json!({"lang": "en"}).as_object().cloned().unwrap_or_default(),
         source_url: None,
@@ -237,10 +243,11 @@ async fn a_document_goes_from_begin_to_publish(catalogue: Shared) {
 
 async fn begin_says_what_it_did(catalogue: Shared) {
     let first = version(&open(), "x", "one");
-    start(&catalogue, &reader(), first.clone(), 1, 0).await;
+    let member = caller("a", &["group:g"]);
+    start(&catalogue, &member, first.clone(), 1, 0).await;
     let again = async |version: NewVersion, n: u128| {
         catalogue
-            .begin(&reader(), version, job_id(n), at(n as i64))
+            .begin(&member, version, job_id(n), at(n as i64))
             .await
             .expect("begun")
     };
@@ -274,7 +281,7 @@ async fn begin_says_what_it_did(catalogue: Shared) {
             ..first.clone()
         },
         NewVersion {
-            source_url: Some("https://example.org/x".into()),
+            source_url: Some("https://example.org/x".parse().expect("an address")),
             ..first.clone()
         },
         NewVersion {
@@ -308,7 +315,7 @@ async fn begin_says_what_it_did(catalogue: Shared) {
         },
     ];
     for (n, new) in (20..).zip(versions) {
-        let (started, _) = start(&catalogue, &reader(), new, n, 20).await;
+        let (started, _) = start(&catalogue, &member, new, n, 20).await;
         assert_eq!(
             started.status,
             DocumentStatus::Published,
@@ -657,9 +664,12 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
     publish_next(&catalogue, "Found", 1).await;
     let patch = DocumentPatch {
         title: Some("Better".into()),
-        metadata: json!({"year": 2024}).as_object().cloned(),
+        metadata: json!({"year": 2024})
+            .as_object()
+            .cloned()
+            .map(BoundedMetadata::of_stored),
         department_id: Some(Some("d".into())),
-        source_url: Some(Some("https://example.org".into())),
+        source_url: Some(Some("https://example.org".parse().expect("an address"))),
         acl: None,
     };
     let foreign = catalogue
@@ -688,7 +698,7 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
         ..DocumentPatch::default()
     };
     let patched = catalogue
-        .patch(&reader(), first.id, hidden, at(4))
+        .patch(&caller("a", &["group:g"]), first.id, hidden, at(4))
         .await
         .expect("an answer")
         .expect("it is seen");

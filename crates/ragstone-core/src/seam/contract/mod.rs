@@ -9,6 +9,7 @@ pub mod catalogue;
 mod catalogue_ledger;
 mod doorbell;
 pub mod embedding_cache;
+mod ended_jobs;
 mod evaluations;
 mod feedback;
 mod idempotency;
@@ -21,6 +22,7 @@ mod portable;
 mod sample;
 mod sources;
 mod usage;
+mod writers;
 
 pub use audit::audit_contract;
 pub use catalogue::catalogue_contract;

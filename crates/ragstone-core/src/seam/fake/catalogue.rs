@@ -19,7 +19,7 @@ use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
     Begun, Catalogue, CatalogueError, CatalogueResult, Claim, Company, DocumentFilter, DocumentPatch,
     Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion,
-    Redriven, Wait,
+    Redriven, Wait, check_writer,
 };
 use state::{Entry, State, Task};
 use version::made_again;
@@ -65,10 +65,7 @@ impl Catalogue for MemoryCatalogue {
         let id = version.document_id();
         let living = state.documents.get(&id);
         let living = living.filter(|entry| entry.document.status != DocumentStatus::Deleting);
-        let foreign = living.is_some_and(|entry| !scope.admits(&entry.document.acl));
-        if foreign || version.acl.tenant != *scope.tenant() {
-            return Err(CatalogueError::UriTaken);
-        }
+        version.check_over(scope, living.map(|entry| &entry.document))?;
         state.put(version, |acl| scope.admits(acl), job, now)
     }
 
@@ -105,13 +102,7 @@ impl Catalogue for MemoryCatalogue {
         let Some(entry) = state.seen(scope, document) else {
             return Ok(None);
         };
-        if patch
-            .acl
-            .as_ref()
-            .is_some_and(|acl| acl.tenant != *scope.tenant())
-        {
-            return Err(CatalogueError::UriTaken);
-        }
+        patch.check_over(scope, &entry.document)?;
         let mut changed = entry.clone().patched(patch);
         if changed != entry {
             changed.document.updated_at = now;
@@ -131,6 +122,7 @@ impl Catalogue for MemoryCatalogue {
         let Some(entry) = state.seen(scope, document) else {
             return Ok(None);
         };
+        check_writer(scope, &entry.document)?;
         Ok(Some(state.bury_document(entry, job, now)))
     }
 
@@ -415,6 +407,10 @@ impl Catalogue for MemoryCatalogue {
         let key = |job: &Job| (job.created_at.unix_timestamp_nanos(), job.id.0);
         let items = listed.into_iter().filter(fits).map(|job| (key(&job), job));
         paged(items.collect(), page, |item, cursor| item < cursor)
+    }
+
+    async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64> {
+        Ok(lock(&self.state).remove_ended_jobs(before, most))
     }
 
     async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {

@@ -7,7 +7,9 @@ use time::OffsetDateTime;
 
 use super::version::{amended, born, renewed};
 use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState};
+use crate::document::{
+    BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState,
+};
 use crate::id::{DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::seam::catalogue::{
     Begun, CatalogueError, CatalogueResult, Company, Course, DocumentPatch, Lease, Moment, NewVersion,
@@ -59,7 +61,9 @@ impl Entry {
             document.acl = acl;
             document.acl_revision += 1;
         }
-        document.metadata = patch.metadata.unwrap_or(std::mem::take(&mut document.metadata));
+        if let Some(metadata) = patch.metadata {
+            document.metadata = metadata.into_inner();
+        }
         document.department_id = patch.department_id.unwrap_or(document.department_id.take());
         document.source_url = patch.source_url.unwrap_or(document.source_url.take());
         self.begun.title = patch.title.or(self.begun.title);
@@ -133,7 +137,7 @@ impl State {
             };
             let given = entry.clone().patched(DocumentPatch {
                 title: None,
-                metadata: Some(mail.metadata.clone()),
+                metadata: Some(BoundedMetadata::of_stored(mail.metadata.clone())),
                 acl: Some(mail.acl.clone()),
                 department_id: Some(mail.department_id.clone()),
                 source_url: Some(mail.source_url.clone()),
@@ -405,6 +409,38 @@ impl State {
                 entry.document.status = DocumentStatus::Pending;
             }
         }
+    }
+
+    /// Removes jobs that ended before `before`, batches with their children.
+    pub fn remove_ended_jobs(&mut self, before: OffsetDateTime, most: usize) -> u64 {
+        let is_over =
+            |task: &Task| task.job.state.is_final() && task.job.updated_at < before && !self.is_needed(task);
+        let is_batch = |task: &&Task| task.job.kind == JobKind::Batch;
+        let is_over_whole = |batch: &&Task| {
+            let mut children = self
+                .jobs
+                .iter()
+                .filter(|child| child.job.parent == Some(batch.job.id));
+            batch.job.created_at < before && children.all(is_over)
+        };
+        let batches = self.jobs.iter().filter(is_batch).filter(is_over_whole);
+        let mut gone: Vec<JobId> = batches.take(most).map(|batch| batch.job.id).collect();
+        let stays = |id: JobId| self.jobs.iter().any(|task| task.job.id == id) && !gone.contains(&id);
+        let alone = |task: &&Task| !task.job.parent.is_some_and(stays);
+        let ended = self.jobs.iter().filter(|task| !is_batch(task) && is_over(task));
+        let ended: Vec<JobId> = ended.filter(alone).take(most).map(|task| task.job.id).collect();
+        gone.extend(ended);
+        self.jobs.retain(|task| !gone.contains(&task.job.id));
+        gone.len() as u64
+    }
+
+    /// Whether a job that ended may be driven again, or would let an older one be taken for the newest if it went.
+    fn is_needed(&self, task: &Task) -> bool {
+        let is_missed = |task: &Task| matches!(task.job.state, JobState::Failed | JobState::Cancelled);
+        let of_document = |other: &&Task| other.job.document_id == task.job.document_id;
+        !self.is_superseded(task)
+            && task.job.kind == JobKind::Ingest
+            && self.jobs.iter().filter(of_document).any(is_missed)
     }
 
     /// The children of a batch that `scope` admits.
