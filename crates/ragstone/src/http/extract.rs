@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
@@ -42,6 +42,21 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
         serde_json::from_slice(&body)
             .map(Self)
             .map_err(|error| json_problem(&error))
+    }
+}
+
+/// A JSON body that may be left out.
+pub(super) struct MaybeJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Arc<App>> for MaybeJson<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        match request.body().size_hint().exact() {
+            Some(0) => Ok(Self(T::default())),
+            _ => Json::from_request(request, app)
+                .await
+                .map(|Json(body)| Self(body)),
+        }
     }
 }
 
