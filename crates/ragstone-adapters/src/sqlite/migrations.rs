@@ -43,6 +43,10 @@ const STEPS: &[Step] = &[
         name: "ended_jobs_by_age",
         script: include_str!("additions/ended_jobs_by_age.sql"),
     },
+    Additive {
+        name: "documents_with_error",
+        script: include_str!("additions/documents_with_error.sql"),
+    },
 ];
 
 /// Runs the steps that `connection`'s database lacks, each in a transaction.
