@@ -293,10 +293,9 @@ async fn a_canonical_address_loses_no_text() {
 }
 
 fn site_copy(site: &Site) -> Site {
-    Site {
-        pages: site.pages.clone(),
-        ..Site::default()
-    }
+    let mut copy = Site::default();
+    copy.pages.clone_from(&site.pages);
+    copy
 }
 
 #[tokio::test]
