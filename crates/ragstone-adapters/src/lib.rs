@@ -15,6 +15,8 @@ pub mod index;
 #[cfg(feature = "openai")]
 pub mod openai;
 pub mod parse;
+#[cfg(any(feature = "openai", feature = "web"))]
+mod retry_after;
 pub mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -51,6 +51,10 @@ const STEPS: &[Step] = &[
         name: "documents_brought_by",
         script: include_str!("additions/documents_brought_by.sql"),
     },
+    Additive {
+        name: "documents_with_error",
+        script: include_str!("additions/documents_with_error.sql"),
+    },
 ];
 
 /// Runs the steps that `connection`'s database lacks, each in a transaction.

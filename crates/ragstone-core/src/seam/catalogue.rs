@@ -233,6 +233,15 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
+/// Documents of a source that have a `last_error`, tombstoned ones left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FailedDocuments {
+    /// How many there are.
+    pub count: u64,
+    /// The first ones: their URIs and what went wrong.
+    pub first: Vec<(String, JobError)>,
+}
+
 /// Where a list goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageRequest {
@@ -356,6 +365,15 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
         filter: &DocumentFilter,
         page: &PageRequest,
     ) -> CatalogueResult<Page<Document>>;
+
+    /// The documents of a source whose newest version could not be published, whoever may read them: for those who
+    /// manage the source, and for nothing else. `limit` of them are named, oldest first.
+    async fn failed_documents(
+        &self,
+        tenant: &TenantId,
+        source: &SourceName,
+        limit: usize,
+    ) -> CatalogueResult<FailedDocuments>;
 
     /// Every tenant that has documents, in order: for the upkeep of the whole library, and for nothing else.
     async fn tenants(&self) -> CatalogueResult<Vec<TenantId>>;

@@ -68,6 +68,8 @@ pub fn findings(settings: &Settings) -> Findings {
     settings.split.check(&mut found);
     settings.ingest.check(&mut found);
     settings.fetch.check(&mut found);
+    let share = settings.sync.max_deleted_share;
+    found.range("sync.max_deleted_share", share, 0.0..=1.0);
     settings.openai.check(&mut found);
     settings.embed.check(&mut found);
     settings.model.check(&mut found);

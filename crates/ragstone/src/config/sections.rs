@@ -230,6 +230,14 @@ pub struct Embed {
     pub max_attempts: u32,
 }
 
+/// `[sync]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncLimits {
+    /// The share of a source's documents that a sync deletes without a person's word.
+    pub max_deleted_share: f64,
+}
+
 /// `[model]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

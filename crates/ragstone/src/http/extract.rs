@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
@@ -68,6 +68,21 @@ fn segment(segment: &serde_path_to_error::Segment) -> String {
         Segment::Seq { index } => format!("/{index}"),
         Segment::Map { key } => format!("/{}", unknown::escaped(key)),
         Segment::Enum { .. } | Segment::Unknown => String::new(),
+    }
+}
+
+/// A JSON body that may be left out.
+pub(super) struct MaybeJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Arc<App>> for MaybeJson<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        match request.body().size_hint().exact() {
+            Some(0) => Ok(Self(T::default())),
+            _ => Json::from_request(request, app)
+                .await
+                .map(|Json(body)| Self(body)),
+        }
     }
 }
 

@@ -248,6 +248,7 @@ impl TestApp {
             doorbell: Arc::new(|| {}),
             clock: clock.clone(),
             new_id: new_id.clone(),
+            max_deleted_share: 0.2,
             at_work: Mutex::default(),
         };
         let api = Api {

@@ -70,6 +70,7 @@ impl Built {
             doorbell: ring(&self.stores.doorbell),
             clock: clock(),
             new_id: new_id(),
+            max_deleted_share: settings.sync.max_deleted_share,
             at_work: Default::default(),
         }
     }

@@ -31,6 +31,7 @@ mod shared;
 mod shared_chaos;
 mod shared_set;
 mod soak;
+mod sources;
 mod streams;
 mod stub;
 mod support;

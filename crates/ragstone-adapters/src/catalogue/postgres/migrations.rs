@@ -47,6 +47,10 @@ const STEPS: &[Step] = &[
         name: "documents_brought_by",
         script: include_str!("additions/documents_brought_by.sql"),
     },
+    Additive {
+        name: "documents_with_error",
+        script: include_str!("additions/documents_with_error.sql"),
+    },
 ];
 /// First half of the lock's key ("rags"); the other one is of the PostgreSQL schema, so that several installations in
 /// one database do not wait for each other.

@@ -51,11 +51,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus, Job, JobCounts, JobError, Worker};
-use ragstone_core::id::{DocumentId, JobId, TenantId};
+use ragstone_core::id::{DocumentId, JobId, SourceName, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
 use ragstone_core::seam::catalogue::{
-    Begun, Catalogue, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped, JobFilter, Lease,
-    Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven, Wait,
+    Begun, Catalogue, CatalogueResult, Claim, DocumentFilter, DocumentPatch, FailedDocuments, Flipped,
+    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
+    Wait,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -334,6 +335,15 @@ impl Catalogue for PostgresCatalogue {
         page: &PageRequest,
     ) -> CatalogueResult<Page<Document>> {
         Ok(documents::documents(&self.database.session().await?, scope, filter, page).await?)
+    }
+
+    async fn failed_documents(
+        &self,
+        tenant: &TenantId,
+        source: &SourceName,
+        limit: usize,
+    ) -> CatalogueResult<FailedDocuments> {
+        Ok(documents::failed(&self.database.session().await?, tenant, source, limit).await?)
     }
 
     async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {

@@ -31,12 +31,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus, Job, JobCounts, JobError, Worker};
-use ragstone_core::id::{DocumentId, JobId, TenantId};
+use ragstone_core::id::{DocumentId, JobId, SourceName, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
 use ragstone_core::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
-    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
-    Wait,
+    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, FailedDocuments,
+    Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion,
+    Redriven, Wait,
 };
 use ragstone_core::seam::source::Turns;
 use rusqlite::{Connection, OptionalExtension, Transaction};
@@ -318,6 +318,17 @@ impl Catalogue for SqliteCatalogue {
     ) -> CatalogueResult<Page<Document>> {
         let (scope, filter, page) = (scope.clone(), filter.clone(), page.clone());
         self.read(move |c| documents::documents(c, &scope, &filter, &page))
+            .await
+    }
+
+    async fn failed_documents(
+        &self,
+        tenant: &TenantId,
+        source: &SourceName,
+        limit: usize,
+    ) -> CatalogueResult<FailedDocuments> {
+        let (tenant, source) = (tenant.clone(), source.clone());
+        self.read(move |c| documents::failed(c, &tenant, &source, limit))
             .await
     }
 

@@ -34,6 +34,7 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     a_stale_lease_writes_nothing(make().await).await;
     a_new_version_replaces_the_old_at_publish(make().await).await;
     failures_and_retries(make().await).await;
+    failed_documents_of_a_source_are_counted(make().await).await;
     a_deleted_document_is_gone_at_once(make().await).await;
     a_deleted_document_may_live_again(make().await).await;
     a_patch_holds_at_once(make().await).await;
@@ -509,6 +510,39 @@ async fn failures_and_retries(catalogue: Shared) {
         (kept.status, kept.last_error),
         (DocumentStatus::Published, Some(problem("no_text")))
     );
+}
+
+async fn failed_documents_of_a_source_are_counted(catalogue: Shared) {
+    let failed = async |of: &str, source: SourceName, limit| {
+        let found = catalogue.failed_documents(&tenant(of), &source, limit).await;
+        let found = found.expect("an answer");
+        let uris = found.first.into_iter().map(|(uri, error)| {
+            assert_eq!(error, problem("no_text"));
+            uri
+        });
+        (found.count, uris.collect::<Vec<_>>().join(" "))
+    };
+    let ours = SourceName::default;
+    let mut begun = Vec::new();
+    for (n, uri) in [(1, "x"), (2, "y"), (3, "z")] {
+        let seconds = n as i64;
+        let (document, _) = start(&catalogue, &reader(), version(&open(), uri, "text"), n, seconds).await;
+        begun.push(document.id);
+        let claim = claim(&catalogue, 10 + seconds).await;
+        let noted = catalogue.fail(&claim.lease, problem("no_text"), at(20)).await;
+        noted.expect("noted");
+    }
+    assert_eq!(failed("a", ours(), 100).await, (3, "x y z".into()));
+    assert_eq!(failed("a", ours(), 2).await, (3, "x y".into()));
+    assert_eq!(failed("b", ours(), 100).await, (0, String::new()));
+    let another = "another".parse().expect("a name");
+    assert_eq!(failed("a", another, 100).await, (0, String::new()));
+    // One comes again with other bytes and is published; another one is deleted.
+    start(&catalogue, &reader(), version(&open(), "y", "other text"), 4, 30).await;
+    publish_next(&catalogue, "Y", 31).await;
+    let deleted = catalogue.tombstone(&reader(), begun[0], job_id(5), at(32)).await;
+    assert!(deleted.expect("an answer").is_some());
+    assert_eq!(failed("a", ours(), 100).await, (1, "z".into()));
 }
 
 async fn a_deleted_document_is_gone_at_once(catalogue: Shared) {

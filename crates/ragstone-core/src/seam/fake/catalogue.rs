@@ -14,12 +14,12 @@ use uuid::Uuid;
 use super::lock;
 use crate::access::Scope;
 use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Worker};
-use crate::id::{DocumentId, JobId, TenantId};
+use crate::id::{DocumentId, JobId, SourceName, TenantId};
 use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
     Begun, Catalogue, CatalogueError, CatalogueResult, Claim, Company, DocumentFilter, DocumentPatch,
-    Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion,
-    Redriven, Wait, check_writer,
+    FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress,
+    PublishedVersion, Redriven, Wait, check_writer,
 };
 use state::{Entry, State, Task};
 use version::made_again;
@@ -368,6 +368,34 @@ impl Catalogue for MemoryCatalogue {
             .collect();
         items.sort_by_key(|(key, _)| *key);
         paged(items, page, |item, cursor| item > cursor)
+    }
+
+    async fn failed_documents(
+        &self,
+        tenant: &TenantId,
+        source: &SourceName,
+        limit: usize,
+    ) -> CatalogueResult<FailedDocuments> {
+        let state = lock(&self.state);
+        let of_source = |document: &&Document| {
+            document.acl.tenant == *tenant
+                && document.source == *source
+                && document.status != DocumentStatus::Deleting
+        };
+        let documents = state.documents.values().map(|entry| &entry.document);
+        let mut failed: Vec<_> = documents
+            .filter(of_source)
+            .filter_map(|document| Some((document, document.last_error.clone()?)))
+            .collect();
+        failed.sort_by_key(|(document, _)| document_key(document));
+        Ok(FailedDocuments {
+            count: failed.len() as u64,
+            first: failed
+                .into_iter()
+                .take(limit)
+                .map(|(document, error)| (document.uri.clone(), error))
+                .collect(),
+        })
     }
 
     async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {

@@ -18,14 +18,15 @@ use time::OffsetDateTime;
 use super::lock;
 use crate::access::{Acl, Scope, ScopedQuery};
 use crate::document::{Document, Job, JobCounts, JobError, Metadata, Worker};
-use crate::id::{DocumentId, Generation, JobId, PointId, TenantId};
+use crate::id::{DocumentId, Generation, JobId, PointId, SourceName, TenantId};
 use crate::ingest::Stores;
 use crate::rank::{TermId, TermStatistics};
 use crate::seam::attachments::{Attached, Attachment, Attachments};
 use crate::seam::audit::{Audit, Named};
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, Flipped, JobFilter, Lease,
-    Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven, Wait,
+    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, FailedDocuments, Flipped,
+    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
+    Wait,
 };
 use crate::seam::embedding_cache::{EmbeddingCache, EmbeddingCacheError, EmbeddingKey, StoredEmbedding};
 use crate::seam::index::{
@@ -258,6 +259,7 @@ watched! { Catalogue of Catalogue, CatalogueError:
     fn cancel(scope: &Scope, job: JobId, now: OffsetDateTime) -> Option<Job>;
     fn document(scope: &Scope, document: DocumentId) -> Option<Document>;
     fn documents(scope: &Scope, filter: &DocumentFilter, page: &PageRequest) -> Page<Document>;
+    fn failed_documents(tenant: &TenantId, source: &SourceName, limit: usize) -> FailedDocuments;
     fn tenants() -> Vec<TenantId>;
     fn standing(documents: &[DocumentId]) -> Vec<Document>;
     fn job(scope: &Scope, job: JobId) -> Option<Job>;

@@ -52,7 +52,9 @@ pub(in crate::http) async fn list(
             .items
             .into_iter()
             .filter(|source| manages(&principal, source));
-        sources.extend(shown.map(|source| SourceBody::of(source, &app)));
+        for source in shown {
+            sources.push(SourceBody::of(source, &app).await?);
+        }
         cursor = found.next_cursor;
         if cursor.is_none() {
             break;
