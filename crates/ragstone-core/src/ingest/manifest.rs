@@ -11,10 +11,9 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use time::OffsetDateTime;
 
-use super::attached::MARK;
 use super::{Ingestor, Trouble};
 use crate::access::Acl;
-use crate::document::{Document, Job};
+use crate::document::{ATTACHMENT_MARK, Document, Job};
 use crate::id::{DocumentId, TenantId};
 use crate::library::layout::{BlobKey, closing_key, deleted_key, manifest_key};
 use crate::seam::CatalogueError;
@@ -234,7 +233,7 @@ impl Ingestor {
 
 /// The mail that a document came in, by its URI.
 fn mail_of(document: &Document) -> Option<DocumentId> {
-    let (mail, _) = document.uri.rsplit_once(MARK)?;
+    let (mail, _) = document.uri.rsplit_once(ATTACHMENT_MARK)?;
     Some(DocumentId::of(
         &document.acl.tenant,
         &document.collection,

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::manifest::ManifestError;
 use super::{AcceptError, Ingestor, Upload};
 use crate::access::{Acl, Principal, Reader};
-use crate::document::Metadata;
+use crate::document::{BoundedMetadata, UriError};
 use crate::id::{CollectionName, DocumentId, Generation, SourceName, TenantId};
 use crate::library::layout::{BlobKey, manifest_key, quarantine_key};
 use crate::library::mark::{MarkError, marked_generation};
@@ -60,6 +60,9 @@ pub enum RecoverError {
     /// An original could not be taken in.
     #[error(transparent)]
     Accept(#[from] AcceptError),
+    /// The key of an original is no name for a document.
+    #[error("an original cannot be named after its key: {0}")]
+    Name(#[from] UriError),
     /// A manifest could not be written.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -343,12 +346,13 @@ impl Ingestor {
             collection: CollectionName::default(),
             source: SourceName::default(),
             title: Some(format!("Recovered without its name: {uri}")),
-            uri,
+            uri: uri.parse()?,
+            may_replace: true,
             name,
             declared_media_type: None,
             acl: operators_alone(principal.tenant().clone()),
             department_id: None,
-            metadata: Metadata::new(),
+            metadata: BoundedMetadata::default(),
             source_url: None,
             batch: None,
         };

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::access::{Acl, Principal, Role};
-use crate::document::{Document, DocumentStatus};
+use crate::document::{BoundedMetadata, Document, DocumentStatus};
 use crate::id::{DocumentId, TenantId};
 use crate::library::SearchRequest;
 use crate::library::layout::BlobKey;
@@ -91,8 +91,11 @@ async fn everything_comes_back_as_it_was() {
     house.ingest(&caller, "m.eml", &["everyone"], MAIL).await;
     let patch = DocumentPatch {
         title: Some("Ships".into()),
-        metadata: json!({ "year": 1912 }).as_object().cloned(),
-        source_url: Some(Some("https://example.com/ship".into())),
+        metadata: json!({ "year": 1912 })
+            .as_object()
+            .cloned()
+            .map(BoundedMetadata::of_stored),
+        source_url: Some("https://example.com/ship".parse().ok()),
         acl: Some(Acl {
             sets: vec![
                 readers(&["dept:law", "dept:sea"]).sets[0].clone(),

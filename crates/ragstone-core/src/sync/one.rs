@@ -9,7 +9,7 @@ use super::guard::Deletions;
 use super::plan::{Plan, fetched};
 use super::{Syncer, trouble};
 use crate::access::{Acl, Principal};
-use crate::document::{ATTACHMENT_MARK, Document, DocumentUri, JobError, SourceUrl, UriError};
+use crate::document::{DocumentUri, JobError, SourceUrl, UriError};
 use crate::id::{DocumentId, JobId};
 use crate::ingest::{AcceptError, Upload};
 use crate::seam::CatalogueError;

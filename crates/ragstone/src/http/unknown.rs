@@ -23,7 +23,8 @@ pub(super) fn unknown_field(code: Code, pointer: &str, name: &str, known: &[&str
 /// The problem of the query parameter `name`.
 pub(super) fn unknown_parameter(name: &str, known: &[&str]) -> Problem {
     let shown: String = name.chars().take(MAX_REPEATED_CHARS).collect();
-    Problem::new(format!("query parameter `{shown}` is not known here")).hinting(hint(name, known))
+    let detail = format!("query parameter `{shown}` is not known here");
+    Problem::new(Code::BadQuery, detail).hinting(hint(name, known))
 }
 
 fn hint(name: &str, known: &[&str]) -> String {

@@ -135,7 +135,7 @@ impl Service {
     }
 
     /// Waits until the server ends; gives its exit code.
-    pub fn ended(self) -> Option<i32> {
+    pub fn exit_code(self) -> Option<i32> {
         self.server.ended()
     }
 

@@ -26,7 +26,7 @@ async fn begin(catalogue: &Shared, uri: &str, content: &str, job: u128) -> Docum
     let mut new = version(&acl("a", &[&["group:g"], &["everyone", "user:ü"]]), uri, content);
     new.title = (job % 2 == 1).then(|| format!("Title of {uri}"));
     new.department_id = Some("x".into());
-    new.source_url = Some("https://example.org/ü".into());
+    new.source_url = "https://example.org/ü".parse().ok();
     let scope = caller("a", &["group:g"]);
     match catalogue.begin(&scope, new, job_id(job), at(1)).await {
         Ok(Begun::Started(document, _)) => document.id,
