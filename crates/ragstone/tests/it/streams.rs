@@ -211,5 +211,5 @@ fn a_stream_that_the_end_of_the_server_cuts_off_says_so() {
         ("failed", &json!("shutting_down"))
     );
     stub.until("streams_abandoned", 1);
-    assert_eq!(service.ended(), Some(0));
+    assert_eq!(service.exit_code(), Some(0));
 }

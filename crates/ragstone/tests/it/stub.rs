@@ -135,8 +135,8 @@ impl Service {
     }
 
     /// Waits until the server ends; gives its exit code.
-    pub fn ended(self) -> Option<i32> {
-        self.server.ended()
+    pub fn exit_code(self) -> Option<i32> {
+        self.server.exit_code()
     }
 
     /// Runs a command beside the server.
