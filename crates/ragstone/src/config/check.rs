@@ -175,6 +175,7 @@ impl Parse {
         found.range("parse.max_pages", self.max_pages, 1..=1_000_000);
         found.range("parse.max_text_bytes", self.max_text_bytes, 1..=1 << 30);
         found.range("parse.cpu_seconds", self.cpu_seconds, 2..=3600);
+        found.range("parse.small_cpu_seconds", self.small_cpu_seconds, 1..=3600);
         found.range("parse.wall_seconds", self.wall_seconds, 2..=3600);
         found.range(
             "parse.memory_bytes",

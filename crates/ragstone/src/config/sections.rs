@@ -122,8 +122,10 @@ pub struct Parse {
     pub max_pages: u32,
     /// Bytes of its text.
     pub max_text_bytes: u64,
-    /// Processor seconds a file.
+    /// Processor seconds a file, at most.
     pub cpu_seconds: u64,
+    /// Processor seconds of a small file.
+    pub small_cpu_seconds: u64,
     /// Elapsed seconds a file.
     pub wall_seconds: u64,
     /// Address space of a process.
