@@ -46,6 +46,7 @@ pub use answer::{drafter, judge};
 pub use describe::{Description, describe, issuers, text_goes_to};
 pub use fetcher::Fetcher;
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
+pub use options::trusted_proxies;
 pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use vectors::VectorState;
 pub use workers::parser_pool;
