@@ -1,6 +1,7 @@
 //! A blob store that takes in nothing while the disk's reserve is not held.
 //!
-//! Invariant: reading, renaming and removing always pass.
+//! Invariant: reading, renaming and removing always pass, and so do the small blobs by which the library keeps its books
+//! (its mark, manifests, notes of deletions): a start, a patch and a delete write them.
 
 use std::fmt;
 use std::io;
@@ -37,8 +38,21 @@ impl fmt::Display for ReservedStore {
     }
 }
 
-fn admit(reserve: &DiskReserve, bytes: usize) -> Result<()> {
-    match reserve.admits(bytes as u64) {
+/// Where accepted bytes wait.
+const INCOMING: &str = "incoming";
+/// The names of what a document is made of.
+const CONTENT: [&str; 2] = ["original", "text"];
+/// Largest blob that is no content, in bytes.
+const SMALL_BYTES: usize = 128 * 1024;
+
+/// Whether a blob of so many bytes is something new, rather than about what is there.
+fn is_content(at: &Path, bytes: usize) -> bool {
+    let is_incoming = at.parts().next().is_some_and(|first| first.as_ref() == INCOMING);
+    is_incoming || bytes > SMALL_BYTES || at.filename().is_some_and(|name| CONTENT.contains(&name))
+}
+
+fn admit(reserve: &DiskReserve, at: &Path, bytes: usize) -> Result<()> {
+    match !is_content(at, bytes) || reserve.admits(bytes as u64) {
         true => Ok(()),
         false => Err(object_store::Error::Generic {
             store: "folder",
@@ -50,7 +64,7 @@ fn admit(reserve: &DiskReserve, bytes: usize) -> Result<()> {
 #[async_trait]
 impl ObjectStore for ReservedStore {
     async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        admit(&self.reserve, payload.content_length())?;
+        admit(&self.reserve, at, payload.content_length())?;
         self.inner.put_opts(at, payload, options).await
     }
 
@@ -59,10 +73,10 @@ impl ObjectStore for ReservedStore {
         at: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        admit(&self.reserve, 0)?;
+        admit(&self.reserve, at, 0)?;
         let inner = self.inner.put_multipart_opts(at, options).await?;
-        let reserve = self.reserve.clone();
-        Ok(Box::new(ReservedUpload { inner, reserve }))
+        let (reserve, at) = (self.reserve.clone(), at.clone());
+        Ok(Box::new(ReservedUpload { inner, reserve, at }))
     }
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
@@ -94,12 +108,13 @@ impl ObjectStore for ReservedStore {
 struct ReservedUpload {
     inner: Box<dyn MultipartUpload>,
     reserve: DiskReserve,
+    at: Path,
 }
 
 #[async_trait]
 impl MultipartUpload for ReservedUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        match admit(&self.reserve, data.content_length()) {
+        match admit(&self.reserve, &self.at, data.content_length()) {
             Ok(()) => self.inner.put_part(data),
             Err(error) => async { Err(error) }.boxed(),
         }
@@ -119,6 +134,8 @@ mod tests {
     use futures::TryStreamExt;
     use object_store::ObjectStoreExt;
     use object_store::local::LocalFileSystem;
+    use ragstone_core::id::{DocumentId, Generation, TenantId};
+    use ragstone_core::library::text::{original_key, text_key};
 
     use super::*;
 
@@ -128,9 +145,13 @@ mod tests {
         let reserve = DiskReserve::open(folder.path(), 1 << 20).unwrap();
         let inner = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
         let store = ReservedStore::new(Arc::new(inner), reserve.clone());
-        let (here, there) = (Path::from("a/1"), Path::from("a/2"));
+        let document = DocumentId("6f1c2f0e-6a0b-5d0e-9a53-726167737470".parse().unwrap());
+        let key = |of: fn(&TenantId, DocumentId, Generation) -> Path| {
+            of(&TenantId::default(), document, Generation(1))
+        };
+        let (here, there) = (Path::from("incoming/1"), key(original_key));
         store.put(&here, PutPayload::from("text")).await.unwrap();
-        let mut under_way = store.put_multipart(&Path::from("a/3")).await.unwrap();
+        let mut under_way = store.put_multipart(&key(text_key)).await.unwrap();
         reserve.note_full();
         let is_full = |error: object_store::Error| {
             let source = std::error::Error::source(&error).unwrap();
@@ -141,11 +162,30 @@ mod tests {
         is_full(store.put_multipart(&there).await.unwrap_err());
         is_full(under_way.put_part(PutPayload::from("text")).await.unwrap_err());
         under_way.abort().await.unwrap();
+        is_full(
+            store
+                .put(&key(text_key), PutPayload::from("text"))
+                .await
+                .unwrap_err(),
+        );
+        let note = Path::from("a/note");
+        is_full(
+            store
+                .put(&note, vec![0; SMALL_BYTES + 1].into())
+                .await
+                .unwrap_err(),
+        );
+        store.put(&note, vec![0; SMALL_BYTES].into()).await.unwrap();
+        store.delete(&note).await.unwrap();
         store.rename(&here, &there).await.unwrap();
         let text = store.get(&there).await.unwrap().bytes().await.unwrap();
         assert_eq!(text, "text");
         store.delete(&there).await.unwrap();
-        let left: Vec<_> = store.list(Some(&Path::from("a"))).try_collect().await.unwrap();
+        let left: Vec<_> = store
+            .list(Some(&Path::from("default")))
+            .try_collect()
+            .await
+            .unwrap();
         assert!(left.is_empty());
         reserve.look().unwrap();
         store.put(&there, PutPayload::from("text")).await.unwrap();

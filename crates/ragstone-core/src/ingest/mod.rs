@@ -301,18 +301,14 @@ impl Ingestor {
     /// Ends a job for good, or puts it back with a longer wait each time.
     async fn settle(&self, claim: &Claim, trouble: &Trouble) -> Result<Outcome, CatalogueError> {
         let (catalogue, error) = (&self.stores.catalogue, trouble.error.clone());
-        let outcome = match self.another_attempt(claim, trouble.retry) {
+        let outcome = match self.another_attempt(claim, trouble) {
             Some(wait) => {
                 let now = self.moment();
                 catalogue.retry(&claim.lease, error.clone(), wait, now).await?;
                 Outcome::Retried(error)
             }
             None => {
-                // Before the row says that it ended: who dies in between leaves a job that is tried again, and nothing
-                // that no row explains.
-                if claim.job.kind == JobKind::Ingest {
-                    self.remove_attempts(claim).await;
-                }
+                self.remove_attempts(claim).await;
                 let error = trouble.given_up(claim.job.attempts);
                 catalogue
                     .fail(&claim.lease, error.clone(), (self.clock)())
@@ -325,11 +321,18 @@ impl Ingestor {
     }
 
     /// When the job is tried again, if it is.
-    fn another_attempt(&self, claim: &Claim, retry: Retry) -> Option<Wait> {
+    fn another_attempt(&self, claim: &Claim, trouble: &Trouble) -> Option<Wait> {
         let (failures, settings) = (claim.failures + 1, &self.settings);
-        match retry {
+        let spending = || (failures < settings.max_attempts).then(|| Wait::spending(self.wait(failures)));
+        match trouble.retry {
             Retry::Never => None,
-            Retry::Spends => (failures < settings.max_attempts).then(|| Wait::spending(self.wait(failures))),
+            Retry::Spends => spending(),
+            Retry::SpendsOnce => {
+                // The ledger keeps the error of the last attempt; a retry by hand clears it.
+                let last = claim.job.error.as_ref();
+                let repeated = last.is_some_and(|last| last.code == trouble.error.code);
+                if repeated { None } else { spending() }
+            }
             Retry::Free { after } => {
                 let attempts = claim.job.attempts;
                 let wait = || self.wait(attempts).max(after.unwrap_or_default());

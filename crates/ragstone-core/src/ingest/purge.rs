@@ -8,7 +8,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::{Ingestor, Trouble};
-use crate::document::{Document, DocumentStatus, Stage};
+use crate::document::{Document, DocumentStatus, JobKind, Stage};
 use crate::id::Generation;
 use crate::library::layout::BlobKey;
 use crate::library::text::text_key;
@@ -69,8 +69,13 @@ impl Ingestor {
         self.clear(claim, true).await;
     }
 
-    /// Removes what this attempt and those before it wrote, but for what a row names. Best effort.
+    /// Removes what this attempt of an ingestion and those before it wrote, but for what a row names. Called before the row
+    /// says that the job ended: who dies in between leaves a job that is tried again, and nothing that no row explains.
+    /// Best effort.
     pub(super) async fn remove_attempts(&self, claim: &Claim) {
+        if claim.job.kind != JobKind::Ingest {
+            return;
+        }
         if let Err(trouble) = self.remove_up_to(claim).await {
             let (document, error) = (claim.lease.document, trouble.error.detail);
             tracing::warn!(%document, error, "what failed attempts wrote is left");

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,7 +11,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::{Context, Usage};
-use crate::config::sections::Server;
 use crate::config::{Role, Settings};
 use crate::http::server::{ConnectionLimits, Requests, serve};
 use crate::wiring::{self, App, ModelFetch, Opened, VectorState};
@@ -114,7 +114,7 @@ pub async fn serve_until(
     until: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let (limits, shutdown) = (limits(&settings.server), app.shutdown());
+    let (limits, shutdown) = (limits(settings)?, app.shutdown());
     let mut server = tokio::spawn(serve(listener, app.router(), limits, stopped));
     let ended = tokio::select! {
         ended = &mut server => Err(anyhow::anyhow!("the server ended by itself: {ended:?}")),
@@ -134,15 +134,18 @@ pub async fn serve_until(
     ended
 }
 
-fn limits(settings: &Server) -> ConnectionLimits {
-    ConnectionLimits {
-        connections: settings.max_connections,
-        head: Duration::from_secs(settings.head_seconds),
-        write_stall: Duration::from_secs(settings.write_seconds),
-        head_bytes: settings.head_bytes,
-        headers: settings.max_headers,
+fn limits(settings: &Settings) -> anyhow::Result<ConnectionLimits> {
+    let server = &settings.server;
+    Ok(ConnectionLimits {
+        connections: server.max_connections,
+        address_connections: server.address_connections,
+        trusted_proxies: Arc::new(wiring::trusted_proxies(settings)?),
+        head: Duration::from_secs(server.head_seconds),
+        write_stall: Duration::from_secs(server.write_seconds),
+        head_bytes: server.head_bytes,
+        headers: server.max_headers,
         requests: Requests::Many,
-    }
+    })
 }
 
 /// Ctrl-C, or what a service manager sends.

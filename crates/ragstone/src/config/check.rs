@@ -8,6 +8,7 @@ use ragstone_core::split::{SplitSettings, SplitStrategy};
 
 use super::Settings;
 use super::evaluation::{Eval, Feedback};
+use super::fetch::is_range;
 use super::sections::{
     Access, Ask, Chat, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, OpenAi, Parse, Server, Split,
     Telemetry,
@@ -100,7 +101,18 @@ impl Server {
         found.range("server.heartbeat_seconds", self.heartbeat_seconds, 1..=300);
         found.range("server.shutdown_seconds", self.shutdown_seconds, 1..=600);
         found.range("server.max_requests", self.max_requests, 1..=100_000);
+        found.range("server.caller_requests", self.caller_requests, 0..=100_000);
         found.range("server.max_connections", self.max_connections, 1..=1_000_000);
+        found.range(
+            "server.address_connections",
+            self.address_connections,
+            0..=1_000_000,
+        );
+        found.range("server.list_bytes", self.list_bytes, 65_536..=1 << 30);
+        if let Some(range) = self.trusted_proxies.iter().find(|range| !is_range(range)) {
+            let detail = format!("{range:?} is neither an address nor a range such as 10.0.0.0/8");
+            found.say("server.trusted_proxies", detail);
+        }
         found.range("server.body_bytes", self.body_bytes, 1024..=1 << 40);
         found.range("server.json_bytes", self.json_bytes, 1024..=1 << 30);
         found.range("server.head_bytes", self.head_bytes, 1024..=1 << 20);
@@ -184,6 +196,7 @@ impl Parse {
         found.range("parse.max_pages", self.max_pages, 1..=1_000_000);
         found.range("parse.max_text_bytes", self.max_text_bytes, 1..=1 << 30);
         found.range("parse.cpu_seconds", self.cpu_seconds, 2..=3600);
+        found.range("parse.small_cpu_seconds", self.small_cpu_seconds, 1..=3600);
         found.range("parse.wall_seconds", self.wall_seconds, 2..=3600);
         found.range(
             "parse.memory_bytes",

@@ -28,8 +28,16 @@ pub struct Server {
     pub shutdown_seconds: u64,
     /// Requests at once.
     pub max_requests: usize,
+    /// Requests at once of one caller, and of one address; 0 for half of all.
+    pub caller_requests: usize,
     /// Connections at once.
     pub max_connections: usize,
+    /// Connections at once of one address; 0 for half of all.
+    pub address_connections: usize,
+    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
+    /// Bytes of one page of a list.
+    pub list_bytes: usize,
     /// Bytes of a form.
     pub body_bytes: u64,
     /// Bytes of a JSON body.
@@ -126,8 +134,10 @@ pub struct Parse {
     pub max_pages: u32,
     /// Bytes of its text.
     pub max_text_bytes: u64,
-    /// Processor seconds a file.
+    /// Processor seconds a file, at most.
     pub cpu_seconds: u64,
+    /// Processor seconds of a small file.
+    pub small_cpu_seconds: u64,
     /// Elapsed seconds a file.
     pub wall_seconds: u64,
     /// Address space of a process.

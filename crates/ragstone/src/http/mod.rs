@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod access_matrix;
+mod address;
 mod ask;
 mod audit;
 pub mod auth;
@@ -19,6 +20,7 @@ mod hostile_tests;
 mod jobs;
 mod keys;
 mod limits;
+mod list;
 pub mod metrics;
 mod middleware;
 mod openapi;
@@ -50,11 +52,12 @@ use ragstone_core::ingest::{Clock, Ingestor, NewId};
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Catalogue, FeedbackStore, IdempotencyStore, UsageStore};
 use ragstone_core::sync::Syncer;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use crate::telemetry::audit::AuditLog;
 
+pub use address::TrustedProxies;
 pub use auth::jwt::Issuers;
 pub use auth::{ACT_AS, AdminKey, Keyring, OperatorDoor};
 pub use feedback::FeedbackSettings;
@@ -122,7 +125,7 @@ struct App {
     limits: limits::Limits,
     keys_at_work: documents::KeysAtWork,
     /// For each request that may be worked on at once.
-    places: Arc<Semaphore>,
+    places: Arc<limits::shares::Shares>,
 }
 
 impl Deref for App {

@@ -7,7 +7,6 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use tokio::sync::Semaphore;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -49,7 +48,10 @@ fn app(api: Arc<Api>) -> Arc<App> {
     Arc::new(App {
         limits: limits::Limits::new(&api.settings),
         keys_at_work: documents::KeysAtWork::default(),
-        places: Arc::new(Semaphore::new(api.settings.max_requests)),
+        places: Arc::new(limits::shares::Shares::new(
+            api.settings.max_requests,
+            api.settings.caller_requests,
+        )),
         api,
         tickets: auth::Tickets::default(),
         replays: ask::Replays::default(),

@@ -27,7 +27,7 @@ use ragstone_core::id::TraceId;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Pipeline, Stores, Time};
 use ragstone_core::library::{InUse, Library};
 use ragstone_core::prompt::Template;
-use ragstone_core::seam::parser::{PageReceiver, ParseRequest, Parsed};
+use ragstone_core::seam::parser::{PageReceiver, ParseRequest, ParseRetry, Parsed};
 use ragstone_core::seam::{Embedder, ParseFailure, Parser, VectorIndex};
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 use ragstone_core::sync::Syncer;
@@ -122,7 +122,7 @@ impl Parser for PlainParser {
                 detail: request.name.clone(),
                 hint: "none".into(),
             },
-            may_pass: false,
+            retry: ParseRetry::Never,
         };
         let stored = blobs.get(&request.blob).await.map_err(|_| failed("missing"))?;
         let bytes = stored.bytes().await.map_err(|_| failed("missing"))?;

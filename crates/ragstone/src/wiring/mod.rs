@@ -47,6 +47,7 @@ pub use answer::{drafter, judge};
 pub use describe::{Description, describe, issuers, text_goes_to};
 pub use fetcher::Fetcher;
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
+pub use options::trusted_proxies;
 pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use recover::{Recovery, recover};
 pub use vectors::VectorState;

@@ -9,7 +9,7 @@ use ragstone_core::ingest::IngestSettings;
 use super::limits;
 use crate::clock::time;
 use crate::config::Settings;
-use crate::http::{AdminKey, FeedbackSettings, HttpSettings, Issuers};
+use crate::http::{AdminKey, FeedbackSettings, HttpSettings, Issuers, TrustedProxies};
 
 /// Generations after which a job that ends marks a shared store by itself. In a folder of this process a mark is a small
 /// file, so there every job marks, and a kill leaves no mark behind.
@@ -85,6 +85,15 @@ pub fn http(settings: &Settings) -> anyhow::Result<HttpSettings> {
             keep_all: settings.feedback.keep_all,
         },
         max_requests: settings.server.max_requests,
+        caller_requests: settings.server.caller_requests,
+        list_bytes: settings.server.list_bytes,
+        trusted_proxies: Arc::new(trusted_proxies(settings)?),
         ..HttpSettings::default()
     })
+}
+
+/// The proxies whose word on their client's address is taken.
+pub fn trusted_proxies(settings: &Settings) -> anyhow::Result<TrustedProxies> {
+    let wrong = |range: &str| anyhow::anyhow!("server.trusted_proxies: {range:?} is no address and no range");
+    TrustedProxies::new(&settings.server.trusted_proxies).map_err(wrong)
 }

@@ -7,6 +7,7 @@ mod answers;
 mod audit;
 mod chaos;
 mod cli;
+mod crowd;
 mod deaths;
 mod disk;
 mod embeddings;

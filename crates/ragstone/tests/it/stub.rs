@@ -136,7 +136,7 @@ impl Service {
 
     /// Waits until the server ends; gives its exit code.
     pub fn exit_code(self) -> Option<i32> {
-        self.server.ended()
+        self.server.exit_code()
     }
 
     /// Runs a command beside the server.

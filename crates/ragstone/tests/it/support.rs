@@ -181,7 +181,7 @@ impl Server {
     /// Asks it to stop and waits; gives its exit code.
     pub fn stop(self) -> Option<i32> {
         interrupt(&self.child);
-        self.ended()
+        self.exit_code()
     }
 
     /// Asks it to stop, as a service manager does.
@@ -190,7 +190,7 @@ impl Server {
     }
 
     /// Waits until it ends; gives its exit code.
-    pub fn ended(mut self) -> Option<i32> {
+    pub fn exit_code(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }

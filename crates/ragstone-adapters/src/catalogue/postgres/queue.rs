@@ -52,7 +52,7 @@ const ASKED: &str = "select
     exists (select 1 from jobs where lease_until <= $1) as ran_out,
     exists (select 1 from jobs where state = 'queued' and due > 0 and due <= $1) as over,
     exists (select 1 from jobs where state = 'queued' and due = 0) as ready,
-    exists (select 1 from jobs where suspect and state = 'queued' and due = 0) as suspected,
+    exists (select 1 from jobs where suspect and state = 'queued') as suspected,
     exists (select 1 from jobs where holder = $2 and state = 'running' and suspect) as taken_up";
 
 /// Takes the next job that may run. A process calls it once at a time.

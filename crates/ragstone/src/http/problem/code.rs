@@ -88,6 +88,8 @@ codes! {
     TooManyFailures TOO_MANY_REQUESTS "too_many_failures" "Too many wrong keys or tokens come from this address" "correct the key, and come back after the time in Retry-After; a right one is not refused for this";
     TooManyStreams TOO_MANY_REQUESTS "too_many_streams" "Too many streams are open" "close one, or come back after the time in Retry-After";
     TokenBudgetSpent TOO_MANY_REQUESTS "token_budget_spent" "The tokens of the day are spent" "come back after the time in Retry-After: a day ends at 0:00 UTC";
+    TooManyRequests TOO_MANY_REQUESTS "too_many_requests" "Too many requests of one caller or address are worked on" "wait for some of them to end, or come back after the time in Retry-After";
+    TooManyConnections TOO_MANY_REQUESTS "too_many_connections" "Too many connections of one address are open" "close some, or name the proxy in server.trusted_proxies";
     TooManyTickets TOO_MANY_REQUESTS "too_many_tickets" "Too many stream tickets are waiting" "use those you have, or wait a minute";
     Busy SERVICE_UNAVAILABLE "busy" "Too much is going on" "try again after the time in Retry-After";
     Internal INTERNAL_SERVER_ERROR "internal" "Something went wrong inside" "look for the request's id in the server's log";

@@ -12,6 +12,7 @@ use super::{SourceBody, manages};
 use crate::http::App;
 use crate::http::auth::Writer;
 use crate::http::extract::{Query, page};
+use crate::http::list::length;
 use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
@@ -45,7 +46,8 @@ pub(in crate::http) async fn list(
     let request = page(parameters.cursor, parameters.limit);
     let (mut sources, mut cursor) = (Vec::new(), request.cursor);
     // One by one: a cursor names the source before it, which has to be one that the caller knows.
-    while sources.len() < request.limit {
+    let mut bytes = 0;
+    while sources.len() < request.limit && bytes < app.settings.list_bytes {
         let one = PageRequest { cursor, limit: 1 };
         let found = app.syncer.sources.sources(Some(principal.tenant()), &one).await?;
         let shown = found
@@ -53,7 +55,9 @@ pub(in crate::http) async fn list(
             .into_iter()
             .filter(|source| manages(&principal, source));
         for source in shown {
-            sources.push(SourceBody::of(source, &app).await?);
+            let source = SourceBody::of(source, &app).await?;
+            bytes += length(&source);
+            sources.push(source);
         }
         cursor = found.next_cursor;
         if cursor.is_none() {
