@@ -31,5 +31,6 @@ mod soak;
 mod streams;
 mod stub;
 mod support;
+mod thoughts;
 mod tokens;
 mod vectors;
