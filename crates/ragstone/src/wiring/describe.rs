@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use ragstone_adapters::data_dir::{DataDirectory, Locked};
+use ragstone_adapters::openai::Limits;
 use serde::Serialize;
 
 use super::stores::reach;
 use super::{model, parser_pool, socket};
 
-use crate::config::{BlobPlace, Settings};
+use crate::config::{BlobPlace, Service, Settings};
 
 /// The state of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -214,11 +215,11 @@ fn shared_places(settings: &Settings) -> Vec<String> {
 
 fn embedder(settings: &Settings) -> Part {
     if settings.embeds_remotely() {
-        return part(
+        return service(
             "embedder",
-            Health::Ok,
-            format!("{} (a service)", settings.embed.model),
-            None,
+            settings,
+            &settings.embed.model,
+            &settings.embed_service(),
         );
     }
     if !settings.embeds_locally() {
@@ -259,12 +260,7 @@ fn embedder(settings: &Settings) -> Part {
 
 fn chat(settings: &Settings) -> Part {
     match settings.chats_remotely() {
-        true => part(
-            "chat",
-            Health::Ok,
-            format!("{} (a service)", settings.chat.model),
-            None,
-        ),
+        true => service("chat", settings, &settings.chat.model, &settings.chat_service()),
         false => part(
             "chat",
             Health::Ok,
@@ -272,6 +268,26 @@ fn chat(settings: &Settings) -> Part {
             None,
         ),
     }
+}
+
+/// A model of a service, and whether what its requests are made of is there. Headers are told by name.
+fn service(name: &'static str, settings: &Settings, model: &str, service: &Service) -> Part {
+    if let Err(error) = model::connection(settings, service, Limits::default()) {
+        let hint = Some("a header's value is text, env:NAME or file:PATH");
+        return part(name, Health::Broken, format!("{model}: {error:#}"), hint);
+    }
+    let mut words = vec![format!("{model} (a service)")];
+    if !service.deployment.is_empty() {
+        words.push(format!("deployment {}", service.deployment));
+    }
+    if !service.api_version.is_empty() {
+        words.push(format!("api-version {}", service.api_version));
+    }
+    let headers = service.header_names();
+    if !headers.is_empty() {
+        words.push(format!("with the headers {}", headers.join(", ")));
+    }
+    part(name, Health::Ok, words.join(", "), None)
 }
 
 async fn parser(settings: &Settings) -> Part {

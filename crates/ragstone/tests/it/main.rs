@@ -36,5 +36,6 @@ mod sources;
 mod streams;
 mod stub;
 mod support;
+mod thoughts;
 mod tokens;
 mod vectors;
