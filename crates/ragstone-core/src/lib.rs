@@ -14,6 +14,7 @@ pub mod id;
 pub mod ingest;
 pub mod library;
 pub mod metric;
+pub mod nearest;
 pub mod prompt;
 pub mod rank;
 pub mod seam;

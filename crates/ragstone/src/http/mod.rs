@@ -34,6 +34,9 @@ mod sse;
 mod stream_tickets;
 #[cfg(test)]
 mod test_app;
+mod unknown;
+#[cfg(test)]
+mod unknown_tests;
 #[cfg(test)]
 mod walls_tests;
 

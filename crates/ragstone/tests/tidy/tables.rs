@@ -9,10 +9,12 @@ pub const CORE_DEPENDENCIES: &[&str] = &[
     "futures",
     "memchr",
     "object_store",
+    "percent-encoding",
     "pulldown-cmark",
     "regex",
     "serde",
     "serde_json",
+    "strsim",
     "text-splitter",
     "thiserror",
     "time",
@@ -71,7 +73,8 @@ pub const NOT_IN_CORE: &[(&str, &str)] = &[
 /// Which module of the core may use which. Below stands what is used, above who uses it.
 pub const CORE_LAYERS: &[(&str, &[&str])] = &[
     ("id", &[]),
-    ("filter", &[]),
+    ("nearest", &[]),
+    ("filter", &["nearest"]),
     ("rank", &[]),
     ("metric", &[]),
     ("access", &["filter", "id"]),

@@ -26,6 +26,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 ];
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct Parameters {
     /// What the last page said as `next_cursor`.

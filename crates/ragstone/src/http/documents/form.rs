@@ -12,9 +12,22 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::problem::{Code, Problem};
+use crate::http::unknown::unknown_field;
 
 /// The source that uploads belong to.
 const UPLOADS: &str = "upload";
+/// The fields of a form, its files included.
+const FORM_FIELDS: &[&str] = &[
+    "file",
+    "uri",
+    "title",
+    "metadata",
+    "department_id",
+    "readers",
+    "source_url",
+    "collection",
+    "batch",
+];
 /// All but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -109,6 +122,9 @@ impl Fields {
         let wrong = |what: &dyn std::fmt::Display| {
             Err(Problem::new(Code::BadField, format!("field {name}: {what}")).at(format!("/{name}")))
         };
+        if !FORM_FIELDS.contains(&name) {
+            return Err(unknown_field(Code::BadField, "", name, FORM_FIELDS));
+        }
         if value.is_empty() {
             return Ok(());
         }
@@ -133,7 +149,7 @@ impl Fields {
                 Ok(batch) => self.batch = Some(batch),
                 Err(error) => return wrong(&error),
             },
-            _ => return wrong(&"is not known here"),
+            _ => return Err(unknown_field(Code::BadField, "", name, FORM_FIELDS)),
         }
         Ok(())
     }

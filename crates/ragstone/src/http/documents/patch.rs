@@ -33,6 +33,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 
 /// Changes; what is left out stays, null removes where something may be missing.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(in crate::http) struct Changes {
     title: Option<String>,
     /// All key-value pairs.

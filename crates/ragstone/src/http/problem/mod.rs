@@ -27,7 +27,9 @@ pub struct Problem {
     pub code: Code,
     /// What and which.
     pub detail: String,
-    pointer: Option<String>,
+    // Boxed, as every handler's result is as large as this.
+    hint: Option<Box<str>>,
+    pointer: Option<Box<str>>,
     retry_after: Option<Duration>,
     challenge: &'static str,
     extensions: Map<String, Value>,
@@ -65,6 +67,7 @@ impl Problem {
         Self {
             code,
             detail: detail.into(),
+            hint: None,
             pointer: None,
             retry_after: None,
             challenge: "Bearer",
@@ -74,7 +77,21 @@ impl Problem {
 
     /// With the place of the mistake in the body.
     pub fn at(mut self, pointer: impl Into<String>) -> Self {
-        self.pointer = Some(pointer.into());
+        self.pointer = Some(pointer.into().into_boxed_str());
+        self
+    }
+
+    /// With the place of the mistake, unless that is the whole body.
+    pub fn at_if(self, pointer: String) -> Self {
+        match pointer.is_empty() {
+            true => self,
+            false => self.at(pointer),
+        }
+    }
+
+    /// With a hint of its own in place of its code's.
+    pub fn hinting(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into().into_boxed_str());
         self
     }
 
@@ -112,8 +129,8 @@ impl Problem {
             status: self.code.status().as_u16(),
             code: self.code.as_str().to_owned(),
             detail: self.detail.clone(),
-            hint: self.code.hint().to_owned(),
-            pointer: self.pointer.clone(),
+            hint: self.hint.as_deref().unwrap_or(self.code.hint()).to_owned(),
+            pointer: self.pointer.clone().map(String::from),
             extensions: self.extensions.clone(),
         }
     }

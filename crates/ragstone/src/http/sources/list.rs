@@ -18,6 +18,7 @@ use crate::http::problem::{Code, Problem};
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct Parameters {
     /// What the last page said as `next_cursor`.
