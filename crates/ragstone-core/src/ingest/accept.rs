@@ -9,15 +9,14 @@ use object_store::path::Path;
 
 use super::Ingestor;
 use super::arrival::{Arriving, Receiving, lock};
+use super::names::usable_uri;
 use crate::access::{Acl, Principal};
-use crate::document::{Document, Job, Metadata};
+use crate::document::{BoundedMetadata, Document, DocumentUri, Job, SourceUrl};
 use crate::id::{CollectionName, ContentHash, DocumentId, JobId, SourceName};
 use crate::seam::CatalogueError;
 use crate::seam::audit::Named;
 use crate::seam::catalogue::{Begun, DocumentPatch, NewVersion};
 
-/// Longest URI, in bytes.
-pub const MAX_URI_BYTES: usize = 4 * 1024;
 /// Longest title, in bytes.
 pub const MAX_TITLE_BYTES: usize = 1024;
 
@@ -29,7 +28,9 @@ pub struct Upload {
     /// The source.
     pub source: SourceName,
     /// The document's name within the source.
-    pub uri: String,
+    pub uri: DocumentUri,
+    /// Whether other bytes may take the place of those that the document of this name has.
+    pub may_replace: bool,
     /// The file name, which with the bytes decides the type.
     pub name: String,
     /// A title, where the caller knows a better one than the file.
@@ -41,9 +42,9 @@ pub struct Upload {
     /// The department it was given to, if any.
     pub department_id: Option<String>,
     /// The caller's key-value pairs.
-    pub metadata: Metadata,
+    pub metadata: BoundedMetadata,
     /// Where a person can open it.
-    pub source_url: Option<String>,
+    pub source_url: Option<SourceUrl>,
     /// The batch its job is part of; the first upload that names it begins it.
     pub batch: Option<JobId>,
 }
@@ -133,7 +134,7 @@ impl Ingestor {
         upload: Upload,
         bytes: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Begun, AcceptError> {
-        check(&upload)?;
+        checked_uri(principal, &upload)?;
         let received = self.receive(&upload.name, bytes).await?;
         self.begin(principal, upload, received).await
     }
@@ -171,20 +172,24 @@ impl Ingestor {
         upload: Upload,
         mut received: Received,
     ) -> Result<Begun, AcceptError> {
-        if let Err(error) = check(&upload) {
-            self.discard_received(received).await?;
-            return Err(error);
-        }
+        let uri = match checked_uri(principal, &upload) {
+            Ok(uri) => uri,
+            Err(error) => {
+                self.discard_received(received).await?;
+                return Err(error);
+            }
+        };
         let version = NewVersion {
             collection: upload.collection,
             source: upload.source,
-            uri: upload.uri,
+            uri,
+            may_replace: upload.may_replace,
             name: upload.name,
             title: upload.title,
             declared_media_type: upload.declared_media_type,
             acl: upload.acl,
             department_id: upload.department_id,
-            metadata: upload.metadata,
+            metadata: upload.metadata.into_inner(),
             source_url: upload.source_url,
             content_hash: received.content_hash,
             bytes: received.bytes,
@@ -311,18 +316,13 @@ impl Ingestor {
     }
 }
 
-fn check(upload: &Upload) -> Result<(), AcceptError> {
-    let wrong = |what: String| Err(AcceptError::Invalid(what));
-    let bad = |text: &str| text.chars().any(char::is_control);
-    if upload.uri.is_empty() || upload.uri.len() > MAX_URI_BYTES || bad(&upload.uri) {
-        return wrong(format!(
-            "a uri has 1 to {MAX_URI_BYTES} bytes and no control characters"
-        ));
-    }
+/// The URI under which the upload may be begun, if everything that comes with it fits.
+fn checked_uri(principal: &Principal, upload: &Upload) -> Result<String, AcceptError> {
+    let bad = |title: &String| title.len() > MAX_TITLE_BYTES || title.chars().any(char::is_control);
     match &upload.title {
-        Some(title) if title.len() > MAX_TITLE_BYTES || bad(title) => wrong(format!(
+        Some(title) if bad(title) => Err(AcceptError::Invalid(format!(
             "a title has at most {MAX_TITLE_BYTES} bytes and no control characters"
-        )),
-        _ => Ok(()),
+        ))),
+        _ => Ok(usable_uri(principal, upload.uri.clone())?),
     }
 }

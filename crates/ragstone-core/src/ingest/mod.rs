@@ -14,6 +14,7 @@ mod embedding;
 pub mod fsck;
 mod grant;
 mod keep;
+mod names;
 mod parse;
 mod pipeline;
 mod purge;
@@ -31,12 +32,12 @@ use object_store::ObjectStore;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use accept::{AcceptError, MAX_TITLE_BYTES, MAX_URI_BYTES, Received, Upload};
-pub use attached::MARK as ATTACHMENT_MARK;
+pub use accept::{AcceptError, MAX_TITLE_BYTES, Received, Upload};
 pub use embedding::CacheCounts;
 pub use fsck::Uploads;
 pub use grant::{GrantError, Grants};
 pub use keep::{HEARTBEAT, Sleep, Steady, Time};
+pub use names::{percent_encoded, upload_uri};
 pub use pipeline::Pipeline;
 pub use restore::{RestoreError, Restored};
 

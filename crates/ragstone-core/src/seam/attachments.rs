@@ -36,6 +36,7 @@ impl Attachment {
             collection: mail.collection.clone(),
             source: mail.source.clone(),
             uri: self.uri,
+            may_replace: true,
             name: self.name,
             title: None,
             declared_media_type: self.declared_media_type,

@@ -18,7 +18,10 @@ pub use error::{CatalogueError, CatalogueResult};
 pub use ledger::{Claim, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, Wait, summed};
 
 use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, Worker};
+use crate::document::{
+    BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, SourceUrl,
+    Worker,
+};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::rank::bm25::{TermId, TermStatistics};
 
@@ -31,6 +34,8 @@ pub struct NewVersion {
     pub source: SourceName,
     /// The document's name within the source; with tenant, collection and source its identity.
     pub uri: String,
+    /// Whether it may take the place of other bytes.
+    pub may_replace: bool,
     /// The file name, which with the bytes decides the type.
     pub name: String,
     /// A title given by the caller; none lets the file or its name decide.
@@ -44,7 +49,7 @@ pub struct NewVersion {
     /// The caller's key-value pairs.
     pub metadata: Metadata,
     /// Where a person can open it.
-    pub source_url: Option<String>,
+    pub source_url: Option<SourceUrl>,
     /// BLAKE3 of the bytes.
     pub content_hash: ContentHash,
     /// How many bytes.
@@ -89,6 +94,11 @@ impl NewVersion {
             created_at: now,
             updated_at: now,
         }
+    }
+
+    /// Whether a living document of this name has other bytes, which this version must not take the place of.
+    pub fn is_name_taken(&self, living: &Document) -> bool {
+        !self.may_replace && living.content_hash != self.content_hash
     }
 
     /// Makes a living document's next version pending; the published one goes on answering.
@@ -185,13 +195,13 @@ pub struct DocumentPatch {
     /// Another title.
     pub title: Option<String>,
     /// Other key-value pairs, all of them.
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<BoundedMetadata>,
     /// Other readers.
     pub acl: Option<Acl>,
     /// Another department.
     pub department_id: Option<Option<String>>,
     /// Another URL.
-    pub source_url: Option<Option<String>>,
+    pub source_url: Option<Option<SourceUrl>>,
 }
 
 /// Which documents are listed.
@@ -234,7 +244,8 @@ pub struct PageRequest {
 #[async_trait]
 pub trait Catalogue: super::Audit + super::Attachments {
     /// Writes a version and its job in one transaction, and cancels the document's older jobs. `scope` is the
-    /// writer's: a URI of a document outside of it is taken.
+    /// writer's: a URI of a document outside of it is taken, and so is the name of one with other bytes, unless the
+    /// version may replace them.
     async fn begin(
         &self,
         scope: &Scope,

@@ -266,6 +266,9 @@ impl Turns {
     }
 }
 
+/// Sources that are asked for at once where one is looked for by its name.
+const SOURCES_AT_ONCE: usize = 1_000;
+
 /// Keeps sources. What is another tenant's is as if it were not there.
 #[async_trait]
 pub trait SourceStore: Send + Sync {
@@ -281,6 +284,27 @@ pub trait SourceStore: Send + Sync {
         tenant: Option<&TenantId>,
         page: &PageRequest,
     ) -> CatalogueResult<Page<SourceRecord>>;
+
+    /// The source that a tenant calls `name`.
+    async fn source_named(
+        &self,
+        tenant: &TenantId,
+        name: &SourceName,
+    ) -> CatalogueResult<Option<SourceRecord>> {
+        let mut cursor = None;
+        loop {
+            let page = PageRequest {
+                cursor,
+                limit: SOURCES_AT_ONCE,
+            };
+            let found = self.sources(Some(tenant), &page).await?;
+            let named = found.items.into_iter().find(|source| source.name == *name);
+            match (named, found.next_cursor) {
+                (None, Some(next)) => cursor = Some(next),
+                (named, _) => return Ok(named),
+            }
+        }
+    }
 
     /// Changes a source; none if there is no such one.
     async fn change_source(

@@ -7,9 +7,9 @@ use futures::StreamExt;
 use super::plan::{Plan, fetched};
 use super::{PAGE, Syncer, trouble};
 use crate::access::{Acl, Principal};
-use crate::document::{Document, JobError};
+use crate::document::{ATTACHMENT_MARK, Document, DocumentUri, JobError, SourceUrl, UriError};
 use crate::id::{DocumentId, JobId};
-use crate::ingest::{ATTACHMENT_MARK, AcceptError, Upload};
+use crate::ingest::{AcceptError, Upload};
 use crate::seam::CatalogueError;
 use crate::seam::catalogue::{Begun, DocumentFilter, DocumentPatch, PageRequest};
 use crate::seam::source::{
@@ -138,6 +138,11 @@ impl<'a> Sync<'a> {
         let content = content
             .unwrap_or_else(gone_at_once)
             .map_err(|error| Trouble::Item(trouble(&error)))?;
+        let uri = match &known {
+            Some(known) => known.uri.clone(),
+            None => self.free_uri(&item.uri),
+        };
+        let name = uri.parse().map_err(|error| Trouble::Item(odd_name(&error)))?;
         let ingestor = &self.syncer.ingestor;
         let received = ingestor
             .receive(&item.name, content.bytes)
@@ -149,11 +154,7 @@ impl<'a> Sync<'a> {
             gone.remove(&key);
             return self.rename(item, moved).await;
         }
-        let uri = match &known {
-            Some(known) => known.uri.clone(),
-            None => self.free_uri(&item.uri),
-        };
-        let upload = self.upload(item, &uri, content.media_type);
+        let upload = self.upload(item, name, content.media_type);
         let begun = ingestor
             .begin(&self.principal, upload, received)
             .await
@@ -186,7 +187,7 @@ impl<'a> Sync<'a> {
                 let named = found.filter(|document| is_name(&document.title));
                 named.map(|_| stem(&item.name).to_owned())
             }),
-            source_url: Some(item.source_url.clone()),
+            source_url: Some(SourceUrl::of_text(item.source_url.as_deref())),
             acl: Some(self.acl(item)),
             ..DocumentPatch::default()
         };
@@ -197,18 +198,20 @@ impl<'a> Sync<'a> {
         Ok(Fate::Changed)
     }
 
-    fn upload(&self, item: &Item, uri: &str, media_type: Option<String>) -> Upload {
+    fn upload(&self, item: &Item, uri: DocumentUri, media_type: Option<String>) -> Upload {
         Upload {
             collection: self.record.collection.clone(),
             source: self.record.name.clone(),
-            uri: uri.to_owned(),
+            uri,
+            may_replace: true,
             name: item.name.clone(),
             title: item.title.clone(),
             declared_media_type: media_type,
             acl: self.acl(item),
             department_id: None,
             metadata: Default::default(),
-            source_url: item.source_url.clone(),
+            // An address that is none costs the document its link, and nothing else.
+            source_url: SourceUrl::of_text(item.source_url.as_deref()),
             batch: Some(self.batch),
         }
     }
@@ -341,6 +344,15 @@ fn library(error: CatalogueError) -> JobError {
         code: "catalogue_failed".into(),
         detail: error.to_string(),
         hint: "it is tried again at the next sync".into(),
+    }
+}
+
+/// The place's own name of the item cannot be a document's.
+fn odd_name(error: &UriError) -> JobError {
+    JobError {
+        code: "bad_uri".into(),
+        detail: error.to_string(),
+        hint: "give it a shorter or plainer name where it comes from".into(),
     }
 }
 

@@ -164,7 +164,7 @@ impl World {
         let mut all: Vec<_> = found
             .items
             .into_iter()
-            .map(|d| (d.id, d.source_url.unwrap_or_default()))
+            .map(|d| (d.id, d.source_url.map(String::from).unwrap_or_default()))
             .collect();
         all.sort_by(|a, b| a.1.cmp(&b.1));
         all
@@ -228,6 +228,20 @@ async fn files_in_a_mail_stay_with_it_and_go_with_it() {
     world.shelf.take("m.eml");
     world.sync([0, 0, 0, 2, 0]).await;
     assert_eq!(world.documents().await.len(), 0);
+}
+
+#[tokio::test]
+async fn an_odd_name_costs_its_item_and_an_odd_address_the_link() {
+    let world = World::new(true).await;
+    let long = format!("{}.txt", "a".repeat(4_086));
+    for key in [&long, "b\n.txt", "m.eml#attachment/1/c.txt", "d.txt"] {
+        world.shelf.put(key, key);
+    }
+    let report = world.sync([2, 0, 0, 0, 2]).await;
+    let codes: Vec<_> = report.failures.iter().map(|failure| &failure.error.code).collect();
+    assert_eq!(codes, ["bad_uri", "bad_uri"]);
+    assert_eq!(world.places().await, ["", "https://shelf/d.txt"]);
+    world.sync([0, 0, 2, 0, 2]).await;
 }
 
 #[tokio::test]

@@ -84,6 +84,8 @@ pub struct Fittings {
     pub embedder: Option<Arc<dyn Embedder>>,
     /// What the library and the ingestor see in place of the index.
     pub index: Option<Wrap>,
+    /// Reads documents in place of [`PlainParser`].
+    pub parser: Option<Arc<dyn Parser>>,
     /// Questions are answered from the library, with its own words; else by script.
     pub quotes: bool,
 }
@@ -147,11 +149,15 @@ impl TestApp {
 
     /// With the key [`KEY`].
     pub fn keyed() -> Self {
-        let admin_key = Some(AdminKey::new(KEY).unwrap());
-        Self::with(HttpSettings {
-            admin_key,
+        Self::with(Self::keyed_settings())
+    }
+
+    /// Settings with the key [`KEY`].
+    pub fn keyed_settings() -> HttpSettings {
+        HttpSettings {
+            admin_key: Some(AdminKey::new(KEY).unwrap()),
             ..HttpSettings::default()
-        })
+        }
     }
 
     pub fn with(settings: HttpSettings) -> Self {
@@ -188,7 +194,7 @@ impl TestApp {
             catalogue: catalogue.clone(),
             index: index.clone(),
             blobs: blobs.clone(),
-            parser: Arc::new(PlainParser),
+            parser: fittings.parser.unwrap_or_else(|| Arc::new(PlainParser)),
             embeddings: None,
         };
         let ingest = IngestSettings {

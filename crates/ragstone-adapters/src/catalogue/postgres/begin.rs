@@ -40,6 +40,9 @@ pub async fn begin(
     if version.acl.tenant != *scope.tenant() || living.is_some_and(foreign) {
         return Err(CatalogueError::UriTaken.into());
     }
+    if living.is_some_and(|stored| version.is_name_taken(&stored.document)) {
+        return Err(CatalogueError::NameTaken.into());
+    }
     put(t, &|acl: &Acl| scope.admits(acl), (id, found), version, job, now).await
 }
 
@@ -85,7 +88,6 @@ pub fn kept(version: &NewVersion) -> NewVersion {
         title: kept(&version.title),
         declared_media_type: kept(&version.declared_media_type),
         department_id: kept(&version.department_id),
-        source_url: kept(&version.source_url),
         incoming: plain(&version.incoming),
         pipeline: plain(&version.pipeline),
         ..version.clone()

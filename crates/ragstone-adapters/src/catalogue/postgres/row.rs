@@ -1,7 +1,7 @@
 //! Rows of documents, and the values in rows.
 
 use ragstone_core::access::Acl;
-use ragstone_core::document::Document;
+use ragstone_core::document::{Document, SourceUrl};
 use ragstone_core::id::{ContentHash, DocumentId, Generation};
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
@@ -103,7 +103,7 @@ async fn write(t: &Session, stored: &StoredDocument, statement: &str) -> Result<
             &whole(d.acl_revision)?,
             &write_json(&d.metadata)?,
             &d.department_id.as_deref().map(plain),
-            &d.source_url.as_deref().map(plain),
+            &d.source_url.as_ref().map(SourceUrl::as_str),
             &d.last_error.as_ref().map(write_json).transpose()?,
             &nanoseconds(d.created_at)?,
             &nanoseconds(d.updated_at)?,
@@ -156,7 +156,7 @@ fn seen_document(row: &Row) -> Result<Document, Failure> {
         acl_revision: number(row, "acl_revision")?,
         metadata: json(row, "metadata")?,
         department_id: get(row, "department_id")?,
-        source_url: get(row, "source_url")?,
+        source_url: SourceUrl::of_text(get(row, "source_url")?),
         last_error: optional_json(row, "last_error")?,
         warnings: json(row, "warnings")?,
         created_at: instant(row, "created_at")?,

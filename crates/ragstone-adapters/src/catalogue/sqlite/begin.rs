@@ -33,6 +33,12 @@ pub fn begin(
     if version.acl.tenant != *scope.tenant() || living.as_ref().is_some_and(foreign) {
         return Err(CatalogueError::UriTaken.into());
     }
+    if living
+        .as_ref()
+        .is_some_and(|stored| version.is_name_taken(&stored.document))
+    {
+        return Err(CatalogueError::NameTaken.into());
+    }
     put(t, &|acl: &Acl| scope.admits(acl), living, version, job, now)
 }
 

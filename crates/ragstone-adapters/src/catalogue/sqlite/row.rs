@@ -1,7 +1,7 @@
 //! Rows of documents and jobs, and the values in them.
 
 use ragstone_core::access::Acl;
-use ragstone_core::document::{Document, DocumentStatus};
+use ragstone_core::document::{Document, DocumentStatus, SourceUrl};
 use ragstone_core::id::{ContentHash, DocumentId, Generation};
 use rusqlite::types::{FromSql, FromSqlError};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
@@ -81,7 +81,7 @@ impl StoredDocument {
             ":acl_revision": d.acl_revision,
             ":metadata": write_json(&d.metadata)?,
             ":department_id": d.department_id,
-            ":source_url": d.source_url,
+            ":source_url": d.source_url.as_ref().map(SourceUrl::as_str),
             ":last_error": d.last_error.as_ref().map(write_json).transpose()?,
             ":created_at": nanoseconds(d.created_at)?,
             ":updated_at": nanoseconds(d.updated_at)?,
@@ -120,7 +120,7 @@ fn document(row: &Row<'_>) -> Result<Document, Failure> {
         acl_revision: integer(row, "acl_revision")?,
         metadata: json(row, "metadata")?,
         department_id: row.get("department_id")?,
-        source_url: row.get("source_url")?,
+        source_url: SourceUrl::of_text(row.get_ref("source_url")?.as_str_or_null().map_err(from_sql)?),
         last_error: optional_json(row, "last_error")?,
         warnings: json(row, "warnings")?,
         created_at: instant(row, "created_at")?,

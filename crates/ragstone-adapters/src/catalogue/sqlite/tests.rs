@@ -71,6 +71,28 @@ async fn a_file_keeps_the_contract() {
     catalogue_contract(make).await;
 }
 
+/// As an earlier release stored it.
+#[tokio::test]
+async fn an_address_that_is_none_is_not_read() {
+    let database = Database::in_memory().unwrap();
+    let catalogue = SqliteCatalogue::open(database.clone()).unwrap();
+    let (open, scope) = (acl("a", &[&["everyone"]]), caller("a", &[]));
+    let new = version(&open, "x", "one");
+    let id = new.document_id();
+    catalogue.begin(&scope, new, job_id(1), at(1)).await.unwrap();
+    for (stored, read) in [
+        ("javascript:alert(1)", None),
+        ("https://x.test/a", Some("https://x.test/a")),
+    ] {
+        let write = |t: &rusqlite::Transaction<'_>| -> Result<usize, DatabaseError> {
+            Ok(t.execute("update documents set source_url = ?1", [stored])?)
+        };
+        database.write_blocking(Durability::Ordered, write).unwrap();
+        let found = catalogue.document(&scope, id).await.unwrap().unwrap();
+        assert_eq!(found.source_url.map(String::from).as_deref(), read);
+    }
+}
+
 /// More publishes than are folded at once, so that the sums come from totals and changes both.
 #[tokio::test]
 async fn statistics_are_the_same_after_folding_and_opening_again() {

@@ -18,6 +18,9 @@ pub enum CatalogueError {
     /// The URI belongs to a document that this caller may not read or write.
     #[error("the uri is taken")]
     UriTaken,
+    /// A document of this name has other bytes, and nobody said that these may take their place.
+    #[error("a document of this name has other bytes")]
+    NameTaken,
     /// The batch is another caller's, or was cancelled.
     #[error("the batch is another caller's, or was cancelled")]
     BatchTaken,

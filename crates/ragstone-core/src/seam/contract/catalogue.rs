@@ -11,7 +11,9 @@ use uuid::Uuid;
 use super::sample::{acl, caller, tenant};
 use super::{attachments, catalogue_ledger};
 use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker};
+use crate::document::{
+    BoundedMetadata, Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker,
+};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
 use crate::rank::TermId;
 use crate::seam::catalogue::{
@@ -27,6 +29,7 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     begin_says_what_it_did(make().await).await;
     a_failed_version_is_begun_again(make().await).await;
     a_taken_uri_is_refused_and_unchanged(make().await).await;
+    a_name_is_taken_by_other_bytes(make().await).await;
     a_stale_lease_writes_nothing(make().await).await;
     a_new_version_replaces_the_old_at_publish(make().await).await;
     failures_and_retries(make().await).await;
@@ -78,6 +81,7 @@ pub fn version(acl: &Acl, uri: &str, content: &str) -> NewVersion {
         collection: CollectionName::default(),
         source: SourceName::default(),
         uri: uri.into(),
+        may_replace: true,
         name: format!("{uri}.txt"),
         title: None,
         declared_media_type: Some("text/plain".into()),
@@ -273,7 +277,7 @@ async fn begin_says_what_it_did(catalogue: Shared) {
             ..first.clone()
         },
         NewVersion {
-            source_url: Some("https://example.org/x".into()),
+            source_url: Some("https://example.org/x".parse().expect("an address")),
             ..first.clone()
         },
         NewVersion {
@@ -358,6 +362,47 @@ async fn a_taken_uri_is_refused_and_unchanged(catalogue: Shared) {
     );
     let elsewhere = version(&acl("b", &[&["everyone"]]), "x", "one");
     start(&catalogue, &caller("b", &[]), elsewhere, 3, 2).await;
+}
+
+async fn a_name_is_taken_by_other_bytes(catalogue: Shared) {
+    let add = |content: &str| NewVersion {
+        may_replace: false,
+        ..version(&open(), "x", content)
+    };
+    let begin = async |version: NewVersion, n: u128| {
+        let now = at(n as i64);
+        catalogue.begin(&reader(), version, job_id(n), now).await
+    };
+    let (held, _) = start(&catalogue, &reader(), add("one"), 1, 0).await;
+    for n in [2, 3] {
+        let refused = begin(add("two"), n).await;
+        assert!(matches!(refused, Err(CatalogueError::NameTaken)), "{refused:?}");
+        let found = catalogue.document(&reader(), held.id).await.expect("an answer");
+        assert_eq!(found.as_ref(), Some(&held), "nothing changed");
+        let queued = catalogue.job(&reader(), job_id(n)).await.expect("an answer");
+        assert_eq!(queued, None);
+    }
+    let same = begin(add("one"), 9).await.expect("the same bytes");
+    assert!(matches!(same, Begun::Unchanged(_)), "{same:?}");
+    let stranger = caller("a", &["group:h"]);
+    let hidden = version(&acl("a", &[&["group:g"]]), "y", "one");
+    start(&catalogue, &caller("a", &["group:g"]), hidden, 4, 4).await;
+    let other = NewVersion {
+        may_replace: false,
+        ..version(&open(), "y", "two")
+    };
+    let refused = catalogue.begin(&stranger, other, job_id(5), at(5)).await;
+    assert!(
+        matches!(refused, Err(CatalogueError::UriTaken)),
+        "what is hidden stays so"
+    );
+    let (renewed, _) = start(&catalogue, &reader(), version(&open(), "x", "two"), 6, 6).await;
+    assert_eq!((renewed.id, renewed.version), (held.id, 2));
+    catalogue
+        .tombstone(&reader(), held.id, job_id(7), at(7))
+        .await
+        .expect("deleted");
+    start(&catalogue, &reader(), add("three"), 8, 8).await;
 }
 
 async fn a_stale_lease_writes_nothing(catalogue: Shared) {
@@ -656,9 +701,12 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
     publish_next(&catalogue, "Found", 1).await;
     let patch = DocumentPatch {
         title: Some("Better".into()),
-        metadata: json!({"year": 2024}).as_object().cloned(),
+        metadata: json!({"year": 2024})
+            .as_object()
+            .cloned()
+            .map(BoundedMetadata::of_stored),
         department_id: Some(Some("d".into())),
-        source_url: Some(Some("https://example.org".into())),
+        source_url: Some(Some("https://example.org".parse().expect("an address"))),
         acl: None,
     };
     let foreign = catalogue

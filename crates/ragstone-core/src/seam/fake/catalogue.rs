@@ -69,6 +69,9 @@ impl Catalogue for MemoryCatalogue {
         if foreign || version.acl.tenant != *scope.tenant() {
             return Err(CatalogueError::UriTaken);
         }
+        if living.is_some_and(|entry| version.is_name_taken(&entry.document)) {
+            return Err(CatalogueError::NameTaken);
+        }
         state.put(version, |acl| scope.admits(acl), job, now)
     }
 

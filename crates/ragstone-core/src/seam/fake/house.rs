@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::faults::Faults;
 use super::{Hands, MemoryCatalogue, MemoryEmbeddingCache, MemoryIndex, TextParser, WordEmbedder};
 use crate::access::{Acl, Principal, ReaderSet, Role};
-use crate::document::{Metadata, Worker};
+use crate::document::Worker;
 use crate::id::{CollectionName, DocumentId, SourceName};
 use crate::ingest::{IngestSettings, Ingestor, NewId, Outcome, Pipeline, Stores, Upload};
 use crate::library::{InUse, Library};
@@ -232,13 +232,14 @@ pub fn upload(caller: &Principal, uri: &str, readers: &[&str]) -> Upload {
     Upload {
         collection: CollectionName::default(),
         source: SourceName::default(),
-        uri: uri.into(),
+        uri: uri.parse().expect("a uri"),
+        may_replace: true,
         name: uri.rsplit('/').next().unwrap_or(uri).into(),
         title: None,
         declared_media_type: None,
         acl: Acl::any_of(caller.tenant().clone(), readers),
         department_id: None,
-        metadata: Metadata::new(),
+        metadata: Default::default(),
         source_url: None,
         batch: None,
     }

@@ -8,14 +8,20 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::changeable::changeable;
 use crate::http::App;
 use crate::http::auth::Writer;
 use crate::http::body::JobBody;
 use crate::http::extract::{Path, id};
 use crate::http::problem::{Code, Problem};
 
-pub(in crate::http) const PROBLEMS: &[Code] =
-    &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
+pub(in crate::http) const PROBLEMS: &[Code] = &[
+    Code::NotFound,
+    Code::SourceDocument,
+    Code::MailDocument,
+    Code::CatalogueUnavailable,
+    Code::StorageFull,
+];
 
 /// What a deletion began.
 #[derive(Serialize, ToSchema)]
@@ -32,10 +38,8 @@ pub(in crate::http) async fn delete(
     Writer(principal): Writer,
     Path(document): Path<String>,
 ) -> Result<(StatusCode, Json<Deleted>), Problem> {
-    let job = app
-        .ingestor
-        .delete(&principal, id("document", &document)?)
-        .await?;
+    let document = changeable(&app, &principal, id("document", &document)?).await?;
+    let job = app.ingestor.delete(&principal, document.id).await?;
     let job = job.ok_or_else(|| Problem::not_found("document"))?;
     (app.doorbell)();
     Ok((StatusCode::ACCEPTED, Json(Deleted { job: job.into() })))

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use ragstone_core::access::{Acl, Principal, ReaderSet};
-use ragstone_core::document::{Document, Metadata};
+use ragstone_core::document::{BoundedMetadata, Document, Metadata};
 use ragstone_core::ingest::{Grants, MAX_TITLE_BYTES};
 use ragstone_core::seam::catalogue::DocumentPatch;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::changeable::changeable;
 use crate::http::App;
 use crate::http::auth::Writer;
 use crate::http::body::DocumentBody;
@@ -21,6 +22,8 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::BadJson,
     Code::NotFound,
     Code::GrantRefused,
+    Code::SourceDocument,
+    Code::MailDocument,
     Code::MediaType,
     Code::TooLarge,
     Code::BadBody,
@@ -36,7 +39,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct Changes {
     title: Option<String>,
-    /// All key-value pairs.
+    /// All key-value pairs: at most 64 KiB and 256 keys.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Metadata>,
     readers: Option<Vec<String>>,
@@ -58,14 +61,17 @@ pub(in crate::http) async fn patch(
     extract::Json(changes): extract::Json<Changes>,
 ) -> Result<Json<DocumentBody>, Problem> {
     let document = id("document", &document)?;
-    let standing = app.library.document(&principal.scope(), document).await?;
-    let standing = standing.ok_or_else(|| Problem::not_found("document"))?;
+    let standing = changeable(&app, &principal, document).await?;
     let patch = DocumentPatch {
         acl: acl(&principal, &standing, &changes)?,
         title: title(changes.title)?,
-        metadata: changes.metadata,
+        metadata: changes.metadata.map(BoundedMetadata::try_from).transpose()?,
         department_id: changes.department_id,
-        source_url: changes.source_url,
+        source_url: match changes.source_url {
+            Some(Some(url)) => Some(Some(url.parse()?)),
+            Some(None) => Some(None),
+            None => None,
+        },
     };
     let patched = app.ingestor.patch(&principal, document, patch).await?;
     patched

@@ -57,6 +57,9 @@ codes! {
     StreamUnknown NOT_FOUND "stream_unknown" "This stream cannot be resumed" "ask again without Last-Event-ID";
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "The path does not take this method" "see the Allow header";
     UriTaken CONFLICT "uri_taken" "The URI belongs to a document that this caller may not change" "choose another uri, or ask its owner";
+    NameTaken CONFLICT "name_taken" "You have a document of this name with other bytes" "send replace=true to make this its next version, or a uri of its own to keep both";
+    SourceDocument CONFLICT "source_document" "The document belongs to a source, which alone changes it" "change it where it comes from, and sync the source";
+    MailDocument CONFLICT "mail_document" "The document is a file in a mail and goes with it" "change or delete the mail";
     IdempotencyInFlight CONFLICT "idempotency_in_flight" "A request with this Idempotency-Key is worked on" "wait for its answer, or send it again after the time in Retry-After";
     JobFinal CONFLICT "job_final" "The job has ended already" "nothing is left to cancel";
     JobNotFailed CONFLICT "job_not_failed" "The job neither failed nor was cancelled" "nothing is to be tried again";
@@ -72,6 +75,7 @@ codes! {
     RangeNotSatisfiable RANGE_NOT_SATISFIABLE "range_not_satisfiable" "The range lies outside of the document" "see the Content-Range header for its size";
     BadBody UNPROCESSABLE_ENTITY "bad_body" "The body does not have the form that is wanted" "compare it with /docs";
     BadField UNPROCESSABLE_ENTITY "bad_field" "A field is wrong" "correct the field that is named";
+    UriReserved UNPROCESSABLE_ENTITY "uri_reserved" "The URI is of a kind that only the library gives" "choose another uri: files in a mail come with their mail";
     BadFilter UNPROCESSABLE_ENTITY "bad_filter" "The filter is wrong" "correct it at the pointer";
     BadQuestion UNPROCESSABLE_ENTITY "bad_question" "The question cannot be asked like this" "correct what the detail names";
     IdempotencyKeyReused UNPROCESSABLE_ENTITY "idempotency_key_reused" "The Idempotency-Key was another request's" "take a fresh key for another request";

@@ -7,7 +7,9 @@ use time::OffsetDateTime;
 
 use super::version::{amended, born, renewed};
 use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState};
+use crate::document::{
+    BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState,
+};
 use crate::id::{DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::seam::catalogue::{
     Begun, CatalogueError, CatalogueResult, Course, DocumentPatch, Lease, Moment, NewVersion,
@@ -59,7 +61,9 @@ impl Entry {
             document.acl = acl;
             document.acl_revision += 1;
         }
-        document.metadata = patch.metadata.unwrap_or(std::mem::take(&mut document.metadata));
+        if let Some(metadata) = patch.metadata {
+            document.metadata = metadata.into_inner();
+        }
         document.department_id = patch.department_id.unwrap_or(document.department_id.take());
         document.source_url = patch.source_url.unwrap_or(document.source_url.take());
         self.begun.title = patch.title.or(self.begun.title);
@@ -129,7 +133,7 @@ impl State {
             };
             let given = entry.clone().patched(DocumentPatch {
                 title: None,
-                metadata: Some(mail.metadata.clone()),
+                metadata: Some(BoundedMetadata::of_stored(mail.metadata.clone())),
                 acl: Some(mail.acl.clone()),
                 department_id: Some(mail.department_id.clone()),
                 source_url: Some(mail.source_url.clone()),

@@ -336,7 +336,8 @@ impl House {
         let upload = Upload {
             collection: CollectionName::default(),
             source: SourceName::default(),
-            uri: uri(n),
+            uri: uri(n).parse().unwrap(),
+            may_replace: true,
             name: "x.txt".into(),
             title: n.is_multiple_of(2).then(|| format!("House {n}")),
             declared_media_type: None,
