@@ -366,6 +366,11 @@ pub trait Catalogue: super::Audit + super::Attachments {
     /// How many jobs of the tenant are in each state, batches left out.
     async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts>;
 
+    /// Removes jobs that ended before `before`, at most `most` of them and as many batches, and says how many went. A batch
+    /// goes with its children, once all of them may. What failed or was cancelled last of a document that is there stays:
+    /// it can be driven again.
+    async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64>;
+
     /// Document frequencies of the given terms over the tenant's published chunks.
     async fn term_statistics(&self, tenant: &TenantId, terms: &[TermId]) -> CatalogueResult<TermStatistics>;
 

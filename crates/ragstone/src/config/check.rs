@@ -349,6 +349,7 @@ impl Jobs {
         found.range("jobs.retry_cap_seconds", self.retry_cap_seconds, 1..=86_400);
         found.range("jobs.lease_seconds", self.lease_seconds, 5..=3600);
         found.range("jobs.stall_seconds", self.stall_seconds, 60..=86_400);
+        found.range("jobs.keep_days", self.keep_days, 0..=36_500);
         found.range("jobs.batch_chunks", self.batch_chunks, 1..=4096);
         found.range("jobs.batch_bytes", self.batch_bytes, 1024..=64 << 20);
     }

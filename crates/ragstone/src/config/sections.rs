@@ -368,6 +368,8 @@ pub struct Jobs {
     pub lease_seconds: u64,
     /// How long an attempt may make no progress.
     pub stall_seconds: u64,
+    /// How long jobs that ended are kept.
+    pub keep_days: u32,
     /// Chunks a batch.
     pub batch_chunks: usize,
     /// Bytes a batch.

@@ -51,6 +51,10 @@ impl Built {
             };
             background.push(sweep.start());
         }
+        if stays && (settings.server.role.works() || !is_shared) && settings.jobs.keep_days > 0 {
+            let catalogue = self.stores.catalogue.clone();
+            background.push(upkeep::remove_ended_jobs(catalogue, settings.jobs.keep_days));
+        }
         Ok(background)
     }
 

@@ -22,6 +22,7 @@ mod begin;
 mod database;
 mod documents;
 mod doorbell;
+mod ended;
 mod error;
 mod evaluations;
 mod feedback;
@@ -348,6 +349,12 @@ impl Catalogue for PostgresCatalogue {
         page: &PageRequest,
     ) -> CatalogueResult<Page<Job>> {
         Ok(jobs::jobs(&self.database.session().await?, scope, filter, page).await?)
+    }
+
+    async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64> {
+        let gone = transact!(self.database, Mode::Synced, |t| ended::remove(&t, before, most))?;
+        self.moved(usize::try_from(gone).unwrap_or(usize::MAX)).await;
+        Ok(gone)
     }
 
     async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {

@@ -7,6 +7,7 @@ mod attachments;
 mod audit;
 mod begin;
 mod documents;
+mod ended;
 mod evaluations;
 mod feedback;
 mod idempotency;
@@ -341,6 +342,11 @@ impl Catalogue for SqliteCatalogue {
     ) -> CatalogueResult<Page<Job>> {
         let (scope, filter, page) = (scope.clone(), *filter, page.clone());
         self.read(move |c| jobs::jobs(c, &scope, &filter, &page)).await
+    }
+
+    async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64> {
+        self.write(Durability::Ordered, move |t| ended::remove(t, before, most))
+            .await
     }
 
     async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {

@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::sample::{acl, caller, tenant};
-use super::{attachments, catalogue_ledger};
+use super::{attachments, catalogue_ledger, ended_jobs};
 use crate::access::{Acl, Scope};
 use crate::document::{
     BoundedMetadata, Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker,
@@ -30,6 +30,7 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     a_failed_version_is_begun_again(make().await).await;
     a_taken_uri_is_refused_and_unchanged(make().await).await;
     a_name_is_taken_by_other_bytes(make().await).await;
+    ended_jobs::ended_jobs_contract(&make).await;
     a_stale_lease_writes_nothing(make().await).await;
     a_new_version_replaces_the_old_at_publish(make().await).await;
     failures_and_retries(make().await).await;

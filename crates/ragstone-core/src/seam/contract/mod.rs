@@ -9,6 +9,7 @@ pub mod catalogue;
 mod catalogue_ledger;
 mod doorbell;
 pub mod embedding_cache;
+mod ended_jobs;
 mod evaluations;
 mod feedback;
 mod idempotency;

@@ -418,6 +418,10 @@ impl Catalogue for MemoryCatalogue {
         paged(items.collect(), page, |item, cursor| item < cursor)
     }
 
+    async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64> {
+        Ok(lock(&self.state).remove_ended_jobs(before, most))
+    }
+
     async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {
         let state = lock(&self.state);
         let mut counts = JobCounts::default();

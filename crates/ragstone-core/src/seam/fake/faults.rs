@@ -255,6 +255,7 @@ watched! { Catalogue of Catalogue, CatalogueError:
     fn job(scope: &Scope, job: JobId) -> Option<Job>;
     fn jobs(scope: &Scope, filter: &JobFilter, page: &PageRequest) -> Page<Job>;
     fn job_counts(tenant: &TenantId) -> JobCounts;
+    fn remove_ended_jobs(before: OffsetDateTime, most: usize) -> u64;
     fn term_statistics(tenant: &TenantId, terms: &[TermId]) -> TermStatistics;
     fn piece_frequencies(tenant: &TenantId, pieces: &[u32]) -> Vec<u64>;
     fn setting(key: &str) -> Option<String>;

@@ -378,6 +378,38 @@ impl State {
         }
     }
 
+    /// Removes jobs that ended before `before`, batches with their children.
+    pub fn remove_ended_jobs(&mut self, before: OffsetDateTime, most: usize) -> u64 {
+        let is_over =
+            |task: &Task| task.job.state.is_final() && task.job.updated_at < before && !self.is_needed(task);
+        let is_batch = |task: &&Task| task.job.kind == JobKind::Batch;
+        let is_over_whole = |batch: &&Task| {
+            let mut children = self
+                .jobs
+                .iter()
+                .filter(|child| child.job.parent == Some(batch.job.id));
+            batch.job.created_at < before && children.all(is_over)
+        };
+        let batches = self.jobs.iter().filter(is_batch).filter(is_over_whole);
+        let mut gone: Vec<JobId> = batches.take(most).map(|batch| batch.job.id).collect();
+        let stays = |id: JobId| self.jobs.iter().any(|task| task.job.id == id) && !gone.contains(&id);
+        let alone = |task: &&Task| !task.job.parent.is_some_and(stays);
+        let ended = self.jobs.iter().filter(|task| !is_batch(task) && is_over(task));
+        let ended: Vec<JobId> = ended.filter(alone).take(most).map(|task| task.job.id).collect();
+        gone.extend(ended);
+        self.jobs.retain(|task| !gone.contains(&task.job.id));
+        gone.len() as u64
+    }
+
+    /// Whether a job that ended may be driven again, or would let an older one be taken for the newest if it went.
+    fn is_needed(&self, task: &Task) -> bool {
+        let is_missed = |task: &Task| matches!(task.job.state, JobState::Failed | JobState::Cancelled);
+        let of_document = |other: &&Task| other.job.document_id == task.job.document_id;
+        !self.is_superseded(task)
+            && task.job.kind == JobKind::Ingest
+            && self.jobs.iter().filter(of_document).any(is_missed)
+    }
+
     /// The children of a batch that `scope` admits.
     pub fn children(&self, scope: &Scope, batch: JobId) -> Vec<Task> {
         let of_batch = |task: &&Task| task.job.parent == Some(batch) && scope.admits(&task.acl);
