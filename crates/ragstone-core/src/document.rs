@@ -77,6 +77,9 @@ pub struct Document {
     pub acl: Acl,
     /// Grows with every change of the ACL.
     pub acl_revision: u64,
+    /// The subject of the writer who brought its first version; none where an administrator or a source did, or nobody
+    /// noted it.
+    pub brought_by: Option<String>,
     /// The caller's key-value pairs.
     pub metadata: Metadata,
     /// The department it was given to, if any.

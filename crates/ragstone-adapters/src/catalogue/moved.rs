@@ -106,6 +106,7 @@ pub fn unpacked(packed: &Packed, life: u64, incoming: &str) -> StoredDocument {
             chunks: 0,
             acl: packed.acl,
             acl_revision: packed.acl_revision,
+            brought_by: None,
             metadata: packed.metadata,
             department_id: packed.department_id,
             source_url: packed.source_url,

@@ -43,6 +43,10 @@ const STEPS: &[Step] = &[
         name: "ended_jobs_by_age",
         script: include_str!("additions/ended_jobs_by_age.sql"),
     },
+    Additive {
+        name: "documents_brought_by",
+        script: include_str!("additions/documents_brought_by.sql"),
+    },
 ];
 
 /// Runs the steps that `connection`'s database lacks, each in a transaction.

@@ -188,6 +188,7 @@ impl Ingestor {
             title: upload.title,
             declared_media_type: upload.declared_media_type,
             acl: upload.acl,
+            brought_by: principal.scope().brings_as().map(str::to_owned),
             department_id: upload.department_id,
             metadata: upload.metadata.into_inner(),
             source_url: upload.source_url,

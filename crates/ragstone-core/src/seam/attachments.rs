@@ -41,6 +41,7 @@ impl Attachment {
             title: None,
             declared_media_type: self.declared_media_type,
             acl: mail.acl.clone(),
+            brought_by: mail.brought_by.clone(),
             department_id: mail.department_id.clone(),
             metadata: mail.metadata.clone(),
             source_url: mail.source_url.clone(),

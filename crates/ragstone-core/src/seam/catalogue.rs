@@ -6,6 +6,7 @@
 mod course;
 mod error;
 mod ledger;
+mod writers;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use time::OffsetDateTime;
 pub use course::Course;
 pub use error::{CatalogueError, CatalogueResult};
 pub use ledger::{Claim, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, Wait, summed};
+pub use writers::check_writer;
 
 use crate::access::{Acl, Scope};
 use crate::document::{
@@ -44,6 +46,8 @@ pub struct NewVersion {
     pub declared_media_type: Option<String>,
     /// Who may read it.
     pub acl: Acl,
+    /// Who brings it, to be noted of a document's first version ([`Scope::brings_as`]).
+    pub brought_by: Option<String>,
     /// The department it was given to, if any.
     pub department_id: Option<String>,
     /// The caller's key-value pairs.
@@ -86,6 +90,7 @@ impl NewVersion {
             chunks: 0,
             acl: self.acl.clone(),
             acl_revision: 1,
+            brought_by: self.brought_by.clone(),
             metadata: self.metadata.clone(),
             department_id: self.department_id.clone(),
             source_url: self.source_url.clone(),
@@ -94,11 +99,6 @@ impl NewVersion {
             created_at: now,
             updated_at: now,
         }
-    }
-
-    /// Whether a living document of this name has other bytes, which this version must not take the place of.
-    pub fn is_name_taken(&self, living: &Document) -> bool {
-        !self.may_replace && living.content_hash != self.content_hash
     }
 
     /// Makes a living document's next version pending; the published one goes on answering.
@@ -244,7 +244,7 @@ pub struct PageRequest {
 #[async_trait]
 pub trait Catalogue: super::Audit + super::Attachments {
     /// Writes a version and its job in one transaction, and cancels the document's older jobs. `scope` is the
-    /// writer's: a URI of a document outside of it is taken, and so is the name of one with other bytes, unless the
+    /// writer's: a URI of a document that it may not write is taken, and so is the name of one with other bytes, unless the
     /// version may replace them.
     async fn begin(
         &self,
@@ -265,7 +265,8 @@ pub trait Catalogue: super::Audit + super::Attachments {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>>;
 
-    /// Changes what touches no bytes; none if `scope` does not admit the document.
+    /// Changes what touches no bytes; none if `scope` does not admit the document. A caller who may read and not write it
+    /// is refused, and so is one who gives or takes away a reader that it may not grant.
     async fn patch(
         &self,
         scope: &Scope,
@@ -274,7 +275,8 @@ pub trait Catalogue: super::Audit + super::Attachments {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Document>>;
 
-    /// Tombstones a document and queues its purge, in one transaction; none if `scope` does not admit it.
+    /// Tombstones a document and queues its purge, in one transaction; none if `scope` does not admit it. A caller who
+    /// may read and not write it is refused.
     async fn tombstone(
         &self,
         scope: &Scope,

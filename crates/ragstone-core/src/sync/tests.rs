@@ -238,7 +238,11 @@ async fn an_odd_name_costs_its_item_and_an_odd_address_the_link() {
         world.shelf.put(key, key);
     }
     let report = world.sync([2, 0, 0, 0, 2]).await;
-    let codes: Vec<_> = report.failures.iter().map(|failure| &failure.error.code).collect();
+    let codes: Vec<_> = report
+        .failures
+        .iter()
+        .map(|failure| &failure.error.code)
+        .collect();
     assert_eq!(codes, ["bad_uri", "bad_uri"]);
     assert_eq!(world.places().await, ["", "https://shelf/d.txt"]);
     world.sync([0, 0, 2, 0, 2]).await;

@@ -61,6 +61,10 @@ const NOT_HERE: &[(&str, &str)] = &[
         "source_document",
         "needs a sync: see http/documents/writer_tests.rs",
     ),
+    (
+        "write_refused",
+        "needs two writers: see http/documents/writer_tests.rs",
+    ),
     ("mail_document", "needs a mail: see http/documents/name_tests.rs"),
     ("storage_full", "needs a full disk: see disk.rs"),
 ];

@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::sample::{acl, caller, tenant};
-use super::{attachments, catalogue_ledger, ended_jobs};
+use super::{attachments, catalogue_ledger, ended_jobs, writers};
 use crate::access::{Acl, Scope};
 use crate::document::{
     BoundedMetadata, Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker,
@@ -29,7 +29,7 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     begin_says_what_it_did(make().await).await;
     a_failed_version_is_begun_again(make().await).await;
     a_taken_uri_is_refused_and_unchanged(make().await).await;
-    a_name_is_taken_by_other_bytes(make().await).await;
+    writers::writers_contract(&make).await;
     ended_jobs::ended_jobs_contract(&make).await;
     a_stale_lease_writes_nothing(make().await).await;
     a_new_version_replaces_the_old_at_publish(make().await).await;
@@ -87,6 +87,7 @@ pub fn version(acl: &Acl, uri: &str, content: &str) -> NewVersion {
         title: None,
         declared_media_type: Some("text/plain".into()),
         acl: acl.clone(),
+        brought_by: None,
         department_id: None,
         metadata: json!({"lang": "en"}).as_object().cloned().unwrap_or_default(),
         source_url: None,
@@ -241,10 +242,11 @@ async fn a_document_goes_from_begin_to_publish(catalogue: Shared) {
 
 async fn begin_says_what_it_did(catalogue: Shared) {
     let first = version(&open(), "x", "one");
-    start(&catalogue, &reader(), first.clone(), 1, 0).await;
+    let member = caller("a", &["group:g"]);
+    start(&catalogue, &member, first.clone(), 1, 0).await;
     let again = async |version: NewVersion, n: u128| {
         catalogue
-            .begin(&reader(), version, job_id(n), at(n as i64))
+            .begin(&member, version, job_id(n), at(n as i64))
             .await
             .expect("begun")
     };
@@ -312,7 +314,7 @@ async fn begin_says_what_it_did(catalogue: Shared) {
         },
     ];
     for (n, new) in (20..).zip(versions) {
-        let (started, _) = start(&catalogue, &reader(), new, n, 20).await;
+        let (started, _) = start(&catalogue, &member, new, n, 20).await;
         assert_eq!(
             started.status,
             DocumentStatus::Published,
@@ -363,47 +365,6 @@ async fn a_taken_uri_is_refused_and_unchanged(catalogue: Shared) {
     );
     let elsewhere = version(&acl("b", &[&["everyone"]]), "x", "one");
     start(&catalogue, &caller("b", &[]), elsewhere, 3, 2).await;
-}
-
-async fn a_name_is_taken_by_other_bytes(catalogue: Shared) {
-    let add = |content: &str| NewVersion {
-        may_replace: false,
-        ..version(&open(), "x", content)
-    };
-    let begin = async |version: NewVersion, n: u128| {
-        let now = at(n as i64);
-        catalogue.begin(&reader(), version, job_id(n), now).await
-    };
-    let (held, _) = start(&catalogue, &reader(), add("one"), 1, 0).await;
-    for n in [2, 3] {
-        let refused = begin(add("two"), n).await;
-        assert!(matches!(refused, Err(CatalogueError::NameTaken)), "{refused:?}");
-        let found = catalogue.document(&reader(), held.id).await.expect("an answer");
-        assert_eq!(found.as_ref(), Some(&held), "nothing changed");
-        let queued = catalogue.job(&reader(), job_id(n)).await.expect("an answer");
-        assert_eq!(queued, None);
-    }
-    let same = begin(add("one"), 9).await.expect("the same bytes");
-    assert!(matches!(same, Begun::Unchanged(_)), "{same:?}");
-    let stranger = caller("a", &["group:h"]);
-    let hidden = version(&acl("a", &[&["group:g"]]), "y", "one");
-    start(&catalogue, &caller("a", &["group:g"]), hidden, 4, 4).await;
-    let other = NewVersion {
-        may_replace: false,
-        ..version(&open(), "y", "two")
-    };
-    let refused = catalogue.begin(&stranger, other, job_id(5), at(5)).await;
-    assert!(
-        matches!(refused, Err(CatalogueError::UriTaken)),
-        "what is hidden stays so"
-    );
-    let (renewed, _) = start(&catalogue, &reader(), version(&open(), "x", "two"), 6, 6).await;
-    assert_eq!((renewed.id, renewed.version), (held.id, 2));
-    catalogue
-        .tombstone(&reader(), held.id, job_id(7), at(7))
-        .await
-        .expect("deleted");
-    start(&catalogue, &reader(), add("three"), 8, 8).await;
 }
 
 async fn a_stale_lease_writes_nothing(catalogue: Shared) {
@@ -736,7 +697,7 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
         ..DocumentPatch::default()
     };
     let patched = catalogue
-        .patch(&reader(), first.id, hidden, at(4))
+        .patch(&caller("a", &["group:g"]), first.id, hidden, at(4))
         .await
         .expect("an answer")
         .expect("it is seen");

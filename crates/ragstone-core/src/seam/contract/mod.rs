@@ -21,6 +21,7 @@ mod portable;
 mod sample;
 mod sources;
 mod usage;
+mod writers;
 
 pub use audit::audit_contract;
 pub use catalogue::catalogue_contract;

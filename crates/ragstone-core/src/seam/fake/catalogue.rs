@@ -19,7 +19,7 @@ use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
     Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
     JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
-    Wait,
+    Wait, check_writer,
 };
 use state::{Entry, State, Task};
 use version::made_again;
@@ -65,13 +65,7 @@ impl Catalogue for MemoryCatalogue {
         let id = version.document_id();
         let living = state.documents.get(&id);
         let living = living.filter(|entry| entry.document.status != DocumentStatus::Deleting);
-        let foreign = living.is_some_and(|entry| !scope.admits(&entry.document.acl));
-        if foreign || version.acl.tenant != *scope.tenant() {
-            return Err(CatalogueError::UriTaken);
-        }
-        if living.is_some_and(|entry| version.is_name_taken(&entry.document)) {
-            return Err(CatalogueError::NameTaken);
-        }
+        version.check_over(scope, living.map(|entry| &entry.document))?;
         state.put(version, |acl| scope.admits(acl), job, now)
     }
 
@@ -108,13 +102,7 @@ impl Catalogue for MemoryCatalogue {
         let Some(entry) = state.seen(scope, document) else {
             return Ok(None);
         };
-        if patch
-            .acl
-            .as_ref()
-            .is_some_and(|acl| acl.tenant != *scope.tenant())
-        {
-            return Err(CatalogueError::UriTaken);
-        }
+        patch.check_over(scope, &entry.document)?;
         let mut changed = entry.clone().patched(patch);
         if changed != entry {
             changed.document.updated_at = now;
@@ -134,6 +122,7 @@ impl Catalogue for MemoryCatalogue {
         let Some(entry) = state.seen(scope, document) else {
             return Ok(None);
         };
+        check_writer(scope, &entry.document)?;
         Ok(Some(state.bury_document(entry, job, now)))
     }
 

@@ -5,13 +5,14 @@
 use ragstone_core::access::Principal;
 use ragstone_core::document::Document;
 use ragstone_core::id::DocumentId;
+use ragstone_core::seam::catalogue::check_writer;
 use serde_json::json;
 
 use super::form::UPLOADS;
 use crate::http::App;
 use crate::http::problem::{Code, Problem};
 
-/// The document, if the caller may read it and it is an upload that came by itself: a file in a mail goes with its mail,
+/// The document, if the caller may read and write it and it is an upload that came by itself: a file in a mail goes with its mail,
 /// and the next sync would undo what is done to a source's document.
 pub(super) async fn changeable(
     app: &App,
@@ -30,10 +31,12 @@ pub(super) async fn changeable(
             return Err(of_source(source.name.as_str()));
         }
     }
-    match app.ingestor.mail_of(&document).await? {
-        Some(mail) => Err(of_mail(mail)),
-        None => Ok(document),
+    if let Some(mail) = app.ingestor.mail_of(&document).await? {
+        return Err(of_mail(mail));
     }
+    // The transaction that changes it asks again; here it comes before what else is wrong with the request.
+    check_writer(&principal.scope(), &document)?;
+    Ok(document)
 }
 
 fn of_source(name: &str) -> Problem {

@@ -17,6 +17,7 @@ use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::NotFound,
+    Code::WriteRefused,
     Code::SourceDocument,
     Code::MailDocument,
     Code::CatalogueUnavailable,
@@ -30,7 +31,9 @@ pub(in crate::http) struct Deleted {
     job: JobBody,
 }
 
-/// Deletes a document: it is invisible from the moment of the answer, and a job removes what is left of it.
+/// Deletes a document: it is invisible from the moment of the answer, and a job removes what is left of it. Whoever may
+/// grant every reader of the document, or brought it, may delete it; a document of a source goes with what it was made
+/// of, and a file in a mail with the mail.
 #[utoipa::path(delete, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
     responses((status = 202, body = Deleted)))]
 pub(in crate::http) async fn delete(

@@ -21,3 +21,5 @@ mod bound_tests;
 mod name_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod writer_tests;

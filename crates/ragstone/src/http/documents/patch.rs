@@ -22,6 +22,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::BadJson,
     Code::NotFound,
     Code::GrantRefused,
+    Code::WriteRefused,
     Code::SourceDocument,
     Code::MailDocument,
     Code::MediaType,
@@ -51,7 +52,9 @@ pub(in crate::http) struct Changes {
     source_url: Option<Option<String>>,
 }
 
-/// Changes title, metadata, readers, department or source URL; nothing is embedded, readers hold at once.
+/// Changes title, metadata, readers, department or source URL; nothing is embedded, readers hold at once. Whoever may
+/// grant every reader of the document, or brought it, may change it; nobody grants or takes away a reader that they do
+/// not hold. A document of a source and a file in a mail are not changed here.
 #[utoipa::path(patch, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
     request_body = Changes, responses((status = 200, body = DocumentBody)))]
 pub(in crate::http) async fn patch(
@@ -100,12 +103,13 @@ fn acl(principal: &Principal, standing: &Document, changes: &Changes) -> Result<
         Some(department) => department.clone(),
         None => standing.department_id.clone(),
     };
+    let held = standing.acl.sets.first().cloned().unwrap_or_default();
     let mut acl = match &changes.readers {
         Some(readers) => Grants {
             readers: readers.clone(),
             department_id: department,
         }
-        .acl(principal, &ReaderSet::new())?,
+        .acl_beside(principal, &ReaderSet::new(), &held)?,
         None => moved(principal, standing, department)?,
     };
     acl.sets.extend(standing.acl.sets.iter().skip(1).cloned());

@@ -51,7 +51,8 @@ codes! {
     ForeignHost FORBIDDEN "foreign_host" "The Host header names another machine" "call 127.0.0.1 or localhost, or make a key with `ragstone key create`";
     ForeignOrigin FORBIDDEN "foreign_origin" "A page of another origin may not call" "add its origin to RAGSTONE_CORS_ORIGINS";
     Forbidden FORBIDDEN "forbidden" "The caller's role does not allow this" "use a key with the role that is named";
-    GrantRefused FORBIDDEN "grant_refused" "A reader may not be granted by this caller" "name only readers that you hold yourself";
+    GrantRefused FORBIDDEN "grant_refused" "A reader may not be granted or taken away by this caller" "name readers that you hold yourself, and keep the others that the document has";
+    WriteRefused FORBIDDEN "write_refused" "The caller may read the document but not change it" "ask an administrator, or somebody who holds all of its readers";
     NotFound NOT_FOUND "not_found" "There is nothing here for this caller" "check the id and the key";
     NoRoute NOT_FOUND "no_route" "There is no such path" "see /docs for all paths";
     StreamUnknown NOT_FOUND "stream_unknown" "This stream cannot be resumed" "ask again without Last-Event-ID";

@@ -32,6 +32,10 @@ impl From<CatalogueError> for Problem {
             CatalogueError::Unavailable { .. } => unavailable(Code::CatalogueUnavailable, &error),
             CatalogueError::Full { .. } => unavailable(Code::StorageFull, &error),
             CatalogueError::UriTaken => Self::new(Code::UriTaken, error.to_string()),
+            CatalogueError::WriteRefused => Self::new(Code::WriteRefused, error.to_string()),
+            CatalogueError::ReaderRefused(_) => {
+                Self::new(Code::GrantRefused, error.to_string()).at("/readers")
+            }
             CatalogueError::NameTaken => Self::new(Code::NameTaken, error.to_string()),
             CatalogueError::BatchTaken => Self::new(Code::BatchTaken, error.to_string()),
             CatalogueError::BadCursor => Self::new(Code::BadCursor, error.to_string()),
