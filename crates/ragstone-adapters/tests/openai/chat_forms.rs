@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use super::chat::{asking, delta, finish, model, options, told};
 use super::fake::{Fake, Reply};
 
+/// Whether a request has the form that is wanted.
+type Holds = fn(&Value) -> bool;
+
 const ANSWER: &str = "It is thirty days. [2]";
 const DONE: &str = "data: [DONE]\n\n";
 
@@ -366,7 +369,7 @@ async fn what_a_server_does_not_know_is_left_out_after_one_refusal() {
         let messages = body["messages"].as_array().unwrap();
         messages.iter().any(|message| message["role"] == "system")
     };
-    let cases: [(u16, &str, fn(&Value) -> bool); 9] = [
+    let cases: [(u16, &str, Holds); 9] = [
         (400, "System role not supported", has_system),
         (500, "jinja: System role not supported", has_system),
         (

@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 use super::connection;
 use super::fake::{Asked, Fake, Reply};
 
+/// What a service answers to a request.
+type Answer = fn(&Asked) -> Reply;
+/// What a service refuses of a body, if anything.
+type Refusal = fn(&Value) -> Option<Reply>;
+
 const BAD: &str = "zebra";
 
 fn inputs(asked: &Asked) -> Vec<String> {
@@ -50,7 +55,7 @@ fn is_whole(embedding: &PassageEmbedding) -> bool {
 
 #[tokio::test]
 async fn one_text_that_a_service_cannot_embed_costs_no_other_its_vector() {
-    let forms: [(&str, fn(&Asked) -> Reply); 8] = [
+    let forms: [(&str, Answer); 8] = [
         ("500", |_| refusal(500, "cannot encode: value is not a number")),
         ("400", |_| refusal(400, "invalid input")),
         ("403", |_| refusal(403, "blocked by a rule")),
@@ -106,13 +111,20 @@ async fn a_text_is_cut_before_it_goes_without_a_vector() {
         .await;
         let long = "退".repeat(400);
         let embedder = connect(&fake).await;
-        let found = embedder.embed_passages(&[long.clone()]).await.unwrap().remove(0);
+        let found = embedder
+            .embed_passages(std::slice::from_ref(&long))
+            .await
+            .unwrap()
+            .remove(0);
         match (found, expected) {
             (PassageEmbedding::Beginning(embedding), true) => {
                 let characters = embedding.vector[0] / embedding.vector[1];
                 assert!((characters - 100.0).abs() < 0.1, "{characters}");
                 let learned = fake.asked().len();
-                embedder.embed_passages(&[long.clone()]).await.unwrap();
+                embedder
+                    .embed_passages(std::slice::from_ref(&long))
+                    .await
+                    .unwrap();
                 assert_eq!(fake.asked().len(), learned + 1, "what it reads is remembered");
             }
             (PassageEmbedding::None(why), false) => assert!(why.contains("too many tokens"), "{why}"),
@@ -209,7 +221,7 @@ async fn a_bad_text_lowers_no_limit() {
 
 #[tokio::test]
 async fn an_encoding_that_is_not_known_is_not_asked_for_again() {
-    let cases: [(&str, fn(&Value) -> Option<Reply>); 4] = [
+    let cases: [(&str, Refusal); 4] = [
         ("by name, whatever its value", |body| {
             body.get("encoding_format")
                 .map(|_| refusal(400, "unsupported parameters: encoding_format"))

@@ -216,7 +216,7 @@ impl<'a> ThoughtFilter<'a> {
         None
     }
 
-    fn tag(&mut self, tag: Tag, out: &mut String) -> Result<(), LateTag> {
+    fn tag(&mut self, tag: Tag, out: &str) -> Result<(), LateTag> {
         match tag {
             Tag::Open { close, .. } => {
                 self.inside = Some(close);

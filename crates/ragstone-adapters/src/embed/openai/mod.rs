@@ -150,8 +150,8 @@ impl OpenAiEmbedder {
     /// The probe's vector, in the first encoding that the service takes.
     async fn first_vector(&self) -> Result<Vec<f32>, Fault> {
         let probe = [PROBE.to_owned()];
-        for encoding in 0..ENCODINGS.len() {
-            self.encoding.store(encoding as u8, Ordering::Relaxed);
+        for (encoding, name) in (0u8..).zip(ENCODINGS) {
+            self.encoding.store(encoding, Ordering::Relaxed);
             match self.request_once(&probe).await {
                 Ok(vector) if encoding == 0 => return Ok(vector),
                 // What failed once for another reason may be taken now.
@@ -159,9 +159,9 @@ impl OpenAiEmbedder {
                     self.encoding.store(0, Ordering::Relaxed);
                     let again = self.request_once(&probe).await;
                     return again.or_else(|_| {
-                        self.encoding.store(encoding as u8, Ordering::Relaxed);
+                        self.encoding.store(encoding, Ordering::Relaxed);
                         tracing::info!(
-                            encoding_format = ENCODINGS[encoding].unwrap_or("none"),
+                            encoding_format = name.unwrap_or("none"),
                             "the embedding service takes another encoding, remembered until the end of this process"
                         );
                         Ok(vector)

@@ -345,7 +345,7 @@ async fn requests_of_one_address_leave_places_to_others() {
         let mut sent = Box::pin(call.header("content-type", "application/json").send());
         tokio::select! {
             _ = &mut sent => panic!("it was answered"),
-            () = reading.notified() => sent,
+            () = reading.notified() => Some(sent),
         }
     };
     let held = [half().await, half().await];
