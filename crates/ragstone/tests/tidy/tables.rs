@@ -13,6 +13,7 @@ pub const CORE_DEPENDENCIES: &[&str] = &[
     "regex",
     "serde",
     "serde_json",
+    "strsim",
     "text-splitter",
     "thiserror",
     "time",
@@ -74,6 +75,8 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
     ("filter", &[]),
     ("rank", &[]),
     ("metric", &[]),
+    ("near_name", &[]),
+    ("failure_log", &[]),
     ("access", &["filter", "id"]),
     ("document", &["access", "id"]),
     ("split", &["document"]),
@@ -89,10 +92,21 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
     (
         "ingest",
         &[
-            "access", "document", "filter", "id", "library", "rank", "seam", "split",
+            "access",
+            "document",
+            "failure_log",
+            "filter",
+            "id",
+            "library",
+            "rank",
+            "seam",
+            "split",
         ],
     ),
-    ("sync", &["access", "document", "id", "ingest", "seam"]),
+    (
+        "sync",
+        &["access", "document", "failure_log", "id", "ingest", "seam"],
+    ),
     (
         "ask",
         &[
