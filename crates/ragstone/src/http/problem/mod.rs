@@ -31,6 +31,16 @@ pub struct Problem {
     retry_after: Option<Duration>,
     challenge: &'static str,
     extensions: Map<String, Value>,
+    cause: Option<String>,
+}
+
+/// What the log says of an answer that is an error, beside its status; travels with the response.
+#[derive(Debug, Clone)]
+pub struct FailureNote {
+    /// The stable word.
+    pub code: String,
+    /// What went wrong inside, where it is not told to the caller.
+    pub cause: Option<String>,
 }
 
 /// A problem as it is sent.
@@ -69,6 +79,21 @@ impl Problem {
             retry_after: None,
             challenge: "Bearer",
             extensions: Map::new(),
+            cause: None,
+        }
+    }
+
+    /// With what went wrong inside, for the log alone.
+    pub fn caused_by(mut self, cause: &dyn std::fmt::Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// What the log says of it.
+    pub fn note(&self) -> FailureNote {
+        FailureNote {
+            code: self.code.as_str().to_owned(),
+            cause: self.cause.clone(),
         }
     }
 
@@ -125,6 +150,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self.body()).expect("a struct of strings serialises");
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         response.extensions_mut().insert(self.code);
+        response.extensions_mut().insert(self.note());
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static(self.challenge);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
