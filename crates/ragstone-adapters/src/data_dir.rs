@@ -85,7 +85,7 @@ impl DataDirectory {
 
     /// The catalogue's and the embedded index's database.
     pub fn database(&self) -> PathBuf {
-        self.path.join("ragstone.db")
+        database_of(&self.path)
     }
 
     /// What was embedded before; may be deleted at any time.
@@ -117,6 +117,11 @@ impl DataDirectory {
     pub fn socket(&self) -> PathBuf {
         socket_of(&self.path)
     }
+}
+
+/// The database of the data directory `path`, for a process that only looks.
+pub fn database_of(path: &Path) -> PathBuf {
+    path.join("ragstone.db")
 }
 
 /// Where the owner of the data directory `path` listens; for a process that found it locked.

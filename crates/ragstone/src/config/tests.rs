@@ -143,8 +143,8 @@ fn wrong_values_are_named_with_where_they_came_from() {
         "setting RAGSTONE_LISTEM (from the environment or .env): there is no such setting; did you mean server.listen? It is set by RAGSTONE_LISTEN",
     );
     check(
-        &file("[xyz]\nlisten = 1\n"),
-        "setting xyz.listen (from ragstone.toml): there is no such setting; did you mean server.listen?",
+        &file("[sever]\nlisten = 1\n"),
+        "setting sever.listen (from ragstone.toml): there is no such setting; did you mean server.listen?",
     );
     check(
         &file("[split]\nzz = 1\n"),

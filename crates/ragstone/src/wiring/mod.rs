@@ -20,6 +20,7 @@ mod parts;
 mod routes;
 pub mod sources;
 mod stores;
+mod trial;
 mod upkeep;
 mod vectors;
 mod workers;
@@ -42,7 +43,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 pub use answer::{drafter, judge};
-pub use describe::{Description, describe, issuers, text_goes_to};
+pub use describe::{Description, Trials, describe, issuers, text_goes_to};
 pub use fetcher::Fetcher;
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use ragstone_adapters::embed::weights::FetchProgress;

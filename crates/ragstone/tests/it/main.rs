@@ -8,6 +8,7 @@ mod audit;
 mod chaos;
 mod cli;
 mod disk;
+mod doctor;
 mod embeddings;
 mod evaluation;
 mod evaluation_judge;

@@ -23,6 +23,8 @@ mod statistics;
 mod tests;
 mod usage;
 
+pub use keys::file_has_keys;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use anyhow::Context;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use ragstone_adapters::cache::SqliteEmbeddingCache;
-use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
-use ragstone_adapters::data_dir::{DataDirectory, index_of, remove_indexes_but};
+use ragstone_adapters::catalogue::sqlite::{SqliteCatalogue, file_has_keys};
+use ragstone_adapters::data_dir::{DataDirectory, database_of, index_of, remove_indexes_but};
 use ragstone_adapters::doorbell::HereDoorbell;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::Database;
@@ -49,6 +49,12 @@ async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<SqliteCatalogue>, D
         anyhow::Ok((Arc::new(SqliteCatalogue::open(database.clone())?), database))
     };
     tokio::task::spawn_blocking(open).await?
+}
+
+/// Whether the data directory holds an API key, be there another process that has it or not.
+pub async fn has_keys(folder: &Path) -> anyhow::Result<bool> {
+    let path = database_of(folder);
+    tokio::task::spawn_blocking(move || Ok(file_has_keys(&path)?)).await?
 }
 
 /// The index that answers, and the one beside it while the model is changed. What an earlier change left is removed.

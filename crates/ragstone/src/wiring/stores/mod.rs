@@ -15,10 +15,19 @@ use ragstone_core::seam::{
 };
 
 use super::migration::Sides;
+use crate::config::Settings;
 #[cfg(test)]
 pub use local::open_sides;
 pub use local::{open as open_local, open_side};
-pub use shared::{Reached, open as open_shared, reach};
+pub use shared::{Reached, SHARED_PARTS, open as open_shared, reach};
+
+/// Whether any API key was ever made; looks without changing anything, and without a lock.
+pub async fn has_keys(settings: &Settings) -> anyhow::Result<bool> {
+    match settings.shared() {
+        Some(set) => shared::has_keys(settings, &set).await,
+        None => local::has_keys(&settings.data.directory).await,
+    }
+}
 
 /// Every store behind its seam.
 pub struct Stores {
