@@ -88,6 +88,20 @@ impl DataDirectory {
         database_of(&self.path)
     }
 
+    /// The databases of indexes of their own.
+    pub fn indexes(&self) -> io::Result<Vec<PathBuf>> {
+        let mut indexes = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("index-") && name.ends_with(".db") {
+                indexes.push(entry.path());
+            }
+        }
+        Ok(indexes)
+    }
+
     /// What was embedded before; may be deleted at any time.
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache.db")

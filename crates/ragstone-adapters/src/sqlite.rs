@@ -6,12 +6,16 @@
 //! synced one (the write-ahead log is one file), so a published version never stands on points that were lost.
 
 mod migrations;
+pub mod rollback;
+pub mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use upgrade::{CopyPolicy, Upgrade};
 
 /// How long a connection waits for a lock that another process holds.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +51,19 @@ pub enum DatabaseError {
         found: u32,
         /// The newest schema known here.
         known: u32,
+    },
+    /// The copy that is made before an upgrade finds no room.
+    #[error(
+        "{path} has to be upgraded, and the disk has no room for the copy that is made of it before: it takes {needed} bytes \
+         and a tenth and 64 MiB more, and {free} bytes are free"
+    )]
+    NoRoomForCopy {
+        /// The database file.
+        path: PathBuf,
+        /// Its size.
+        needed: u64,
+        /// What is free on its disk.
+        free: u64,
     },
     /// A value in a row cannot be read.
     #[error("damaged row: {0}")]
@@ -100,8 +117,18 @@ struct Shared {
 }
 
 impl Database {
-    /// Opens or makes the database file, readable by its owner only, and brings it to the newest schema. Blocks.
+    /// Opens or makes the database file, readable by its owner only, and brings it to the newest schema without a copy.
+    /// Blocks.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Ok(Self::open_upgrading(path, &CopyPolicy::default())?.0)
+    }
+
+    /// The same, with a copy of what an older program left before it is changed; says what was changed, if anything was.
+    /// Blocks, for as long as the copy takes.
+    pub fn open_upgrading(
+        path: &Path,
+        copies: &CopyPolicy,
+    ) -> Result<(Self, Option<Upgrade>), DatabaseError> {
         protect(path).map_err(|source| DatabaseError::File {
             path: path.to_owned(),
             source,
@@ -109,8 +136,19 @@ impl Database {
         let mut writer = connect(path, OpenFlags::default())?;
         writer.pragma_update(None, "journal_mode", "wal")?;
         writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        let pending = migrations::pending(&writer, path)?;
+        let copy = upgrade::copy_before(&writer, path, &pending, copies)?;
         migrations::run(&mut writer, path)?;
-        Ok(Self::new(Some(path.to_owned()), writer))
+        if copy.is_some() {
+            upgrade::forget_label(&writer)?;
+        }
+        let upgrade = (pending.found > 0 && !pending.is_empty()).then_some(Upgrade {
+            from: pending.found,
+            to: pending.known,
+            additions: pending.additions,
+            copy,
+        });
+        Ok((Self::new(Some(path.to_owned()), writer), upgrade))
     }
 
     /// A database that ends with its last handle, for tests.

@@ -21,6 +21,7 @@ mod output;
 mod progress;
 mod quickstart;
 mod redteam;
+mod rollback;
 mod search;
 mod serve;
 mod source;
@@ -118,6 +119,8 @@ enum Command {
     Import(moving::Import),
     /// Compare catalogue, index and blobs, and make them agree again
     Fsck(fsck::Fsck),
+    /// Undo the last upgrade of the data directory, so that the release before can be started again
+    Rollback(rollback::Rollback),
     /// Measure retrieval and answers, and tell whether a change helped
     #[command(subcommand)]
     Eval(eval::Eval),
@@ -249,6 +252,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Export(command) => command.run(context).await,
         Command::Import(command) => command.run(context).await,
         Command::Fsck(command) => command.run(context).await,
+        Command::Rollback(command) => command.run(context).await,
         Command::Eval(command) => command.run(context).await,
         Command::Redteam(command) => command.run(context).await,
         Command::Doctor(command) => command.run(context).await,

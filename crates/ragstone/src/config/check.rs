@@ -142,6 +142,7 @@ impl Data {
         if self.directory.as_os_str().is_empty() {
             found.say("data.directory", "must name a folder".into());
         }
+        found.range("data.upgrade_copies", self.upgrade_copies, 0..=100);
     }
 }
 

@@ -88,6 +88,8 @@ pub struct Audit {
 pub struct Data {
     /// The data directory.
     pub directory: PathBuf,
+    /// Copies of its database that are kept from before upgrades.
+    pub upgrade_copies: usize,
     /// PostgreSQL, in place of the data directory's database.
     pub database_url: Secret,
     /// Certificates to trust with it.

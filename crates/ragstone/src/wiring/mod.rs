@@ -17,6 +17,7 @@ mod model;
 mod moving;
 mod options;
 mod parts;
+mod rollback;
 mod routes;
 pub mod sources;
 mod stores;
@@ -47,6 +48,8 @@ pub use describe::{Description, Trials, describe, issuers, text_goes_to};
 pub use fetcher::Fetcher;
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use ragstone_adapters::embed::weights::FetchProgress;
+pub use ragstone_adapters::sqlite::rollback::{ChangedSince, WayBack};
+pub use rollback::Rollback;
 pub use vectors::VectorState;
 pub use workers::parser_pool;
 
@@ -103,6 +106,7 @@ pub struct App {
     shutdown: Duration,
     audit: Option<AuditLog>,
     home: Home,
+    upgraded: Option<String>,
 }
 
 impl App {
@@ -136,6 +140,11 @@ impl App {
             detail,
         }])
         .into())
+    }
+
+    /// What opening the data directory changed because an older release had left it, and where the copy from before is.
+    pub fn upgraded(&self) -> Option<&str> {
+        self.upgraded.as_deref()
     }
 
     /// How the vectors stand.
@@ -331,6 +340,7 @@ impl Built {
             vectors: self.vectors,
             shutdown: Duration::from_secs(settings.server.shutdown_seconds),
             audit,
+            upgraded: self.stores.upgraded,
             home: self.stores.home,
         })
     }

@@ -33,4 +33,5 @@ mod streams;
 mod stub;
 mod support;
 mod tokens;
+mod upgrade;
 mod vectors;

@@ -11,18 +11,30 @@ use ragstone_adapters::catalogue::sqlite::{SqliteCatalogue, file_has_keys};
 use ragstone_adapters::data_dir::{DataDirectory, database_of, index_of, remove_indexes_but};
 use ragstone_adapters::doorbell::HereDoorbell;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
-use ragstone_adapters::sqlite::Database;
+use ragstone_adapters::sqlite::upgrade::{CopyPolicy, Upgrade};
+use ragstone_adapters::sqlite::{Database, DatabaseError};
 use ragstone_core::seam::{Catalogue, EmbeddingCache};
+use time::macros::format_description;
 
 use super::super::migration::{Active, Pair, Record, Side, Sides, clear};
 use super::{Home, Stores};
+use crate::clock::now;
 use crate::config::Settings;
 
 /// The stores of a data directory.
 pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Stores> {
-    let (catalogue, database) = open_database(directory.database()).await?;
-    let index = open_sides(directory.path(), database, catalogue.as_ref()).await?;
+    let copies = CopyPolicy {
+        kept: settings.data.upgrade_copies,
+        label: copy_label(),
+    };
+    let (catalogue, database, upgrade) = open_database(directory.database(), copies.clone()).await?;
+    let upgraded = upgrade.map(|upgrade| in_words(&upgrade));
+    if let Some(upgraded) = &upgraded {
+        tracing::info!("{upgraded}");
+    }
+    let index = open_sides(directory.path(), database, catalogue.as_ref(), &copies).await?;
     Ok(Stores {
+        upgraded,
         keys: catalogue.clone(),
         usage: catalogue.clone(),
         idempotency: catalogue.clone(),
@@ -43,12 +55,60 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
 }
 
 /// The database of the data directory, as the catalogue and as itself.
-async fn open_database(path: PathBuf) -> anyhow::Result<(Arc<SqliteCatalogue>, Database)> {
+async fn open_database(
+    path: PathBuf,
+    copies: CopyPolicy,
+) -> anyhow::Result<(Arc<SqliteCatalogue>, Database, Option<Upgrade>)> {
     let open = move || {
-        let database = Database::open(&path)?;
-        anyhow::Ok((Arc::new(SqliteCatalogue::open(database.clone())?), database))
+        let (database, upgrade) = open_copied(&path, &copies)?;
+        anyhow::Ok((
+            Arc::new(SqliteCatalogue::open(database.clone())?),
+            database,
+            upgrade,
+        ))
     };
     tokio::task::spawn_blocking(open).await?
+}
+
+/// A database whose older state is copied before it is changed.
+fn open_copied(path: &Path, copies: &CopyPolicy) -> anyhow::Result<(Database, Option<Upgrade>)> {
+    Database::open_upgrading(path, copies).map_err(|error| match error {
+        DatabaseError::NoRoomForCopy { .. } => anyhow::anyhow!(
+            "{error}; hint: make room, or set data.upgrade_copies to 0 to upgrade without a copy, and so without a way back"
+        ),
+        error => error.into(),
+    })
+}
+
+/// What tells the copies of one upgrade from those of another: this program's version, and the time.
+pub fn copy_label() -> String {
+    let digits = format_description!("[year][month][day]T[hour][minute][second]Z");
+    let time = now().format(&digits).unwrap_or_default();
+    format!("{}-{time}", env!("CARGO_PKG_VERSION"))
+}
+
+fn in_words(upgrade: &Upgrade) -> String {
+    let Upgrade {
+        from,
+        to,
+        additions,
+        copy,
+    } = upgrade;
+    let mut done = match from == to {
+        true => format!("schema {to}"),
+        false => format!("schema {from} to {to}"),
+    };
+    if !additions.is_empty() {
+        done.push_str(&format!("; added: {}", additions.join(", ")));
+    }
+    let copy = match copy {
+        Some(copy) => format!(
+            "the copy from before is {}; `ragstone rollback` tells the way back",
+            copy.display()
+        ),
+        None => "no copy was made of it".to_owned(),
+    };
+    format!("the database of an earlier release was upgraded ({done}); {copy}")
 }
 
 /// Whether the data directory holds an API key, be there another process that has it or not.
@@ -62,6 +122,7 @@ pub async fn open_sides(
     folder: &Path,
     database: Database,
     catalogue: &dyn Catalogue,
+    copies: &CopyPolicy,
 ) -> anyhow::Result<Arc<Sides>> {
     let active = Active::read(catalogue).await?;
     let record = Record::read(catalogue).await?;
@@ -81,7 +142,7 @@ pub async fn open_sides(
     }
     let open = async |place: Option<String>| match place {
         None => anyhow::Ok(Side::new(None, first.clone())),
-        Some(place) => open_side(folder, place).await,
+        Some(place) => open_copied_side(folder, place, copies.clone()).await,
     };
     let pair = Pair {
         active: open(place).await?,
@@ -102,10 +163,17 @@ async fn in_database(database: Database) -> anyhow::Result<Arc<EmbeddedIndex>> {
     tokio::task::spawn_blocking(open).await?
 }
 
-/// An index in a database of its own.
+/// A new index in a database of its own.
 pub async fn open_side(folder: &Path, place: String) -> anyhow::Result<Arc<Side>> {
+    open_copied_side(folder, place, CopyPolicy::default()).await
+}
+
+async fn open_copied_side(folder: &Path, place: String, copies: CopyPolicy) -> anyhow::Result<Arc<Side>> {
     let path = index_of(folder, &place);
-    let open = move || anyhow::Ok(Arc::new(EmbeddedIndex::open_apart(Database::open(&path)?)?));
+    let open = move || {
+        let (database, _) = open_copied(&path, &copies)?;
+        anyhow::Ok(Arc::new(EmbeddedIndex::open_apart(database)?))
+    };
     let index = tokio::task::spawn_blocking(open).await??;
     Ok(Side::new(Some(place), index))
 }

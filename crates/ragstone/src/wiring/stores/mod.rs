@@ -18,7 +18,7 @@ use super::migration::Sides;
 use crate::config::Settings;
 #[cfg(test)]
 pub use local::open_sides;
-pub use local::{open as open_local, open_side};
+pub use local::{copy_label, open as open_local, open_side};
 pub use shared::{Reached, SHARED_PARTS, open as open_shared, reach};
 
 /// Whether any API key was ever made; looks without changing anything, and without a lock.
@@ -61,6 +61,8 @@ pub struct Stores {
     pub doorbell: Arc<dyn Doorbell>,
     /// What of the machine is this process's own.
     pub home: Home,
+    /// What was changed because an older release had left it, in words.
+    pub upgraded: Option<String>,
     /// How it is found out whether they answer; empty where they are in this process.
     pub probes: Vec<Probe>,
 }

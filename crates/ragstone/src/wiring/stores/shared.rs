@@ -69,6 +69,8 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
         None => None,
     };
     Ok(Stores {
+        // The database's own log line tells.
+        upgraded: None,
         probes: probes(&catalogue, &index, &blobs, set, &doorbell),
         keys: catalogue.clone(),
         usage: catalogue.clone(),

@@ -238,7 +238,7 @@ impl House {
         let settings = target(model).over(&Settings::from_layers(&Layers::default()).unwrap());
         let database = Database::open(&folder.path().join("ragstone.db")).unwrap();
         let catalogue: Arc<dyn Catalogue> = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
-        let sides = open_sides(folder.path(), database, catalogue.as_ref())
+        let sides = open_sides(folder.path(), database, catalogue.as_ref(), &Default::default())
             .await
             .unwrap();
         let recipe = Recipe {
