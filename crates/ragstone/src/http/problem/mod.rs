@@ -27,11 +27,11 @@ pub struct Problem {
     pub code: Code,
     /// What and which.
     pub detail: String,
-    pointer: Option<String>,
+    pointer: Option<Box<str>>,
     retry_after: Option<Duration>,
     challenge: &'static str,
     extensions: Map<String, Value>,
-    cause: Option<String>,
+    cause: Option<Box<str>>,
 }
 
 /// What the log says of an answer that is an error, beside its status; travels with the response.
@@ -85,7 +85,7 @@ impl Problem {
 
     /// With what went wrong inside, for the log alone.
     pub fn caused_by(mut self, cause: &dyn std::fmt::Display) -> Self {
-        self.cause = Some(cause.to_string());
+        self.cause = Some(cause.to_string().into());
         self
     }
 
@@ -93,13 +93,14 @@ impl Problem {
     pub fn note(&self) -> FailureNote {
         FailureNote {
             code: self.code.as_str().to_owned(),
-            cause: self.cause.clone(),
+            cause: self.cause.as_deref().map(str::to_owned),
         }
     }
 
     /// With the place of the mistake in the body.
     pub fn at(mut self, pointer: impl Into<String>) -> Self {
-        self.pointer = Some(pointer.into());
+        let pointer: String = pointer.into();
+        self.pointer = Some(pointer.into_boxed_str());
         self
     }
 
@@ -138,7 +139,7 @@ impl Problem {
             code: self.code.as_str().to_owned(),
             detail: self.detail.clone(),
             hint: self.code.hint().to_owned(),
-            pointer: self.pointer.clone(),
+            pointer: self.pointer.as_deref().map(str::to_owned),
             extensions: self.extensions.clone(),
         }
     }
