@@ -1,5 +1,6 @@
 //! Blob stores: a bucket, and what the store of a folder does not show, files that were not written to their end.
 
+pub mod reserved;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(feature = "s3")]

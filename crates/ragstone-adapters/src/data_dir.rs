@@ -44,6 +44,8 @@ pub enum Locked {
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
+    /// Whether the process before this one ended without removing its socket.
+    follows_a_death: bool,
     /// Held for the lock on it.
     _lock: File,
 }
@@ -71,8 +73,13 @@ impl DataDirectory {
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        sign(&mut lock).map_err(unusable)?;
+        match sign(&mut lock) {
+            // On a full disk nobody learns who holds it, and it is held all the same.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            signed => signed.map_err(unusable)?,
+        }
         Ok(Self {
+            follows_a_death: socket_of(&resolved).exists(),
             path: resolved,
             _lock: lock,
         })
@@ -81,6 +88,11 @@ impl DataDirectory {
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the process that had it before died: what it was receiving is left.
+    pub fn follows_a_death(&self) -> bool {
+        self.follows_a_death
     }
 
     /// The catalogue's and the embedded index's database.
@@ -217,6 +229,17 @@ mod tests {
         assert_eq!(first.database().parent(), Some(first.path()));
         drop(first);
         DataDirectory::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_is_left_tells_of_a_death() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || DataDirectory::open(folder.path()).unwrap();
+        let first = open();
+        assert!(!first.follows_a_death());
+        std::fs::write(first.socket(), "").unwrap();
+        drop(first);
+        assert!(open().follows_a_death());
     }
 
     #[test]

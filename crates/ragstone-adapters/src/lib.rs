@@ -8,12 +8,15 @@ pub mod cache;
 pub mod catalogue;
 pub mod chat;
 pub mod data_dir;
+pub mod disk_reserve;
 pub mod doorbell;
 pub mod embed;
 pub mod index;
 #[cfg(feature = "openai")]
 pub mod openai;
 pub mod parse;
+#[cfg(any(feature = "openai", feature = "web"))]
+mod retry_after;
 pub mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

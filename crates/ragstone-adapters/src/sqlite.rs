@@ -3,8 +3,10 @@
 //! Invariant: there is one writing connection, used by one short `BEGIN IMMEDIATE` transaction at a time; readers
 //! have connections of their own and never wait for it. `kill -9` loses nothing that was committed. Power loss loses
 //! nothing that was committed as [`Durability::Synced`]; [`Durability::Ordered`] commits are synced with the next
-//! synced one (the write-ahead log is one file), so a published version never stands on points that were lost.
+//! synced one (the write-ahead log is one file), so a published version never stands on points that were lost. A write
+//! finds the room that the disk's reserve keeps for it.
 
+mod error;
 mod migrations;
 pub mod rollback;
 pub mod upgrade;
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use crate::disk_reserve::DiskReserve;
+pub use error::DatabaseError;
 use upgrade::{CopyPolicy, Upgrade};
 
 /// How long a connection waits for a lock that another process holds.
@@ -25,73 +29,10 @@ const MAX_IDLE_READERS: usize = 4;
 const CACHE_KIB: i64 = 4_096;
 /// Pages in the write-ahead log after which a commit moves them into the database.
 const CHECKPOINT_PAGES: i64 = 4_000;
+/// Bytes that the write-ahead log keeps between checkpoints.
+const LOG_BYTES: i64 = 4 * 1024 * 1024;
 /// Prepared statements a connection keeps.
 const STATEMENTS: usize = 128;
-
-/// Why the database did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum DatabaseError {
-    /// SQLite said no.
-    #[error("sqlite: {0}")]
-    Sqlite(#[from] rusqlite::Error),
-    /// The file could not be made or protected.
-    #[error("cannot open {path}: {source}")]
-    File {
-        /// The database file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A later program wrote it.
-    #[error("{path} has schema {found}, this program knows up to {known}; hint: use the newer program")]
-    Newer {
-        /// The database file.
-        path: PathBuf,
-        /// Its schema.
-        found: u32,
-        /// The newest schema known here.
-        known: u32,
-    },
-    /// The copy that is made before an upgrade finds no room.
-    #[error(
-        "{path} has to be upgraded, and the disk has no room for the copy that is made of it before: it takes {needed} bytes \
-         and a tenth and 64 MiB more, and {free} bytes are free"
-    )]
-    NoRoomForCopy {
-        /// The database file.
-        path: PathBuf,
-        /// Its size.
-        needed: u64,
-        /// What is free on its disk.
-        free: u64,
-    },
-    /// A value in a row cannot be read.
-    #[error("damaged row: {0}")]
-    Damaged(String),
-    /// The task that ran the statement ended early.
-    #[error("the database task ended early: {0}")]
-    Ended(String),
-}
-
-impl DatabaseError {
-    /// Whether what is stored cannot be read, rather than not be read now.
-    pub fn is_damaged(&self) -> bool {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        match self {
-            Self::Damaged(_) => true,
-            Self::Sqlite(error) => {
-                matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the disk has no room.
-    pub fn is_full(&self) -> bool {
-        use rusqlite::ErrorCode::DiskFull;
-        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(DiskFull))
-    }
-}
 
 /// What a commit waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,21 +55,32 @@ struct Shared {
     path: Option<PathBuf>,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    /// Of the disk that it lies on, if it has one.
+    reserve: Option<DiskReserve>,
 }
 
 impl Database {
     /// Opens or makes the database file, readable by its owner only, and brings it to the newest schema without a copy.
     /// Blocks.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
-        Ok(Self::open_upgrading(path, &CopyPolicy::default())?.0)
+        Ok(Self::open_upgrading(path, None, &CopyPolicy::default())?.0)
     }
 
-    /// The same, with a copy of what an older program left before it is changed; says what was changed, if anything was.
-    /// Blocks, for as long as the copy takes.
+    /// [`Self::open`] on a disk with a reserve. Blocks.
+    pub fn open_with_reserve(path: &Path, reserve: DiskReserve) -> Result<Self, DatabaseError> {
+        Ok(Self::open_upgrading(path, Some(reserve), &CopyPolicy::default())?.0)
+    }
+
+    /// [`Self::open`] on a disk that may have a reserve, with a copy of what an older program left before it is changed;
+    /// says what was changed, if anything was. Blocks, for as long as the copy takes.
     pub fn open_upgrading(
         path: &Path,
+        reserve: Option<DiskReserve>,
         copies: &CopyPolicy,
     ) -> Result<(Self, Option<Upgrade>), DatabaseError> {
+        if let Some(reserve) = &reserve {
+            reserve.before_write();
+        }
         protect(path).map_err(|source| DatabaseError::File {
             path: path.to_owned(),
             source,
@@ -136,6 +88,7 @@ impl Database {
         let mut writer = connect(path, OpenFlags::default())?;
         writer.pragma_update(None, "journal_mode", "wal")?;
         writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        writer.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
         let pending = migrations::pending(&writer, path)?;
         let copy = upgrade::copy_before(&writer, path, &pending, copies)?;
         migrations::run(&mut writer, path)?;
@@ -148,7 +101,7 @@ impl Database {
             additions: pending.additions,
             copy,
         });
-        Ok((Self::new(Some(path.to_owned()), writer), upgrade))
+        Ok((Self::new(Some(path.to_owned()), writer, reserve), upgrade))
     }
 
     /// A database that ends with its last handle, for tests.
@@ -156,16 +109,31 @@ impl Database {
         let mut writer = Connection::open_in_memory()?;
         configure(&writer)?;
         migrations::run(&mut writer, Path::new(":memory:"))?;
-        Ok(Self::new(None, writer))
+        Ok(Self::new(None, writer, None))
     }
 
-    fn new(path: Option<PathBuf>, writer: Connection) -> Self {
+    fn new(path: Option<PathBuf>, writer: Connection, reserve: Option<DiskReserve>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 path,
                 writer: Mutex::new(writer),
                 readers: Mutex::default(),
+                reserve,
             }),
+        }
+    }
+
+    /// Whether all of the file can be read and is as SQLite wrote it: a part that was cut off is often not missed until
+    /// it is needed.
+    pub async fn is_sound(&self) -> Result<bool, DatabaseError> {
+        let found = self.read(|c| {
+            let found: String = c.query_row("pragma quick_check(1)", [], |row| row.get(0))?;
+            Ok::<_, DatabaseError>(found)
+        });
+        match found.await {
+            Ok(found) => Ok(found == "ok"),
+            Err(error) if error.is_damaged() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -176,6 +144,9 @@ impl Database {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut connection = lock(&self.shared.writer);
+        if let Some(reserve) = &self.shared.reserve {
+            reserve.before_write();
+        }
         let level = match durability {
             Durability::Synced => "full",
             Durability::Ordered => "normal",
@@ -185,10 +156,35 @@ impl Database {
             .map_err(DatabaseError::from)?;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(DatabaseError::from)?;
+            .map_err(|error| self.note_full(error.into()))?;
         let value = work(&transaction)?;
-        transaction.commit().map_err(DatabaseError::from)?;
+        transaction
+            .commit()
+            .map_err(|error| self.note_full(error.into()))?;
         Ok(value)
+    }
+
+    fn note_full(&self, error: DatabaseError) -> DatabaseError {
+        if let Some(reserve) = self.shared.reserve.as_ref().filter(|_| error.is_full()) {
+            reserve.note_full();
+        }
+        error
+    }
+
+    /// Whether the disk has room for something new of about so many bytes.
+    pub fn admits(&self, bytes: u64) -> bool {
+        self.shared
+            .reserve
+            .as_ref()
+            .is_none_or(|reserve| reserve.admits(bytes))
+    }
+
+    /// Moves the write-ahead log into the database and gives its room back to the disk, as far as no reader needs it.
+    /// Blocks.
+    pub fn shorten_log(&self) -> Result<(), DatabaseError> {
+        let connection = lock(&self.shared.writer);
+        connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
+        Ok(())
     }
 
     /// Runs `work` on a connection for reading; one statement sees one state. Blocks.

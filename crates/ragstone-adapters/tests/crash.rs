@@ -83,7 +83,7 @@ async fn write_until_killed(path: &Path) {
     writer.catalogue.take_back(moment(0)).await.unwrap();
     loop {
         writer.begin_or_delete().await;
-        while let Some(claim) = writer.catalogue.claim(WORKER, LEASE, moment(1)).await.unwrap() {
+        while let Some(claim) = writer.catalogue.claim(WORKER, LEASE, moment(500)).await.unwrap() {
             writer.work(claim).await;
         }
     }

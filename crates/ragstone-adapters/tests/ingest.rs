@@ -35,6 +35,7 @@ struct Files {
 fn options() -> ParserOptions {
     ParserOptions {
         cpu_seconds: 600,
+        small_cpu_seconds: 600,
         wall_seconds: 600,
         ..ParserOptions::new(env!("CARGO_BIN_EXE_parse_worker"), [] as [&str; 0])
     }

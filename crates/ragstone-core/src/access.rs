@@ -6,6 +6,7 @@
 mod explain;
 #[cfg(doctest)]
 mod forged;
+mod writing;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -204,22 +205,29 @@ impl Principal {
         Scope {
             tenant: self.tenant.clone(),
             held: self.held.clone(),
+            writer: (self.role > Role::Reader).then(|| self.subject.as_str().into()),
         }
     }
 }
 
-/// The part of the library a principal may read; made only from a principal.
+/// The part of the library a principal may read, and what of it that principal may change; made only from a principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     tenant: TenantId,
     held: Held,
+    /// The subject of whoever may write; none for who only reads.
+    writer: Option<Arc<str>>,
 }
 
 impl Scope {
     /// Of a caller that nobody verified; stays within [`Supposed`], which reads nothing.
     fn supposed(tenant: TenantId, readers: ReaderSet, role: Role) -> Self {
         let held = Held::of(readers, role);
-        Self { tenant, held }
+        Self {
+            tenant,
+            held,
+            writer: None,
+        }
     }
 
     /// The tenant; nothing of another tenant is in any scope.

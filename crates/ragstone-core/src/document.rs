@@ -2,7 +2,10 @@
 //!
 //! Invariant: every byte range is UTF-8 bytes in the document's extracted text, on character boundaries.
 
+mod link;
+mod metadata;
 mod parsed;
+mod uri;
 
 use std::fmt;
 use std::ops::Range;
@@ -11,7 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+pub use link::{MAX_SOURCE_URL_BYTES, SourceUrl, SourceUrlError};
+pub use metadata::{
+    BoundedMetadata, MAX_METADATA_BYTES, MAX_METADATA_DEPTH, MAX_METADATA_KEYS, MetadataError,
+};
 pub use parsed::{AttachedFile, Outline, PageSpan, ParseWarning, ParsedDocument, SectionSpan};
+pub use uri::{ATTACHMENT_MARK, DocumentUri, MAX_URI_BYTES, UriError};
 
 use crate::access::Acl;
 use crate::id::{ChunkId, CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
@@ -69,12 +77,15 @@ pub struct Document {
     pub acl: Acl,
     /// Grows with every change of the ACL.
     pub acl_revision: u64,
+    /// The subject of the writer who brought its first version; none where an administrator or a source did, or nobody
+    /// noted it.
+    pub brought_by: Option<String>,
     /// The caller's key-value pairs.
     pub metadata: Metadata,
     /// The department it was given to, if any.
     pub department_id: Option<String>,
     /// Where a person can open it.
-    pub source_url: Option<String>,
+    pub source_url: Option<SourceUrl>,
     /// Why the newest version could not be published, or what its reader should know.
     pub last_error: Option<JobError>,
     /// What the parser warned of in the published version.

@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime};
 
+use crate::nearest::suggestion;
+
 /// Deepest nesting of a filter.
 pub const MAX_FILTER_DEPTH: usize = 8;
 /// Most comparisons in one filter.
@@ -271,10 +273,13 @@ fn parse_comparison(object: &Map<String, Value>, kind: &str, at: &str) -> Result
 /// Refuses members that mean nothing here.
 fn knows(object: &Map<String, Value>, known: &[&str], at: &str) -> Result<(), FilterError> {
     match object.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => Err(FilterError {
-            pointer: format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")),
-            problem: "is not known here".into(),
-        }),
+        Some(name) => {
+            let meant = suggestion(name, known.iter().copied()).map(|meant| format!("; {meant}"));
+            Err(FilterError {
+                pointer: format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")),
+                problem: format!("is not known here{}", meant.unwrap_or_default()),
+            })
+        }
         None => Ok(()),
     }
 }

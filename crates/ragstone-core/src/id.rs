@@ -180,7 +180,7 @@ fn derive(parts: &[&str]) -> Uuid {
 }
 
 /// One life of a document in the index; drawn from the document's row, only ever growing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
 

@@ -15,7 +15,7 @@ pub mod id;
 pub mod ingest;
 pub mod library;
 pub mod metric;
-pub mod near_name;
+pub mod nearest;
 pub mod prompt;
 pub mod rank;
 pub mod seam;

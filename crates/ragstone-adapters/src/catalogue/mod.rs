@@ -3,6 +3,8 @@
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod cursor;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod ended;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod moved;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -2,7 +2,7 @@
 
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus};
-use ragstone_core::seam::catalogue::{CatalogueError, StatisticsDelta};
+use ragstone_core::seam::catalogue::{CatalogueError, PublishedVersion, StatisticsDelta};
 use ragstone_core::seam::portable::Packed;
 
 use super::stored::{File, Newest, StoredDocument};
@@ -106,6 +106,7 @@ pub fn unpacked(packed: &Packed, life: u64, incoming: &str) -> StoredDocument {
             chunks: 0,
             acl: packed.acl,
             acl_revision: packed.acl_revision,
+            brought_by: None,
             metadata: packed.metadata,
             department_id: packed.department_id,
             source_url: packed.source_url,
@@ -126,6 +127,24 @@ pub fn unpacked(packed: &Packed, life: u64, incoming: &str) -> StoredDocument {
         stored: None,
         pipeline: packed.pipeline,
     };
+    stored.name_it();
+    stored
+}
+
+/// The published document of a manifest, in the life `life`.
+pub fn recovered(packed: &Packed, life: u64) -> StoredDocument {
+    let mut stored = unpacked(packed, life, "");
+    let version = PublishedVersion {
+        title: packed.title.clone(),
+        media_type: packed.media_type.clone(),
+        pages: packed.pages,
+        chunks: packed.chunks,
+        warnings: packed.warnings.clone(),
+        pipeline: packed.pipeline.clone(),
+        statistics: StatisticsDelta::default(),
+    };
+    stored.stored = Some(packed.generation);
+    stored.publish(packed.generation, version, packed.updated_at);
     stored.name_it();
     stored
 }

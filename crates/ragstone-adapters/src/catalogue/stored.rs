@@ -196,6 +196,7 @@ impl StoredJob {
             },
             job,
             failures: course.failures,
+            poisoned: course.poisoned(),
             original: document.original(),
             document: document.document,
             name: document.name,

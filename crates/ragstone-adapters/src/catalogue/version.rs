@@ -1,7 +1,7 @@
 //! What a caller's version makes of a document: the rules of `begin` and `patch`, whatever stores the document.
 
 use ragstone_core::access::Scope;
-use ragstone_core::document::{Document, DocumentStatus};
+use ragstone_core::document::{BoundedMetadata, Document, DocumentStatus};
 use ragstone_core::seam::catalogue::{DocumentPatch, NewVersion};
 use time::OffsetDateTime;
 
@@ -34,7 +34,7 @@ pub fn amendments(version: NewVersion) -> Amendments {
         given_title: version.title,
         patch: DocumentPatch {
             title: None,
-            metadata: Some(version.metadata),
+            metadata: Some(BoundedMetadata::of_stored(version.metadata)),
             acl: Some(version.acl),
             department_id: Some(version.department_id),
             source_url: Some(version.source_url),
@@ -85,7 +85,7 @@ pub fn apply(stored: &mut StoredDocument, patch: DocumentPatch) {
         document.acl_revision += 1;
     }
     if let Some(metadata) = patch.metadata {
-        document.metadata = metadata;
+        document.metadata = metadata.into_inner();
     }
     if let Some(department_id) = patch.department_id {
         document.department_id = department_id;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use ragstone_core::seam::{ChatError, EmbedError};
 use reqwest::StatusCode;
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::HeaderMap;
 use serde_json::Value;
+
+use crate::retry_after::retry_after;
 
 /// Most characters of a service's own words in an error.
 const MAX_DETAIL_CHARACTERS: usize = 300;
@@ -157,23 +159,6 @@ pub(super) fn words(body: &str) -> (String, String) {
         },
         code,
     )
-}
-
-/// `Retry-After` in seconds, or as a date relative to the reply's own.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
-    };
-    let value = text(RETRY_AFTER)?;
-    if let Ok(seconds) = value.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
-    }
-    let then = httpdate::parse_http_date(value).ok()?;
-    let now = httpdate::parse_http_date(text(DATE)?).ok()?;
-    Some(then.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]

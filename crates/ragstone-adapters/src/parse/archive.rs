@@ -2,6 +2,8 @@
 
 use std::io::{Cursor, Read};
 
+#[cfg(any(feature = "office", feature = "epub"))]
+use super::complexity::{Language, check_markup};
 use super::error::ParseProblem;
 
 /// Signature and size of the record that ends an archive's directory (APPNOTE 4.3.16).
@@ -70,18 +72,55 @@ pub(super) fn unpack(bytes: &[u8], name: &str, limit: u64) -> Result<Option<Vec<
     Ok(Some(unpacked))
 }
 
-/// Whether a member in a folder holds these bytes; what cannot be unpacked does not.
-#[cfg(feature = "office")]
-pub(super) fn any_member_has(bytes: &[u8], folder: &str, wanted: &[u8], limit: u64) -> bool {
-    let names = members(bytes)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|member| member.name);
-    let mut parts = names.filter(|name| name.starts_with(folder) && name.ends_with(".xml"));
-    parts.any(|name| {
-        let part = unpack(bytes, &name, limit).ok().flatten().unwrap_or_default();
-        part.windows(wanted.len()).any(|window| window == wanted)
-    })
+/// Endings of members that are markup.
+#[cfg(any(feature = "office", feature = "epub"))]
+const MARKUP: [&str; 6] = [".xml", ".rels", ".vml", ".opf", ".ncx", ".xmp"];
+
+/// Looks at each member that is markup once: refuses what is too complex or unpacks to more than `limit` bytes in all, and
+/// tells whether `wanted` stands in one within `folder`. What cannot be unpacked is left to the format's reader.
+#[cfg(any(feature = "office", feature = "epub"))]
+pub(super) fn check_members(
+    bytes: &[u8],
+    folder: &str,
+    wanted: &[u8],
+    limit: u64,
+) -> Result<bool, ParseProblem> {
+    let Ok(mut archive) = zip::ZipArchive::new(Cursor::new(bytes)) else {
+        return Ok(false);
+    };
+    let wanted = memchr::memmem::Finder::new(wanted);
+    let (mut found, mut left) = (false, limit);
+    let mut unpacked = Vec::new();
+    for index in 0..archive.len() {
+        let Ok(member) = archive.by_index(index) else {
+            continue;
+        };
+        let Ok(name) = member.name().map(std::borrow::Cow::into_owned) else {
+            continue;
+        };
+        if !MARKUP.iter().any(|ending| name.ends_with(ending)) {
+            continue;
+        }
+        unpacked.clear();
+        let whole = member.take(left + 1).read_to_end(&mut unpacked).is_ok();
+        let length = unpacked.len() as u64;
+        left = left
+            .checked_sub(length)
+            .ok_or(ParseProblem::UnpacksTooLarge { limit })?;
+        if !whole {
+            continue;
+        }
+        match unpacked.as_slice() {
+            // UTF-16 is allowed in a package, and told by its mark.
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+                let text = super::text::decode(&unpacked, None)?;
+                check_markup(text.as_bytes(), Language::Xml)?;
+            }
+            bytes => check_markup(bytes, Language::Xml)?,
+        }
+        found |= name.starts_with(folder) && wanted.find(&unpacked).is_some();
+    }
+    Ok(found)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

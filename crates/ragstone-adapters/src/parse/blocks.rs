@@ -109,12 +109,11 @@ impl<'a> Blocks<'a> {
         for (_, cell) in rows.iter_mut().flatten() {
             *cell = normalised(&self.hidden.strip(cell, self.page));
         }
-        for piece in table::pieces(rows) {
+        table::write_pieces(rows, |piece| {
             self.gap("\n\n");
-            self.text.push_str(&piece);
-            self.check()?;
-        }
-        Ok(())
+            self.text.push_str(piece);
+            self.check()
+        })
     }
 
     /// Markdown that another parser made; its headings go `deeper` by so many levels.

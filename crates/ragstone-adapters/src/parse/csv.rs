@@ -38,20 +38,27 @@ fn rows(text: &str) -> Vec<Row> {
             _ if quoted => field.push(c),
             '\r' if characters.peek() == Some(&'\n') => {}
             _ if c == separator => {
-                row.push((column, std::mem::take(&mut field)));
+                put(&mut row, column, &mut field);
                 column += 1;
             }
             '\n' | '\r' => {
-                row.push((column, std::mem::take(&mut field)));
+                put(&mut row, column, &mut field);
                 rows.push(std::mem::take(&mut row));
                 column = 0;
             }
             _ => field.push(c),
         }
     }
-    row.push((column, field));
+    put(&mut row, column, &mut field);
     rows.push(row);
     rows
+}
+
+/// Puts a field into its column; a table may be mostly gaps, and they need no place.
+fn put(row: &mut Row, column: u32, field: &mut String) {
+    if !field.is_empty() {
+        row.push((column, std::mem::take(field)));
+    }
 }
 
 fn separator(text: &str) -> char {

@@ -1,10 +1,12 @@
 //! Electronic books: the chapters of the spine in their order, as one text.
 
+use std::collections::HashSet;
 use std::io::{self, Cursor, Write};
 
 use rbook::Epub;
 
 use super::ParseLimits;
+use super::archive;
 use super::blocks::Blocks;
 use super::error::ParseProblem;
 use super::html;
@@ -14,17 +16,26 @@ use super::text;
 /// Bytes of all chapters, unpacked: markup is a few times as long as its text.
 const CHAPTER_BYTES: usize = 128 << 20;
 
+/// Bytes of what tells how the book is built, unpacked.
+const MARKUP_BYTES: u64 = 64 << 20;
+
 /// Hands out a book as one page without a number.
 pub(super) fn parse(
     bytes: Vec<u8>,
     limits: &ParseLimits,
     sink: &mut dyn PageSink,
 ) -> Result<Outline, ParseProblem> {
+    archive::check_members(&bytes, "", b"", MARKUP_BYTES)?;
     let book = Epub::read(Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
     let title = book.metadata().title().map(|title| title.value().to_owned());
     let mut blocks = Blocks::new(sink, limits);
     let mut room = CHAPTER_BYTES;
+    let mut read = HashSet::new();
     for entry in book.spine().iter() {
+        // An order of reading names each chapter once (EPUB 3.3, 5.7.2); more often it would only make a book long.
+        if !read.insert(entry.idref().to_owned()) {
+            continue;
+        }
         let Some(resource) = entry.resource() else {
             return Err(ParseProblem::damaged(
                 "its order of reading names a chapter that is not in it",
@@ -46,7 +57,7 @@ pub(super) fn parse(
         if !page.contains('<') {
             return Err(ParseProblem::Encrypted);
         }
-        let markdown = html::whole_body(&page, blocks.hidden());
+        let markdown = html::whole_body(&page, blocks.hidden())?;
         blocks.markdown(&markdown, 0);
         blocks.check()?;
     }

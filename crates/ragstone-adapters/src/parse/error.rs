@@ -1,5 +1,6 @@
 //! Why a file could not be parsed: one problem, and the file it happened to.
 
+use ragstone_core::seam::parser::ParseRetry;
 use serde::{Deserialize, Serialize};
 
 /// A file that could not be parsed.
@@ -68,6 +69,12 @@ pub enum ParseProblem {
     UnpacksTooLarge {
         /// Limit on the unpacked bytes.
         limit: u64,
+    },
+    /// Its form costs more than any document needs: nesting, attributes, branches that lead to themselves.
+    #[error("the file is built in a way that no document needs: {detail}")]
+    TooComplex {
+        /// What is out of bounds.
+        detail: String,
     },
     /// No parser reads this format.
     #[error("files of type {media_type} are not supported")]
@@ -149,6 +156,7 @@ impl ParseProblem {
             Self::TooManyPages { .. } => "too_many_pages",
             Self::TooMuchText { .. } => "too_much_text",
             Self::UnpacksTooLarge { .. } => "unpacks_too_large",
+            Self::TooComplex { .. } => "too_complex",
             Self::Unsupported { .. } => "unsupported_media_type",
             Self::TimedOut { .. } => "parse_timed_out",
             Self::OutOfMemory { .. } => "parse_out_of_memory",
@@ -161,17 +169,15 @@ impl ParseProblem {
     }
 
     /// Whether the same file may well succeed later, because the fault is not in it.
-    pub fn may_retry(&self) -> bool {
-        matches!(
-            self,
-            Self::NoWorker { .. }
-                | Self::NotTaken
-                | Self::Busy { .. }
-                | Self::TimedOut {
-                    clock: Clock::Wall,
-                    ..
-                }
-        )
+    pub fn retry(&self) -> ParseRetry {
+        match self {
+            Self::NoWorker { .. } | Self::NotTaken | Self::Busy { .. } => ParseRetry::Usual,
+            // Processor time is the file's own; elapsed time may have been others'.
+            Self::TimedOut {
+                clock: Clock::Wall, ..
+            } => ParseRetry::Once,
+            _ => ParseRetry::Never,
+        }
     }
 
     /// The error that names `file`.

@@ -2,6 +2,7 @@
 
 mod hidden;
 mod style;
+mod tree;
 
 use dom_query::{Document, NodeRef};
 use dom_smoothie::{Config, Readability};
@@ -23,6 +24,8 @@ const NO_CONTENT: &[&str] = &[
     "head", "script", "style", "noscript", "template", "svg", "iframe", "object", "canvas", "form", "button",
     "input", "select", "dialog", "img", "picture", "video", "audio",
 ];
+/// Elements without content whose options the next tree builder would look through once for each of them.
+const CHOICES: &str = "select, datalist";
 /// What belongs to the site rather than to the page, wherever the main content is found.
 const SITE_FURNITURE: &str = "nav, [role=navigation], body > header, body > footer";
 /// Elements around the content.
@@ -32,7 +35,7 @@ const AROUND_CONTENT: &[&str] = &["nav", "header", "footer", "aside", "menu"];
 pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
     let html = text::decode(bytes, declared_encoding(bytes))?;
     let mut unseen = Hidden::default();
-    let (title, markdown) = content(&html, &mut unseen);
+    let (title, markdown) = content(&html, &mut unseen)?;
     let text = normalised(&unseen.strip(&markdown, None));
     text::emit(&text, sink)?;
     let headings = markdown::headings(&text);
@@ -48,17 +51,21 @@ pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, Pa
 }
 
 /// The body of a page of a book or a letter as Markdown: all of it, for nothing in it belongs to a site.
-pub(super) fn whole_body(html: &str, unseen: &mut Hidden) -> String {
-    let document = Document::from(html);
-    hidden::take_out(&document, unseen);
+pub(super) fn whole_body(html: &str, unseen: &mut Hidden) -> Result<String, ParseProblem> {
+    let document = tree::parse(html)?;
+    hidden::take_out(&document, unseen)?;
+    tree::flatten(&document);
+    document.select(CHOICES).remove();
     mark_code(&document);
-    to_markdown(&document.html(), &[])
+    Ok(to_markdown(&document.html(), &[]))
 }
 
 /// Title and Markdown of the page: its main content, or its body where that finds too little.
-fn content(html: &str, unseen: &mut Hidden) -> (Option<String>, String) {
-    let document = Document::from(html);
-    hidden::take_out(&document, unseen);
+fn content(html: &str, unseen: &mut Hidden) -> Result<(Option<String>, String), ParseProblem> {
+    let document = tree::parse(html)?;
+    hidden::take_out(&document, unseen)?;
+    tree::flatten(&document);
+    document.select(CHOICES).remove();
     document.select(SITE_FURNITURE).remove();
     mark_code(&document);
     let body = to_markdown(&document.html(), AROUND_CONTENT);
@@ -67,7 +74,7 @@ fn content(html: &str, unseen: &mut Hidden) -> (Option<String>, String) {
         ..Config::default()
     };
     let Ok(mut page) = Readability::with_document(document, None, Some(config)) else {
-        return (None, body);
+        return Ok((None, body));
     };
     let title = page
         .get_article_title()
@@ -80,14 +87,11 @@ fn content(html: &str, unseen: &mut Hidden) -> (Option<String>, String) {
         .map(|article| to_markdown(&article.content, &[]))
         .unwrap_or_default();
     let enough = letters(&main) as f64 >= MAIN_SHARE * letters(&body) as f64;
-    (
-        title,
-        if enough && !main.trim().is_empty() {
-            main
-        } else {
-            body
-        },
-    )
+    let text = match enough && !main.trim().is_empty() {
+        true => main,
+        false => body,
+    };
+    Ok((title, text))
 }
 
 /// Gives each block of code the one form whose language survives the way to Markdown.

@@ -39,7 +39,7 @@ pub(super) fn bound_document(memory_bytes: u64, cpu_seconds: u64) {
     // The soft limit alone moves on; the signal it raises ends the process.
     set_limit(
         libc::RLIMIT_CPU,
-        used_cpu_seconds() + cpu_seconds.max(2),
+        used_cpu_seconds() + cpu_seconds.max(1),
         libc::RLIM_INFINITY,
     );
 }
@@ -86,7 +86,7 @@ fn set_limit(resource: Resource, soft: u64, hard: u64) {
     unsafe { libc::setrlimit(resource, &raw const limit) };
 }
 
-/// Whole seconds of processor time so far.
+/// Seconds of processor time so far, to the nearest one.
 fn used_cpu_seconds() -> u64 {
     // SAFETY: all zeros is a valid `rusage`, and the call writes only into it.
     let usage = unsafe {
@@ -94,8 +94,12 @@ fn used_cpu_seconds() -> u64 {
         libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
         usage
     };
-    let seconds = |time: libc::timeval| time.tv_sec.unsigned_abs();
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+    let time = |time: libc::timeval| {
+        std::time::Duration::from_secs(time.tv_sec.unsigned_abs())
+            + std::time::Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or_default())
+    };
+    let used = time(usage.ru_utime) + time(usage.ru_stime);
+    used.as_secs_f64().round() as u64
 }
 
 #[cfg(not(target_os = "linux"))]

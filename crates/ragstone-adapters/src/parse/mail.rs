@@ -23,7 +23,7 @@ pub(super) fn parse(
     if let Some(head) = head(&message) {
         blocks.paragraph(&head);
     }
-    body(&message, &mut blocks);
+    body(&message, &mut blocks)?;
     if let Some(line) = attached::line(&names_of_files(&message)) {
         blocks.paragraph(&line);
     }
@@ -56,17 +56,18 @@ fn names(address: &Address) -> String {
 }
 
 /// The plain text where there is one, as the sender meant it to be read; else the web page.
-fn body(message: &Message, blocks: &mut Blocks) {
+fn body(message: &Message, blocks: &mut Blocks) -> Result<(), ParseProblem> {
     for part in message.text_bodies() {
         match &part.body {
             PartType::Text(text) => blocks.paragraph(text),
             PartType::Html(page) => {
-                let markdown = html::whole_body(page, blocks.hidden());
+                let markdown = html::whole_body(page, blocks.hidden())?;
                 blocks.markdown(&markdown, 1);
             }
             _ => {}
         }
     }
+    Ok(())
 }
 
 /// How the files are called that the text does not show, as many as are handed out.

@@ -12,6 +12,8 @@ use super::normalise::normalised;
 use super::sink::{Outline, PageSink};
 use super::text;
 
+/// Characters of a heading that stand in the paths of the sections below it: each of them repeats it.
+const MAX_NAME: usize = 300;
 /// How a comment begins and ends.
 const COMMENT: &str = "<!--";
 const COMMENT_ENDS: &str = "-->";
@@ -116,13 +118,21 @@ pub(super) fn sections(headings: &[Heading], length: usize) -> Vec<SectionSpan> 
         }
         path.retain(|(level, _)| *level < heading.level);
         path.push((heading.level, &heading.text));
-        let names: Vec<&str> = path.iter().map(|(_, name)| *name).collect();
+        let names: Vec<&str> = path.iter().map(|(_, name)| shortened(name)).collect();
         spans.push(SectionSpan {
             path: names.join(" > "),
             range: heading.range.start..length,
         });
     }
     spans
+}
+
+/// As much of a heading as a path names.
+fn shortened(name: &str) -> &str {
+    match name.char_indices().nth(MAX_NAME) {
+        Some((end, _)) => name[..end].trim_end(),
+        None => name,
+    }
 }
 
 /// The first heading of the highest level that occurs before any lower one ends the search.
@@ -197,6 +207,16 @@ mod tests {
                 ("Setup > Mac", "## Mac\nd\n"),
             ],
         );
+    }
+
+    #[test]
+    fn a_long_heading_is_shortened_in_paths_alone() {
+        let long = "é".repeat(MAX_NAME + 1);
+        let text = format!("# {long}\n## b\n");
+        let headings = headings(&text);
+        let sections = sections(&headings, text.len());
+        assert_eq!(sections[1].path, format!("{} > b", "é".repeat(MAX_NAME)));
+        assert_eq!(first_title(&headings), Some(long));
     }
 
     #[test]

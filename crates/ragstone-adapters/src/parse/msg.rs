@@ -57,7 +57,7 @@ pub(super) fn parse(
         .into_iter()
         .filter_map(|(name, who)| Some(format!("{name}: {}", who?)));
     blocks.paragraph(&named.collect::<Vec<_>>().join("\n"));
-    let has_body = body(&mut file, &mut blocks);
+    let has_body = body(&mut file, &mut blocks)?;
     let (files, beyond) = files(&mut file);
     if subject.is_none() && !has_body && files.is_empty() {
         return Err(ParseProblem::damaged("it holds neither a subject nor a text"));
@@ -98,18 +98,18 @@ pub(super) fn parse(
 }
 
 /// Whether there is one.
-fn body(file: &mut Compound, blocks: &mut Blocks) -> bool {
+fn body(file: &mut Compound, blocks: &mut Blocks) -> Result<bool, ParseProblem> {
     if let Some(text) = text_of(file, "", BODY) {
         blocks.paragraph(&text);
-        return true;
+        return Ok(true);
     }
     let Some(page) = stream(file, "", BODY_HTML, BINARY) else {
-        return false;
+        return Ok(false);
     };
     let page = text::decode(&page, None).unwrap_or_default();
-    let markdown = html::whole_body(&page, blocks.hidden());
+    let markdown = html::whole_body(&page, blocks.hidden())?;
     blocks.markdown(&markdown, 1);
-    true
+    Ok(true)
 }
 
 /// What is known of an attachment before its bytes are read.

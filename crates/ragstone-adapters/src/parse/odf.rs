@@ -22,6 +22,8 @@ use super::table::Row;
 
 /// Bytes of one member, unpacked.
 const MEMBER_BYTES: u64 = 256 << 20;
+/// Bytes of all members that are markup, unpacked.
+const PACKAGE_BYTES: u64 = 512 << 20;
 /// Cells of one table, repeated ones counted as often as they are shown.
 const MAX_CELLS: u64 = 4_000_000;
 
@@ -32,6 +34,7 @@ pub(super) fn parse(
     limits: &ParseLimits,
     sink: &mut dyn PageSink,
 ) -> Result<Outline, ParseProblem> {
+    archive::check_members(bytes, "", b"", PACKAGE_BYTES)?;
     let manifest = member(bytes, "META-INF/manifest.xml")?.unwrap_or_default();
     if manifest.contains("encryption-data") {
         return Err(ParseProblem::Encrypted);

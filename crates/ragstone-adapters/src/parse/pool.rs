@@ -5,20 +5,24 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ragstone_core::document::ParsedDocument;
+use ragstone_core::id::TenantId;
 use ragstone_core::seam::parser::{PageReceiver, Parsed};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ParseLimits;
 use super::child::Child;
 use super::error::{Clock, ParseError, ParseProblem};
 use super::frame::Request;
 use super::isolate::Isolation;
+use super::share::{FairShare, Turn};
 use super::sink::Gathered;
+
+/// Bytes of a document for which it gets a second more: ten times what the slowest format takes where there is nothing
+/// wrong with it.
+pub const BYTES_PER_CPU_SECOND: u64 = 128 * 1024;
 
 /// How parser processes are started and bounded.
 #[derive(Debug, Clone)]
@@ -27,7 +31,7 @@ pub struct ParserOptions {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Processes at work at once, at least 1.
+    /// Processes at work at once, at least 1; one tenant has at most half of them, and one in any case.
     pub workers: usize,
     /// Callers that may wait for a process; one more is refused as busy.
     pub max_waiting: usize,
@@ -35,8 +39,10 @@ pub struct ParserOptions {
     pub documents_per_worker: u32,
     /// Bounds on bytes, pages and text.
     pub limits: ParseLimits,
-    /// Processor seconds for one document, at least 2.
+    /// Processor seconds for one document, however large it is.
     pub cpu_seconds: u64,
+    /// Processor seconds for a small document, at least 1; each [`BYTES_PER_CPU_SECOND`] of it add one more.
+    pub small_cpu_seconds: u64,
     /// Elapsed seconds for one document.
     pub wall_seconds: u64,
     /// Address space of one process, in bytes.
@@ -44,7 +50,7 @@ pub struct ParserOptions {
 }
 
 impl ParserOptions {
-    /// The usual bounds: 2 processes, 15 s of processor time, 60 s elapsed, 1 GiB.
+    /// The usual bounds: 2 processes, 2 to 15 s of processor time, 60 s elapsed, 1 GiB.
     pub fn new(program: impl Into<PathBuf>, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         Self {
             program: program.into(),
@@ -54,9 +60,16 @@ impl ParserOptions {
             documents_per_worker: 200,
             limits: ParseLimits::default(),
             cpu_seconds: 15,
+            small_cpu_seconds: 2,
             wall_seconds: 60,
             memory_bytes: 1 << 30,
         }
+    }
+
+    /// Processor seconds for a document of so many bytes: what is small and takes long was made to.
+    fn cpu_seconds_for(&self, bytes: u64) -> u64 {
+        let grown = self.small_cpu_seconds.max(1) + bytes / BYTES_PER_CPU_SECOND;
+        grown.min(self.cpu_seconds.max(1))
     }
 }
 
@@ -65,23 +78,21 @@ impl ParserOptions {
 pub struct ParserPool {
     options: ParserOptions,
     idle: Mutex<Vec<Child>>,
-    turns: Semaphore,
-    waiting: AtomicUsize,
+    shares: Arc<FairShare>,
 }
 
 impl ParserPool {
     /// A pool that starts its processes when they are first needed.
     pub fn new(options: ParserOptions) -> Self {
-        let turns = Semaphore::new(options.workers.max(1));
+        let shares = Arc::new(FairShare::new(options.workers, options.max_waiting));
         Self {
             options,
             idle: Mutex::default(),
-            turns,
-            waiting: AtomicUsize::new(0),
+            shares,
         }
     }
 
-    /// Parses the file at `path`, called `name`, into memory.
+    /// Parses the file at `path`, called `name`, into memory, for the default tenant.
     ///
     /// `declared` is the media type its sender gave, a hint only. Dropping the future ends the process at work.
     pub async fn parse(
@@ -91,24 +102,29 @@ impl ParserPool {
         declared: Option<&str>,
     ) -> Result<ParsedDocument, ParseError> {
         let mut gathered = Gathered::new(self.options.limits.max_text_bytes);
-        let parsed = self.parse_into(path, name, declared, &mut gathered).await?;
+        let tenant = TenantId::default();
+        let parsed = self
+            .parse_into(&tenant, path, name, declared, &mut gathered)
+            .await?;
         Ok(gathered.finish(&parsed.media_type, parsed.outline))
     }
 
-    /// Parses the file at `path` and hands its text to `pages` as it comes: the process waits while a page is taken.
+    /// Parses the file at `path` for `tenant` and hands its text to `pages` as it comes: the process waits while a page is
+    /// taken.
     ///
     /// On an error the pages handed out so far are void.
     pub async fn parse_into(
         &self,
+        tenant: &TenantId,
         path: &Path,
         name: &str,
         declared: Option<&str>,
         pages: &mut dyn PageReceiver,
     ) -> Result<Parsed, ParseError> {
         let parsed = async {
-            self.check_size(path).await?;
-            let request = self.request(path, name, declared)?;
-            let _turn = self.turn().await?;
+            let bytes = self.check_size(path).await?;
+            let request = self.request(path, name, declared, bytes)?;
+            let _turn = self.turn(tenant).await?;
             self.run(&request, pages).await
         };
         parsed.await.map_err(|problem| problem.in_file(name))
@@ -116,14 +132,15 @@ impl ParserPool {
 
     /// Starts a process, if none is idle, and tells how it is kept from the network.
     pub async fn isolation(&self) -> Result<Isolation, ParseProblem> {
-        let _turn = self.turn().await?;
+        let _turn = self.turn(&TenantId::default()).await?;
         let child = self.child().await?;
         let isolation = child.isolation();
         self.keep(child);
         Ok(isolation)
     }
 
-    async fn check_size(&self, path: &Path) -> Result<(), ParseProblem> {
+    /// How large the file is, if it is one that may be parsed.
+    async fn check_size(&self, path: &Path) -> Result<u64, ParseProblem> {
         let metadata = tokio::fs::metadata(path)
             .await
             .map_err(|error| ParseProblem::Unreadable {
@@ -138,11 +155,17 @@ impl ParserPool {
         match metadata.len() {
             0 => Err(ParseProblem::Empty),
             bytes if bytes > limit => Err(ParseProblem::TooLarge { bytes, limit }),
-            _ => Ok(()),
+            bytes => Ok(bytes),
         }
     }
 
-    fn request(&self, path: &Path, name: &str, declared: Option<&str>) -> Result<Request, ParseProblem> {
+    fn request(
+        &self,
+        path: &Path,
+        name: &str,
+        declared: Option<&str>,
+        bytes: u64,
+    ) -> Result<Request, ParseProblem> {
         // The process has another working directory.
         let path = std::path::absolute(path).map_err(|error| ParseProblem::Unreadable {
             detail: error.to_string(),
@@ -152,22 +175,15 @@ impl ParserPool {
             name: name.to_owned(),
             declared: declared.map(str::to_owned),
             limits: self.options.limits,
-            cpu_seconds: self.options.cpu_seconds,
+            cpu_seconds: self.options.cpu_seconds_for(bytes),
             memory_bytes: self.options.memory_bytes,
         })
     }
 
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, ParseProblem> {
-        if let Ok(turn) = self.turns.try_acquire() {
-            return Ok(turn);
-        }
-        let queued = Queued::enter(&self.waiting);
-        if queued.before >= self.options.max_waiting {
-            return Err(ParseProblem::Busy {
-                waiting: queued.before,
-            });
-        }
-        Ok(self.turns.acquire().await.expect("the semaphore is never closed"))
+    async fn turn(&self, tenant: &TenantId) -> Result<Turn, ParseProblem> {
+        FairShare::turn(&self.shares, tenant)
+            .await
+            .map_err(|waiting| ParseProblem::Busy { waiting })
     }
 
     async fn run(&self, request: &Request, pages: &mut dyn PageReceiver) -> Result<Parsed, ParseProblem> {
@@ -202,26 +218,5 @@ impl ParserPool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(child);
-    }
-}
-
-/// Counts a caller as waiting for as long as it lives.
-struct Queued<'a> {
-    waiting: &'a AtomicUsize,
-    before: usize,
-}
-
-impl<'a> Queued<'a> {
-    fn enter(waiting: &'a AtomicUsize) -> Self {
-        Self {
-            waiting,
-            before: waiting.fetch_add(1, Ordering::Relaxed),
-        }
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

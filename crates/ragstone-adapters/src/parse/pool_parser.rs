@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use object_store::{GetResult, GetResultPayload, ObjectStore, ObjectStoreExt};
 use ragstone_core::document::JobError;
-use ragstone_core::seam::parser::{PageReceiver, ParseFailure, ParseRequest, Parsed, Parser};
+use ragstone_core::seam::parser::{PageReceiver, ParseFailure, ParseRequest, ParseRetry, Parsed, Parser};
 use tokio::io::AsyncWriteExt;
 
 use super::{ParseProblem, ParserPool};
 
 /// Names what the parsers make of equal bytes; raised with every change of their output, because chunk ids are
 /// derived from it.
-pub const PARSER_FINGERPRINT: &str = "parse-4";
+pub const PARSER_FINGERPRINT: &str = "parse-5";
 
 /// Parses stored files in child processes.
 #[derive(Debug)]
@@ -46,10 +46,17 @@ impl Parser for PoolParser {
         let found = blobs.get(&request.blob).await.map_err(unreadable)?;
         let (name, declared) = (&request.name, request.declared_media_type.as_deref());
         let parsed = match &found.payload {
-            GetResultPayload::File(_, path) => self.pool.parse_into(path, name, declared, pages).await,
+            GetResultPayload::File(_, path) => {
+                self.pool
+                    .parse_into(&request.tenant, path, name, declared, pages)
+                    .await
+            }
             GetResultPayload::Stream(_) => {
                 let copy = copy(found).await?;
-                self.pool.parse_into(copy.path(), name, declared, pages).await
+                let path = copy.path();
+                self.pool
+                    .parse_into(&request.tenant, path, name, declared, pages)
+                    .await
             }
         };
         parsed.map_err(|error| failure(&error.problem, error.to_string()))
@@ -77,7 +84,7 @@ fn unreadable(error: impl std::fmt::Display) -> ParseFailure {
             detail: format!("the stored file cannot be read: {error}"),
             hint: "check the disk of the data directory".into(),
         },
-        may_pass: true,
+        retry: ParseRetry::Usual,
     }
 }
 
@@ -88,7 +95,7 @@ fn failure(problem: &ParseProblem, detail: String) -> ParseFailure {
             detail,
             hint: hint(problem).into(),
         },
-        may_pass: problem.may_retry(),
+        retry: problem.retry(),
     }
 }
 
@@ -103,10 +110,13 @@ fn hint(problem: &ParseProblem) -> &'static str {
         ParseProblem::TooManyPages { .. } => "split the file, or raise parse.max_pages",
         ParseProblem::TooMuchText { .. } => "split the file, or raise parse.max_text_bytes",
         ParseProblem::UnpacksTooLarge { .. } => "split the file, or save it with fewer or smaller parts",
+        ParseProblem::TooComplex { .. } => "open it in its own program and save it in another format",
         ParseProblem::Unsupported { .. } => {
             "PDF, Office and OpenDocument files, RTF, EPUB, mails, CSV, Markdown, HTML and plain text are read"
         }
-        ParseProblem::TimedOut { .. } => "split the file, or raise parse.cpu_seconds and parse.wall_seconds",
+        ParseProblem::TimedOut { .. } => {
+            "split the file, or raise parse.cpu_seconds, parse.small_cpu_seconds and parse.wall_seconds"
+        }
         ParseProblem::OutOfMemory { .. } => "split the file, or raise parse.memory_bytes",
         ParseProblem::Crashed { .. } => "open it in its own program and save it again",
         ParseProblem::Unreadable { .. } => "check the disk of the data directory",

@@ -1,5 +1,7 @@
 //! Rich Text Format (1.9.1): paragraphs, headings, tables; one pass, with groups in a list of their own.
 
+use std::collections::HashMap;
+
 use encoding_rs::{Encoding, WINDOWS_1252};
 
 use super::ParseLimits;
@@ -98,7 +100,7 @@ struct Rtf<'a> {
     title: String,
     style: Option<i32>,
     style_name: String,
-    heading_styles: Vec<(i32, u8)>,
+    heading_styles: HashMap<i32, u8>,
 }
 
 impl<'a> Rtf<'a> {
@@ -126,7 +128,7 @@ impl<'a> Rtf<'a> {
             title: String::new(),
             style: None,
             style_name: String::new(),
-            heading_styles: Vec::new(),
+            heading_styles: HashMap::new(),
         }
     }
 
@@ -312,11 +314,8 @@ impl<'a> Rtf<'a> {
         match self.state.destination {
             Destination::Styles => self.style = value,
             Destination::Body => {
-                let known = self
-                    .heading_styles
-                    .iter()
-                    .find(|(style, _)| Some(*style) == value);
-                self.level = known.map(|(_, level)| *level).or(self.level);
+                let known = value.and_then(|style| self.heading_styles.get(&style));
+                self.level = known.copied().or(self.level);
             }
             _ => {}
         }
@@ -330,7 +329,7 @@ impl<'a> Rtf<'a> {
         let level = name.trim_end_matches(';').trim().strip_prefix("heading ");
         let level = level.and_then(|level| level.parse().ok());
         if let (Some(style), Some(level)) = (self.style.take(), level) {
-            self.heading_styles.push((style, level));
+            self.heading_styles.entry(style).or_insert(level);
         }
     }
 

@@ -9,20 +9,27 @@ const PIECE: usize = 640;
 /// A piece is at least this many times as long as its head, which bounds what repeating it adds.
 const HEADS_IN_PIECE: usize = 4;
 
-/// The table in pieces, each a whole Markdown table; the first row with text is the head. Columns and rows without
-/// text go. What has one column is no table, and comes as lines.
-pub(super) fn pieces(mut rows: Vec<Row>) -> Vec<String> {
+/// Hands the table out in pieces, each a whole Markdown table; the first row with text is the head. Columns and rows
+/// without text go. What has one column is no table, and comes as lines.
+///
+/// A row takes as long as its cells and the columns of the table: `take` can stop a table that is mostly gaps.
+pub(super) fn write_pieces<E>(
+    mut rows: Vec<Row>,
+    mut take: impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
     for row in &mut rows {
         row.retain(|(_, text)| !text.trim().is_empty());
+        // Stable: of two texts in one column the first stays first.
+        row.sort_by_key(|(column, _)| *column);
     }
     rows.retain(|row| !row.is_empty());
     let mut columns: Vec<u32> = rows.iter().flatten().map(|(column, _)| *column).collect();
     columns.sort_unstable();
     columns.dedup();
     match columns.len() {
-        0 => Vec::new(),
-        1 => vec![lines(&rows)],
-        _ => split(&rows, &columns),
+        0 => Ok(()),
+        1 => take(&lines(&rows)),
+        _ => split(&rows, &columns, take),
     }
 }
 
@@ -31,33 +38,32 @@ fn lines(rows: &[Row]) -> String {
     lines.join("\n")
 }
 
-fn split(rows: &[Row], columns: &[u32]) -> Vec<String> {
+fn split<E>(rows: &[Row], columns: &[u32], mut take: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
     let head = format!("{}|{}\n", line(&rows[0], columns), " --- |".repeat(columns.len()));
     let room = PIECE.max(HEADS_IN_PIECE * head.len());
-    let mut pieces = vec![head.clone()];
+    let mut piece = head.clone();
     for row in &rows[1..] {
         let line = line(row, columns);
-        let last = pieces.last_mut().expect("there is one from the start");
-        if last.len() > head.len() && last.len() + line.len() > room {
-            pieces.push(head.clone() + &line);
-        } else {
-            last.push_str(&line);
+        if piece.len() > head.len() && piece.len() + line.len() > room {
+            take(piece.trim_end())?;
+            piece.clone_from(&head);
         }
+        piece.push_str(&line);
     }
-    for piece in &mut pieces {
-        piece.truncate(piece.trim_end().len());
-    }
-    pieces
+    take(piece.trim_end())
 }
 
+/// One line of a table; the cells of `row` are in the order of their columns.
 fn line(row: &Row, columns: &[u32]) -> String {
     let mut line = String::from("|");
+    let mut cells = row.iter().peekable();
     for column in columns {
         line.push(' ');
-        let texts = row.iter().filter(|(at, _)| at == column);
-        for (n, (_, text)) in texts.enumerate() {
-            line.push_str(if n == 0 { "" } else { " " });
+        let mut between = "";
+        while let Some((_, text)) = cells.next_if(|(at, _)| at == column) {
+            line.push_str(between);
             line.push_str(&one_line(text).replace('|', "\\|"));
+            between = " ";
         }
         line.push_str(" |");
     }
@@ -72,6 +78,16 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pieces(rows: Vec<Row>) -> Vec<String> {
+        let mut pieces = Vec::new();
+        let taken: Result<(), std::convert::Infallible> = write_pieces(rows, |piece| {
+            pieces.push(piece.to_owned());
+            Ok(())
+        });
+        taken.unwrap();
+        pieces
+    }
 
     fn row(cells: &[&str]) -> Row {
         (0..).zip(cells.iter().map(|cell| (*cell).to_owned())).collect()
@@ -119,5 +135,21 @@ mod tests {
         rows.extend((0..50).map(|n| row(&[&n.to_string(), "some more words in this row"])));
         let total: usize = pieces(rows).iter().map(String::len).sum();
         assert!(total < 2 * (2000 + 50 * 40), "{total}");
+    }
+
+    #[test]
+    fn cells_of_one_column_stay_in_their_order_and_gaps_can_be_stopped() {
+        let out_of_order = vec![
+            row(&["a", "b"]),
+            vec![(1, "last".to_owned()), (0, "x".to_owned()), (0, "y".to_owned())],
+        ];
+        assert_eq!(pieces(out_of_order), ["| a | b |\n| --- | --- |\n| x y | last |"]);
+        let diagonal = (0..2_000).map(|n| vec![(n, "x".to_owned())]).collect();
+        let mut taken = 0;
+        let stopped = write_pieces(diagonal, |_| {
+            taken += 1;
+            if taken < 3 { Ok(()) } else { Err("enough") }
+        });
+        assert_eq!((stopped, taken), (Err("enough"), 3));
     }
 }

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use ragstone_core::seam::source::{Access, Content, Item, Source, SourceError};
+use ragstone_core::seam::source::{Access, Content, Item, ListEntry, Source, SourceError};
 use serde::Deserialize;
 
 /// Objects of one source; more is a mistake in its settings.
@@ -101,13 +101,13 @@ impl Bucket {
 
 #[async_trait]
 impl Source for Bucket {
-    fn items(&self) -> BoxStream<'_, Result<Item, SourceError>> {
+    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
         let objects = self.store.list(None).enumerate();
         let items = objects.map(|(n, object)| match object {
             Ok(_) if n >= MAX_OBJECTS => Err(SourceError::Refused(format!(
                 "it has more than {MAX_OBJECTS} objects"
             ))),
-            Ok(object) => Ok(self.item(object)),
+            Ok(object) => Ok(self.item(object).into()),
             Err(error) => Err(told(error)),
         });
         // An error ends the list.
@@ -158,7 +158,8 @@ mod tests {
     use super::*;
 
     async fn listed(bucket: &Bucket) -> Vec<Item> {
-        bucket.items().try_collect().await.unwrap()
+        let entries: Vec<ListEntry> = bucket.items().try_collect().await.unwrap();
+        entries.into_iter().filter_map(ListEntry::into_item).collect()
     }
 
     #[tokio::test]

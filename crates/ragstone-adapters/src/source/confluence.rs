@@ -23,7 +23,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use ragstone_core::access::Reader;
-use ragstone_core::seam::source::{Access, Content, Item, Source, SourceError};
+use ragstone_core::seam::source::{
+    Access, Content, HiddenItems, Item, ListEntry, ListGap, Source, SourceError,
+};
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -41,6 +43,8 @@ pub const AT_ONCE: usize = 4;
 const MAX_SPACES: usize = 1_000;
 /// Grows when pages come out differently, so that they are asked for again.
 const FORM: u32 = 1;
+/// How the keys of attachments begin.
+const FILE_KEY: &str = "attachment:";
 /// Media that have no text to read.
 const NO_TEXT: [&str; 3] = ["image/", "video/", "audio/"];
 
@@ -111,6 +115,8 @@ pub struct Confluence {
     site: Site,
     /// Where the bytes of the attachments of the last list are.
     links: Mutex<HashMap<String, String>>,
+    /// What the last sync knew, by key.
+    recalled: Mutex<BTreeMap<String, Option<String>>>,
 }
 
 /// What each request and each reading needs.
@@ -148,11 +154,14 @@ impl Confluence {
             deployment,
             names,
         };
-        let links = Mutex::default();
-        Ok(Self { site, links })
+        Ok(Self {
+            site,
+            links: Mutex::default(),
+            recalled: Mutex::default(),
+        })
     }
 
-    async fn listed(&self) -> Result<Vec<Item>, SourceError> {
+    async fn listed(&self) -> Result<Vec<ListEntry>, SourceError> {
         let listing = match self.site.deployment {
             Deployment::Cloud => cloud::list(&self.site).await?,
             Deployment::DataCenter => data_center::list(&self.site).await?,
@@ -174,7 +183,28 @@ impl Confluence {
             }
         }
         *self.links.lock().unwrap_or_else(PoisonError::into_inner) = links;
-        Ok(items)
+        let unlisted = listing.unlisted_files.into_iter();
+        let gaps = unlisted.map(|(page, error)| ListEntry::Gap(self.hidden_files(&page, error)));
+        Ok(items.into_iter().map(ListEntry::Item).chain(gaps).collect())
+    }
+
+    /// The gap that stands for the attachments of a page: those of the last sync that hang on it, and those of which is not
+    /// known what they hang on.
+    fn hidden_files(&self, page: &str, error: SourceError) -> ListGap {
+        let hangs_on = |marker: &Option<String>| {
+            let at = marker.as_deref().and_then(|marker| marker.split_once(':'));
+            at.is_none_or(|(known, _)| known == page)
+        };
+        let recalled = self.recalled.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = recalled.iter().filter(|(key, _)| key.starts_with(FILE_KEY));
+        let hidden = files
+            .filter(|(_, marker)| hangs_on(marker))
+            .map(|(key, _)| key.clone());
+        ListGap {
+            uri: format!("{}#attachments", self.site.page_uri(page)),
+            error,
+            hides: HiddenItems::Keys(hidden.collect()),
+        }
     }
 
     fn page(&self, entry: &Entry, listing: &Listing, access: Access) -> Item {
@@ -192,7 +222,7 @@ impl Confluence {
 
     fn file(&self, entry: &Entry, file: &File, access: Access) -> Item {
         Item {
-            key: format!("attachment:{}", file.id),
+            key: format!("{FILE_KEY}{}", file.id),
             uri: format!("{}#attachment={}", self.site.page_uri(&entry.id), file.id),
             name: file.title.clone(),
             title: None,
@@ -228,9 +258,13 @@ impl Confluence {
 
 #[async_trait]
 impl Source for Confluence {
-    fn items(&self) -> BoxStream<'_, Result<Item, SourceError>> {
+    fn recall(&self, markers: BTreeMap<String, Option<String>>) {
+        *self.recalled.lock().unwrap_or_else(PoisonError::into_inner) = markers;
+    }
+
+    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
         let listed = futures::stream::once(self.listed());
-        let one_by_one = |listed: Result<Vec<Item>, SourceError>| match listed {
+        let one_by_one = |listed: Result<Vec<ListEntry>, SourceError>| match listed {
             Ok(items) => futures::stream::iter(items).map(Ok).boxed(),
             Err(error) => futures::stream::iter([Err(error)]).boxed(),
         };

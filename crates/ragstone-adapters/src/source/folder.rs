@@ -1,7 +1,13 @@
 //! A folder of this machine: its files, less those that ignore files leave out.
 //!
-//! Invariant: what lies outside of the folder is not read: links are not followed. What cannot be listed is an error.
+//! Invariant: what lies outside of the folder is not read: links are not followed. What cannot be listed is a gap in the
+//! list.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -11,7 +17,9 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
-use ragstone_core::seam::source::{Access, Content, Item, Source, SourceError};
+use ragstone_core::seam::source::{
+    Access, Content, HiddenItems, Item, ListEntry, ListGap, Source, SourceError,
+};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 
@@ -21,6 +29,8 @@ const IGNORE_FILE: &str = ".ragstoneignore";
 const MAX_FILES: usize = 1_000_000;
 /// Bytes that are read at once.
 const PIECE: usize = 256 << 10;
+/// Why a file is left out that no key can name.
+const NOT_TEXT: &str = "the name is not UTF-8 text; rename it";
 
 /// Which folder, and what of it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -78,7 +88,7 @@ impl Folder {
 
 #[async_trait]
 impl Source for Folder {
-    fn items(&self) -> BoxStream<'_, Result<Item, SourceError>> {
+    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
         let listed = async {
             let (walk, root) = (self.walk()?, self.settings.path.clone());
             let listed = tokio::task::spawn_blocking(move || list(&walk, &root)).await;
@@ -123,33 +133,96 @@ impl Source for Folder {
     }
 }
 
-fn list(walk: &WalkBuilder, root: &Path) -> Result<Vec<Item>, SourceError> {
-    if !root.is_dir() {
-        return Err(SourceError::Broken(format!(
-            "{} is no folder, or not there now",
-            root.display()
-        )));
+fn list(walk: &WalkBuilder, root: &Path) -> Result<Vec<ListEntry>, SourceError> {
+    if let Some(gap) = missing_root(root)? {
+        return Ok(vec![ListEntry::Gap(gap)]);
     }
-    let mut items = Vec::new();
+    let (mut entries, mut nameless) = (Vec::new(), BTreeSet::new());
     for entry in walk.build() {
-        let entry = entry.map_err(|error| SourceError::Broken(error.to_string()))?;
-        if !entry.file_type().is_some_and(|kind| kind.is_file()) {
-            continue;
-        }
-        if items.len() == MAX_FILES {
+        if entries.len() == MAX_FILES {
             return Err(SourceError::Refused(format!(
                 "it has more than {MAX_FILES} files"
             )));
         }
-        let Some(item) = item(&entry, root) else {
-            let path = entry.path().display();
-            return Err(SourceError::Broken(format!(
-                "the name of {path} is not UTF-8 text"
-            )));
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                entries.push(ListEntry::Gap(gap_of(&error, root)?));
+                continue;
+            }
         };
-        items.push(item);
+        if let Some(path) = not_text(entry.path(), root) {
+            // A folder whose name is no text is told once, not with each of its files.
+            if nameless.insert(path.clone()) {
+                entries.push(ListEntry::Gap(gap(&path, HiddenItems::None, NOT_TEXT)));
+            }
+            continue;
+        }
+        let is_file = entry.file_type().is_some_and(|kind| kind.is_file());
+        entries.extend(item(&entry, root).filter(|_| is_file).map(ListEntry::Item));
     }
-    Ok(items)
+    Ok(entries)
+}
+
+/// The gap that stands for all of a folder that is not there; an error if that cannot be told.
+fn missing_root(root: &Path) -> Result<Option<ListGap>, SourceError> {
+    let why = match std::fs::metadata(root) {
+        Ok(metadata) if metadata.is_dir() => return Ok(None),
+        Ok(_) => "it is no folder",
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            "the folder is not there: it was moved, or its disk is not mounted"
+        }
+        Err(error) => return Err(SourceError::Broken(format!("{}: {error}", root.display()))),
+    };
+    Ok(Some(gap(root, HiddenItems::None, why)))
+}
+
+/// What an error of the walk hides: what lies below the path that it names. One about the folder itself ends the list.
+fn gap_of(error: &ignore::Error, root: &Path) -> Result<ListGap, SourceError> {
+    let why = error
+        .io_error()
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    let path = path_of(error);
+    if path == Some(root) {
+        return Err(SourceError::Broken(format!("{}: {why}", root.display())));
+    }
+    let path = path.filter(|path| path.starts_with(root));
+    let Some((path, below)) = path.and_then(|path| Some((path, path.strip_prefix(root).ok()?))) else {
+        return Ok(gap(root, HiddenItems::Any, &why));
+    };
+    // Nothing below a name that is no text is known.
+    let hides = below
+        .to_str()
+        .map_or(HiddenItems::None, |key| HiddenItems::Below(key.to_owned()));
+    Ok(gap(path, hides, &why))
+}
+
+fn path_of(error: &ignore::Error) -> Option<&Path> {
+    match error {
+        ignore::Error::WithPath { path, .. } => Some(path),
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => path_of(err),
+        ignore::Error::Loop { child, .. } => Some(child),
+        _ => None,
+    }
+}
+
+fn gap(path: &Path, hides: HiddenItems, why: &str) -> ListGap {
+    // Bytes of the path that are no text are percent-encoded.
+    let uri = reqwest::Url::from_file_path(path);
+    ListGap {
+        uri: uri.map_or_else(|()| path.display().to_string(), Into::into),
+        error: SourceError::Refused(why.to_owned()),
+        hides,
+    }
+}
+
+/// The path up to the first of its names below `root` that is no text.
+fn not_text(path: &Path, root: &Path) -> Option<PathBuf> {
+    let names = path.strip_prefix(root).ok()?.iter();
+    let text = names.clone().take_while(|name| name.to_str().is_some());
+    let good = text.collect::<Vec<&OsStr>>();
+    let first_bad = names.clone().nth(good.len())?;
+    Some(root.join(good.iter().collect::<PathBuf>()).join(first_bad))
 }
 
 fn item(entry: &ignore::DirEntry, root: &Path) -> Option<Item> {
@@ -169,87 +242,4 @@ fn item(entry: &ignore::DirEntry, root: &Path) -> Option<Item> {
         marker,
         access: Access::Unsaid,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::TryStreamExt;
-
-    use super::*;
-
-    fn folder(path: &Path, include: &[&str], exclude: &[&str]) -> Result<Folder, SourceError> {
-        let owned = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.into()).collect();
-        Folder::new(FolderSettings {
-            path: path.into(),
-            include: owned(include),
-            exclude: owned(exclude),
-        })
-    }
-
-    async fn keys(folder: &Folder) -> Vec<String> {
-        let items: Vec<Item> = folder.items().try_collect().await.unwrap();
-        items.into_iter().map(|item| item.key).collect()
-    }
-
-    fn write(root: &Path, files: &[(&str, &str)]) {
-        for (path, text) in files {
-            std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
-            std::fs::write(root.join(path), text).unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn ignore_files_and_patterns_choose() {
-        let root = tempfile::tempdir().unwrap();
-        write(
-            root.path(),
-            &[
-                ("a.md", "a"),
-                ("b.txt", "b"),
-                ("sub/c d.md", "c"),
-                ("sub/draft.md", "d"),
-                ("build/e.md", "e"),
-                (".hidden/f.md", "f"),
-                (".gitignore", "build/\n"),
-                ("sub/.ragstoneignore", "draft.*\n"),
-            ],
-        );
-        let all = folder(root.path(), &[], &[]).unwrap();
-        assert_eq!(keys(&all).await, ["a.md", "b.txt", "sub/c d.md"]);
-        let items: Vec<Item> = all.items().try_collect().await.unwrap();
-        assert!(items[2].uri.starts_with("file:///") && items[2].uri.ends_with("/sub/c%20d.md"));
-        let some = folder(root.path(), &["*.md"], &["sub/**"]).unwrap();
-        assert_eq!(keys(&some).await, ["a.md"]);
-        let content = all.fetch(&items[0]).await.unwrap();
-        let bytes: Vec<Bytes> = content.bytes.try_collect().await.unwrap();
-        assert_eq!(bytes.concat(), b"a");
-    }
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn links_lead_nowhere() {
-        let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        write(outside.path(), &[("secret.md", "secret")]);
-        write(root.path(), &[("a.md", "a")]);
-        let link = |name: &str, to: &Path| std::os::unix::fs::symlink(to, root.path().join(name)).unwrap();
-        link("file.md", &outside.path().join("secret.md"));
-        link("folder", outside.path());
-        let folder = folder(root.path(), &[], &[]).unwrap();
-        assert_eq!(keys(&folder).await, ["a.md"]);
-        let items: Vec<Item> = folder.items().try_collect().await.unwrap();
-        std::fs::remove_file(root.path().join("a.md")).unwrap();
-        assert!(matches!(folder.fetch(&items[0]).await, Err(SourceError::Gone(_))));
-        link("a.md", &outside.path().join("secret.md"));
-        assert!(folder.fetch(&items[0]).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn what_is_wrong_is_an_error_and_no_empty_list() {
-        let root = tempfile::tempdir().unwrap();
-        let missing = folder(&root.path().join("none"), &[], &[]).unwrap();
-        let listed: Result<Vec<Item>, SourceError> = missing.items().try_collect().await;
-        assert!(matches!(listed, Err(SourceError::Broken(_))));
-        assert!(folder(Path::new("relative"), &[], &[]).is_err());
-        assert!(folder(root.path(), &["a{"], &[]).is_err());
-    }
 }

@@ -1,11 +1,13 @@
 //! Web pages: some addresses, those of a sitemap, and what they link to, so far and no further.
 //!
 //! Invariant: nothing is fetched but through the guard and by the rules of each host's `robots.txt`. What could not be
-//! reached is no reason to forget what was there: only what its server says is gone, or nothing leads to, is.
+//! reached is no reason to forget what was there: only what its server says is gone, or nothing leads to, is. A page's text
+//! stands under the address that gave it, and under that one only.
 
 mod address;
 mod crawl;
 mod page;
+mod pauses;
 mod robots;
 mod sitemap;
 
@@ -16,14 +18,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use ragstone_core::seam::source::{Content, Item, Source, SourceError};
+use ragstone_core::seam::source::{Content, Item, ListEntry, Source, SourceError};
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
-use super::guard::{Guard, GuardError};
+use super::guard::{Answer, Guard, GuardError};
 use address::Scope;
 use crawl::Crawl;
+use pauses::Pauses;
 
 /// Pages of a source unless its settings say otherwise, and most that they can say.
 pub const PAGES: usize = 1_000;
@@ -96,6 +99,7 @@ pub struct Web {
     starts: Vec<Url>,
     sitemaps: Vec<Url>,
     guard: Guard,
+    pauses: Pauses,
     /// What the last sync knew, by address.
     recalled: Mutex<BTreeMap<String, Option<String>>>,
     /// Pages of this sync that were read already.
@@ -127,9 +131,21 @@ impl Web {
             starts,
             sitemaps,
             guard,
+            pauses: Pauses::default(),
             recalled: Mutex::default(),
             kept: Mutex::default(),
         })
+    }
+
+    /// The answer at an address, once its host no longer asks to wait.
+    async fn ask(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        may_follow: &(dyn Fn(&Url) -> bool + Sync),
+    ) -> Result<Answer, GuardError> {
+        let ask = || self.guard.open_within(url.as_str(), headers.clone(), may_follow);
+        self.pauses.keep_to(&address::host(url), ask).await
     }
 
     fn recalled(&self) -> MutexGuard<'_, BTreeMap<String, Option<String>>> {
@@ -155,8 +171,8 @@ impl Source for Web {
         *self.recalled() = markers;
     }
 
-    fn items(&self) -> BoxStream<'_, Result<Item, SourceError>> {
-        let one_by_one = |listed: Result<Vec<Item>, SourceError>| match listed {
+    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
+        let one_by_one = |listed: Result<Vec<ListEntry>, SourceError>| match listed {
             Ok(items) => futures::stream::iter(items).map(Ok).boxed(),
             Err(error) => futures::stream::iter([Err(error)]).boxed(),
         };
@@ -176,10 +192,10 @@ impl Source for Web {
             let bytes = futures::stream::iter([Ok(page)]).boxed();
             return Ok(Content { media_type, bytes });
         }
-        let is_meant = |url: &Url| self.scope.holds(url);
+        // What stands behind a redirect has an address of its own.
+        let url = Url::parse(&item.key).map_err(|error| SourceError::Refused(error.to_string()))?;
         let answer = self
-            .guard
-            .open_within(&item.key, HeaderMap::new(), &is_meant)
+            .ask(&url, &HeaderMap::new(), &|_| false)
             .await
             .map_err(told)?;
         let answer = answer.successful().map_err(told)?;

@@ -43,6 +43,18 @@ const STEPS: &[Step] = &[
         name: "ended_jobs_by_age",
         script: include_str!("additions/ended_jobs_by_age.sql"),
     },
+    Additive {
+        name: "suspects",
+        script: include_str!("additions/suspects.sql"),
+    },
+    Additive {
+        name: "documents_brought_by",
+        script: include_str!("additions/documents_brought_by.sql"),
+    },
+    Additive {
+        name: "documents_with_error",
+        script: include_str!("additions/documents_with_error.sql"),
+    },
 ];
 
 /// What a database lacks.

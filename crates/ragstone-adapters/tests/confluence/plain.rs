@@ -1,5 +1,6 @@
 //! Syncs that nothing disturbs.
 
+use ragstone_core::sync::Deletions;
 use serde_json::json;
 
 use super::site::{Site, Who, group, user};
@@ -94,7 +95,17 @@ async fn edits_moves_and_deletions_are_seen_in_one_sync() {
         world.sync([0, 0, 13, 0, 0]).await;
         // A whole space is archived.
         world.server.site().spaces.get_mut("OPS").unwrap().archived = true;
-        world.sync([0, 0, 2, 11, 0]).await;
+        let held = world.sync_once().await;
+        assert_eq!(
+            (held.held, held.counts.unchanged, held.counts.deleted),
+            (11, 2, 0)
+        );
+        assert_eq!(world.documents().await.len(), 13);
+        let allowed = world.sync_with(Deletions::Allowed).await;
+        assert_eq!(
+            (allowed.held, allowed.counts.deleted, allowed.error),
+            (0, 11, None)
+        );
     }
 }
 

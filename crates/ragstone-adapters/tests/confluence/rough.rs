@@ -1,7 +1,8 @@
 //! Limits, faults, and syncs that do not come to their end.
 
 use fastrand::Rng;
-use ragstone_core::seam::source::SyncReport;
+use ragstone_core::seam::source::{SyncReport, SyncState};
+use ragstone_core::sync::Deletions;
 
 use super::server::{Faults, Server};
 use super::site::{Site, group, user};
@@ -150,6 +151,80 @@ async fn credentials_that_are_wrong_or_expire_are_named_and_cost_nothing() {
         assert!(detail(&world.sync_once().await).contains("401"));
         *world.server.sent.lock().unwrap() = "a-newer-token".into();
         world.sync([0, 0, 16, 0, 0]).await;
+    }
+}
+
+#[tokio::test]
+async fn attachments_that_are_not_told_cost_themselves_only() {
+    for cloud in [true, false] {
+        for status in [403, 500] {
+            let mut site = Site::default();
+            site.space("A", &[group("staff")]);
+            let (home, other) = (site.page("A", "Home", None), site.page("A", "Other", None));
+            for n in 0..3 {
+                site.add("attachment", "A", &format!("h{n}.txt"), Some(home));
+            }
+            // Few attachments are told along with their page, which does not fail.
+            let gone = site.add("attachment", "A", "o.txt", Some(other));
+            let world = World::new(cloud, site, spaces(&["A"])).await;
+            world.sync([6, 0, 0, 0, 0]).await;
+            let path = if cloud {
+                "/attachments"
+            } else {
+                "/child/attachment"
+            };
+            world.server.faults().at = Some((path, status));
+            world.server.site().contents.remove(&gone);
+            world.server.site().edit(other, "<p>another text</p>");
+            let report = world.sync([0, 1, 1, 1, 1]).await;
+            let failure = &report.failures[0];
+            assert_eq!(failure.uri, format!("{}#attachments", world.uri(home)));
+            assert!(failure.error.detail.contains(&status.to_string()), "{failure:?}");
+            assert_eq!(world.titles().await, ["Home", "Other", "h0", "h1", "h2"]);
+            // A page that goes takes its attachments with it.
+            world.server.faults().at = None;
+            world.server.site().of(home).status = "trashed";
+            world.sync([0, 0, 1, 4, 0]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_end_while_attachments_are_listed_cost_nothing() {
+    let mut site = Site::default();
+    site.space("A", &[group("staff")]);
+    let home = site.page("A", "Home", None);
+    for n in 0..3 {
+        site.add("attachment", "A", &format!("h{n}.txt"), Some(home));
+    }
+    let world = World::new(true, site, spaces(&["A"])).await;
+    world.sync([4, 0, 0, 0, 0]).await;
+    world.server.faults().at = Some(("/attachments", 401));
+    let report = world.sync_once().await;
+    assert!(detail(&report).contains("does not accept the credentials (401)"));
+    assert_eq!(
+        (report.state(), world.titles().await.len()),
+        (SyncState::Failed, 4)
+    );
+}
+
+#[tokio::test]
+async fn a_space_that_lists_nothing_is_held() {
+    for cloud in [true, false] {
+        let mut random = Rng::with_seed(9);
+        let world = World::new(cloud, site(&mut random), spaces(&["A"])).await;
+        world.sync([16, 0, 0, 0, 0]).await;
+        let contents = std::mem::take(&mut world.server.site().contents);
+        let report = world.sync_once().await;
+        assert_eq!((report.state(), report.held), (SyncState::Held, 16));
+        assert_eq!(world.documents().await.len(), 16);
+        world.server.site().contents = contents;
+        world.sync([0, 0, 16, 0, 0]).await;
+        // A server that does not answer holds everything, too, and is no reason to delete anything.
+        world.server.faults().dies_after = Some(0);
+        let report = world.sync_with(Deletions::Allowed).await;
+        assert_eq!((report.state(), report.held), (SyncState::Held, 16));
+        assert_eq!(world.documents().await.len(), 16);
     }
 }
 

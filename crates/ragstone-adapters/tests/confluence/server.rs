@@ -28,6 +28,8 @@ pub struct Faults {
     pub dies_after: Option<usize>,
     /// Lists never end.
     pub endless: bool,
+    /// Paths that hold this are answered so.
+    pub at: Option<(&'static str, u16)>,
 }
 
 /// What was asked.
@@ -142,8 +144,12 @@ impl Server {
             .is_some_and(|value| value == expected.as_str())
     }
 
-    fn fault(&self, number: usize) -> Option<Response> {
+    fn fault(&self, number: usize, path: &str) -> Option<Response> {
         let faults = self.faults();
+        if let Some((_, status)) = faults.at.filter(|(part, _)| path.contains(part)) {
+            let status = StatusCode::from_u16(status).unwrap();
+            return Some((status, "not now").into_response());
+        }
         let each = |every: Option<usize>| every.is_some_and(|every| number % every == every - 1);
         let past = |after: Option<usize>| after.is_some_and(|after| number >= after);
         if past(faults.dies_after) {
@@ -192,7 +198,7 @@ async fn answer(
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
-    if let Some(fault) = server.fault(number) {
+    if let Some(fault) = server.fault(number, uri.path()) {
         return fault;
     }
     if !server.is_signed_in(&headers) {

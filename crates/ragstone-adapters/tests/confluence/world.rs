@@ -14,7 +14,7 @@ use ragstone_core::seam::Catalogue;
 use ragstone_core::seam::catalogue::{DocumentFilter, PageRequest};
 use ragstone_core::seam::fake::{House, MemorySources, WORKER, writer};
 use ragstone_core::seam::source::{Source, SourceError, SourceRecord, SourceStore, SyncReport};
-use ragstone_core::sync::Syncer;
+use ragstone_core::sync::{Deletions, Syncer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -109,8 +109,13 @@ impl World {
 
     /// One sync, not looked at, with its jobs.
     pub async fn sync_once(&self) -> SyncReport {
+        self.sync_with(Deletions::Guarded).await
+    }
+
+    /// The same, where a person may have allowed all deletions.
+    pub async fn sync_with(&self, deletions: Deletions) -> SyncReport {
         let turn = self.syncer.turn(self.record.id).await.unwrap();
-        let report = turn.sync(&self.record.tenant).await.unwrap();
+        let report = turn.sync_with(&self.record.tenant, deletions).await.unwrap();
         self.work().await;
         report
     }
@@ -233,6 +238,7 @@ fn syncer(house: &House, sources: Arc<dyn SourceStore>, server: Arc<Server>) -> 
         doorbell: Arc::new(|| {}),
         clock: Arc::new(|| time::OffsetDateTime::UNIX_EPOCH),
         new_id: Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
+        max_deleted_share: 0.2,
         at_work: Mutex::default(),
     })
 }

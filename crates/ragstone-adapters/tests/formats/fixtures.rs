@@ -172,6 +172,36 @@ pub fn pptx() -> Vec<u8> {
     ])
 }
 
+/// A presentation whose one slide holds these shapes.
+pub fn pptx_of(shapes: &str) -> Vec<u8> {
+    let spaces = r#"xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships" xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main""#;
+    let slide = format!(
+        r#"{XML}<p:sld {spaces}><p:cSld><p:spTree><p:nvGrpSpPr><p:cNvPr id="1" name=""/><p:cNvGrpSpPr/><p:nvPr/></p:nvGrpSpPr><p:grpSpPr/>{shapes}</p:spTree></p:cSld></p:sld>"#
+    );
+    let deck = format!(
+        r#"{XML}<p:presentation {spaces}><p:sldIdLst><p:sldId id="256" r:id="rId1"/></p:sldIdLst></p:presentation>"#
+    );
+    package(&[
+        (
+            "[Content_Types].xml",
+            &types(&[
+                ("/ppt/presentation.xml", "presentationml.presentation.main"),
+                ("/ppt/slides/slide1.xml", "presentationml.slide"),
+            ]),
+        ),
+        (
+            "_rels/.rels",
+            &relations(&[("officeDocument", "ppt/presentation.xml")]),
+        ),
+        (
+            "ppt/_rels/presentation.xml.rels",
+            &relations(&[("slide", "slides/slide1.xml")]),
+        ),
+        ("ppt/presentation.xml", &deck),
+        ("ppt/slides/slide1.xml", &slide),
+    ])
+}
+
 /// A workbook whose sheets hold these cells.
 pub fn xlsx_of(sheets: &[(&str, &str, &str)]) -> Vec<u8> {
     let space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";

@@ -108,7 +108,7 @@ async fn bombs_end_in_an_error_that_says_so() {
     assert_eq!(outcome(&pool, &odt, "entities.odt").await, "no_text");
     let deep = "<text:list><text:list-item>".repeat(100_000);
     let deep = fixtures::odf_of("text", "", &(deep + "<text:p>x</text:p>"));
-    assert_eq!(outcome(&pool, &deep, "deep.odt").await, "damaged");
+    assert_eq!(outcome(&pool, &deep, "deep.odt").await, "too_complex");
     let cells = r#"<table:table><table:table-row table:number-rows-repeated="1048576"><table:table-cell table:number-columns-repeated="16384"><text:p>x</text:p></table:table-cell></table:table-row></table:table>"#;
     let cells = fixtures::odf_of("spreadsheet", "", cells);
     assert_eq!(outcome(&pool, &cells, "cells.ods").await, "unpacks_too_large");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 #![cfg(all(feature = "office", feature = "epub", feature = "mail"))]
 
+mod bounds;
 mod compound;
 mod fixtures;
 mod hostile;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 #![cfg(feature = "web")]
 
+mod held;
+mod maps;
 mod site;
 mod world;
 
@@ -110,6 +112,7 @@ async fn a_page_has_one_address_and_may_want_to_be_left_out() {
             "<a href=/one>1</a><a href=/two>2</a><a href=/off>3</a><a href=/moved>4</a><a href=/way>5</a>",
         ),
     );
+    // Their canonical address has no page: the text stays under the first of them.
     site.put("/one", canonical("same"));
     site.put("/two", canonical("same"));
     site.put(
@@ -129,7 +132,7 @@ async fn a_page_has_one_address_and_may_want_to_be_left_out() {
     site.put("/x/never", Page::html("never"));
     let world = World::new(site, json!({ "urls": ["/"], "depth": 9 })).await;
     world.sync([5, 0, 0, 0, 0]).await;
-    assert_eq!(world.paths().await, ["/", "/behind", "/off", "/real", "/target"]);
+    assert_eq!(world.paths().await, ["/", "/behind", "/off", "/one", "/target"]);
 }
 
 #[tokio::test]
@@ -257,25 +260,144 @@ async fn what_cannot_be_read_now_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn a_sitemap_names_pages() {
-    let mut site = small_site();
-    site.put("/index.xml", Page::text("<sitemapindex><sitemap><loc>@/one.xml</loc></sitemap><sitemap><loc>@/index.xml</loc></sitemap></sitemapindex>"));
-    site.put("/one.xml", Page::text("<urlset><url><loc>@/a</loc></url><url><loc>@/private/c</loc></url><url><loc>http://other.example/</loc></url></urlset>"));
-    let world = World::new(site, json!({ "sitemaps": ["/index.xml"] })).await;
-    world.sync([1, 0, 0, 0, 0]).await;
-    assert_eq!(world.paths().await, ["/a"]);
-    world.site().pages.remove("/one.xml");
-    let report = world.sync_once().await;
-    assert!(report.error.unwrap().detail.contains("there is no sitemap"));
-    world.site().put("/one.xml", Page::html("not found"));
-    assert!(
-        world
-            .sync_once()
-            .await
-            .error
-            .unwrap()
-            .detail
-            .contains("is no sitemap")
+async fn a_canonical_address_loses_no_text() {
+    let page = |text: &str| Page::html(&format!("<link rel=canonical href=/>{text}"));
+    let mut site = Site::default();
+    site.put(
+        "/",
+        page("welcome <a href=/a>a</a> <a href=/b>b</a> <a href=/index.html>i</a>"),
     );
-    assert_eq!(world.paths().await, ["/a"]);
+    site.put("/a", page("alpha"));
+    site.put("/b", page("beta"));
+    // The same text in other markup is another address of the home page.
+    site.put(
+        "/index.html",
+        page("<p class=x>welcome</p> <a href='/a'>a</a> <a href='/b'>b</a> <a href=index.html>i</a>"),
+    );
+    for mark in ["", "\"one\""] {
+        let mut site = site_copy(&site);
+        if !mark.is_empty() {
+            site.pages
+                .values_mut()
+                .for_each(|page| page.etag = Some("\"one\""));
+        }
+        let world = World::new(site, json!({ "urls": ["/"], "depth": 1 })).await;
+        world.sync([3, 0, 0, 0, 0]).await;
+        assert_eq!(world.paths().await, ["/", "/a", "/b"]);
+        for (path, word) in [("/", "welcome"), ("/a", "alpha"), ("/b", "beta")] {
+            assert!(world.text(path).await.contains(word), "{path}");
+        }
+        // Pages that say that they are as they were are still known as copies.
+        world.sync([0, 0, 3, 0, 0]).await;
+    }
+}
+
+fn site_copy(site: &Site) -> Site {
+    let mut copy = Site::default();
+    copy.pages.clone_from(&site.pages);
+    copy
+}
+
+#[tokio::test]
+async fn a_redirected_page_stands_under_its_final_address_once() {
+    let mut site = Site::default();
+    site.put(
+        "/",
+        Page::html("home <a href=/old>o</a> <a href=/older>o</a> <a href=/new>n</a>"),
+    );
+    site.put("/old", Page::redirect("/new"));
+    site.put("/older", Page::redirect("/old"));
+    site.put("/new", Page::html("the text"));
+    // The first request for one of them fails; the second one finds the redirect.
+    site.at_first.insert("/older".into(), (1, Page::status(500)));
+    let world = World::new(site, json!({ "urls": ["/"], "depth": 1 })).await;
+    let report = world.sync([2, 0, 0, 0, 1]).await;
+    assert!(report.failures[0].uri.ends_with("/older"), "{report:?}");
+    assert_eq!(world.paths().await, ["/", "/new"]);
+    world.sync([0, 0, 2, 0, 0]).await;
+    // A page that moved, with the same mark at its new address.
+    for (from, to) in [("/new", "/newest"), ("/newest", "/last")] {
+        let page = world.site().pages[from].clone().etag("\"same\"");
+        world.site().put(from, page.clone());
+        world.sync_once().await;
+        world.site().put(to, page);
+        world.site().put(from, Page::redirect(to));
+        world.sync([0, 1, 1, 0, 0]).await;
+        assert_eq!(world.paths().await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_asks_to_wait_is_waited_for() {
+    for status in [429, 503] {
+        let mut site = small_site();
+        let busy = Page::status(status).header("retry-after", "0.05");
+        for path in ["/", "/a", "/robots.txt", "/b"] {
+            site.at_first.insert(path.into(), (2, busy.clone()));
+        }
+        let world = World::new(site, json!({ "urls": ["/"], "depth": 1 })).await;
+        world.sync([3, 0, 0, 0, 0]).await;
+        // One that asks to wait again and again is not waited for without an end.
+        world.site().at_first.insert("/b".into(), (usize::MAX, busy));
+        world.sync([0, 0, 2, 0, 1]).await;
+        assert_eq!(world.paths().await, ["/", "/a", "/b"]);
+    }
+}
+
+#[tokio::test]
+async fn rules_are_compared_decoded() {
+    let mut site = Site::default();
+    site.put(
+        "/robots.txt",
+        Page::text("user-agent: *\ndisallow: /pri%76ate%20notes/\ndisallow: /~joe\n"),
+    );
+    site.put(
+        "/",
+        Page::html("<a href='/private notes/a'>1</a><a href=/%7Ejoe/x>2</a><a href=/open%7E/x>3</a>"),
+    );
+    for path in ["/private%20notes/a", "/%7Ejoe/x", "/open%7E/x"] {
+        site.put(path, Page::html(path));
+    }
+    let world = World::new(site, json!({ "urls": ["/"], "depth": 1 })).await;
+    world.sync([2, 0, 0, 0, 0]).await;
+    assert_eq!(world.paths().await, ["/", "/open%7E/x"]);
+    assert_eq!(
+        world
+            .site()
+            .asked
+            .iter()
+            .filter(|path| path.contains("joe") || path.contains("notes"))
+            .count(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_start_page_may_send_on_to_another_name_of_its_site() {
+    let settings = json!({ "urls": ["http://site.test:PORT/"], "depth": 1 });
+    let world = World::new(Site::default(), settings).await;
+    let port = world.port().to_owned();
+    world
+        .site()
+        .put("/", Page::redirect(&format!("http://www.site.test:{port}/home")));
+    world.site().put(
+        "/home",
+        Page::html("home <a href=/a>a</a> <a href=/private/c>c</a>"),
+    );
+    world.site().put("/a", Page::html("alpha"));
+    world.site().put("/private/c", Page::html("secret"));
+    world.site().put("/robots.txt", Page::text(ROBOTS));
+    world.sync([2, 0, 0, 0, 0]).await;
+    let address = |path: &str| format!("http://www.site.test:{port}{path}");
+    assert_eq!(world.paths().await, [address("/a"), address("/home")]);
+    world.sync([0, 0, 2, 0, 0]).await;
+    // Another site is told and not gone to.
+    let elsewhere = format!("http://other.test:{port}/home");
+    world.site().put("/", Page::redirect(&elsewhere));
+    let report = world.sync_once().await;
+    assert!(
+        report.failures[0].error.detail.contains("sends on to other.test"),
+        "{report:?}"
+    );
+    assert_eq!((report.held, world.paths().await.len()), (2, 2));
 }

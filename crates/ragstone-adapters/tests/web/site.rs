@@ -21,6 +21,10 @@ pub struct Page {
     pub location: Option<String>,
     /// Its body begins and does not end.
     pub never_ends: bool,
+    /// A body that is no text, in place of `body`.
+    pub bytes: Option<Vec<u8>>,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Page {
@@ -33,6 +37,23 @@ impl Page {
             modified: None,
             location: None,
             never_ends: false,
+            bytes: None,
+            headers: Vec::new(),
+        }
+    }
+
+    pub fn bytes(bytes: Vec<u8>) -> Self {
+        Self {
+            media: "application/octet-stream",
+            bytes: Some(bytes),
+            ..Self::text("")
+        }
+    }
+
+    pub fn status(status: u16) -> Self {
+        Self {
+            status,
+            ..Self::text("no")
         }
     }
 
@@ -49,6 +70,11 @@ impl Page {
             location: Some(to.into()),
             ..Self::text("")
         }
+    }
+
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 
     pub fn etag(self, etag: &'static str) -> Self {
@@ -71,6 +97,10 @@ pub struct Site {
     pub pages: BTreeMap<String, Page>,
     /// Whether `/calendar/N` leads to the next two.
     pub trap: bool,
+    /// What the first so many requests for each path get, before its page.
+    pub at_first: BTreeMap<String, (usize, Page)>,
+    /// What every path gets.
+    pub always: Option<Page>,
     /// Paths that were asked for.
     pub asked: Vec<String>,
     /// Pages whose bodies were sent, `robots.txt` aside.
@@ -83,7 +113,14 @@ impl Site {
         self.pages.insert(path.into(), page);
     }
 
-    fn page(&self, path: &str) -> Option<Page> {
+    fn page(&mut self, path: &str) -> Option<Page> {
+        if let Some((left @ 1.., page)) = self.at_first.get_mut(path) {
+            *left -= 1;
+            return Some(page.clone());
+        }
+        if self.always.is_some() {
+            return self.always.clone();
+        }
         let day = path.strip_prefix("/calendar/").filter(|_| self.trap);
         match day.and_then(|day| day.parse::<u64>().ok()) {
             Some(day) => {
@@ -131,7 +168,13 @@ async fn answer(State(site): State<Arc<Mutex<Site>>>, uri: Uri, headers: HeaderM
     if is_same(asked("if-none-match"), page.etag) || is_same(asked("if-modified-since"), page.modified) {
         return response.status(304).body(Body::empty()).unwrap();
     }
+    for (name, value) in &page.headers {
+        response = response.header(*name, value);
+    }
     site.bodies += usize::from(uri.path() != "/robots.txt");
+    if let Some(bytes) = page.bytes {
+        return response.body(Body::from(bytes)).unwrap();
+    }
     let body = page.body.replace('@', &site.address);
     response
         .body(match page.never_ends {

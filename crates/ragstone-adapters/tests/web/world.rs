@@ -1,10 +1,11 @@
 //! A library beside a web site.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ragstone_adapters::source::guard::{Guard, GuardOptions};
+use ragstone_adapters::source::guard::{Guard, GuardOptions, Lookup};
 use ragstone_adapters::source::web::Web;
 use ragstone_core::access::Principal;
 use ragstone_core::id::SourceId;
@@ -12,7 +13,7 @@ use ragstone_core::seam::Catalogue;
 use ragstone_core::seam::catalogue::{DocumentFilter, PageRequest};
 use ragstone_core::seam::fake::{House, MemorySources, WORKER};
 use ragstone_core::seam::source::{Source, SourceRecord, SourceStore, SyncReport};
-use ragstone_core::sync::Syncer;
+use ragstone_core::sync::{Deletions, Syncer};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -21,6 +22,19 @@ use super::site::{Site, start};
 /// Bytes of a page, and how long one may take, in these tests.
 const MAX_BYTES: usize = 100_000;
 const TOTAL: Duration = Duration::from_millis(400);
+
+/// Names under `.test` are this machine; nothing else has an address.
+struct TestNames;
+
+#[async_trait::async_trait]
+impl Lookup for TestNames {
+    async fn lookup(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
+        match host.ends_with(".test") {
+            true => Ok(vec![Ipv4Addr::LOCALHOST.into()]),
+            false => Err(std::io::ErrorKind::NotFound.into()),
+        }
+    }
+}
 
 pub struct World {
     site: Arc<Mutex<Site>>,
@@ -45,7 +59,12 @@ impl World {
         let (site, address) = start(site).await;
         for list in ["urls", "sitemaps"] {
             for path in settings[list].as_array_mut().into_iter().flatten() {
-                *path = format!("{address}{}", path.as_str().unwrap()).into();
+                let text = path.as_str().unwrap();
+                let port = address.rsplit(':').next().unwrap();
+                *path = match text.starts_with('/') {
+                    true => format!("{address}{text}").into(),
+                    false => text.replace("PORT", port).into(),
+                };
             }
         }
         settings
@@ -89,14 +108,17 @@ impl World {
             ingestor: Arc::new(house.another()),
             open: Arc::new(move |record| {
                 let settings = serde_json::from_value(Value::Object(record.settings.clone())).unwrap();
-                let web: Arc<dyn Source> =
-                    Arc::new(Web::new(settings, Guard::new(options.clone()).unwrap())?);
+                let web: Arc<dyn Source> = Arc::new(Web::new(
+                    settings,
+                    Guard::with_lookup(options.clone(), Arc::new(TestNames)).unwrap(),
+                )?);
                 Ok(web)
             }),
             operator: Principal::local_operator_of,
             doorbell: Arc::new(|| {}),
             clock: Arc::new(|| time::OffsetDateTime::UNIX_EPOCH),
             new_id: Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
+            max_deleted_share: 0.2,
             at_work: Mutex::default(),
         });
         Self {
@@ -114,8 +136,13 @@ impl World {
 
     /// One sync, not looked at, with its jobs.
     pub async fn sync_once(&self) -> SyncReport {
+        self.sync_with(Deletions::Guarded).await
+    }
+
+    /// The same, where a person may have allowed all deletions.
+    pub async fn sync_with(&self, deletions: Deletions) -> SyncReport {
         let turn = self.syncer.turn(self.record.id).await.unwrap();
-        let report = turn.sync(&self.record.tenant).await.unwrap();
+        let report = turn.sync_with(&self.record.tenant, deletions).await.unwrap();
         while self.house.ingestor.run_next(WORKER).await.unwrap().is_some() {}
         report
     }
@@ -132,6 +159,37 @@ impl World {
             self.site().asked
         );
         report
+    }
+
+    /// The text that search finds under a path.
+    pub async fn text(&self, path: &str) -> String {
+        let scope = Principal::local_operator_of(self.record.tenant.clone()).scope();
+        let filter = DocumentFilter {
+            uri: Some(format!("{}{path}", self.address)),
+            ..DocumentFilter::default()
+        };
+        let page = PageRequest {
+            cursor: None,
+            limit: 1,
+        };
+        let found = self
+            .house
+            .catalogue
+            .documents(&scope, &filter, &page)
+            .await
+            .unwrap();
+        let id = found.items[0].id;
+        let chunks = self.house.library.chunks(&scope, id, &page).await.unwrap();
+        chunks
+            .unwrap()
+            .items
+            .iter()
+            .map(|chunk| chunk.text.as_str())
+            .collect()
+    }
+
+    pub fn port(&self) -> &str {
+        self.address.rsplit(':').next().unwrap()
     }
 
     /// The paths of the documents.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::access::Admitted;
-use crate::document::TextRange;
+use crate::document::{SourceUrl, TextRange};
 use crate::id::{ChunkId, DocumentId, TraceId};
 pub use crate::library::Notice;
 use crate::library::Passage;
@@ -29,7 +29,8 @@ pub struct Citation {
     /// The document's URI.
     pub uri: String,
     /// Where a person can open the document.
-    pub source_url: Option<String>,
+    #[serde(default, deserialize_with = "SourceUrl::of_any")]
+    pub source_url: Option<SourceUrl>,
     /// From 1; none where the format has no pages.
     pub page: Option<u32>,
     /// The heading path.

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use futures::{Stream, StreamExt, pin_mut};
 
 use crate::access::{Admitted, Scope};
-use crate::document::TextRange;
+use crate::document::{SourceUrl, TextRange};
 use crate::id::DocumentId;
 use crate::library::Passage;
 use crate::prompt::{self, NO_ANSWER, Prompt, PromptOptions};
@@ -215,9 +215,14 @@ impl Telling {
         let sources = found
             .passages
             .iter()
-            .flat_map(|passage| passage.source_url.iter().chain([&passage.uri]));
+            .flat_map(|passage| {
+                // A URI that is no address of the web may be anything, `javascript:` too.
+                let address = SourceUrl::of_text(Some(&passage.uri));
+                passage.source_url.clone().into_iter().chain(address)
+            })
+            .map(String::from);
         Self {
-            links: Links::new(sources.cloned(), texts.clone()),
+            links: Links::new(sources, texts.clone()),
             evidence,
             scope,
             found,

@@ -331,16 +331,24 @@ fn who_leaves_ends_the_models_stream() {
 
 #[test]
 fn an_answer_links_to_nothing_but_what_was_shown() {
-    let shown = evidence().found.passages[0].uri.clone();
+    let shown = "https://docs.example/refunds";
+    let mut evidence = evidence();
+    // What the document is called is no address that anybody may be led to.
+    evidence.found.passages[0] = Admitted::for_contract(Passage {
+        source_url: shown.parse().ok(),
+        uri: "javascript:alert(1)".into(),
+        ..evidence.found.passages[0].clone().into_inner()
+    });
     let said = vec![
         Ok(ChatEvent::Delta(
             "The refund window is thirty days [1]. See [x](https://evil.exa".into(),
         )),
         Ok(ChatEvent::Delta(format!("mple/?d=1) and [y]({shown}#page=3)."))),
         Ok(ChatEvent::Delta(" ![z](https://evil.example/z.png)".into())),
+        Ok(ChatEvent::Delta(" [w](javascript:alert(1))".into())),
         Ok(ChatEvent::End(FinishReason::Stop)),
     ];
-    let events = events(evidence(), FakeChat::giving(said));
+    let events = events(evidence, FakeChat::giving(said));
     let told: String = events
         .iter()
         .filter_map(|event| match event {
@@ -349,7 +357,7 @@ fn an_answer_links_to_nothing_but_what_was_shown() {
         })
         .collect();
     let answer = whole(events);
-    let expected = format!("The refund window is thirty days. [1] See [x] and [y]({shown}#page=3). [z]");
+    let expected = format!("The refund window is thirty days. [1] See [x] and [y]({shown}#page=3). [z] [w]");
     assert_eq!(
         (answer.answer.as_str(), told.as_str()),
         (expected.as_str(), expected.as_str())

@@ -9,15 +9,15 @@ use object_store::path::Path;
 
 use super::Ingestor;
 use super::arrival::{Arriving, Receiving, lock};
-use crate::access::{Acl, Principal};
-use crate::document::{Document, Job, Metadata};
+use super::manifest::Closing;
+use super::names::usable_uri;
+use crate::access::{Acl, Principal, Scope};
+use crate::document::{BoundedMetadata, Document, DocumentUri, Job, SourceUrl};
 use crate::id::{CollectionName, ContentHash, DocumentId, JobId, SourceName};
 use crate::seam::CatalogueError;
 use crate::seam::audit::Named;
 use crate::seam::catalogue::{Begun, DocumentPatch, NewVersion};
 
-/// Longest URI, in bytes.
-pub const MAX_URI_BYTES: usize = 4 * 1024;
 /// Longest title, in bytes.
 pub const MAX_TITLE_BYTES: usize = 1024;
 
@@ -29,7 +29,9 @@ pub struct Upload {
     /// The source.
     pub source: SourceName,
     /// The document's name within the source.
-    pub uri: String,
+    pub uri: DocumentUri,
+    /// Whether other bytes may take the place of those that the document of this name has.
+    pub may_replace: bool,
     /// The file name, which with the bytes decides the type.
     pub name: String,
     /// A title, where the caller knows a better one than the file.
@@ -41,9 +43,9 @@ pub struct Upload {
     /// The department it was given to, if any.
     pub department_id: Option<String>,
     /// The caller's key-value pairs.
-    pub metadata: Metadata,
+    pub metadata: BoundedMetadata,
     /// Where a person can open it.
-    pub source_url: Option<String>,
+    pub source_url: Option<SourceUrl>,
     /// The batch its job is part of; the first upload that names it begins it.
     pub batch: Option<JobId>,
 }
@@ -133,7 +135,7 @@ impl Ingestor {
         upload: Upload,
         bytes: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Begun, AcceptError> {
-        check(&upload)?;
+        checked_uri(principal, &upload)?;
         let received = self.receive(&upload.name, bytes).await?;
         self.begin(principal, upload, received).await
     }
@@ -171,20 +173,25 @@ impl Ingestor {
         upload: Upload,
         mut received: Received,
     ) -> Result<Begun, AcceptError> {
-        if let Err(error) = check(&upload) {
-            self.discard_received(received).await?;
-            return Err(error);
-        }
+        let uri = match checked_uri(principal, &upload) {
+            Ok(uri) => uri,
+            Err(error) => {
+                self.discard_received(received).await?;
+                return Err(error);
+            }
+        };
         let version = NewVersion {
             collection: upload.collection,
             source: upload.source,
-            uri: upload.uri,
+            uri,
+            may_replace: upload.may_replace,
             name: upload.name,
             title: upload.title,
             declared_media_type: upload.declared_media_type,
             acl: upload.acl,
+            brought_by: principal.scope().brings_as().map(str::to_owned),
             department_id: upload.department_id,
-            metadata: upload.metadata,
+            metadata: upload.metadata.into_inner(),
             source_url: upload.source_url,
             content_hash: received.content_hash,
             bytes: received.bytes,
@@ -194,9 +201,14 @@ impl Ingestor {
         };
         let (id, job, now) = (version.document_id(), JobId((self.new_id)()), (self.clock)());
         let catalogue = &self.stores.catalogue;
+        let scope = principal.scope();
         let before = catalogue.named(&[id]).await.unwrap_or_default();
+        let closing = match before.is_empty() {
+            true => None,
+            false => self.close_for(&scope, id, &version.acl).await?,
+        };
         received.incoming.settle();
-        let begun = catalogue.begin(&principal.scope(), version, job, now).await;
+        let begun = catalogue.begin(&scope, version, job, now).await;
         match &begun {
             // What the bytes of an older begin wait for was cancelled with it.
             Ok(Begun::Started(document, _)) => {
@@ -204,16 +216,40 @@ impl Ingestor {
                 if document.version > 1 {
                     self.spread_to_attachments(document.id).await;
                 }
+                // Other changes come into the manifest with the new version.
+                if closing.is_some() {
+                    self.record_change(id, closing).await;
+                }
             }
             Ok(Begun::Updated(document)) => {
                 self.spread_access(document).await;
                 self.spread_to_attachments(document.id).await;
+                self.record_change(id, closing).await;
                 self.discard_received(received).await?;
             }
-            Ok(Begun::Unchanged(_)) => self.discard_received(received).await?,
+            Ok(Begun::Unchanged(_)) => {
+                if closing.is_some() {
+                    self.record_change(id, closing).await;
+                }
+                self.discard_received(received).await?;
+            }
+            // Whether it was done is not known: what was noted is left to the sweep.
             Err(_) => self.discard_unless_named(id, received).await,
         }
         Ok(begun?)
+    }
+
+    /// Notes that a document is closed if it is about to be given to other readers than now by somebody who may do so.
+    async fn close_for(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+        acl: &Acl,
+    ) -> Result<Option<Closing>, CatalogueError> {
+        match self.stores.catalogue.document(scope, document).await? {
+            Some(document) => self.close_unless(&document, acl).await,
+            None => Ok(None),
+        }
     }
 
     /// An answer may have been lost after the rows were written, so they are asked. Where they do not answer, the sweep
@@ -262,18 +298,22 @@ impl Ingestor {
         Ok(())
     }
 
-    /// Changes what touches no bytes, in the catalogue and then in the index. None if the caller may not read it.
+    /// Changes what touches no bytes, in the catalogue and then in the manifest and the index. None if the caller may not
+    /// read it.
     pub async fn patch(
         &self,
         principal: &Principal,
         document: DocumentId,
         patch: DocumentPatch,
     ) -> Result<Option<Document>, CatalogueError> {
-        let catalogue = &self.stores.catalogue;
-        let patched = catalogue
-            .patch(&principal.scope(), document, patch, (self.clock)())
-            .await?;
+        let (catalogue, scope) = (&self.stores.catalogue, principal.scope());
+        let closing = match &patch.acl {
+            Some(acl) => self.close_for(&scope, document, acl).await?,
+            None => None,
+        };
+        let patched = catalogue.patch(&scope, document, patch, (self.clock)()).await?;
         if let Some(document) = &patched {
+            self.record_change(document.id, closing).await;
             self.spread_access(document).await;
             self.spread_to_attachments(document.id).await;
         }
@@ -286,12 +326,38 @@ impl Ingestor {
         &self,
         principal: &Principal,
         document: DocumentId,
-    ) -> Result<Option<crate::document::Job>, CatalogueError> {
-        let (job, scope) = (JobId((self.new_id)()), principal.scope());
-        let catalogue = &self.stores.catalogue;
-        let purge = catalogue.tombstone(&scope, document, job, (self.clock)()).await?;
+    ) -> Result<Option<Job>, CatalogueError> {
+        let scope = principal.scope();
+        let purge = self.bury(&scope, document).await?;
         if purge.is_some() {
             self.delete_attachments(&scope, document).await;
+        }
+        Ok(purge)
+    }
+
+    /// Tombstones a document, so that no recovery brings it back.
+    pub(super) async fn bury(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+    ) -> Result<Option<Job>, CatalogueError> {
+        let catalogue = &self.stores.catalogue;
+        let Some(found) = catalogue.document(scope, document).await? else {
+            return Ok(None);
+        };
+        let tenant = &found.acl.tenant;
+        // It goes whatever becomes of the note: a store that takes none is no reason to keep it.
+        let closing = match found.published {
+            Some(_) => self.close(tenant, document).await.ok(),
+            None => None,
+        };
+        let job = JobId((self.new_id)());
+        let purge = catalogue.tombstone(scope, document, job, (self.clock)()).await?;
+        if let Some(purge) = &purge {
+            self.note_deleted(tenant, purge).await;
+        }
+        if let Some(closing) = closing {
+            self.reopen(closing).await;
         }
         Ok(purge)
     }
@@ -311,18 +377,13 @@ impl Ingestor {
     }
 }
 
-fn check(upload: &Upload) -> Result<(), AcceptError> {
-    let wrong = |what: String| Err(AcceptError::Invalid(what));
-    let bad = |text: &str| text.chars().any(char::is_control);
-    if upload.uri.is_empty() || upload.uri.len() > MAX_URI_BYTES || bad(&upload.uri) {
-        return wrong(format!(
-            "a uri has 1 to {MAX_URI_BYTES} bytes and no control characters"
-        ));
-    }
+/// The URI under which the upload may be begun, if everything that comes with it fits.
+fn checked_uri(principal: &Principal, upload: &Upload) -> Result<String, AcceptError> {
+    let bad = |title: &String| title.len() > MAX_TITLE_BYTES || title.chars().any(char::is_control);
     match &upload.title {
-        Some(title) if title.len() > MAX_TITLE_BYTES || bad(title) => wrong(format!(
+        Some(title) if bad(title) => Err(AcceptError::Invalid(format!(
             "a title has at most {MAX_TITLE_BYTES} bytes and no control characters"
-        )),
-        _ => Ok(()),
+        ))),
+        _ => Ok(usable_uri(principal, upload.uri.clone())?),
     }
 }

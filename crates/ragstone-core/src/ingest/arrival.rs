@@ -11,9 +11,7 @@ use super::Ingestor;
 use super::accept::{AcceptError, Received};
 use crate::id::ContentHash;
 use crate::library::blob::BlobWriter;
-
-/// Where accepted bytes wait for their job.
-pub(super) const INCOMING: &str = "incoming";
+use crate::library::layout::INCOMING;
 
 /// Bytes on their way: while this lives, neither `fsck` nor the sweep takes them for an orphan. Dropped before a row may
 /// name them or they were removed, they are abandoned.

@@ -4,25 +4,22 @@
 //! under the lease of its job. So a job that was cut off does it again or finds it done, and a mail that is published has
 //! the files that it names.
 
-use super::accept::MAX_URI_BYTES;
 use super::arrival::Arriving;
 use super::{AcceptError, Ingestor, Received, Trouble};
 use crate::access::Scope;
-use crate::document::{AttachedFile, Document, Outline, ParseWarning};
+use crate::document::{ATTACHMENT_MARK, AttachedFile, Document, MAX_URI_BYTES, Outline, ParseWarning};
 use crate::id::{DocumentId, JobId};
 use crate::seam::CatalogueError;
 use crate::seam::attachments::{Attached, Attachment};
 use crate::seam::catalogue::{Begun, Claim};
 
-/// What stands in a URI between a mail and a file in it.
-pub const MARK: &str = "#attachment/";
 /// Files that are taken out of one mail: out of one that came by itself, out of one in it. A mail in that one is read,
 /// and nothing is taken out of it.
 const MAX_FILES: [usize; 2] = [100, 20];
 
 /// The URI of a file in the document with the URI `mail`.
 fn uri_of(mail: &str, file: &AttachedFile) -> String {
-    let mut uri = format!("{mail}{MARK}{}/", file.number);
+    let mut uri = format!("{mail}{ATTACHMENT_MARK}{}/", file.number);
     for character in file.name.chars() {
         match character {
             '#' | '%' | '/' | '\\' | '?' | ' ' => {
@@ -61,7 +58,7 @@ impl<'a, 'claim> Files<'a, 'claim> {
     /// A file begins.
     pub(super) fn begin(&mut self, file: &AttachedFile) {
         let mail = &self.claim.document.uri;
-        let limit = MAX_FILES.get(mail.matches(MARK).count());
+        let limit = MAX_FILES.get(mail.matches(ATTACHMENT_MARK).count());
         self.coming = None;
         match limit {
             None => self.warn(file, "mails in mails are not read any deeper"),
@@ -144,6 +141,7 @@ impl Ingestor {
             Ok(Begun::Started(..)) => self.remove_waiting(&before).await,
             Ok(Begun::Updated(document)) => {
                 self.spread_access(&document).await;
+                self.record_change(document.id, None).await;
                 self.discard_received(received).await?;
             }
             Ok(Begun::Unchanged(_)) => self.discard_received(received).await?,
@@ -153,6 +151,19 @@ impl Ingestor {
             }
         }
         Ok(())
+    }
+
+    /// The mail that brought a document; none if it came by itself.
+    pub async fn mail_of(&self, document: &Document) -> Result<Option<DocumentId>, CatalogueError> {
+        let Some((mail, _)) = document.uri.rsplit_once(ATTACHMENT_MARK) else {
+            return Ok(None);
+        };
+        let mail = DocumentId::of(&document.acl.tenant, &document.collection, &document.source, mail);
+        let within = self.stores.catalogue.attached(mail).await?;
+        Ok(within
+            .iter()
+            .any(|one| one.document == document.id)
+            .then_some(mail))
     }
 
     /// Tombstones what is attached to the document of `claim` and not in `outline`.
@@ -181,20 +192,20 @@ impl Ingestor {
             .filter(|a| goes(a))
         {
             let job = JobId((self.new_id)());
-            catalogue
+            let purge = catalogue
                 .detach(lease, attached.document, job, (self.clock)())
                 .await?;
+            if let Some(purge) = &purge {
+                self.note_deleted(&claim.document.acl.tenant, purge).await;
+            }
         }
         Ok(())
     }
 
     /// Tombstones at once what its mail's purge would come to: best effort, and the purge does the rest.
     pub(super) async fn delete_attachments(&self, scope: &Scope, mail: DocumentId) {
-        let catalogue = &self.stores.catalogue;
         for document in self.everything_in(mail).await {
-            let job = JobId((self.new_id)());
-            let gone = catalogue.tombstone(scope, document, job, (self.clock)()).await;
-            if let Err(error) = gone {
+            if let Err(error) = self.bury(scope, document).await {
                 tracing::warn!(%document, %error, "an attachment waits for the purge of its mail");
             }
         }
@@ -217,7 +228,7 @@ impl Ingestor {
     }
 
     /// What is attached to a mail, and to that, the mail's own first.
-    async fn everything_in(&self, mail: DocumentId) -> Vec<DocumentId> {
+    pub(super) async fn everything_in(&self, mail: DocumentId) -> Vec<DocumentId> {
         let (mut found, mut next) = (Vec::new(), vec![mail]);
         for _ in 0..=MAX_FILES.len() {
             let mut below = Vec::new();

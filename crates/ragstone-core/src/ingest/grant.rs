@@ -36,6 +36,16 @@ pub enum GrantError {
 impl Grants {
     /// The ACL of the upload; `default` stands in where nothing was asked for.
     pub fn acl(&self, principal: &Principal, default: &ReaderSet) -> Result<Acl, GrantError> {
+        self.acl_beside(principal, default, &ReaderSet::new())
+    }
+
+    /// The same for a document that has the readers `standing`: they need not be the sender's to grant.
+    pub fn acl_beside(
+        &self,
+        principal: &Principal,
+        default: &ReaderSet,
+        standing: &ReaderSet,
+    ) -> Result<Acl, GrantError> {
         if principal.role() == Role::Reader {
             return Err(GrantError::ReadOnly);
         }
@@ -53,7 +63,8 @@ impl Grants {
         if readers.is_empty() {
             return Err(GrantError::Required);
         }
-        match readers.iter().find(|reader| !principal.may_grant(reader)) {
+        let is_refused = |reader: &&Reader| !principal.may_grant(reader) && !standing.contains(*reader);
+        match readers.iter().find(is_refused) {
             Some(reader) => Err(GrantError::NotYours(reader.clone())),
             None => Ok(Acl {
                 tenant: principal.tenant().clone(),

@@ -14,12 +14,17 @@ mod embedding;
 pub mod fsck;
 mod grant;
 mod keep;
+mod manifest;
+mod marker;
+mod names;
 mod parse;
 mod pipeline;
 mod purge;
 mod read;
+mod recover;
 mod restore;
 mod revector;
+mod settings;
 mod statistics;
 mod trouble;
 
@@ -31,14 +36,17 @@ use object_store::ObjectStore;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use accept::{AcceptError, MAX_TITLE_BYTES, MAX_URI_BYTES, Received, Upload};
-pub use attached::MARK as ATTACHMENT_MARK;
+pub use accept::{AcceptError, MAX_TITLE_BYTES, Received, Upload};
 pub use embedding::CacheCounts;
 pub use fsck::Uploads;
 pub use grant::{GrantError, Grants};
 pub use keep::{HEARTBEAT, Sleep, Steady, Time};
+pub use manifest::ManifestError;
+pub use names::{percent_encoded, upload_uri};
 pub use pipeline::Pipeline;
+pub use recover::{RecoverError, Recovered};
 pub use restore::{RestoreError, Restored};
+pub use settings::IngestSettings;
 
 use crate::document::{JobError, JobKind, Outline, Stage, Worker};
 use crate::failure_log::TARGET;
@@ -51,46 +59,6 @@ use trouble::{Retry, Trouble};
 pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 /// Gives a fresh random id.
 pub type NewId = Arc<dyn Fn() -> Uuid + Send + Sync>;
-
-/// Bounds of ingestion.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IngestSettings {
-    /// Largest accepted file, in bytes.
-    pub max_bytes: u64,
-    /// Most chunks embedded and stored at once.
-    pub batch_chunks: usize,
-    /// Most bytes of text embedded and stored at once.
-    pub batch_bytes: usize,
-    /// Attempts before a failure that may pass is final.
-    pub max_attempts: u32,
-    /// Attempts, all of them counted, before a job whose embedder or store is away or busy fails for good. Until then such
-    /// an attempt spends nothing.
-    pub max_outage_attempts: u32,
-    /// Wait before the second attempt; doubled for each further one, with jitter.
-    pub retry_base: Duration,
-    /// Longest wait between attempts.
-    pub retry_cap: Duration,
-    /// How long a worker that gives no sign of life keeps its job.
-    pub lease: Duration,
-    /// How long a job may note no progress before its attempt is given up.
-    pub stall: Duration,
-}
-
-impl Default for IngestSettings {
-    fn default() -> Self {
-        Self {
-            max_bytes: 256 * 1024 * 1024,
-            batch_chunks: 64,
-            batch_bytes: 256 * 1024,
-            max_attempts: 5,
-            max_outage_attempts: 500,
-            retry_base: Duration::from_secs(2),
-            retry_cap: Duration::from_secs(300),
-            lease: Duration::from_secs(60),
-            stall: Duration::from_secs(1_800),
-        }
-    }
-}
 
 /// What ingestion stands on.
 pub struct Stores {
@@ -116,6 +84,7 @@ pub struct Ingestor {
     time: Time,
     new_id: NewId,
     writes: keep::Writes,
+    marker: marker::Marker,
     /// Uploads that are not begun yet.
     in_flight: arrival::InFlight,
     /// Jobs whose end the catalogue could not note: a disk that is full takes no note of that.
@@ -157,6 +126,7 @@ impl Ingestor {
             time,
             new_id,
             writes: keep::Writes::default(),
+            marker: marker::Marker::default(),
             in_flight: arrival::InFlight::default(),
             unsettled: Mutex::default(),
             noted_late: Mutex::default(),
@@ -193,12 +163,17 @@ impl Ingestor {
         catalogue.claim(worker, self.settings.lease, self.moment()).await
     }
 
-    /// Carries out a job, unless its lease is lost meanwhile or `told_to_stop` ends first.
+    /// Carries out a job, unless its lease is lost meanwhile or `told_to_stop` ends first. A poisoned one is ended.
     pub async fn run(
         &self,
         claim: &Claim,
         told_to_stop: impl Future<Output = ()>,
     ) -> Result<Outcome, CatalogueError> {
+        if let Some(error) = &claim.poisoned {
+            return self
+                .end(claim, keep::Left::Trouble(Trouble::last(error.clone())))
+                .await;
+        }
         let work = async {
             match claim.job.kind {
                 JobKind::Purge => self.purge(claim).await,
@@ -285,7 +260,8 @@ impl Ingestor {
         self.whole(&claim.lease, self.publish(claim, version, now)).await
     }
 
-    /// Points visible, then one row flips, then everything older goes.
+    /// The manifest first, so that no version is ever published without one; points visible, then one row flips, then
+    /// everything older goes.
     async fn publish(
         &self,
         claim: &Claim,
@@ -293,15 +269,22 @@ impl Ingestor {
         now: OffsetDateTime,
     ) -> Result<(), Trouble> {
         let lease = &claim.lease;
+        let manifest = self.put_manifest(claim, &version, now).await?;
         self.stores
             .index
             .publish(lease.document, lease.generation)
             .await?;
         let flipped = self.stores.catalogue.publish(lease, version, now).await?;
+        self.reached(lease.generation).await;
         if flipped.acl_revision != claim.document.acl_revision {
             self.refresh_access(claim).await;
         }
-        if let Err(trouble) = self.remove_older(claim).await {
+        // The older version's manifest may be the one that knows of readers who were taken away meanwhile.
+        let removed = match self.confirm_manifest(&manifest).await {
+            Ok(()) => self.remove_older(claim).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(trouble) = removed {
             tracing::warn!(document = %lease.document, error = %trouble.error.detail, "older version not purged yet");
         }
         Ok(())
@@ -319,13 +302,15 @@ impl Ingestor {
     /// Ends a job for good, or puts it back with a longer wait each time.
     async fn settle(&self, claim: &Claim, trouble: &Trouble) -> Result<Outcome, CatalogueError> {
         let (catalogue, error) = (&self.stores.catalogue, trouble.error.clone());
-        let outcome = match self.another_attempt(claim, trouble.retry) {
+        let outcome = match self.another_attempt(claim, trouble) {
             Some(wait) => {
                 let now = self.moment();
                 catalogue.retry(&claim.lease, error.clone(), wait, now).await?;
                 Outcome::Retried(error)
             }
             None => {
+                self.remove_attempts(claim).await;
+                let error = trouble.given_up(claim.job.attempts);
                 catalogue
                     .fail(&claim.lease, error.clone(), (self.clock)())
                     .await?;
@@ -340,11 +325,18 @@ impl Ingestor {
     }
 
     /// When the job is tried again, if it is.
-    fn another_attempt(&self, claim: &Claim, retry: Retry) -> Option<Wait> {
+    fn another_attempt(&self, claim: &Claim, trouble: &Trouble) -> Option<Wait> {
         let (failures, settings) = (claim.failures + 1, &self.settings);
-        match retry {
+        let spending = || (failures < settings.max_attempts).then(|| Wait::spending(self.wait(failures)));
+        match trouble.retry {
             Retry::Never => None,
-            Retry::Spends => (failures < settings.max_attempts).then(|| Wait::spending(self.wait(failures))),
+            Retry::Spends => spending(),
+            Retry::SpendsOnce => {
+                // The ledger keeps the error of the last attempt; a retry by hand clears it.
+                let last = claim.job.error.as_ref();
+                let repeated = last.is_some_and(|last| last.code == trouble.error.code);
+                if repeated { None } else { spending() }
+            }
             Retry::Free { after } => {
                 let attempts = claim.job.attempts;
                 let wait = || self.wait(attempts).max(after.unwrap_or_default());
@@ -383,5 +375,7 @@ fn title(claim: &Claim, outline: &Outline) -> String {
 
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod recover_tests;
 #[cfg(test)]
 mod tests;

@@ -72,6 +72,7 @@ impl Ingestor {
 
     async fn parse_into(&self, claim: &Claim, pages: &mut Pages<'_, '_>) -> Result<Parsed, Trouble> {
         let request = ParseRequest {
+            tenant: claim.document.acl.tenant.clone(),
             blob: original_key(
                 &claim.document.acl.tenant,
                 claim.lease.document,

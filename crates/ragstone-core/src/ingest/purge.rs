@@ -8,8 +8,9 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::{Ingestor, Trouble};
-use crate::document::{Document, DocumentStatus, Stage};
+use crate::document::{Document, DocumentStatus, JobKind, Stage};
 use crate::id::Generation;
+use crate::library::layout::BlobKey;
 use crate::library::text::text_key;
 use crate::seam::audit::{Explained, Named};
 use crate::seam::catalogue::{Claim, Original};
@@ -25,7 +26,10 @@ impl Ingestor {
         self.whole(&claim.lease, self.detach_all(claim)).await?;
         self.whole(&claim.lease, self.remove_older(claim)).await?;
         self.forget_embeddings(claim.lease.document).await?;
-        Ok(self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?)
+        self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?;
+        self.forget_deleted(claim).await;
+        self.reached(claim.lease.generation).await;
+        Ok(())
     }
 
     /// Removes points and blobs of every generation before the lease's.
@@ -65,6 +69,48 @@ impl Ingestor {
         self.clear(claim, true).await;
     }
 
+    /// Removes what this attempt of an ingestion and those before it wrote, but for what a row names. Called before the row
+    /// says that the job ended: who dies in between leaves a job that is tried again, and nothing that no row explains.
+    /// Best effort.
+    pub(super) async fn remove_attempts(&self, claim: &Claim) {
+        if claim.job.kind != JobKind::Ingest {
+            return;
+        }
+        if let Err(trouble) = self.remove_up_to(claim).await {
+            let (document, error) = (claim.lease.document, trouble.error.detail);
+            tracing::warn!(%document, error, "what failed attempts wrote is left");
+        }
+    }
+
+    async fn remove_up_to(&self, claim: &Claim) -> Result<(), Trouble> {
+        let (id, own) = (claim.lease.document, claim.lease.generation);
+        let (points, blobs) = (
+            self.stores.index.generations(Some(id)).await?,
+            self.blobs_of(claim).await?,
+        );
+        let row = self.stores.catalogue.named(&[id]).await?.pop();
+        let is_named = |explains: fn(&Named, Generation) -> Explained, generation| {
+            row.as_ref()
+                .is_some_and(|row| explains(row, generation) == Explained::Named)
+        };
+        for ((document, generation), _) in points {
+            if generation <= own && !is_named(Named::explains_points, generation) {
+                self.stores.index.delete(document, generation).await?;
+            }
+        }
+        for (key, generation) in blobs {
+            // Only a published version has a text that is named; the original is where the row says.
+            let explains = match key.filename() == Some("text") {
+                true => Named::explains_points,
+                false => Named::explains_blobs,
+            };
+            if generation <= own && !is_named(explains, generation) {
+                self.remove_blob(&key).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Best effort; the sweep finds the rest.
     async fn clear(&self, claim: &Claim, with_files: bool) {
         if let Err(trouble) = self.remove_unexplained(claim, with_files).await {
@@ -80,6 +126,13 @@ impl Ingestor {
         let points = self.stores.index.generations(Some(id)).await?;
         let blobs = self.blobs_of(claim).await?;
         let row = self.stores.catalogue.named(&[id]).await?.pop();
+        if row
+            .as_ref()
+            .is_some_and(|row| row.lives() && row.published == Some(own))
+        {
+            // Its manifest was not looked at again, and an older version's may know of readers who were taken away.
+            self.record(id).await?;
+        }
         let goes = |explains: fn(&Named, Generation) -> Explained, generation, is_own| match &row {
             Some(row) => match explains(row, generation) {
                 Explained::Named => false,
@@ -95,8 +148,10 @@ impl Ingestor {
         }
         let text = text_key(&claim.document.acl.tenant, id, own);
         for (key, generation) in blobs {
-            let is_own = with_files && generation == own;
-            let explains = match is_own && key == text {
+            let is_record = matches!(BlobKey::read(&key), BlobKey::Manifest(..));
+            let is_own = (with_files || is_record) && generation == own;
+            // A manifest of what is not published would be taken for one of what is.
+            let explains = match is_record || is_own && key == text {
                 true => Named::explains_points,
                 false => Named::explains_blobs,
             };
@@ -131,7 +186,15 @@ impl Ingestor {
             let generation = generation(&blob.location)?;
             Some((blob.location, Generation(generation)))
         });
-        Ok(named.collect())
+        let mut named: Vec<_> = named.collect();
+        // Whoever dies over their removal leaves no manifest of what is half gone, and of what is deleted the note as
+        // long as anything is left.
+        named.sort_by_key(|(key, _)| match BlobKey::read(key) {
+            BlobKey::Manifest(..) => 0,
+            BlobKey::Deleted(..) => 2,
+            _ => 1,
+        });
+        Ok(named)
     }
 
     /// Brings the points of a freshly published version up to an ACL that changed meanwhile.

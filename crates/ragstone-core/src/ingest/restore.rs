@@ -64,6 +64,9 @@ impl Ingestor {
             let detail = format!("document {} is not the one that its URI names", packed.id);
             return Err(RestoreError::Damaged(detail));
         }
+        if let Some(excess) = packed.excess() {
+            return Err(RestoreError::Damaged(format!("document {}: {excess}", packed.id)));
+        }
         if let Some(held) = portable.pack(packed.id).await? {
             return Ok(match held.is_same(packed) {
                 true => Restored::Unchanged,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::document::JobError;
 use crate::library::text::TextError;
+use crate::seam::parser::ParseRetry;
 use crate::seam::{CatalogueError, EmbedError, IndexError, ParseFailure};
 
 /// What another attempt may bring.
@@ -13,6 +14,8 @@ pub enum Retry {
     Never,
     /// Perhaps success; this one counts as a failure.
     Spends,
+    /// The same, unless the attempt before ended with the same code: then it is final.
+    SpendsOnce,
     /// Success once what is away or busy is back, not before `after` if it said so; this one counts as nothing.
     Free { after: Option<Duration> },
 }
@@ -37,6 +40,29 @@ impl Trouble {
             error,
             retry,
             stale: false,
+        }
+    }
+
+    /// An error after which the job is not tried again.
+    pub fn last(error: JobError) -> Self {
+        Self {
+            error,
+            retry: Retry::Never,
+            stale: false,
+        }
+    }
+
+    /// What is told once it is not tried again: a hint that it will be is no help any more.
+    pub fn given_up(&self, attempts: u32) -> JobError {
+        let hint = match self.retry {
+            Retry::Never => return self.error.clone(),
+            Retry::Spends | Retry::Free { .. } => format!(
+                "it was tried {attempts} times; mend what the detail names, then `ragstone job retry ID`"
+            ),
+        };
+        JobError {
+            hint,
+            ..self.error.clone()
         }
     }
 
@@ -111,9 +137,10 @@ impl From<ParseFailure> for Trouble {
     fn from(failure: ParseFailure) -> Self {
         Self {
             error: failure.error,
-            retry: match failure.may_pass {
-                true => Retry::Spends,
-                false => Retry::Never,
+            retry: match failure.retry {
+                ParseRetry::Usual => Retry::Spends,
+                ParseRetry::Once => Retry::SpendsOnce,
+                ParseRetry::Never => Retry::Never,
             },
             stale: false,
         }

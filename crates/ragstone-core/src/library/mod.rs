@@ -7,6 +7,8 @@ mod abstain;
 mod admission;
 pub(crate) mod blob;
 mod evidence;
+pub mod layout;
+pub mod mark;
 mod passage;
 mod question;
 mod read;

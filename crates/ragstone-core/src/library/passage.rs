@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Chunk, TextRange};
+use crate::document::{Chunk, SourceUrl, TextRange};
 use crate::id::{CollectionName, Generation, PointId};
 
 /// Where each leg put a passage, from 1; none where it is not among the leg's candidates.
@@ -39,7 +39,7 @@ pub struct Passage {
     /// The document's URI.
     pub uri: String,
     /// Where a person can open the document.
-    pub source_url: Option<String>,
+    pub source_url: Option<SourceUrl>,
     /// The final score; comparable within one search only.
     pub score: f64,
     /// Where each leg put it.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::catalogue::CatalogueResult;
+use super::manifest::Stamp;
 use crate::document::{DocumentStatus, Job, JobKind};
 use crate::id::{DocumentId, Generation, JobId, TenantId};
 
@@ -31,6 +32,8 @@ pub struct Named {
     pub incoming: String,
     /// The title that the caller of the newest begin gave.
     pub given_title: Option<String>,
+    /// How new the document's state is.
+    pub stamp: Stamp,
     /// Its jobs that are not final.
     pub jobs: Vec<LiveJob>,
 }
@@ -64,6 +67,11 @@ impl Named {
     /// Whether a live job makes a version of it.
     pub fn is_being_made(&self) -> bool {
         self.jobs.iter().any(|job| job.kind == JobKind::Ingest)
+    }
+
+    /// Whether a later generation than this one is published.
+    pub fn has_replaced(&self, generation: Generation) -> bool {
+        self.lives() && self.published > Some(generation)
     }
 
     /// Where the bytes of the newest begin wait, if they do.
@@ -122,6 +130,10 @@ pub trait Audit: Send + Sync {
 
     /// Counts the term statistics of every tenant again.
     async fn recount(&self) -> CatalogueResult<()>;
+
+    /// The highest generation that was ever drawn, for any document; zero before the first. Read after a blob of a
+    /// generation was seen, it is at least that one, unless the rows are older than the blobs.
+    async fn highest_generation(&self) -> CatalogueResult<Generation>;
 }
 
 #[cfg(test)]
@@ -139,6 +151,10 @@ mod tests {
             stored: Some(Generation(7)),
             incoming: "incoming/x".into(),
             given_title: None,
+            stamp: Stamp {
+                revision: 1,
+                updated: 0,
+            },
             jobs: jobs
                 .iter()
                 .map(|&(kind, generation)| LiveJob {

@@ -6,6 +6,7 @@
 mod course;
 mod error;
 mod ledger;
+mod writers;
 
 use std::time::Duration;
 
@@ -15,10 +16,17 @@ use time::OffsetDateTime;
 
 pub use course::Course;
 pub use error::{CatalogueError, CatalogueResult};
-pub use ledger::{Claim, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, Wait, summed};
+pub use ledger::{
+    Claim, Company, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, SUSPECT_TURNS, Wait,
+    summed, suspect_wait,
+};
+pub use writers::check_writer;
 
 use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, Worker};
+use crate::document::{
+    BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, SourceUrl,
+    Worker,
+};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::rank::bm25::{TermId, TermStatistics};
 
@@ -31,6 +39,8 @@ pub struct NewVersion {
     pub source: SourceName,
     /// The document's name within the source; with tenant, collection and source its identity.
     pub uri: String,
+    /// Whether it may take the place of other bytes.
+    pub may_replace: bool,
     /// The file name, which with the bytes decides the type.
     pub name: String,
     /// A title given by the caller; none lets the file or its name decide.
@@ -39,12 +49,14 @@ pub struct NewVersion {
     pub declared_media_type: Option<String>,
     /// Who may read it.
     pub acl: Acl,
+    /// Who brings it, to be noted of a document's first version ([`Scope::brings_as`]).
+    pub brought_by: Option<String>,
     /// The department it was given to, if any.
     pub department_id: Option<String>,
     /// The caller's key-value pairs.
     pub metadata: Metadata,
     /// Where a person can open it.
-    pub source_url: Option<String>,
+    pub source_url: Option<SourceUrl>,
     /// BLAKE3 of the bytes.
     pub content_hash: ContentHash,
     /// How many bytes.
@@ -81,6 +93,7 @@ impl NewVersion {
             chunks: 0,
             acl: self.acl.clone(),
             acl_revision: 1,
+            brought_by: self.brought_by.clone(),
             metadata: self.metadata.clone(),
             department_id: self.department_id.clone(),
             source_url: self.source_url.clone(),
@@ -185,13 +198,13 @@ pub struct DocumentPatch {
     /// Another title.
     pub title: Option<String>,
     /// Other key-value pairs, all of them.
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<BoundedMetadata>,
     /// Other readers.
     pub acl: Option<Acl>,
     /// Another department.
     pub department_id: Option<Option<String>>,
     /// Another URL.
-    pub source_url: Option<Option<String>>,
+    pub source_url: Option<Option<SourceUrl>>,
 }
 
 /// Which documents are listed.
@@ -220,6 +233,15 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
+/// Documents of a source that have a `last_error`, tombstoned ones left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FailedDocuments {
+    /// How many there are.
+    pub count: u64,
+    /// The first ones: their URIs and what went wrong.
+    pub first: Vec<(String, JobError)>,
+}
+
 /// Where a list goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageRequest {
@@ -232,9 +254,10 @@ pub struct PageRequest {
 /// The truth about documents and jobs. Times are given by the caller; a store with a clock of its own that all its
 /// processes share may use that in place of [`Moment::steady`].
 #[async_trait]
-pub trait Catalogue: super::Audit + super::Attachments {
+pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
     /// Writes a version and its job in one transaction, and cancels the document's older jobs. `scope` is the
-    /// writer's: a URI of a document outside of it is taken.
+    /// writer's: a URI of a document that it may not write is taken, and so is the name of one with other bytes, unless the
+    /// version may replace them.
     async fn begin(
         &self,
         scope: &Scope,
@@ -254,7 +277,8 @@ pub trait Catalogue: super::Audit + super::Attachments {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>>;
 
-    /// Changes what touches no bytes; none if `scope` does not admit the document.
+    /// Changes what touches no bytes; none if `scope` does not admit the document. A caller who may read and not write it
+    /// is refused, and so is one who gives or takes away a reader that it may not grant.
     async fn patch(
         &self,
         scope: &Scope,
@@ -263,7 +287,8 @@ pub trait Catalogue: super::Audit + super::Attachments {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Document>>;
 
-    /// Tombstones a document and queues its purge, in one transaction; none if `scope` does not admit it.
+    /// Tombstones a document and queues its purge, in one transaction; none if `scope` does not admit it. A caller who
+    /// may read and not write it is refused.
     async fn tombstone(
         &self,
         scope: &Scope,
@@ -275,14 +300,17 @@ pub trait Catalogue: super::Audit + super::Attachments {
     /// Takes a queued job for `worker` and draws a new generation for it; none if nothing waits. Tenants and sources
     /// take turns, and within one of them the oldest job comes first. The lease runs out after `lease` unless a
     /// heartbeat extends it; a job whose lease ran out is queued again before anything is taken.
+    ///
+    /// A job whose process died (a suspect) is taken once no other is ready, or has let [`SUSPECT_TURNS`] of them go
+    /// first, and only while its process works on nothing else; until it ended or got further than it was at the death,
+    /// that process takes nothing beside it. After [`MAX_DEATHS`] the claim says that it is [`Claim::poisoned`].
     async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>>;
 
     /// Extends a lease to `extend` from now; says how long ago its job last noted progress.
     async fn heartbeat(&self, lease: &Lease, extend: Duration, now: Moment) -> CatalogueResult<Duration>;
 
-    /// Called once as a process starts, before its first claim: what ran when the last process ended is queued again in
-    /// its old place (or is poisoned, see [`MAX_DEATHS`]), and waits are counted from this process's start, none longer
-    /// than it was. Says how many jobs ran.
+    /// Called once as a process starts, before its first claim: what ran when the last process ended is queued again as
+    /// suspect, and waits are counted from this process's start, none longer than it was. Says how many jobs ran.
     async fn take_back(&self, now: Moment) -> CatalogueResult<u64>;
 
     /// Puts a job whose worker is told to stop back in its old place; nothing is spent.
@@ -338,6 +366,15 @@ pub trait Catalogue: super::Audit + super::Attachments {
         page: &PageRequest,
     ) -> CatalogueResult<Page<Document>>;
 
+    /// The documents of a source whose newest version could not be published, whoever may read them: for those who
+    /// manage the source, and for nothing else. `limit` of them are named, oldest first.
+    async fn failed_documents(
+        &self,
+        tenant: &TenantId,
+        source: &SourceName,
+        limit: usize,
+    ) -> CatalogueResult<FailedDocuments>;
+
     /// Every tenant that has documents, in order: for the upkeep of the whole library, and for nothing else.
     async fn tenants(&self) -> CatalogueResult<Vec<TenantId>>;
 
@@ -354,6 +391,11 @@ pub trait Catalogue: super::Audit + super::Attachments {
 
     /// How many jobs of the tenant are in each state, batches left out.
     async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts>;
+
+    /// Removes jobs that ended before `before`, at most `most` of them and as many batches, and says how many went. A batch
+    /// goes with its children, once all of them may. What failed or was cancelled last of a document that is there stays:
+    /// it can be driven again.
+    async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64>;
 
     /// Document frequencies of the given terms over the tenant's published chunks.
     async fn term_statistics(&self, tenant: &TenantId, terms: &[TermId]) -> CatalogueResult<TermStatistics>;

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use object_store::ObjectStore;
 
 use crate::document::{AttachedFile, JobError, Outline};
+use crate::id::TenantId;
 
 /// A file could not be made into text; says why to the person who sent it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -11,13 +12,26 @@ use crate::document::{AttachedFile, JobError, Outline};
 pub struct ParseFailure {
     /// Code, detail and hint.
     pub error: JobError,
-    /// Whether the same bytes may pass another time (a machine out of memory, say).
-    pub may_pass: bool,
+    /// Whether the same bytes are parsed again.
+    pub retry: ParseRetry,
+}
+
+/// Whether the same bytes are parsed again after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParseRetry {
+    /// They would fail again.
+    Never,
+    /// One time: they held a parser for its whole time, which a busy machine explains once and not twice.
+    Once,
+    /// The fault is not in them: as often as any failure that may pass.
+    Usual,
 }
 
 /// What is to be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseRequest {
+    /// Whose document it is: tenants share the parsers.
+    pub tenant: TenantId,
     /// Where the bytes lie in the blob store.
     pub blob: object_store::path::Path,
     /// The file's name, which with the bytes decides its type.

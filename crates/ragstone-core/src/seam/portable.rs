@@ -13,7 +13,9 @@ use time::OffsetDateTime;
 use super::catalogue::{CatalogueResult, Claim, Moment, StatisticsDelta};
 use super::index::{IndexError, Point};
 use crate::access::{Acl, Scope};
-use crate::document::{Chunk, Metadata, ParseWarning, Worker};
+use crate::document::{
+    BoundedMetadata, Chunk, MAX_URI_BYTES, Metadata, ParseWarning, SourceUrl, UriError, Worker,
+};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
 use crate::rank::bm25::SparseVector;
 
@@ -56,8 +58,9 @@ pub struct Packed {
     pub metadata: Metadata,
     /// The department it was given to, if any.
     pub department_id: Option<String>,
-    /// Where a person can open it.
-    pub source_url: Option<String>,
+    /// Where a person can open it; what is no address of the web is left behind.
+    #[serde(default, deserialize_with = "SourceUrl::of_any")]
+    pub source_url: Option<SourceUrl>,
     /// What the parser warned of.
     pub warnings: Vec<ParseWarning>,
     /// The pipeline that made it.
@@ -88,6 +91,17 @@ impl Packed {
         };
         (self.id, self.content_hash, &self.name) == (other.id, other.content_hash, &other.name)
             && said(self) == said(other)
+    }
+
+    /// What is too much of it for a library to take in, if anything.
+    pub fn excess(&self) -> Option<String> {
+        let bounded = BoundedMetadata::try_from(self.metadata.clone());
+        let fits = self.uri.len() <= MAX_URI_BYTES && !self.uri.chars().any(char::is_control);
+        match bounded {
+            Err(error) => Some(error.to_string()),
+            Ok(_) if !fits => Some(UriError::Malformed.to_string()),
+            Ok(_) => None,
+        }
     }
 
     /// Whether its id is that of the document it describes.

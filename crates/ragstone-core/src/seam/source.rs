@@ -1,7 +1,9 @@
 //! Places that documents come from, beyond uploads, and what is kept of them.
 //!
-//! Invariant: a source gives what is there now and nothing else; what it may not or cannot tell is an error, never a
-//! shorter list, because what is missing from a list is deleted. No credential is kept, only where one stands.
+//! Invariant: a source gives what is there now and nothing else; what it may not or cannot tell is a gap or an error, never
+//! a shorter list, because what is missing from a list is deleted. No credential is kept, only where one stands.
+
+mod listing;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -20,8 +22,12 @@ use crate::access::{Reader, ReaderSet};
 use crate::document::JobError;
 use crate::id::{CollectionName, JobId, SourceId, SourceName, TenantId};
 
+pub use listing::{HiddenItems, ListEntry, ListGap};
+
 /// Failures of one sync that are kept with their reasons; the rest is counted.
 pub const MAX_FAILURES: usize = 100;
+/// Bytes of each text of a kept failure; the rest is cut off.
+pub const MAX_FAILURE_BYTES: usize = 1_000;
 
 /// One thing that a source holds, as its list names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,8 +111,9 @@ pub trait Source: Send + Sync {
     /// place which can ask what is new since then does so.
     fn recall(&self, _markers: BTreeMap<String, Option<String>>) {}
 
-    /// Everything that is there now, each once. An error ends the list, and nothing follows it.
-    fn items(&self) -> BoxStream<'_, Result<Item, SourceError>>;
+    /// Everything that is there now, each once, and what of it could not be listed. An error means that nothing can be said
+    /// about what is there; it ends the list, and nothing follows it.
+    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>>;
 
     /// The bytes of an item.
     async fn fetch(&self, item: &Item) -> Result<Content, SourceError>;
@@ -159,8 +166,49 @@ pub struct SyncReport {
     pub counts: SyncCounts,
     /// What could not be taken in, at most [`MAX_FAILURES`].
     pub failures: Vec<ItemFailure>,
-    /// Why it ended before its end, if it did. Nothing is deleted then.
+    /// Why it did not do all of its work, if so. Nothing is deleted then.
     pub error: Option<JobError>,
+    /// Documents that the list no longer names and that were kept, for the sync would have deleted too many or could not
+    /// tell what is there. Stays until a sync that comes to its end without holding any.
+    #[serde(default)]
+    pub held: u64,
+}
+
+/// How a sync ended, or that it did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncState {
+    /// It has not ended: it runs, or its process died.
+    Running,
+    /// It came to its end; single items may have failed.
+    Succeeded,
+    /// Deletions were held back: a person decides.
+    Held,
+    /// It could not be carried out.
+    Failed,
+}
+
+impl SyncReport {
+    /// How the sync ended.
+    pub fn state(&self) -> SyncState {
+        match (self.ended_at, self.held, &self.error) {
+            (None, ..) => SyncState::Running,
+            (_, 1.., _) => SyncState::Held,
+            (_, 0, Some(_)) => SyncState::Failed,
+            (_, 0, None) => SyncState::Succeeded,
+        }
+    }
+}
+
+impl SyncState {
+    /// The state as the API and the command line write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Held => "held",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How many documents a sync did what with.
@@ -185,6 +233,25 @@ pub struct ItemFailure {
     pub uri: String,
     /// Why.
     pub error: JobError,
+}
+
+impl ItemFailure {
+    /// A failure whose texts are bounded: servers and file names write them.
+    pub fn bounded(uri: &str, error: JobError) -> Self {
+        let error = JobError {
+            detail: cut(&error.detail),
+            ..error
+        };
+        Self { uri: cut(uri), error }
+    }
+}
+
+/// The text, or its first [`MAX_FAILURE_BYTES`] bytes with a mark that more was there.
+fn cut(text: &str) -> String {
+    if text.len() <= MAX_FAILURE_BYTES {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(MAX_FAILURE_BYTES)])
 }
 
 /// What is remembered of an item between two syncs.
@@ -266,6 +333,9 @@ impl Turns {
     }
 }
 
+/// Sources that are asked for at once where one is looked for by its name.
+const SOURCES_AT_ONCE: usize = 1_000;
+
 /// Keeps sources. What is another tenant's is as if it were not there.
 #[async_trait]
 pub trait SourceStore: Send + Sync {
@@ -281,6 +351,27 @@ pub trait SourceStore: Send + Sync {
         tenant: Option<&TenantId>,
         page: &PageRequest,
     ) -> CatalogueResult<Page<SourceRecord>>;
+
+    /// The source that a tenant calls `name`.
+    async fn source_named(
+        &self,
+        tenant: &TenantId,
+        name: &SourceName,
+    ) -> CatalogueResult<Option<SourceRecord>> {
+        let mut cursor = None;
+        loop {
+            let page = PageRequest {
+                cursor,
+                limit: SOURCES_AT_ONCE,
+            };
+            let found = self.sources(Some(tenant), &page).await?;
+            let named = found.items.into_iter().find(|source| source.name == *name);
+            match (named, found.next_cursor) {
+                (None, Some(next)) => cursor = Some(next),
+                (named, _) => return Ok(named),
+            }
+        }
+    }
 
     /// Changes a source; none if there is no such one.
     async fn change_source(

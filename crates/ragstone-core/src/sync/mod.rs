@@ -1,9 +1,12 @@
 //! Syncing a source: what it holds now becomes what the library holds of it.
 //!
-//! Invariant: nothing is deleted unless the source's list came to its end; every step may be repeated, so a sync that
-//! was cut off is made good by the next one. A source is synced once at a time, whatever process does it: a turn is a lease
+//! Invariant: nothing is deleted unless the source's list came to its end, and not unusually much without a person's word;
+//! every step may be repeated, so a sync that was cut off is made good by the next one. A source is synced once at a time, whatever process does it: a turn is a lease
 //! in the store, which a process that died gives up by its silence.
 
+mod failures;
+mod guard;
+mod missing;
 mod one;
 mod plan;
 #[cfg(test)]
@@ -25,6 +28,8 @@ use crate::ingest::{Clock, Ingestor, NewId};
 use crate::seam::catalogue::{DocumentFilter, PageRequest};
 use crate::seam::source::{Source, SourceError, SourceRecord, SourceStore, SyncReport, TurnHolder};
 use crate::seam::{Catalogue, CatalogueError};
+
+pub use guard::Deletions;
 
 /// Documents that are asked for at once.
 const PAGE: usize = 1_000;
@@ -50,6 +55,8 @@ pub struct Syncer {
     pub clock: Clock,
     /// Gives a fresh random id.
     pub new_id: NewId,
+    /// The share of a source's documents that a sync deletes without a person's word; more is held, from eleven documents on.
+    pub max_deleted_share: f64,
     /// Sources that are at work in this process.
     pub at_work: Mutex<AtWork>,
 }
@@ -97,7 +104,12 @@ impl Turn {
     /// Syncs the source to its end and says how it went. What the place refuses is in the report. Should another process have
     /// the turn meanwhile, this one stops where it is, and that one makes it good.
     pub async fn sync(self, tenant: &TenantId) -> Result<SyncReport, SyncError> {
-        let (work, lost) = (pin!(self.carry_out(tenant)), pin!(self.lost()));
+        self.sync_with(tenant, Deletions::Guarded).await
+    }
+
+    /// The same, where a person may have said that whatever is missing from the list is to go.
+    pub async fn sync_with(self, tenant: &TenantId, deletions: Deletions) -> Result<SyncReport, SyncError> {
+        let (work, lost) = (pin!(self.carry_out(tenant, deletions)), pin!(self.lost()));
         let done = match select(work, lost).await {
             Either::Left((done, _)) => done,
             Either::Right(((), _)) => return Err(SyncError::Running),
@@ -122,7 +134,7 @@ impl Turn {
         }
     }
 
-    async fn carry_out(&self, tenant: &TenantId) -> Result<SyncReport, SyncError> {
+    async fn carry_out(&self, tenant: &TenantId, deletions: Deletions) -> Result<SyncReport, SyncError> {
         let syncer = &self.syncer;
         let record = syncer
             .sources
@@ -131,12 +143,12 @@ impl Turn {
             .ok_or(SyncError::Unknown)?;
         let report = match (syncer.open)(&record) {
             Ok(source) => {
-                one::Sync::begin(syncer, &record)
+                one::Sync::begin(syncer, &record, deletions)
                     .await?
                     .run(source.as_ref())
                     .await
             }
-            Err(error) => refused((syncer.clock)(), &error),
+            Err(error) => refused((syncer.clock)(), &error, record.last_sync.as_ref()),
         };
         match syncer.sources.note_sync(tenant, self.id, report.clone()).await? {
             true => {
@@ -241,15 +253,19 @@ fn warn_of_failure(source: SourceId, report: &SyncReport) {
     tracing::warn!(target: TARGET, %source, code, failed, "sync failed");
 }
 
-fn refused(now: time::OffsetDateTime, error: &SourceError) -> SyncReport {
-    SyncReport {
+/// The report of a source that cannot be opened: what the last sync reported still holds.
+fn refused(now: time::OffsetDateTime, error: &SourceError, last: Option<&SyncReport>) -> SyncReport {
+    let mut report = SyncReport {
         started_at: now,
         ended_at: Some(now),
         job: None,
         counts: Default::default(),
         failures: Vec::new(),
         error: Some(trouble(error)),
-    }
+        held: 0,
+    };
+    failures::Failures::default().report_with(last, &mut report);
+    report
 }
 
 /// A source's error as people read it.

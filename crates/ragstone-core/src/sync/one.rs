@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 
+use super::failures::Failures;
+use super::guard::Deletions;
 use super::plan::{Plan, fetched};
-use super::{PAGE, Syncer, trouble};
+use super::{Syncer, trouble};
 use crate::access::{Acl, Principal};
-use crate::document::{Document, JobError};
+use crate::document::{DocumentUri, JobError, SourceUrl, UriError};
 use crate::id::{DocumentId, JobId};
-use crate::ingest::{ATTACHMENT_MARK, AcceptError, Upload};
+use crate::ingest::{AcceptError, Upload};
 use crate::seam::CatalogueError;
-use crate::seam::catalogue::{Begun, DocumentFilter, DocumentPatch, PageRequest};
+use crate::seam::catalogue::{Begun, DocumentPatch};
 use crate::seam::source::{
-    Content, Item, ItemFailure, Known, MAX_FAILURES, Memory, Source, SourceError, SourceRecord, SyncReport,
+    Content, Item, Known, ListEntry, ListGap, Memory, Source, SourceError, SourceRecord, SyncReport,
 };
 
 /// Items after which what is remembered is kept, so that a sync that is cut off has not worked for nothing.
@@ -22,17 +24,29 @@ const KEEP_EVERY: u64 = 200;
 /// A sync on its way.
 pub(super) struct Sync<'a> {
     pub(super) syncer: &'a Syncer,
-    record: &'a SourceRecord,
+    pub(super) record: &'a SourceRecord,
     pub(super) principal: Principal,
     /// What the last syncs left.
     pub(super) before: Memory,
     /// What this one has seen.
-    now: Memory,
+    pub(super) now: Memory,
     /// URIs of documents that some item has, before or now.
     pub(super) taken: BTreeSet<String>,
+    /// Documents that were not there before this sync.
+    pub(super) begun: BTreeSet<DocumentId>,
     /// The batch of what this sync queues.
     batch: JobId,
-    report: SyncReport,
+    pub(super) deletions: Deletions,
+    pub(super) failures: Failures,
+    pub(super) report: SyncReport,
+    /// Whether it came to its end, so that what the last sync reported no longer holds.
+    is_complete: bool,
+}
+
+/// What a source lists.
+struct Listed {
+    items: Vec<Item>,
+    gaps: Vec<ListGap>,
 }
 
 /// What became of an item.
@@ -49,7 +63,11 @@ enum Trouble {
 }
 
 impl<'a> Sync<'a> {
-    pub(super) async fn begin(syncer: &'a Syncer, record: &'a SourceRecord) -> Result<Self, CatalogueError> {
+    pub(super) async fn begin(
+        syncer: &'a Syncer,
+        record: &'a SourceRecord,
+        deletions: Deletions,
+    ) -> Result<Self, CatalogueError> {
         let before = syncer.sources.memory(&record.tenant, record.id).await?;
         let sync = Self {
             syncer,
@@ -58,7 +76,10 @@ impl<'a> Sync<'a> {
             taken: before.values().map(|known| known.uri.clone()).collect(),
             before,
             now: Memory::new(),
+            begun: BTreeSet::new(),
             batch: JobId((syncer.new_id)()),
+            deletions,
+            failures: Failures::default(),
             report: SyncReport {
                 started_at: (syncer.clock)(),
                 ended_at: None,
@@ -66,7 +87,9 @@ impl<'a> Sync<'a> {
                 counts: Default::default(),
                 failures: Vec::new(),
                 error: None,
+                held: 0,
             },
+            is_complete: false,
         };
         sync.note().await?;
         Ok(sync)
@@ -78,26 +101,20 @@ impl<'a> Sync<'a> {
             self.report.error = Some(error);
         }
         self.report.ended_at = Some((self.syncer.clock)());
-        self.report
+        self.told()
     }
 
     async fn through(&mut self, source: &dyn Source) -> Result<(), JobError> {
-        // Renames are told from what is gone, so the whole list comes first; it holds names, no bytes.
-        let markers = self
-            .before
-            .iter()
-            .map(|(key, known)| (key.clone(), known.marker.clone()));
-        source.recall(markers.collect());
-        let mut items = Vec::new();
-        let mut listed = source.items();
-        while let Some(item) = listed.next().await {
-            items.push(item.map_err(|error| trouble(&error))?);
-        }
-        drop(listed);
+        let Listed { items, gaps } = match self.list(source).await {
+            Ok(listed) => listed,
+            Err(error) => return self.hold_all(&error).await.map_err(library),
+        };
         let plans = self.tell_access(&items).await.map_err(library)?;
         let keys: BTreeSet<&str> = items.iter().map(|item| item.key.as_str()).collect();
+        self.keep_hidden(&gaps, &keys);
+        // What a gap may hide has not moved elsewhere.
         let mut gone: BTreeMap<String, Known> = self.before.clone();
-        gone.retain(|key, _| !keys.contains(key.as_str()));
+        gone.retain(|key, _| !keys.contains(key.as_str()) && !self.now.contains_key(key));
         let wanted = |n: usize| fetched(source, &items[n], &plans[n]);
         let contents = futures::stream::iter(0..items.len()).map(wanted);
         let mut contents = contents.buffered(source.at_once().max(1));
@@ -114,8 +131,29 @@ impl<'a> Sync<'a> {
                 self.keep_both().await.map_err(library)?;
             }
         }
-        self.delete_the_rest().await.map_err(library)?;
+        self.settle_missing(&gaps, items.is_empty())
+            .await
+            .map_err(library)?;
+        self.is_complete = true;
         self.keep(self.now.clone()).await.map_err(library)
+    }
+
+    /// The whole list: renames are told from what is gone, so it comes first; it holds names, no bytes.
+    async fn list(&self, source: &dyn Source) -> Result<Listed, SourceError> {
+        let markers = self
+            .before
+            .iter()
+            .map(|(key, known)| (key.clone(), known.marker.clone()));
+        source.recall(markers.collect());
+        let (mut items, mut gaps) = (Vec::new(), Vec::new());
+        let mut entries = source.items();
+        while let Some(entry) = entries.next().await {
+            match entry? {
+                ListEntry::Item(item) => items.push(item),
+                ListEntry::Gap(gap) => gaps.push(gap),
+            }
+        }
+        Ok(Listed { items, gaps })
     }
 
     async fn take(
@@ -138,6 +176,11 @@ impl<'a> Sync<'a> {
         let content = content
             .unwrap_or_else(gone_at_once)
             .map_err(|error| Trouble::Item(trouble(&error)))?;
+        let uri = match &known {
+            Some(known) => known.uri.clone(),
+            None => self.free_uri(&item.uri),
+        };
+        let name = uri.parse().map_err(|error| Trouble::Item(odd_name(&error)))?;
         let ingestor = &self.syncer.ingestor;
         let received = ingestor
             .receive(&item.name, content.bytes)
@@ -149,11 +192,7 @@ impl<'a> Sync<'a> {
             gone.remove(&key);
             return self.rename(item, moved).await;
         }
-        let uri = match &known {
-            Some(known) => known.uri.clone(),
-            None => self.free_uri(&item.uri),
-        };
-        let upload = self.upload(item, &uri, content.media_type);
+        let upload = self.upload(item, name, content.media_type);
         let begun = ingestor
             .begin(&self.principal, upload, received)
             .await
@@ -163,7 +202,10 @@ impl<'a> Sync<'a> {
             (Begun::Unchanged(_), _) => Fate::Changed,
             (Begun::Updated(_), _) | (Begun::Started(..), Some(_)) => Fate::Changed,
             (Begun::Started(document, _), None) if document.version > 1 => Fate::Changed,
-            (Begun::Started(..), None) => Fate::New,
+            (Begun::Started(document, _), None) => {
+                self.begun.insert(document.id);
+                Fate::New
+            }
         };
         if let Begun::Started(..) = begun {
             self.report.job = Some(self.batch);
@@ -186,7 +228,7 @@ impl<'a> Sync<'a> {
                 let named = found.filter(|document| is_name(&document.title));
                 named.map(|_| stem(&item.name).to_owned())
             }),
-            source_url: Some(item.source_url.clone()),
+            source_url: Some(SourceUrl::of_text(item.source_url.as_deref())),
             acl: Some(self.acl(item)),
             ..DocumentPatch::default()
         };
@@ -197,18 +239,20 @@ impl<'a> Sync<'a> {
         Ok(Fate::Changed)
     }
 
-    fn upload(&self, item: &Item, uri: &str, media_type: Option<String>) -> Upload {
+    fn upload(&self, item: &Item, uri: DocumentUri, media_type: Option<String>) -> Upload {
         Upload {
             collection: self.record.collection.clone(),
             source: self.record.name.clone(),
-            uri: uri.to_owned(),
+            uri,
+            may_replace: true,
             name: item.name.clone(),
             title: item.title.clone(),
             declared_media_type: media_type,
             acl: self.acl(item),
             department_id: None,
             metadata: Default::default(),
-            source_url: item.source_url.clone(),
+            // An address that is none costs the document its link, and nothing else.
+            source_url: SourceUrl::of_text(item.source_url.as_deref()),
             batch: Some(self.batch),
         }
     }
@@ -237,47 +281,6 @@ impl<'a> Sync<'a> {
             .expect("the numbers do not end")
     }
 
-    /// Deletes every document of the source that no item of this sync has, but for what is attached to one of those.
-    async fn delete_the_rest(&mut self) -> Result<(), CatalogueError> {
-        let kept: BTreeSet<DocumentId> = self.now.values().map(|known| self.id(&known.uri)).collect();
-        let filter = DocumentFilter {
-            source: Some(self.record.name.clone()),
-            ..DocumentFilter::default()
-        };
-        let (scope, mut cursor) = (self.principal.scope(), None);
-        loop {
-            let page = PageRequest { cursor, limit: PAGE };
-            let found = self.syncer.catalogue.documents(&scope, &filter, &page).await?;
-            let in_kept = |uri: &str| {
-                let mail = uri.split_once(ATTACHMENT_MARK);
-                mail.is_some_and(|(mail, _)| kept.contains(&self.id(mail)))
-            };
-            let goes = |document: &&Document| !kept.contains(&document.id) && !in_kept(&document.uri);
-            let gone: Vec<_> = found
-                .items
-                .iter()
-                .filter(goes)
-                .map(|document| document.id)
-                .collect();
-            for document in gone {
-                if self
-                    .syncer
-                    .ingestor
-                    .delete(&self.principal, document)
-                    .await?
-                    .is_some()
-                {
-                    self.report.counts.deleted += 1;
-                    (self.syncer.doorbell)();
-                }
-            }
-            match found.next_cursor {
-                Some(next) => cursor = Some(next),
-                None => return Ok(()),
-            }
-        }
-    }
-
     /// An item that could not be read now keeps the document that it has.
     fn failed(&mut self, item: &Item, error: JobError) {
         if let Some(known) = self.before.get(&item.key) {
@@ -287,11 +290,7 @@ impl<'a> Sync<'a> {
             };
             self.now.insert(item.key.clone(), known);
         }
-        self.report.counts.failed += 1;
-        if self.report.failures.len() < MAX_FAILURES {
-            let uri = item.uri.clone();
-            self.report.failures.push(ItemFailure { uri, error });
-        }
+        self.failures.add(&item.uri, error);
     }
 
     /// Keeps what is known in the middle: of this sync, and of the last ones what this one has not come to.
@@ -311,12 +310,24 @@ impl<'a> Sync<'a> {
     }
 
     async fn note(&self) -> Result<(), CatalogueError> {
-        let (record, report) = (self.record, self.report.clone());
+        let (record, report) = (self.record, self.told());
         self.syncer
             .sources
             .note_sync(&record.tenant, record.id, report)
             .await
             .map(drop)
+    }
+
+    /// The report as it is kept and shown.
+    fn told(&self) -> SyncReport {
+        let mut report = self.report.clone();
+        match self.is_complete {
+            true => self.failures.report(&mut report),
+            false => self
+                .failures
+                .report_with(self.record.last_sync.as_ref(), &mut report),
+        }
+        report
     }
 }
 
@@ -341,6 +352,15 @@ fn library(error: CatalogueError) -> JobError {
         code: "catalogue_failed".into(),
         detail: error.to_string(),
         hint: "it is tried again at the next sync".into(),
+    }
+}
+
+/// The place's own name of the item cannot be a document's.
+fn odd_name(error: &UriError) -> JobError {
+    JobError {
+        code: "bad_uri".into(),
+        detail: error.to_string(),
+        hint: "give it a shorter or plainer name where it comes from".into(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::one::Sync;
 use super::trouble;
-use crate::document::JobError;
+use crate::document::{JobError, SourceUrl};
 use crate::id::DocumentId;
 use crate::seam::CatalogueError;
 use crate::seam::catalogue::DocumentPatch;
@@ -57,9 +57,10 @@ impl Sync<'_> {
         };
         let acl = self.acl(item);
         let title = item.title.as_ref().filter(|title| **title != document.title);
+        let source_url = SourceUrl::of_text(item.source_url.as_deref());
         let patch = DocumentPatch {
             title: title.cloned(),
-            source_url: (document.source_url != item.source_url).then(|| item.source_url.clone()),
+            source_url: (document.source_url != source_url).then_some(source_url),
             acl: (document.acl != acl).then_some(acl),
             ..DocumentPatch::default()
         };

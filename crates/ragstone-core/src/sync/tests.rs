@@ -1,5 +1,7 @@
 //! Syncing a source of which the test says what it holds.
 
+mod held;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -10,7 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::seam::fake::{House, MemorySources, WORKER};
-use crate::seam::source::{Access, Content, Item, SyncCounts};
+use crate::seam::source::{Access, Content, HiddenItems, Item, ListEntry, ListGap, SyncCounts, SyncState};
 
 /// What a source holds: a text by each key, and whether its list breaks off.
 #[derive(Default)]
@@ -24,17 +26,21 @@ struct Shelf {
     fetched: AtomicUsize,
     /// Who may read what; whom the source admits where it says nothing.
     access: Mutex<BTreeMap<String, Access>>,
+    /// What cannot be listed.
+    gaps: Mutex<Vec<ListGap>>,
     /// Whether items say if they changed.
     marks: bool,
 }
 
 #[async_trait::async_trait]
 impl Source for Shelf {
-    fn items(&self) -> BoxStream<'_, Result<Item, SourceError>> {
+    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
         let texts = self.texts.lock().unwrap().clone();
+        let gaps = self.gaps.lock().unwrap().clone();
         let mut items: Vec<_> = texts
             .into_iter()
-            .map(|(key, text)| Ok(self.item(&key, &text)))
+            .map(|(key, text)| Ok(self.item(&key, &text).into()))
+            .chain(gaps.into_iter().map(|gap| Ok(ListEntry::Gap(gap))))
             .collect();
         if *self.broken.lock().unwrap() {
             items.truncate(1);
@@ -106,6 +112,7 @@ impl World {
             doorbell: Arc::new(|| {}),
             clock: Arc::new(move || now),
             new_id: Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
+            max_deleted_share: 0.2,
             at_work: Mutex::default(),
         });
         let record = SourceRecord {
@@ -133,8 +140,13 @@ impl World {
 
     /// Syncs, has the jobs done, and checks new, changed, unchanged, deleted, failed.
     async fn sync(&self, expected: [u64; 5]) -> SyncReport {
+        self.sync_with(Deletions::Guarded, expected).await
+    }
+
+    /// The same, where a person may have allowed all deletions.
+    async fn sync_with(&self, deletions: Deletions, expected: [u64; 5]) -> SyncReport {
         let turn = self.syncer.turn(self.record.id).await.unwrap();
-        let report = turn.sync(&self.record.tenant).await.unwrap();
+        let report = turn.sync_with(&self.record.tenant, deletions).await.unwrap();
         while self.house.ingestor.run_next(WORKER).await.unwrap().is_some() {}
         let [new, changed, unchanged, deleted, failed] = expected;
         let expected = SyncCounts {
@@ -164,7 +176,7 @@ impl World {
         let mut all: Vec<_> = found
             .items
             .into_iter()
-            .map(|d| (d.id, d.source_url.unwrap_or_default()))
+            .map(|d| (d.id, d.source_url.map(String::from).unwrap_or_default()))
             .collect();
         all.sort_by(|a, b| a.1.cmp(&b.1));
         all
@@ -226,8 +238,28 @@ async fn files_in_a_mail_stay_with_it_and_go_with_it() {
     world.sync([0, 1, 0, 0, 0]).await;
     assert_eq!(world.documents().await.len(), 2);
     world.shelf.take("m.eml");
-    world.sync([0, 0, 0, 2, 0]).await;
+    let held = world.sync([0, 0, 0, 0, 0]).await;
+    assert_eq!((held.held, world.documents().await.len()), (2, 2));
+    world.sync_with(Deletions::Allowed, [0, 0, 0, 2, 0]).await;
     assert_eq!(world.documents().await.len(), 0);
+}
+
+#[tokio::test]
+async fn an_odd_name_costs_its_item_and_an_odd_address_the_link() {
+    let world = World::new(true).await;
+    let long = format!("{}.txt", "a".repeat(4_086));
+    for key in [&long, "b\n.txt", "m.eml#attachment/1/c.txt", "d.txt"] {
+        world.shelf.put(key, key);
+    }
+    let report = world.sync([2, 0, 0, 0, 2]).await;
+    let codes: Vec<_> = report
+        .failures
+        .iter()
+        .map(|failure| &failure.error.code)
+        .collect();
+    assert_eq!(codes, ["bad_uri", "bad_uri"]);
+    assert_eq!(world.places().await, ["", "https://shelf/d.txt"]);
+    world.sync([0, 0, 2, 0, 2]).await;
 }
 
 #[tokio::test]
@@ -453,6 +485,7 @@ async fn one_sync_at_a_time_in_all_processes() {
         doorbell: Arc::new(|| {}),
         clock: world.syncer.clock.clone(),
         new_id: Arc::new(|| Uuid::from_u128(99)),
+        max_deleted_share: 0.2,
         at_work: Mutex::default(),
     });
     let id = world.record.id;

@@ -17,12 +17,16 @@ use crate::wiring::ModelFetch;
 /// Exit code 1 if anything is left that does not agree. What a live job will purge is told as pending.
 #[derive(Debug, Args)]
 pub struct Fsck {
-    /// Remove what no row explains, make again what is missing, count again what is counted wrong
+    /// Remove what no row explains (blobs go to quarantine for data.quarantine_days), make again what is missing, count
+    /// again what is counted wrong
     #[arg(long)]
     repair: bool,
-    /// Remove blobs that no row explains from this age on, such as 90s, 15m, 12h, 7d
+    /// Take blobs that no row explains from this age on, such as 90s, 15m, 12h, 7d
     #[arg(long, value_name = "AGE", default_value = "1d", value_parser = age, requires = "repair")]
     older_than: Duration,
+    /// Take blobs that no row explains even if they are more than a twentieth of all
+    #[arg(long, requires = "repair")]
+    allow_many: bool,
 }
 
 fn age(text: &str) -> Result<Duration, String> {
@@ -54,23 +58,27 @@ impl Fsck {
     }
 
     async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
-        let mut report = compare(door, self.repair, self.older_than).await?;
+        let mut report = self.compare(door, self.repair).await?;
         let jobs = jobs(&report);
         for id in &jobs {
             wait_for_job(door, id, |_| {}).await?;
         }
         if !jobs.is_empty() {
             let repaired = report["repaired"].take();
-            report = compare(door, false, self.older_than).await?;
+            report = self.compare(door, false).await?;
             report["repaired"] = repaired;
         }
         show(report, output)
     }
-}
 
-async fn compare(door: &Door, repair: bool, older_than: Duration) -> anyhow::Result<Value> {
-    let request = json!({ "repair": repair, "older_than_seconds": older_than.as_secs() });
-    door.json(Method::POST, "/operator/v1/fsck", Some(&request)).await
+    async fn compare(&self, door: &Door, repair: bool) -> anyhow::Result<Value> {
+        let request = json!({
+            "repair": repair,
+            "older_than_seconds": self.older_than.as_secs(),
+            "allow_many": self.allow_many,
+        });
+        door.json(Method::POST, "/operator/v1/fsck", Some(&request)).await
+    }
 }
 
 fn jobs(report: &Value) -> Vec<String> {

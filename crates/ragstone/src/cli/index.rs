@@ -1,7 +1,10 @@
 //! `index`: what it holds, and making it again.
 
+use std::fmt;
+
 use axum::http::Method;
 use clap::Subcommand;
+use serde::Serialize;
 
 use super::client::{Door, interruptible};
 use super::output::{Output, say};
@@ -40,12 +43,28 @@ impl Index {
                 let status = door.get("/operator/v1/index").await?;
                 output.document(&status)
             }
-            Self::Rebuild { no_wait } => rebuild(door, !no_wait, output).await,
+            Self::Rebuild { no_wait } => show(rebuild(door, !no_wait).await?, output),
         }
     }
 }
 
-async fn rebuild(door: &Door, wait: bool, output: Output) -> anyhow::Result<()> {
+/// What came of making the points again.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Rebuilt {
+    /// Documents whose points are made.
+    documents: usize,
+    /// Those of them that failed.
+    pub(super) failed: usize,
+}
+
+impl fmt::Display for Rebuilt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} documents, {} failed", self.documents, self.failed)
+    }
+}
+
+/// Makes every document's points again, and waits for the end if it is told to.
+pub(super) async fn rebuild(door: &Door, wait: bool) -> anyhow::Result<Rebuilt> {
     let begun = door
         .json(Method::POST, "/operator/v1/index/rebuild", None)
         .await?;
@@ -74,11 +93,18 @@ async fn rebuild(door: &Door, wait: bool, output: Output) -> anyhow::Result<()> 
         }
         bar.finish_and_clear();
     }
+    Ok(Rebuilt {
+        documents: jobs.len(),
+        failed,
+    })
+}
+
+fn show(rebuilt: Rebuilt, output: Output) -> anyhow::Result<()> {
     match output.json {
-        true => output.object(&serde_json::json!({ "documents": jobs.len(), "failed": failed }))?,
-        false => say(&format!("{} documents, {failed} failed", jobs.len())),
+        true => output.object(&serde_json::json!(rebuilt))?,
+        false => say(&rebuilt.to_string()),
     }
-    match failed {
+    match rebuilt.failed {
         0 => Ok(()),
         _ => Err(Partly.into()),
     }

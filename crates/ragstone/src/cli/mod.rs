@@ -20,6 +20,7 @@ mod moving;
 mod output;
 mod progress;
 mod quickstart;
+mod recover;
 mod redteam;
 mod rollback;
 mod search;
@@ -119,6 +120,8 @@ enum Command {
     Import(moving::Import),
     /// Compare catalogue, index and blobs, and make them agree again
     Fsck(fsck::Fsck),
+    /// Make a lost, damaged or old database again from the blobs
+    Recover(recover::Recover),
     /// Undo the last upgrade of the data directory, so that the release before can be started again
     Rollback(rollback::Rollback),
     /// Measure retrieval and answers, and tell whether a change helped
@@ -217,6 +220,7 @@ fn is_told(command: &Command) -> bool {
             | Command::Export(_)
             | Command::Import(_)
             | Command::Fsck(_)
+            | Command::Recover(_)
     )
 }
 
@@ -252,6 +256,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Export(command) => command.run(context).await,
         Command::Import(command) => command.run(context).await,
         Command::Fsck(command) => command.run(context).await,
+        Command::Recover(command) => command.run(context).await,
         Command::Rollback(command) => command.run(context).await,
         Command::Eval(command) => command.run(context).await,
         Command::Redteam(command) => command.run(context).await,

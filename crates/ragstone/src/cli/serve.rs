@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,10 +11,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::{Context, Usage};
-use crate::config::sections::Server;
 use crate::config::{Role, Settings};
-use crate::http::server::{ConnectionLimits, serve};
+use crate::http::server::{ConnectionLimits, Requests, serve};
 use crate::wiring::{self, App, ModelFetch, Opened, VectorState};
+
+/// Time within the bound in which requests that do not end are answered that the server shuts down.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Serves the API, and carries out ingestion in the background
 ///
@@ -111,29 +114,38 @@ pub async fn serve_until(
     until: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let limits = limits(&settings.server);
+    let (limits, shutdown) = (limits(settings)?, app.shutdown());
     let mut server = tokio::spawn(serve(listener, app.router(), limits, stopped));
     let ended = tokio::select! {
         ended = &mut server => Err(anyhow::anyhow!("the server ended by itself: {ended:?}")),
         ended = until => ended,
     };
+    shutdown.begin();
     stop.send_replace(true);
     let bound = Duration::from_secs(settings.server.shutdown_seconds);
-    if !server.is_finished() && tokio::time::timeout(bound, &mut server).await.is_err() {
-        server.abort();
+    let last = LAST_ANSWERS.min(bound / 2);
+    if !server.is_finished() && tokio::time::timeout(bound - last, &mut server).await.is_err() {
+        shutdown.end();
+        if tokio::time::timeout(last, &mut server).await.is_err() {
+            server.abort();
+        }
     }
     app.close().await;
     ended
 }
 
-fn limits(settings: &Server) -> ConnectionLimits {
-    ConnectionLimits {
-        connections: settings.max_connections,
-        head: Duration::from_secs(settings.head_seconds),
-        write_stall: Duration::from_secs(settings.write_seconds),
-        head_bytes: settings.head_bytes,
-        headers: settings.max_headers,
-    }
+fn limits(settings: &Settings) -> anyhow::Result<ConnectionLimits> {
+    let server = &settings.server;
+    Ok(ConnectionLimits {
+        connections: server.max_connections,
+        address_connections: server.address_connections,
+        trusted_proxies: Arc::new(wiring::trusted_proxies(settings)?),
+        head: Duration::from_secs(server.head_seconds),
+        write_stall: Duration::from_secs(server.write_seconds),
+        head_bytes: server.head_bytes,
+        headers: server.max_headers,
+        requests: Requests::Many,
+    })
 }
 
 /// Ctrl-C, or what a service manager sends.

@@ -2,6 +2,7 @@
 
 mod add;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::http::Method;
@@ -27,17 +28,23 @@ pub enum Source {
     /// Make a source; nothing is taken in until it is synced
     #[command(subcommand)]
     Add(Box<Add>),
-    /// List sources and how their last syncs went
+    /// List sources, how their last syncs went, and how many deletions are held back
     List,
-    /// Show a source
+    /// Show a source, with what its last sync could not take in
     Show {
         /// Its name
         name: String,
     },
     /// Take in what is new or changed, delete what is gone, and wait until it is found by a search
+    ///
+    /// A sync that would delete unusually much (more than the setting sync.max_deleted_share and more than ten documents, or
+    /// all of them) deletes nothing, is held, and exits with 1: a disk may not be mounted, or a site may be under maintenance.
     Sync {
         /// Its name
         name: String,
+        /// Delete everything that is missing from the source, however much it is
+        #[arg(long)]
+        allow_deletions: bool,
     },
     /// Let a source rest: no sync by schedule
     Pause {
@@ -79,8 +86,15 @@ impl Source {
                 })
                 .await
             }
-            Self::Show { name } => show(&named(door, &name).await?, output),
-            Self::Sync { name } => sync(door, &name, output).await,
+            Self::Show { name } => {
+                let source = named(door, &name).await?;
+                show(&source, output)?;
+                show_failures(&source["last_sync"], output)
+            }
+            Self::Sync {
+                name,
+                allow_deletions,
+            } => sync(door, &name, allow_deletions, output).await,
             Self::Pause { name } => rest(door, &name, true, output).await,
             Self::Resume { name } => rest(door, &name, false, output).await,
             Self::Remove { name } => {
@@ -115,10 +129,11 @@ async fn rest(door: &Door, name: &str, paused: bool, output: Output) -> anyhow::
 }
 
 /// Syncs, waits for the jobs of what was taken in, and tells what became of it.
-async fn sync(door: &Door, name: &str, output: Output) -> anyhow::Result<()> {
+async fn sync(door: &Door, name: &str, allow_deletions: bool, output: Output) -> anyhow::Result<()> {
     let source = named(door, name).await?;
+    let wanted = json!({ "allow_deletions": allow_deletions });
     let mut now = door
-        .json(Method::POST, &format!("{}/sync", path(&source)), None)
+        .json(Method::POST, &format!("{}/sync", path(&source)), Some(&wanted))
         .await?;
     while now["running"] == true {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -131,7 +146,7 @@ async fn sync(door: &Door, name: &str, output: Output) -> anyhow::Result<()> {
     let failed = failures(door, name, done).await?;
     let told = json!({
         "new": done["new"], "changed": done["changed"], "unchanged": done["unchanged"],
-        "deleted": done["deleted"], "failed": failed,
+        "deleted": done["deleted"], "held": done["held"], "state": done["state"], "failed": failed,
     });
     let broken = !done["error"].is_null();
     match output.json {
@@ -144,7 +159,8 @@ async fn sync(door: &Door, name: &str, output: Output) -> anyhow::Result<()> {
                     text(&failure["error"], "detail")
                 ));
             }
-            say(&format!("{}, {} failed", counts(done), failed.len()));
+            let held = held(done).map_or_else(String::new, |held| format!(", {held}"));
+            say(&format!("{}, {} failed{held}", counts(done), failed.len()));
         }
     }
     if broken {
@@ -163,9 +179,14 @@ async fn sync(door: &Door, name: &str, output: Output) -> anyhow::Result<()> {
 /// What the sync could not take in, and what its jobs could not make into documents.
 async fn failures(door: &Door, name: &str, done: &Value) -> anyhow::Result<Vec<Value>> {
     let mut failed = done["failures"].as_array().cloned().unwrap_or_default();
+    // The report names the first hundred, jobs that failed among them; the documents name all of those.
+    let named: HashSet<String> = failed
+        .iter()
+        .map(|failure| text(failure, "uri").to_owned())
+        .collect();
     let filter = query(&[("source", Some(name.to_owned()))]);
     each(door, "/api/v1/documents", &filter, "documents", |document| {
-        if !document["last_error"].is_null() {
+        if !document["last_error"].is_null() && !named.contains(text(document, "uri")) {
             failed.push(json!({ "uri": document["uri"], "error": document["last_error"] }));
         }
         Ok(())
@@ -187,6 +208,27 @@ fn counts(sync: &Value) -> String {
     ["new", "changed", "unchanged", "deleted"].map(count).join(", ")
 }
 
+/// How many deletions a sync held back, if it did.
+fn held(sync: &Value) -> Option<String> {
+    let held = sync["held"].as_u64().filter(|held| *held > 0)?;
+    Some(format!("{held} deletions held"))
+}
+
+/// What the last sync could not take in, a line each.
+fn show_failures(sync: &Value, output: Output) -> anyhow::Result<()> {
+    if output.json {
+        return Ok(());
+    }
+    if held(sync).is_some() {
+        output.line(&format!("  {}", text(&sync["error"], "hint")))?;
+    }
+    for failure in sync["failures"].as_array().into_iter().flatten() {
+        let (uri, detail) = (text(failure, "uri"), text(&failure["error"], "detail"));
+        output.line(&format!("  failed: {uri}: {detail}"))?;
+    }
+    Ok(())
+}
+
 fn show(source: &Value, output: Output) -> anyhow::Result<()> {
     if output.json {
         return output.object(source);
@@ -198,6 +240,14 @@ fn show(source: &Value, output: Output) -> anyhow::Result<()> {
     };
     let last = match &source["last_sync"] {
         Value::Null => "never synced".to_owned(),
+        sync if held(sync).is_some() => {
+            let held = held(sync).unwrap_or_default();
+            format!(
+                "held: {held}, {} failed: {}",
+                sync["failed"],
+                text(&sync["error"], "detail")
+            )
+        }
         sync if !sync["error"].is_null() => format!("broke off: {}", text(&sync["error"], "detail")),
         sync => format!("{}, {} failed", counts(sync), sync["failed"]),
     };

@@ -8,6 +8,7 @@ use ragstone_core::split::{SplitSettings, SplitStrategy};
 
 use super::Settings;
 use super::evaluation::{Eval, Feedback};
+use super::fetch::is_range;
 use super::sections::{
     Access, Ask, Chat, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, OpenAi, Parse, Server, Split,
     Telemetry,
@@ -16,8 +17,12 @@ use super::sections::{
 /// Fewest characters of the admin key.
 pub const MIN_ADMIN_KEY: usize = 32;
 
+/// Longest that the quarantine can be set to.
+const MAX_QUARANTINE_DAYS: u32 = 3_650;
 /// Most that a rate can be set to.
 const MAX_REQUESTS_PER_MINUTE: u32 = 60_000_000;
+/// Largest reserve of a disk.
+const MAX_RESERVE_BYTES: u64 = 16 << 30;
 /// Most that a budget can be set to.
 const MAX_TOKENS_PER_DAY: u64 = 1_000_000_000_000;
 
@@ -64,6 +69,8 @@ pub fn findings(settings: &Settings) -> Findings {
     settings.split.check(&mut found);
     settings.ingest.check(&mut found);
     settings.fetch.check(&mut found);
+    let share = settings.sync.max_deleted_share;
+    found.range("sync.max_deleted_share", share, 0.0..=1.0);
     settings.openai.check(&mut found);
     settings.embed.check(&mut found);
     settings.model.check(&mut found);
@@ -94,7 +101,18 @@ impl Server {
         found.range("server.heartbeat_seconds", self.heartbeat_seconds, 1..=300);
         found.range("server.shutdown_seconds", self.shutdown_seconds, 1..=600);
         found.range("server.max_requests", self.max_requests, 1..=100_000);
+        found.range("server.caller_requests", self.caller_requests, 0..=100_000);
         found.range("server.max_connections", self.max_connections, 1..=1_000_000);
+        found.range(
+            "server.address_connections",
+            self.address_connections,
+            0..=1_000_000,
+        );
+        found.range("server.list_bytes", self.list_bytes, 65_536..=1 << 30);
+        if let Some(range) = self.trusted_proxies.iter().find(|range| !is_range(range)) {
+            let detail = format!("{range:?} is neither an address nor a range such as 10.0.0.0/8");
+            found.say("server.trusted_proxies", detail);
+        }
         found.range("server.body_bytes", self.body_bytes, 1024..=1 << 40);
         found.range("server.json_bytes", self.json_bytes, 1024..=1 << 30);
         found.range("server.head_bytes", self.head_bytes, 1024..=1 << 20);
@@ -143,6 +161,12 @@ impl Data {
             found.say("data.directory", "must name a folder".into());
         }
         found.range("data.upgrade_copies", self.upgrade_copies, 0..=100);
+        found.range("data.reserve_bytes", self.reserve_bytes, 0..=MAX_RESERVE_BYTES);
+        found.range(
+            "data.quarantine_days",
+            self.quarantine_days,
+            0..=MAX_QUARANTINE_DAYS,
+        );
     }
 }
 
@@ -176,6 +200,7 @@ impl Parse {
         found.range("parse.max_pages", self.max_pages, 1..=1_000_000);
         found.range("parse.max_text_bytes", self.max_text_bytes, 1..=1 << 30);
         found.range("parse.cpu_seconds", self.cpu_seconds, 2..=3600);
+        found.range("parse.small_cpu_seconds", self.small_cpu_seconds, 1..=3600);
         found.range("parse.wall_seconds", self.wall_seconds, 2..=3600);
         found.range(
             "parse.memory_bytes",
@@ -337,6 +362,7 @@ impl Jobs {
         found.range("jobs.retry_cap_seconds", self.retry_cap_seconds, 1..=86_400);
         found.range("jobs.lease_seconds", self.lease_seconds, 5..=3600);
         found.range("jobs.stall_seconds", self.stall_seconds, 60..=86_400);
+        found.range("jobs.keep_days", self.keep_days, 0..=36_500);
         found.range("jobs.batch_chunks", self.batch_chunks, 1..=4096);
         found.range("jobs.batch_bytes", self.batch_bytes, 1024..=64 << 20);
     }

@@ -48,7 +48,7 @@ impl Fetch {
 }
 
 /// Whether a text is an address, or the first of a range and how many of its bits are meant.
-fn is_range(text: &str) -> bool {
+pub(super) fn is_range(text: &str) -> bool {
     let (first, bits) = text.split_once('/').unwrap_or((text, "0"));
     let most = first
         .parse()

@@ -7,7 +7,7 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use ragstone_core::near_name::nearest_name;
+use ragstone_core::nearest::nearest_name;
 
 use super::names::{KnownNames, Meaning};
 use super::{Problem, SettingsError};

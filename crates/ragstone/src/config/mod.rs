@@ -28,7 +28,7 @@ pub use reference::References;
 pub use secret::Secret;
 use sections::{
     Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, OpenAi,
-    Parse, Server, Split, Telemetry,
+    Parse, Server, Split, SyncLimits, Telemetry,
 };
 pub use shared::{BlobPlace, Index, Role, S3, SHARED_KEYS, SharedSet};
 
@@ -72,6 +72,8 @@ pub struct Settings {
     pub ingest: Ingest,
     /// `[fetch]`
     pub fetch: Fetch,
+    /// `[sync]`
+    pub sync: SyncLimits,
     /// `[openai]`
     pub openai: OpenAi,
     /// `[embed]`

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a name that Kubernetes gives to a pod never stops the start, whatever its Services are called.
 
-use ragstone_core::near_name::nearest_within;
+use ragstone_core::nearest::nearest_within;
 
 /// Short environment names and the keys they set. Every key has a systematic name too (`RAGSTONE_<SECTION>__<KEY>`).
 pub const SHORT_NAMES: [(&str, &str); 33] = [

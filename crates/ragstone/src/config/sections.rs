@@ -28,8 +28,16 @@ pub struct Server {
     pub shutdown_seconds: u64,
     /// Requests at once.
     pub max_requests: usize,
+    /// Requests at once of one caller, and of one address; 0 for half of all.
+    pub caller_requests: usize,
     /// Connections at once.
     pub max_connections: usize,
+    /// Connections at once of one address; 0 for half of all.
+    pub address_connections: usize,
+    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
+    /// Bytes of one page of a list.
+    pub list_bytes: usize,
     /// Bytes of a form.
     pub body_bytes: u64,
     /// Bytes of a JSON body.
@@ -90,6 +98,8 @@ pub struct Data {
     pub directory: PathBuf,
     /// Copies of its database that are kept from before upgrades.
     pub upgrade_copies: usize,
+    /// Bytes of its disk that are kept for deletes, reads and a restart.
+    pub reserve_bytes: u64,
     /// PostgreSQL, in place of the data directory's database.
     pub database_url: Secret,
     /// Certificates to trust with it.
@@ -98,6 +108,8 @@ pub struct Data {
     pub database_connections: usize,
     /// Where blobs are shared.
     pub blobs_url: String,
+    /// Days for which blobs that no row explains are kept before they are deleted.
+    pub quarantine_days: u32,
 }
 
 /// `[access]`
@@ -124,8 +136,10 @@ pub struct Parse {
     pub max_pages: u32,
     /// Bytes of its text.
     pub max_text_bytes: u64,
-    /// Processor seconds a file.
+    /// Processor seconds a file, at most.
     pub cpu_seconds: u64,
+    /// Processor seconds of a small file.
+    pub small_cpu_seconds: u64,
     /// Elapsed seconds a file.
     pub wall_seconds: u64,
     /// Address space of a process.
@@ -226,6 +240,14 @@ pub struct Embed {
     pub timeout_seconds: u64,
     /// Attempts a request.
     pub max_attempts: u32,
+}
+
+/// `[sync]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncLimits {
+    /// The share of a source's documents that a sync deletes without a person's word.
+    pub max_deleted_share: f64,
 }
 
 /// `[model]`
@@ -360,6 +382,8 @@ pub struct Jobs {
     pub lease_seconds: u64,
     /// How long an attempt may make no progress.
     pub stall_seconds: u64,
+    /// How long jobs that ended are kept.
+    pub keep_days: u32,
     /// Chunks a batch.
     pub batch_chunks: usize,
     /// Bytes a batch.

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 use super::App;
 use super::limits::linger;
 use super::problem::{Code, Problem};
+use super::unknown::{self, unknown_field, unknown_parameter};
 
 /// Items of a list that does not say.
 const DEFAULT_LIMIT: usize = 50;
@@ -39,9 +40,49 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
             Err(_) => return Err(Problem::new(Code::Interrupted, "the body did not arrive in time")),
             Ok(body) => body?,
         };
-        serde_json::from_slice(&body)
-            .map(Self)
-            .map_err(|error| json_problem(&error))
+        read_json(&body).map(Self)
+    }
+}
+
+/// Reads a whole JSON body; a mistake is named with its place.
+pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let mut text = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize(&mut text).map_err(|error| {
+        let mut path: Vec<_> = error.path().iter().map(segment).collect();
+        let error = error.into_inner();
+        match unknown::of_message(&error.to_string()) {
+            Some((name, known)) if error.is_data() => {
+                path.pop_if(|last| *last == format!("/{}", unknown::escaped(name)));
+                unknown_field(Code::BadBody, &path.concat(), name, &known)
+            }
+            _ => json_problem(&error).at_if(path.concat()),
+        }
+    })?;
+    text.end().map(|()| read).map_err(|error| json_problem(&error))
+}
+
+/// A step of the path to a mistake, as a part of a JSON pointer.
+fn segment(segment: &serde_path_to_error::Segment) -> String {
+    use serde_path_to_error::Segment;
+    match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", unknown::escaped(key)),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    }
+}
+
+/// A JSON body that may be left out.
+pub(super) struct MaybeJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Arc<App>> for MaybeJson<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        match request.body().size_hint().exact() {
+            Some(0) => Ok(Self(T::default())),
+            _ => Json::from_request(request, app)
+                .await
+                .map(|Json(body)| Self(body)),
+        }
     }
 }
 
@@ -124,7 +165,13 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         axum::extract::Query::try_from_uri(&parts.uri)
             .map(|axum::extract::Query(query)| Self(query))
-            .map_err(|error| Problem::new(Code::BadQuery, error.body_text()))
+            .map_err(|error| {
+                let text = error.body_text();
+                match unknown::of_message(&text) {
+                    Some((name, known)) => unknown_parameter(name, &known),
+                    None => Problem::new(Code::BadQuery, text),
+                }
+            })
     }
 }
 

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::problem::{Code, Problem};
 
-pub(super) const READY_PROBLEMS: &[Code] = &[Code::NotReady];
+pub(super) const READY_PROBLEMS: &[Code] = &[Code::NotReady, Code::ShuttingDown];
 
 /// How each dependency stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

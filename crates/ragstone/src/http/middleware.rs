@@ -15,6 +15,7 @@ use ragstone_core::failure_log::TARGET;
 use ragstone_core::id::TraceId;
 use tracing::Instrument;
 
+use super::limits::shares::{self, Shares};
 use super::problem::{Code, FailureNote, PROBLEM_JSON, Problem};
 use super::{Api, App, auth, limits, metrics};
 
@@ -123,17 +124,21 @@ pub(super) async fn secure(request: Request, next: Next) -> Response {
     response
 }
 
-/// Bounds the requests that are worked on at once. A place is held until the answer's body is sent, or nobody reads it;
-/// health needs none.
+/// Bounds the requests that are worked on at once, of all, of one caller and of one address. A place is held until the
+/// answer's body is sent, or nobody reads it; health needs none.
 pub(super) async fn in_place(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if auth::is_open(request.uri().path()) {
         return next.run(request).await;
     }
-    let Ok(place) = app.places.clone().try_acquire_owned() else {
-        let detail = format!("{} requests are worked on already", app.settings.max_requests);
-        return Problem::new(Code::Busy, detail)
-            .after(Some(COME_BACK))
-            .into_response();
+    let holders = shares::holders(&app, request.extensions(), request.headers());
+    let place = match Shares::place(&app.places, holders) {
+        Ok(place) => place,
+        Err(problem) => {
+            // Who is refused while it sends would see a reset in place of the answer.
+            let (parts, body) = request.into_parts();
+            limits::linger::drain(&parts.headers, body);
+            return problem.into_response();
+        }
     };
     let held = move |error| {
         let _ = &place;

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod access_matrix;
+mod address;
 mod ask;
 mod audit;
 pub mod auth;
@@ -21,6 +22,7 @@ mod hostile_tests;
 mod jobs;
 mod keys;
 mod limits;
+mod list;
 pub mod metrics;
 mod middleware;
 mod openapi;
@@ -29,11 +31,15 @@ mod routes;
 mod search;
 pub mod server;
 mod settings;
+mod shutdown;
 mod sources;
 mod sse;
 mod stream_tickets;
 #[cfg(test)]
 mod test_app;
+mod unknown;
+#[cfg(test)]
+mod unknown_tests;
 #[cfg(test)]
 mod walls_tests;
 
@@ -48,11 +54,12 @@ use ragstone_core::ingest::{Clock, Ingestor, NewId};
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Catalogue, FeedbackStore, IdempotencyStore, UsageStore};
 use ragstone_core::sync::Syncer;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use crate::telemetry::audit::AuditLog;
 
+pub use address::TrustedProxies;
 pub use auth::jwt::Issuers;
 pub use auth::{ACT_AS, AdminKey, Keyring, OperatorDoor};
 pub use feedback::FeedbackSettings;
@@ -61,6 +68,7 @@ pub use limits::LimitSettings;
 pub use problem::FailureNote;
 pub use routes::{operators, router, worker_router};
 pub use settings::HttpSettings;
+pub use shutdown::Shutdown;
 
 /// Answers a question: the events end with exactly one `Done` or `Failed`, and dropping them ends the model's call.
 pub type Answerer = Arc<dyn Fn(Scope, AskRequest, TraceId) -> BoxStream<'static, AnswerEvent> + Send + Sync>;
@@ -95,6 +103,8 @@ pub struct Api {
     pub doorbell: Arc<dyn Fn() + Send + Sync>,
     /// Tells that a job moved; progress is also looked up every `settings.job_poll`.
     pub job_events: broadcast::Sender<JobId>,
+    /// Told to whoever is being answered when the process ends.
+    pub shutdown: Shutdown,
     /// How each dependency stands.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// Tells the time.
@@ -118,7 +128,7 @@ struct App {
     limits: limits::Limits,
     keys_at_work: documents::KeysAtWork,
     /// For each request that may be worked on at once.
-    places: Arc<Semaphore>,
+    places: Arc<limits::shares::Shares>,
 }
 
 impl Deref for App {

@@ -20,7 +20,7 @@ const SCRIPT: &str = include_str!("../ui/docs.js");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Problems that every call but health may end with.
-const COMMON: [Code; 11] = [
+const COMMON: [Code; 14] = [
     Code::Unauthorized,
     Code::NotLocal,
     Code::ForeignHost,
@@ -28,9 +28,12 @@ const COMMON: [Code; 11] = [
     Code::Forbidden,
     Code::RateLimited,
     Code::TooManyFailures,
+    Code::TooManyRequests,
+    Code::TooManyConnections,
     Code::Busy,
     Code::Internal,
     Code::IssuerUnavailable,
+    Code::ShuttingDown,
     Code::Timeout,
 ];
 

@@ -7,7 +7,6 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use tokio::sync::Semaphore;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,7 +16,7 @@ use super::openapi::{endpoint, open_endpoint};
 use super::problem::{Code, Problem};
 use super::{
     Api, App, HttpSettings, ask, audit, auth, documents, explain, feedback, health, jobs, keys, limits,
-    metrics, middleware, openapi, search, sources, stream_tickets,
+    metrics, middleware, openapi, search, shutdown, sources, stream_tickets,
 };
 
 /// The whole HTTP interface. Serve it with [`super::server::serve`]: without the caller's address, and without a key or the operator's door, nobody is let in.
@@ -49,7 +48,10 @@ fn app(api: Arc<Api>) -> Arc<App> {
     Arc::new(App {
         limits: limits::Limits::new(&api.settings),
         keys_at_work: documents::KeysAtWork::default(),
-        places: Arc::new(Semaphore::new(api.settings.max_requests)),
+        places: Arc::new(limits::shares::Shares::new(
+            api.settings.max_requests,
+            api.settings.caller_requests,
+        )),
         api,
         tickets: auth::Tickets::default(),
         replays: ask::Replays::default(),
@@ -66,6 +68,7 @@ fn guarded(app: Arc<App>, routes: Router<Arc<App>>) -> Router {
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(from_fn_with_state(app.clone(), middleware::in_place))
         .layer(from_fn_with_state(app.clone(), limits::admit))
+        .layer(from_fn_with_state(app.api.clone(), shutdown::refuse_at_end))
         .layer(from_fn(audit::note_caller))
         .layer(from_fn_with_state(app.clone(), auth::identify))
         .layer(from_fn(middleware::catch_panic))

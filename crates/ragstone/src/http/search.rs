@@ -32,6 +32,7 @@ pub(super) const PROBLEMS: &[Code] = &[
 
 /// What is looked for.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Search)]
 pub(super) struct SearchBody {
     /// A question, or some words; `question` is understood too.

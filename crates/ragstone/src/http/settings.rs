@@ -7,7 +7,7 @@ use ragstone_core::access::ReaderSet;
 
 use super::auth::AdminKey;
 use super::auth::jwt::Issuers;
-use super::{FeedbackSettings, LimitSettings};
+use super::{FeedbackSettings, LimitSettings, TrustedProxies};
 
 /// Limits and defaults of the HTTP interface.
 #[derive(Debug, Clone)]
@@ -32,6 +32,12 @@ pub struct HttpSettings {
     pub question_bytes: usize,
     /// Requests that are worked on at once, their answers' bodies included; one more is told to come back.
     pub max_requests: usize,
+    /// The same of one caller, and of one address; 0 is half of all.
+    pub caller_requests: usize,
+    /// Most bytes of one page of a list; it ends early, and the next one goes on from there.
+    pub list_bytes: usize,
+    /// Proxies whose word on their client's address is taken.
+    pub trusted_proxies: Arc<TrustedProxies>,
     /// Longest time to the head of an answer, where nothing is streamed in or out.
     pub request_timeout: Duration,
     /// Longest pause of a sender within a body.
@@ -59,7 +65,10 @@ impl Default for HttpSettings {
             body_bytes: 1024 * 1024 * 1024,
             json_bytes: 16 * 1024 * 1024,
             question_bytes: ragstone_core::library::MAX_QUESTION_BYTES,
-            max_requests: 1024,
+            max_requests: 2048,
+            caller_requests: 0,
+            list_bytes: 8 * 1024 * 1024,
+            trusted_proxies: Arc::default(),
             request_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
             heartbeat: Duration::from_secs(15),

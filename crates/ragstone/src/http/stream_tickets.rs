@@ -5,11 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
 use super::auth::{Identity, TICKET_LIFETIME};
+use super::limits::shares;
 use super::problem::{Code, Problem};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TooManyTickets];
@@ -29,9 +31,11 @@ pub(super) struct StreamTicket {
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     identity: Identity,
+    request: Parts,
 ) -> Result<(StatusCode, Json<StreamTicket>), Problem> {
     let ticket = format!("{}{}", (app.new_id)().simple(), (app.new_id)().simple());
-    match app.tickets.issue(&ticket, identity) {
+    let holders = shares::holders(&app, &request.extensions, &request.headers);
+    match app.tickets.issue(&ticket, identity, holders) {
         true => Ok((
             StatusCode::CREATED,
             Json(StreamTicket {
@@ -41,7 +45,8 @@ pub(super) async fn create(
         )),
         false => Err(Problem::new(
             Code::TooManyTickets,
-            "too many tickets are waiting to be used",
-        )),
+            "too many tickets of this caller or address are waiting to be used",
+        )
+        .after(Some(TICKET_LIFETIME))),
     }
 }

@@ -27,7 +27,7 @@ use ragstone_core::id::TraceId;
 use ragstone_core::ingest::{IngestSettings, Ingestor, Pipeline, Stores, Time};
 use ragstone_core::library::{InUse, Library};
 use ragstone_core::prompt::Template;
-use ragstone_core::seam::parser::{PageReceiver, ParseRequest, Parsed};
+use ragstone_core::seam::parser::{PageReceiver, ParseRequest, ParseRetry, Parsed};
 use ragstone_core::seam::{Embedder, ParseFailure, Parser, VectorIndex};
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 use ragstone_core::sync::Syncer;
@@ -39,7 +39,7 @@ use uuid::Uuid;
 
 use crate::telemetry::audit::AuditLog;
 
-use super::{AdminKey, Api, HttpSettings, Keyring, OperatorDoor, Readiness};
+use super::{AdminKey, Api, HttpSettings, Keyring, OperatorDoor, Readiness, Shutdown};
 
 /// A key that is long enough.
 pub const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
@@ -84,6 +84,8 @@ pub struct Fittings {
     pub embedder: Option<Arc<dyn Embedder>>,
     /// What the library and the ingestor see in place of the index.
     pub index: Option<Wrap>,
+    /// Reads documents in place of [`PlainParser`].
+    pub parser: Option<Arc<dyn Parser>>,
     /// Questions are answered from the library, with its own words; else by script.
     pub quotes: bool,
 }
@@ -120,7 +122,7 @@ impl Parser for PlainParser {
                 detail: request.name.clone(),
                 hint: "none".into(),
             },
-            may_pass: false,
+            retry: ParseRetry::Never,
         };
         let stored = blobs.get(&request.blob).await.map_err(|_| failed("missing"))?;
         let bytes = stored.bytes().await.map_err(|_| failed("missing"))?;
@@ -147,11 +149,15 @@ impl TestApp {
 
     /// With the key [`KEY`].
     pub fn keyed() -> Self {
-        let admin_key = Some(AdminKey::new(KEY).unwrap());
-        Self::with(HttpSettings {
-            admin_key,
+        Self::with(Self::keyed_settings())
+    }
+
+    /// Settings with the key [`KEY`].
+    pub fn keyed_settings() -> HttpSettings {
+        HttpSettings {
+            admin_key: Some(AdminKey::new(KEY).unwrap()),
             ..HttpSettings::default()
-        })
+        }
     }
 
     pub fn with(settings: HttpSettings) -> Self {
@@ -188,7 +194,7 @@ impl TestApp {
             catalogue: catalogue.clone(),
             index: index.clone(),
             blobs: blobs.clone(),
-            parser: Arc::new(PlainParser),
+            parser: fittings.parser.unwrap_or_else(|| Arc::new(PlainParser)),
             embeddings: None,
         };
         let ingest = IngestSettings {
@@ -242,6 +248,7 @@ impl TestApp {
             doorbell: Arc::new(|| {}),
             clock: clock.clone(),
             new_id: new_id.clone(),
+            max_deleted_share: 0.2,
             at_work: Mutex::default(),
         };
         let api = Api {
@@ -268,6 +275,7 @@ impl TestApp {
                 rung.fetch_add(1, Ordering::Relaxed);
             }),
             job_events: broadcast::Sender::new(16),
+            shutdown: Shutdown::default(),
             readiness: Arc::new(move || told.lock().unwrap().clone()),
             clock,
             new_id,
@@ -304,6 +312,7 @@ impl TestApp {
             operator: caller,
             doorbell: api.doorbell.clone(),
             job_events: api.job_events.clone(),
+            shutdown: api.shutdown.clone(),
             readiness: api.readiness.clone(),
             clock: api.clock.clone(),
             new_id: api.new_id.clone(),

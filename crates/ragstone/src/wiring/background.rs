@@ -7,7 +7,7 @@ use axum::Router;
 use tokio::task::JoinHandle;
 
 use super::workers::job_workers;
-use super::{Built, ModelFetch, arrival, ring, routes, upkeep};
+use super::{Built, ModelFetch, arrival, disk, ring, routes, upkeep};
 use crate::config::Settings;
 use crate::jobs::WorkerOptions;
 
@@ -22,6 +22,13 @@ impl Built {
         let mut background = Vec::new();
         if let Some(directory) = self.stores.home.alone() {
             background.push(routes::listen(&directory.socket(), operator.clone())?);
+        }
+        if let Some(reserve) = &self.stores.reserve {
+            background.push(disk::watch(
+                reserve,
+                &self.stores.doorbell,
+                self.stores.shorten_log.clone(),
+            ));
         }
         let in_use = self.migration.settings().await?;
         background.extend(arrival::take_embedder(&self.vectors, &in_use, fetch).await);
@@ -39,6 +46,7 @@ impl Built {
             background.push(upkeep::follow(self.library.clone()));
         }
         if stays {
+            background.push(upkeep::keep_mark(self.ingestor.clone()));
             background.push(upkeep::remove_abandoned(self.ingestor.clone()));
         }
         if stays && (settings.server.role.works() || !is_shared) {
@@ -50,6 +58,10 @@ impl Built {
                 doorbell: ring(&self.stores.doorbell),
             };
             background.push(sweep.start());
+        }
+        if stays && (settings.server.role.works() || !is_shared) && settings.jobs.keep_days > 0 {
+            let catalogue = self.stores.catalogue.clone();
+            background.push(upkeep::remove_ended_jobs(catalogue, settings.jobs.keep_days));
         }
         Ok(background)
     }

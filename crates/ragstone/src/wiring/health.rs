@@ -8,9 +8,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::join_all;
+use ragstone_adapters::disk_reserve::DiskReserve;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::disk::describe_disk;
 use super::stores::Probe;
 use super::vectors::{VectorState, Vectors};
 use crate::http::Readiness;
@@ -25,14 +27,17 @@ const OK: &str = "ok";
 /// What was seen last.
 pub struct Health {
     probes: Vec<Probe>,
+    /// Of the data directory's disk.
+    reserve: Option<DiskReserve>,
     seen: RwLock<BTreeMap<&'static str, Result<(), String>>>,
 }
 
 impl Health {
     /// Nothing was seen yet.
-    pub fn new(probes: Vec<Probe>) -> Arc<Self> {
+    pub fn new(probes: Vec<Probe>, reserve: Option<DiskReserve>) -> Arc<Self> {
         Arc::new(Self {
             probes,
+            reserve,
             seen: RwLock::default(),
         })
     }
@@ -95,6 +100,10 @@ impl Health {
             };
             ready &= !probe.needed || found.is_some_and(Result::is_ok);
             dependencies.insert(probe.name.to_owned(), words);
+        }
+        // Questions are answered, and documents deleted, on a full disk too.
+        if let Some(reserve) = &self.reserve {
+            dependencies.insert("disk".to_owned(), describe_disk(reserve));
         }
         dependencies.insert("embedder".to_owned(), vectors.words());
         dependencies.insert("chat".to_owned(), chat.to_owned());

@@ -8,6 +8,7 @@ mod arrival;
 mod audit;
 mod background;
 mod describe;
+mod disk;
 mod evaluations;
 mod fetcher;
 mod health;
@@ -17,6 +18,7 @@ mod model;
 mod moving;
 mod options;
 mod parts;
+mod recover;
 mod rollback;
 mod routes;
 pub mod sources;
@@ -47,21 +49,23 @@ pub use answer::{drafter, judge};
 pub use describe::{Description, Trials, describe, issuers, text_goes_to};
 pub use fetcher::Fetcher;
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
+pub use options::trusted_proxies;
 pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use ragstone_adapters::sqlite::rollback::{ChangedSince, WayBack};
+pub use recover::{Recovery, recover};
 pub use rollback::Rollback;
 pub use vectors::VectorState;
 pub use workers::parser_pool;
 
 use crate::clock::{new_id, now, time};
 use crate::config::{Problem, Role, Settings, SettingsError};
-use crate::http::{self, Api};
+use crate::http::{self, Api, Shutdown};
 use crate::jobs::Workers;
 use crate::operator;
 use crate::telemetry::audit::AuditLog;
 use health::Health;
 use migration::Migration;
-use stores::{Home, Reached, Stores, open_local, open_shared};
+use stores::{Home, Purpose, Reached, Stores, open_local, open_shared};
 use vectors::{Recipe, Vectors};
 
 /// How long uploads that have all their bytes may take to get their rows when the process ends.
@@ -157,6 +161,11 @@ impl App {
         self.shutdown
     }
 
+    /// Told to whoever is being answered when the process ends.
+    pub fn shutdown(&self) -> Shutdown {
+        self.parts.shutdown.clone()
+    }
+
     /// Ends it: jobs at work are finished, or handed back within the bound.
     pub async fn close(self) {
         let bound = tokio::time::sleep(self.shutdown);
@@ -179,6 +188,7 @@ impl App {
             tracing::warn!("uploads without a row are left to the sweep");
         }
         self.parts.ingestor.remove_abandoned().await;
+        upkeep::mark(&self.parts.ingestor).await;
         if let Some(log) = self.audit.take() {
             log.close().await;
         }
@@ -198,9 +208,9 @@ pub fn socket(settings: &Settings) -> PathBuf {
 /// Opens the stores of the settings: the shared ones, or those of the data directory unless another process has it.
 pub async fn open(settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<Opened> {
     let stores = match settings.shared() {
-        Some(set) => open_shared(settings, &set, reached(settings, fetch)).await?,
+        Some(set) => open_shared(settings, &set, reached(settings, fetch), Purpose::Use).await?,
         None => match DataDirectory::open(&settings.data.directory) {
-            Ok(directory) => open_local(settings, directory).await?,
+            Ok(directory) => open_local(settings, directory, Purpose::Use).await?,
             Err(Locked::Held { holder, .. }) => return Ok(Opened::Elsewhere { holder }),
             Err(error) => return Err(error.into()),
         },
@@ -257,7 +267,7 @@ fn build(settings: &Settings, mut stores: Stores) -> anyhow::Result<Built> {
     };
     let ingestor = Arc::new(Ingestor::new(
         written,
-        options::ingest(settings),
+        options::ingest(settings, stores.library.clone()),
         recipe.pipeline(None),
         time(),
         new_id(),
@@ -283,7 +293,7 @@ fn build(settings: &Settings, mut stores: Stores) -> anyhow::Result<Built> {
     let (library, vectors) = (Arc::new(library), Arc::new(vectors));
     let migration = Migration::new(settings, &stores, library.clone(), vectors.clone());
     Ok(Built {
-        health: Health::new(std::mem::take(&mut stores.probes)),
+        health: Health::new(std::mem::take(&mut stores.probes), stores.reserve.clone()),
         stores,
         library,
         ingestor,
@@ -300,11 +310,29 @@ fn ring(doorbell: &Arc<dyn Doorbell>) -> Arc<dyn Fn() + Send + Sync> {
 }
 
 impl Built {
+    /// What the process before this one was receiving when it died is nobody's.
+    async fn finish_death(&self) {
+        if !self
+            .stores
+            .home
+            .alone()
+            .is_some_and(DataDirectory::follows_a_death)
+        {
+            return;
+        }
+        match self.ingestor.sweep_incoming().await {
+            Ok(0) => {}
+            Ok(uploads) => tracing::info!(uploads, "uploads of a process that ended are removed"),
+            Err(error) => tracing::warn!(%error, "uploads of a process that ended are left to the sweep"),
+        }
+    }
+
     async fn start(self, settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<App> {
         let taken_back = self.stores.catalogue.take_back(self.ingestor.moment()).await?;
         if taken_back > 0 {
             tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
         }
+        self.finish_death().await;
         let audit = audit::open(&settings.audit)?;
         let parts = Arc::new(self.api(settings, audit.clone())?);
         if let (ModelFetch::Background, Some(issuers)) = (fetch, &parts.settings.issuers) {

@@ -9,10 +9,14 @@ use ragstone_core::ingest::IngestSettings;
 use super::limits;
 use crate::clock::time;
 use crate::config::Settings;
-use crate::http::{AdminKey, FeedbackSettings, HttpSettings, Issuers};
+use crate::http::{AdminKey, FeedbackSettings, HttpSettings, Issuers, TrustedProxies};
 
-/// Bounds, waits and batches of ingestion.
-pub fn ingest(settings: &Settings) -> IngestSettings {
+/// Generations after which a job that ends marks a shared store by itself. In a folder of this process a mark is a small
+/// file, so there every job marks, and a kill leaves no mark behind.
+const MARK_SHARED_EVERY: u64 = 64;
+
+/// Bounds, waits and batches of the ingestion of a library.
+pub fn ingest(settings: &Settings, library: String) -> IngestSettings {
     let jobs = &settings.jobs;
     IngestSettings {
         max_bytes: settings.parse.max_bytes,
@@ -24,6 +28,12 @@ pub fn ingest(settings: &Settings) -> IngestSettings {
         retry_cap: Duration::from_secs(jobs.retry_cap_seconds),
         lease: Duration::from_secs(jobs.lease_seconds),
         stall: Duration::from_secs(jobs.stall_seconds),
+        quarantine: Duration::from_secs(u64::from(settings.data.quarantine_days) * 24 * 60 * 60),
+        library,
+        mark_every: match settings.shared() {
+            Some(_) => MARK_SHARED_EVERY,
+            None => 1,
+        },
     }
 }
 
@@ -75,6 +85,15 @@ pub fn http(settings: &Settings) -> anyhow::Result<HttpSettings> {
             keep_all: settings.feedback.keep_all,
         },
         max_requests: settings.server.max_requests,
+        caller_requests: settings.server.caller_requests,
+        list_bytes: settings.server.list_bytes,
+        trusted_proxies: Arc::new(trusted_proxies(settings)?),
         ..HttpSettings::default()
     })
+}
+
+/// The proxies whose word on their client's address is taken.
+pub fn trusted_proxies(settings: &Settings) -> anyhow::Result<TrustedProxies> {
+    let wrong = |range: &str| anyhow::anyhow!("server.trusted_proxies: {range:?} is no address and no range");
+    TrustedProxies::new(&settings.server.trusted_proxies).map_err(wrong)
 }

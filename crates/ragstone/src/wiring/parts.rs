@@ -12,7 +12,7 @@ use super::evaluations::{self, Evaluations};
 use super::{Built, answer, migration, moving, options, ring, routes, sources};
 use crate::clock::{clock, entropy, new_id};
 use crate::config::Settings;
-use crate::http::{self, Api, Keyring};
+use crate::http::{self, Api, Keyring, Shutdown};
 use crate::operator;
 use crate::telemetry::audit::AuditLog;
 
@@ -70,6 +70,7 @@ impl Built {
             doorbell: ring(&self.stores.doorbell),
             clock: clock(),
             new_id: new_id(),
+            max_deleted_share: settings.sync.max_deleted_share,
             at_work: Default::default(),
         }
     }
@@ -92,6 +93,7 @@ impl Built {
             operator: operator::principal,
             doorbell: ring(&self.stores.doorbell),
             job_events: self.events.clone(),
+            shutdown: Shutdown::default(),
             readiness: Arc::new(move || health.readiness(&vectors, &chat.describe().model)),
             clock: clock(),
             new_id: new_id(),

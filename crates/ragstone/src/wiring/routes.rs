@@ -58,11 +58,16 @@ pub fn listen(path: &FilePath, router: Router) -> anyhow::Result<JoinHandle<()>>
 struct FsckRequest {
     repair: bool,
     older_than_seconds: u64,
+    #[serde(default)]
+    allow_many: bool,
 }
 
 async fn fsck(State(vectors): State<Arc<Vectors>>, Json(request): Json<FsckRequest>) -> Response {
     let remedies = match request.repair {
-        true => Remedies::repair(Duration::from_secs(request.older_than_seconds)),
+        true => Remedies {
+            many: request.allow_many,
+            ..Remedies::repair(Duration::from_secs(request.older_than_seconds))
+        },
         false => Remedies::default(),
     };
     let uploads = match vectors.shared {

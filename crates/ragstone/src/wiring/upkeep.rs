@@ -11,6 +11,7 @@ use ragstone_core::ingest::fsck::{FsckError, ORPHAN_AGE, Report};
 use ragstone_core::ingest::{Ingestor, Uploads};
 use ragstone_core::library::Library;
 use ragstone_core::seam::Catalogue;
+use ragstone_core::seam::catalogue::CatalogueResult;
 use tokio::task::JoinHandle;
 
 use crate::clock::now;
@@ -24,12 +25,17 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// How long bytes whose sender left may lie about.
 const ABANDONED_EVERY: Duration = Duration::from_secs(10);
+/// How often how far the library has come is marked, where the jobs themselves did not.
+const MARK_EVERY: Duration = Duration::from_secs(5);
 /// How often a process that serves shared stores looks for a threshold that another one found.
 const FOLLOW_EVERY: Duration = Duration::from_secs(30);
 /// By how much the sweeps of processes that start together are apart, at most.
 const APART: Duration = Duration::from_secs(60);
 /// The setting that holds when the shared stores were swept, in seconds since 1970.
 const SWEPT_AT: &str = "swept_at";
+
+/// Jobs that are removed in one transaction.
+const JOBS_AT_ONCE: usize = 500;
 
 /// What is swept.
 pub struct Sweep {
@@ -127,6 +133,23 @@ pub fn remove_abandoned(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
     })
 }
 
+/// Marks how far the library has come, in the background, until it is aborted.
+pub fn keep_mark(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(MARK_EVERY).await;
+            mark(&ingestor).await;
+        }
+    })
+}
+
+/// Marks how far the library has come; what fails is done later.
+pub async fn mark(ingestor: &Ingestor) {
+    if let Err(error) = ingestor.mark().await {
+        tracing::warn!(%error, "how far the library has come is marked later");
+    }
+}
+
 /// Follows the threshold for answers that other processes find as the library grows.
 pub fn follow(library: Arc<Library>) -> JoinHandle<()> {
     tokio::spawn(async move {
@@ -154,6 +177,33 @@ pub fn forget_answers(api: Arc<Api>, settings: &Feedback) -> JoinHandle<()> {
             tokio::time::sleep(SWEEP_EVERY).await;
         }
     })
+}
+
+/// Removes jobs that ended long enough ago, in the background, until it is aborted. Processes that share a catalogue all
+/// do it; whoever comes second finds less to do.
+pub fn remove_ended_jobs(catalogue: Arc<dyn Catalogue>, keep_days: u32) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            let before = now() - time::Duration::days(keep_days.into());
+            match remove_jobs_before(catalogue.as_ref(), before).await {
+                Ok(0) => {}
+                Ok(jobs) => tracing::info!(jobs, "jobs that ended long ago are removed"),
+                Err(error) => tracing::warn!(%error, "jobs that ended long ago are removed later"),
+            }
+            tokio::time::sleep(SWEEP_EVERY).await;
+        }
+    })
+}
+
+/// Batch by batch, so that no transaction is long.
+async fn remove_jobs_before(catalogue: &dyn Catalogue, before: time::OffsetDateTime) -> CatalogueResult<u64> {
+    let mut all = 0;
+    loop {
+        match catalogue.remove_ended_jobs(before, JOBS_AT_ONCE).await? {
+            0 => return Ok(all),
+            gone => all += gone,
+        }
+    }
 }
 
 /// Finds the threshold below which nothing is answered, where the library has changed enough.

@@ -12,6 +12,7 @@ use anyhow::bail;
 use ragstone_core::access::Principal;
 use ragstone_core::id::{JobId, TenantId};
 use ragstone_core::ingest::{Ingestor, Pipeline};
+use ragstone_core::library::mark::{POINTS, RECOVERY};
 use ragstone_core::library::{EmbedderSlot, InUse};
 use ragstone_core::seam::catalogue::DocumentFilter;
 use ragstone_core::seam::embedder::EmbedderFingerprint;
@@ -342,6 +343,10 @@ impl Vectors {
         match embedder {
             Some(embedder) => self.use_it(embedder, &wanted).await?,
             None => self.remember(&wanted).await?,
+        }
+        if self.catalogue.setting(RECOVERY).await?.as_deref() == Some(POINTS) {
+            // All of them are queued.
+            self.catalogue.set_setting(RECOVERY, "").await?;
         }
         Ok(jobs)
     }

@@ -6,7 +6,7 @@ use ragstone_adapters::parse::{ParseLimits, ParserOptions, ParserPool};
 use crate::PARSER_ROLE;
 use crate::config::Settings;
 
-/// Parser processes where the settings leave it open: at most this many, and one a core.
+/// Parser processes of one tenant where the settings leave it open: at most this many, and one a core.
 const MOST_WORKERS: usize = 4;
 
 /// The parser of the settings, in processes of this program.
@@ -14,7 +14,11 @@ pub fn parser_pool(settings: &Settings) -> anyhow::Result<ParserPool> {
     let program = std::env::current_exe().context("this program cannot find itself")?;
     let parse = &settings.parse;
     Ok(ParserPool::new(ParserOptions {
-        workers: or_cores(parse.workers),
+        workers: match parse.workers {
+            // One tenant has half of them, which is one a core.
+            0 => 2 * or_cores(0),
+            workers => workers,
+        },
         documents_per_worker: parse.files_per_process,
         limits: ParseLimits {
             max_bytes: parse.max_bytes,
@@ -22,6 +26,7 @@ pub fn parser_pool(settings: &Settings) -> anyhow::Result<ParserPool> {
             max_text_bytes: parse.max_text_bytes,
         },
         cpu_seconds: parse.cpu_seconds,
+        small_cpu_seconds: parse.small_cpu_seconds,
         wall_seconds: parse.wall_seconds,
         memory_bytes: parse.memory_bytes,
         ..ParserOptions::new(program, [PARSER_ROLE])

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::http::request;
 use crate::support::{Sandbox, Server};
 
 /// How long anything here may take.
@@ -40,8 +41,20 @@ impl Disk {
         Some(Self { sandbox })
     }
 
+    /// The same without a reserve.
+    fn without_reserve(mut self) -> Self {
+        let sandbox = std::mem::replace(&mut self.sandbox, Sandbox::lexical());
+        self.sandbox = sandbox.with("RAGSTONE_DATA__RESERVE_BYTES", "0");
+        self
+    }
+
     fn path(&self) -> std::path::PathBuf {
         self.sandbox.path().join("disk")
+    }
+
+    /// Whether a blob of this document is left.
+    fn holds(&self, document: &str) -> bool {
+        self.path().join("blobs/default").join(document).exists()
     }
 
     /// Whether not one page more can be written.
@@ -88,6 +101,21 @@ fn post(server: &Server, size: usize) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Takes all the room there is.
+fn fill(path: &Path) {
+    let mut file = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap();
+    let mut block = vec![1; MIB];
+    while !block.is_empty() {
+        if file.write_all(&block).is_err() {
+            block.truncate(block.len() / 2);
+        }
+    }
+}
+
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -123,7 +151,9 @@ fn an_upload_that_does_not_fit_is_507_and_leaves_nothing() {
 
 #[test]
 fn an_ingestion_that_runs_out_of_disk_passes_once_there_is_room() {
-    let Some(disk) = Disk::new("48m") else { return };
+    let Some(disk) = Disk::new("48m").map(Disk::without_reserve) else {
+        return;
+    };
     let server = Server::start(&disk.sandbox);
     let filler = disk.path().join("filler");
     std::fs::write(&filler, vec![1; 44 * MIB]).unwrap();
@@ -161,4 +191,87 @@ fn a_read_only_data_directory_is_refused_at_start() {
         "{}",
         refused.err
     );
+}
+
+#[test]
+fn a_full_disk_takes_nothing_in_and_lets_documents_be_found_and_deleted_after_a_restart_too() {
+    let Some(disk) = Disk::new("64m") else { return };
+    let server = Server::start(&disk.sandbox);
+    let sent = |uri: &str| {
+        let body = json!({"uri": uri, "text": format!("The heron waits by the mill pond, says {uri}.")});
+        request(&server.address, "POST", "/api/v1/documents")
+            .json(&body)
+            .send()
+    };
+    let ids: Vec<String> = ["test:a", "test:b", "test:c"]
+        .iter()
+        .map(|uri| sent(uri).ok(202)["document"]["id"].as_str().unwrap().to_owned())
+        .collect();
+    let published = |server: &Server| {
+        let listed = request(&server.address, "GET", "/api/v1/documents?status=published")
+            .send()
+            .ok(200);
+        listed["documents"].as_array().unwrap().len()
+    };
+    until("all to be published", || (published(&server) == 3).then_some(()));
+    let filler = disk.path().join("filler");
+    fill(&filler);
+    let disk_is = |server: &Server| {
+        let ready = request(&server.address, "GET", "/readyz").send().ok(200);
+        ready["dependencies"]["disk"].as_str().unwrap().to_owned()
+    };
+    until("the full disk to be told", || {
+        disk_is(&server).starts_with("full: ").then_some(())
+    });
+    let said = disk_is(&server);
+    assert!(
+        said.contains("MiB more are missing") && said.contains("hint: "),
+        "{said}"
+    );
+    sent("test:d").problem(507, "storage_full");
+    let deleted = request(
+        &server.address,
+        "DELETE",
+        &format!("/api/v1/documents/{}", ids[0]),
+    )
+    .send();
+    deleted.ok(202);
+    until("the first to be removed", || (!disk.holds(&ids[0])).then_some(()));
+
+    let has_room = |server: &Server| (disk_is(server) == "ok").then_some(());
+    std::fs::remove_file(&filler).unwrap();
+    until("the room to be seen", || has_room(&server));
+
+    // Killed, and full to the last page: what comes after it starts, answers and deletes.
+    drop(server);
+    fill(&filler);
+    assert!(disk.is_full());
+    let server = Server::start(&disk.sandbox);
+    assert!(disk_is(&server).starts_with("full: "));
+    let found = request(&server.address, "POST", "/api/v1/search")
+        .json(&json!({"query": "heron"}))
+        .send();
+    assert_eq!(found.ok(200)["passages"].as_array().unwrap().len(), 2);
+    for id in &ids[1..] {
+        request(&server.address, "DELETE", &format!("/api/v1/documents/{id}"))
+            .send()
+            .ok(202);
+        until("it to be removed", || (!disk.holds(id)).then_some(()));
+    }
+    let log = std::fs::metadata(disk.path().join("ragstone.db-wal"))
+        .unwrap()
+        .len();
+    assert!(log < 4 * MIB as u64, "{log}");
+
+    // With room it takes in as before.
+    std::fs::remove_file(&filler).unwrap();
+    until("the room to be seen", || has_room(&server));
+    let body = json!({"uri": "test:e", "text": "The heron is back."});
+    request(&server.address, "POST", "/api/v1/documents")
+        .json(&body)
+        .send()
+        .ok(202);
+    until("it to be published", || (published(&server) == 1).then_some(()));
+    drop(server);
+    disk.sandbox.run(&["fsck"]).ended(0);
 }

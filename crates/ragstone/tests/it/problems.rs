@@ -57,6 +57,15 @@ const NOT_HERE: &[(&str, &str)] = &[
         "source_busy",
         "two syncs have to meet: see the tests of the routes",
     ),
+    (
+        "source_document",
+        "needs a sync: see http/documents/writer_tests.rs",
+    ),
+    (
+        "write_refused",
+        "needs two writers: see http/documents/writer_tests.rs",
+    ),
+    ("mail_document", "needs a mail: see http/documents/name_tests.rs"),
     ("storage_full", "needs a full disk: see disk.rs"),
 ];
 
@@ -377,6 +386,12 @@ fn wrong(open: &Api) -> Vec<Case> {
         case(
             "POST /api/v1/documents",
             422,
+            "uri_reserved",
+            pointed(text(json!({"uri": "m#attachment/1/a", "text": "b"})), "/uri"),
+        ),
+        case(
+            "POST /api/v1/documents",
+            422,
             "bad_reader",
             text(json!({"uri": "a", "text": "b", "readers": ["x y"]})),
         ),
@@ -588,6 +603,11 @@ fn refused(open: &Api, keyed: &Api) -> Vec<Case> {
         upload.json(&json!({"uri": "named.md", "text": text})).send()
     };
     named("one").ok(202);
+    let file = |text: &str| {
+        let form = form("collection", "names", text);
+        open.call("POST", DOCUMENTS).body(FORM, form).send()
+    };
+    file("one").ok(202);
     let (busy, often, guessed) = (busy(), often(), guessed());
     vec![
         case("GET /api/v1/documents", 429, "too_many_failures", guessed),
@@ -606,6 +626,7 @@ fn refused(open: &Api, keyed: &Api) -> Vec<Case> {
             "idempotency_key_reused",
             named("two"),
         ),
+        case("POST /api/v1/documents", 409, "name_taken", file("two")),
         case(
             "POST /api/v1/documents",
             409,

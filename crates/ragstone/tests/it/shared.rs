@@ -286,6 +286,42 @@ fn a_rolling_restart_loses_nothing() {
     is_clean(&homes[0]);
 }
 
+/// All documents, without what making the points again changes.
+fn listing(sandbox: &Sandbox) -> Vec<Value> {
+    let mut listed = sandbox.run(&["--json", "document", "list"]).ended(0).lines();
+    for document in &mut listed {
+        document.as_object_mut().unwrap().remove("updated_at");
+    }
+    listed.sort_unstable_by_key(|document| document["id"].as_str().unwrap().to_owned());
+    listed
+}
+
+#[test]
+fn a_lost_database_of_shared_stores_is_made_again() {
+    let Some(set) = Set::start() else { return };
+    let home = set.sandbox();
+    let worker = start(&home, "all");
+    for n in 0..5 {
+        let sent = send(&worker, &format!("{n}"), &format!("Lamp number {n} burns oil."));
+        until_succeeded(&worker, job(&sent));
+    }
+    let before = listing(&home);
+    drop(worker);
+    // One that holds documents is not filled.
+    let refused = home.run(&["--json", "recover"]).ended(0).json();
+    assert_eq!(refused["recovered"], Value::Null, "it fits");
+    let home = set.sandbox().with("DATABASE_URL", &set.another_database());
+    let told = home.run(&["--json", "recover"]).ended(0).json();
+    assert_eq!(told["recovered"]["documents"], 5, "{told}");
+    assert_eq!(told["index"]["documents"], 5, "{told}");
+    let worker = start(&home, "all");
+    until("the points are made again", || {
+        found(&worker, "lamp oil").len() == 5
+    });
+    drop(worker);
+    assert_eq!(listing(&home), before);
+}
+
 #[test]
 fn stores_of_another_library_are_not_touched() {
     let Some(set) = Set::start() else { return };
@@ -298,7 +334,7 @@ fn stores_of_another_library_are_not_touched() {
     let another = set.sandbox().with("DATABASE_URL", &set.another_database());
     let refused = another.run(&["document", "list"]).ended(1);
     assert!(
-        refused.err.contains("those of another database"),
+        refused.err.contains("the blobs hold originals"),
         "{}",
         refused.err
     );

@@ -193,3 +193,23 @@ fn a_page_that_can_send_no_header_uses_a_ticket_once() {
         204
     );
 }
+
+#[test]
+fn a_stream_that_the_end_of_the_server_cuts_off_says_so() {
+    let Some(service) = Service::lexical(&[]) else {
+        return;
+    };
+    let stub = &service.stub;
+    stub.faults(&["hang_mid@chat?after=3"]);
+    let mut events = service.ask(QUESTION, true).open().events();
+    assert_eq!(events.next().unwrap().name, "sources");
+    stub.until("streams_open", 1);
+    service.terminate();
+    let last = events.last().unwrap();
+    assert_eq!(
+        (last.name.as_str(), &last.data["code"]),
+        ("failed", &json!("shutting_down"))
+    );
+    stub.until("streams_abandoned", 1);
+    assert_eq!(service.exit_code(), Some(0));
+}

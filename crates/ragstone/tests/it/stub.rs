@@ -129,6 +129,16 @@ impl Service {
         }
     }
 
+    /// Asks the server to stop, as a service manager does.
+    pub fn terminate(&self) {
+        self.server.terminate();
+    }
+
+    /// Waits until the server ends; gives its exit code.
+    pub fn exit_code(self) -> Option<i32> {
+        self.server.exit_code()
+    }
+
     /// Runs a command beside the server.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         self.sandbox.run(arguments)

@@ -179,8 +179,18 @@ impl Server {
     }
 
     /// Asks it to stop and waits; gives its exit code.
-    pub fn stop(mut self) -> Option<i32> {
+    pub fn stop(self) -> Option<i32> {
         interrupt(&self.child);
+        self.exit_code()
+    }
+
+    /// Asks it to stop, as a service manager does.
+    pub fn terminate(&self) {
+        signal("TERM", &self.child);
+    }
+
+    /// Waits until it ends; gives its exit code.
+    pub fn exit_code(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }
@@ -194,9 +204,13 @@ impl Drop for Server {
 
 /// What Ctrl-C sends.
 pub fn interrupt(child: &Child) {
+    signal("INT", child);
+}
+
+fn signal(name: &str, child: &Child) {
     let sent = Command::new("sh")
         .arg("-c")
-        .arg(format!("kill -INT {}", child.id()))
+        .arg(format!("kill -{name} {}", child.id()))
         .status();
     assert!(sent.unwrap().success());
 }

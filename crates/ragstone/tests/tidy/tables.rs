@@ -9,6 +9,7 @@ pub const CORE_DEPENDENCIES: &[&str] = &[
     "futures",
     "memchr",
     "object_store",
+    "percent-encoding",
     "pulldown-cmark",
     "regex",
     "serde",
@@ -72,10 +73,10 @@ pub const NOT_IN_CORE: &[(&str, &str)] = &[
 /// Which module of the core may use which. Below stands what is used, above who uses it.
 pub const CORE_LAYERS: &[(&str, &[&str])] = &[
     ("id", &[]),
-    ("filter", &[]),
+    ("nearest", &[]),
+    ("filter", &["nearest"]),
     ("rank", &[]),
     ("metric", &[]),
-    ("near_name", &[]),
     ("failure_log", &[]),
     ("access", &["filter", "id"]),
     ("document", &["access", "id"]),
@@ -263,6 +264,26 @@ pub const LONG_FILES: &[(&str, &str)] = &[
     (
         "crates/ragstone-core/src/ask/mod.rs",
         "the story of an answer, with the steps it names",
+    ),
+    (
+        "crates/ragstone-core/src/seam/catalogue.rs",
+        "one trait with what its methods take and give",
+    ),
+    (
+        "crates/ragstone-core/src/seam/source.rs",
+        "one trait with what its methods take and give",
+    ),
+    (
+        "crates/ragstone-adapters/src/catalogue/postgres/mod.rs",
+        "one implementation of that trait, which hands each method to its module",
+    ),
+    (
+        "crates/ragstone-core/src/ingest/recover.rs",
+        "one recovery, from the listing to the last row",
+    ),
+    (
+        "crates/ragstone/src/config/sections.rs",
+        "one struct for each section of the settings, field after field",
     ),
 ];
 

@@ -3,7 +3,7 @@
 //! Invariant: a mail's row is held before the rows of what is in it, so no two transactions wait for each other.
 
 use async_trait::async_trait;
-use ragstone_core::document::{Document, DocumentStatus, Job};
+use ragstone_core::document::{Document, DocumentStatus, Job, SourceUrl};
 use ragstone_core::id::{DocumentId, Generation, JobId};
 use ragstone_core::seam::attachments::{Attached, Attachment, Attachments};
 use ragstone_core::seam::catalogue::{Begun, CatalogueError, CatalogueResult, Lease};
@@ -165,7 +165,7 @@ pub async fn hand_down(t: &Session, mail: &Document) -> Result<(), Failure> {
             &acl,
             &write_json(&mail.metadata)?,
             &mail.department_id.as_deref().map(plain),
-            &mail.source_url.as_deref().map(plain),
+            &mail.source_url.as_ref().map(SourceUrl::as_str),
             &nanoseconds(mail.updated_at)?,
         ],
     )

@@ -7,6 +7,7 @@ use ragstone_core::document::{DocumentStatus, Job, JobKind};
 use ragstone_core::id::{DocumentId, Generation, JobId, TenantId};
 use ragstone_core::seam::audit::{Audit, LiveJob, Named};
 use ragstone_core::seam::catalogue::CatalogueResult;
+use ragstone_core::seam::manifest::Stamp;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -20,6 +21,7 @@ use crate::catalogue::value::read_chunks;
 
 const NAMED: &str =
     "select d.id, d.tenant, d.status, d.published, d.chunks, d.stored, d.incoming, d.given_title,
+    d.acl_revision, d.updated_at,
     (select substring(s.delta from 1 for 8) from statistics s
      where s.document = d.id and s.generation = d.published) as counted
     from documents d";
@@ -66,6 +68,14 @@ impl Audit for PostgresCatalogue {
     async fn recount(&self) -> CatalogueResult<()> {
         Ok(self.statistics.recount(&self.database).await?)
     }
+
+    async fn highest_generation(&self) -> CatalogueResult<Generation> {
+        let session = self.database.session().await?;
+        // A sequence that was never drawn from has its first number as its last.
+        let drawn = "select case when is_called then last_value else 0 end as drawn from generations";
+        let row = session.one(drawn, &[]).await?;
+        Ok(Generation(number(&row, "drawn")?))
+    }
 }
 
 /// Rows and jobs of one state of the database: between two, a job could end and what it published look like nobody's.
@@ -89,6 +99,10 @@ fn read(row: &Row, jobs: Vec<LiveJob>) -> Result<Named, Failure> {
         stored: optional_number(row, "stored")?.map(Generation),
         incoming: get(row, "incoming")?,
         given_title: get(row, "given_title")?,
+        stamp: Stamp {
+            revision: number(row, "acl_revision")?,
+            updated: i128::from(get::<i64>(row, "updated_at")?),
+        },
         jobs,
     })
 }

@@ -6,7 +6,7 @@
 use ragstone_core::access::{Acl, Scope};
 use ragstone_core::document::{Document, DocumentStatus, Job, JobKind};
 use ragstone_core::id::{DocumentId, Generation, JobId};
-use ragstone_core::seam::catalogue::{Begun, CatalogueError, DocumentPatch, NewVersion};
+use ragstone_core::seam::catalogue::{Begun, CatalogueError, DocumentPatch, NewVersion, check_writer};
 use time::OffsetDateTime;
 
 use super::attachments::{forget, hand_down};
@@ -36,10 +36,7 @@ pub async fn begin(
     let living = found
         .as_ref()
         .filter(|stored| stored.document.status != DocumentStatus::Deleting);
-    let foreign = |stored: &StoredDocument| !scope.admits(&stored.document.acl);
-    if version.acl.tenant != *scope.tenant() || living.is_some_and(foreign) {
-        return Err(CatalogueError::UriTaken.into());
-    }
+    version.check_over(scope, living.map(|stored| &stored.document))?;
     put(t, &|acl: &Acl| scope.admits(acl), (id, found), version, job, now).await
 }
 
@@ -84,8 +81,8 @@ pub fn kept(version: &NewVersion) -> NewVersion {
         name: plain(&version.name),
         title: kept(&version.title),
         declared_media_type: kept(&version.declared_media_type),
+        brought_by: kept(&version.brought_by),
         department_id: kept(&version.department_id),
-        source_url: kept(&version.source_url),
         incoming: plain(&version.incoming),
         pipeline: plain(&version.pipeline),
         ..version.clone()
@@ -183,10 +180,7 @@ pub async fn patch(
     let Some(stored) = stored.filter(|stored| is_visible(&stored.document, scope)) else {
         return Ok(None);
     };
-    let moves = |tenant| tenant != scope.tenant();
-    if patch.acl.as_ref().is_some_and(|acl| moves(&acl.tenant)) {
-        return Err(CatalogueError::UriTaken.into());
-    }
+    patch.check_over(scope, &stored.document)?;
     let mut changed = stored.clone();
     apply(&mut changed, patch);
     if changed != stored {
@@ -220,6 +214,7 @@ pub async fn tombstone(
     let Some(stored) = stored.filter(|stored| is_visible(&stored.document, scope)) else {
         return Ok(None);
     };
+    check_writer(scope, &stored.document)?;
     bury(t, stored, job, now).await.map(Some)
 }
 

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use ragstone_core::access::Scope;
 use ragstone_core::document::Document;
-use ragstone_core::id::{DocumentId, TenantId};
-use ragstone_core::seam::catalogue::{DocumentFilter, Page, PageRequest};
+use ragstone_core::id::{DocumentId, SourceName, TenantId};
+use ragstone_core::seam::catalogue::{DocumentFilter, FailedDocuments, Page, PageRequest};
 use uuid::Uuid;
 
 use super::database::Session;
 use super::error::Failure;
-use super::row::{DOCUMENT, Hold, name, plain, read_document};
+use super::row::{DOCUMENT, Hold, get, json, name, number, plain, read_document};
 use crate::catalogue::cursor::{Key, page_of};
 use crate::catalogue::value::{nanoseconds, write_word};
 use crate::catalogue::version::is_visible;
@@ -82,6 +82,36 @@ fn key(document: &Document) -> Result<Key, Failure> {
         at: nanoseconds(document.created_at)?,
         id: document.id.0,
     })
+}
+
+/// The documents of a source that have a `last_error`; the condition is that of the index `documents_with_error`.
+pub async fn failed(
+    c: &Session,
+    tenant: &TenantId,
+    source: &SourceName,
+    limit: usize,
+) -> Result<FailedDocuments, Failure> {
+    let of_source = "from documents
+         where tenant = $1 and source = $2 and last_error is not null and status <> 'deleting'";
+    let (tenant, source, limit) = (tenant.as_str(), source.as_str(), limit as i64);
+    let counted = c
+        .first(
+            &format!("select count(*) as failed {of_source}"),
+            &[&tenant, &source],
+        )
+        .await?;
+    let count = counted.as_ref().map_or(Ok(0), |row| number(row, "failed"))?;
+    let rows = c
+        .all(
+            &format!("select uri, last_error {of_source} order by created_at, id limit $3"),
+            &[&tenant, &source, &limit],
+        )
+        .await?;
+    let first = rows
+        .iter()
+        .map(|row| Ok((get(row, "uri")?, json(row, "last_error")?)));
+    let first = first.collect::<Result<_, Failure>>()?;
+    Ok(FailedDocuments { count, first })
 }
 
 /// Every tenant that has documents.

@@ -22,19 +22,20 @@ use crate::catalogue::value::{nanoseconds, read_instant, read_steady, steady, wr
 /// prepared.
 pub const JOB: &str = "id, kind, document, parent, life, tenant, source, acl, generation, state, stage, done, total, rate,
     attempts, error, created_at, updated_at, place, due, wait, wait_until, process, worker, lease_until, claims, failures,
-    deaths, died_stage, died_at, reached, noted_at, timed_since, timed_from";
+    deaths, died_stage, died_at, reached, noted_at, timed_since, timed_from, suspect";
 
 const INSERT: &str = "insert into jobs (id, kind, document, parent, life, tenant, source, acl, generation, state, stage,
     done, total, rate, attempts, error, created_at, updated_at, place, due, wait, wait_until, process, worker,
-    lease_until, claims, failures, deaths, died_stage, died_at, reached, noted_at, timed_since, timed_from, holder)
+    lease_until, claims, failures, deaths, died_stage, died_at, reached, noted_at, timed_since, timed_from, holder,
+    suspect)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-    $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)";
+    $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)";
 
 const UPDATE: &str = "update jobs set kind = $2, document = $3, parent = $4, life = $5, tenant = $6, source = $7,
     acl = $8, generation = $9, state = $10, stage = $11, done = $12, total = $13, rate = $14, attempts = $15,
     error = $16, created_at = $17, updated_at = $18, place = $19, due = $20, wait = $21, wait_until = $22, process = $23,
     worker = $24, lease_until = $25, claims = $26, failures = $27, deaths = $28, died_stage = $29, died_at = $30,
-    reached = $31, noted_at = $32, timed_since = $33, timed_from = $34, holder = $35 where id = $1";
+    reached = $31, noted_at = $32, timed_since = $33, timed_from = $34, holder = $35, suspect = $36 where id = $1";
 
 /// The row of `id`.
 pub async fn job(c: &Session, id: JobId, hold: Hold) -> Result<Option<StoredJob>, Failure> {
@@ -114,6 +115,7 @@ async fn write(
             &course.timed.map(|(since, _)| steady(since)).transpose()?,
             &course.timed.map(|(_, from)| whole(from)).transpose()?,
             &holder,
+            &course.suspect,
         ],
     )
     .await
@@ -164,6 +166,7 @@ fn course(row: &Row) -> Result<Course, Failure> {
             optional_word(row, "died_stage")?,
             optional_number(row, "died_at")?,
         ),
+        suspect: get(row, "suspect")?,
         reached: number(row, "reached")?,
         noted_at: since("noted_at")?.unwrap_or_default(),
         timed: both(since("timed_since")?, optional_number(row, "timed_from")?),

@@ -39,6 +39,18 @@ const STEPS: &[Step] = &[
         name: "ended_jobs_by_age",
         script: include_str!("additions/ended_jobs_by_age.sql"),
     },
+    Additive {
+        name: "suspects",
+        script: include_str!("additions/suspects.sql"),
+    },
+    Additive {
+        name: "documents_brought_by",
+        script: include_str!("additions/documents_brought_by.sql"),
+    },
+    Additive {
+        name: "documents_with_error",
+        script: include_str!("additions/documents_with_error.sql"),
+    },
 ];
 /// First half of the lock's key ("rags"); the other one is of the PostgreSQL schema, so that several installations in
 /// one database do not wait for each other.

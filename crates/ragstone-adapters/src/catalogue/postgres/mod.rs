@@ -13,7 +13,7 @@
 //! taken when their leases run out. Should two living processes share a name all the same, a job may be taken from a worker
 //! that lives: its lease is stale, it writes nothing more, and the work is done twice but published once.
 //!
-//! *Waiting.* Claims pass over what others hold. What is written often by many (counts of jobs, children of batches, term
+//! *Waiting.* Claims pass over what others hold, and those of one process come one after another. What is written often by many (counts of jobs, children of batches, term
 //! statistics) is written as changes that are summed when read and folded now and then, so no row makes workers queue.
 
 mod attachments;
@@ -22,6 +22,7 @@ mod begin;
 mod database;
 mod documents;
 mod doorbell;
+mod ended;
 mod error;
 mod evaluations;
 mod feedback;
@@ -30,6 +31,7 @@ mod job_row;
 mod jobs;
 mod keys;
 mod lease;
+mod manifest;
 mod migrations;
 mod options;
 mod portable;
@@ -49,11 +51,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus, Job, JobCounts, JobError, Worker};
-use ragstone_core::id::{DocumentId, JobId, TenantId};
+use ragstone_core::id::{DocumentId, JobId, SourceName, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
 use ragstone_core::seam::catalogue::{
-    Begun, Catalogue, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped, JobFilter, Lease,
-    Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven, Wait,
+    Begun, Catalogue, CatalogueResult, Claim, DocumentFilter, DocumentPatch, FailedDocuments, Flipped,
+    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
+    Wait,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -79,6 +82,8 @@ pub struct PostgresCatalogue {
     database: Database,
     statistics: Statistics,
     holder: Uuid,
+    /// Held by the claim that is under way: beside a suspect a process takes nothing.
+    claiming: tokio::sync::Mutex<()>,
     /// Changes of jobs since the last fold.
     unfolded: AtomicUsize,
     clock: Clock,
@@ -103,6 +108,7 @@ impl PostgresCatalogue {
                 database,
                 statistics: Statistics::default(),
                 holder: options.holder,
+                claiming: tokio::sync::Mutex::default(),
                 unfolded: AtomicUsize::default(),
                 clock: Clock::Server,
             }),
@@ -202,7 +208,9 @@ impl Catalogue for PostgresCatalogue {
 
     async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>> {
         let now = self.moment(now).await?;
+        let claiming = self.claiming.lock().await;
         let claim = queue::claim(&self.database, self.holder, worker, lease, now).await?;
+        drop(claiming);
         self.moved(2 * usize::from(claim.is_some())).await;
         Ok(claim)
     }
@@ -329,6 +337,15 @@ impl Catalogue for PostgresCatalogue {
         Ok(documents::documents(&self.database.session().await?, scope, filter, page).await?)
     }
 
+    async fn failed_documents(
+        &self,
+        tenant: &TenantId,
+        source: &SourceName,
+        limit: usize,
+    ) -> CatalogueResult<FailedDocuments> {
+        Ok(documents::failed(&self.database.session().await?, tenant, source, limit).await?)
+    }
+
     async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {
         Ok(documents::tenants(&self.database.session().await?).await?)
     }
@@ -348,6 +365,12 @@ impl Catalogue for PostgresCatalogue {
         page: &PageRequest,
     ) -> CatalogueResult<Page<Job>> {
         Ok(jobs::jobs(&self.database.session().await?, scope, filter, page).await?)
+    }
+
+    async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64> {
+        let gone = transact!(self.database, Mode::Synced, |t| ended::remove(&t, before, most))?;
+        self.moved(usize::try_from(gone).unwrap_or(usize::MAX)).await;
+        Ok(gone)
     }
 
     async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {

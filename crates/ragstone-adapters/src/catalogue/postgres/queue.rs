@@ -1,19 +1,20 @@
 //! The queue: who is next, who takes it, and who lost it.
 //!
-//! Invariant: no claim looks at more rows than it moves: each question has an index of the rows that may answer it. A
-//! claim waits for nobody: it passes over what others hold.
+//! Invariant: no claim looks at more rows than it moves, suspects apart, of which there are never more than workers that
+//! died: each question has an index of the rows that may answer it. A claim waits for no other process: it passes over
+//! what others hold. Beside a suspect its process claims nothing, so the claims of one process come one after another.
 
 use std::time::Duration;
 
 use ragstone_core::document::{Job, JobKind, JobState, Worker};
-use ragstone_core::id::{DocumentId, JobId};
-use ragstone_core::seam::catalogue::{CatalogueError, Claim, Moment};
+use ragstone_core::id::JobId;
+use ragstone_core::seam::catalogue::{Claim, Company, Moment, SUSPECT_TURNS};
 use uuid::Uuid;
 
 use super::database::{Database, Mode, Session, transact};
 use super::error::Failure;
 use super::job_row::{self, JOB, update_held_job, update_job};
-use super::lease::{end, give_up};
+use super::lease::end;
 use super::row::{Hold, document, draw_generation, get, id, number, whole};
 use crate::catalogue::stored::{StoredJob, no_document};
 use crate::catalogue::value::steady;
@@ -23,7 +24,7 @@ const WOKEN_AT_ONCE: i64 = 64;
 /// Jobs whose lease ran out that one claim takes from their workers.
 const BURIED_AT_ONCE: i64 = 64;
 
-const RAN_OUT: &str = "select id, document from jobs where lease_until <= $1 order by lease_until limit $2";
+const RAN_OUT: &str = "select id from jobs where lease_until <= $1 order by lease_until limit $2";
 const OVER: &str =
     "select id from jobs where state = 'queued' and due > 0 and due <= $1 order by due, sequence limit $2";
 const LAST_OF_LANE: &str = "select place from jobs
@@ -31,18 +32,30 @@ const LAST_OF_LANE: &str = "select place from jobs
 
 fn first_in_line() -> String {
     format!(
-        "select {JOB} from jobs where state = 'queued' and due = 0 order by place, sequence limit 1
+        "select {JOB} from jobs where state = 'queued' and due = 0 and not suspect order by place, sequence limit 1
          for update skip locked"
     )
 }
+
+fn first_suspect() -> String {
+    format!(
+        "select {JOB} from jobs where suspect and state = 'queued' and due = 0 order by place, sequence limit 1
+         for update skip locked"
+    )
+}
+
+/// Whether this process works on anything.
+const RUNNING: &str = "select 1 from jobs where holder = $1 and state = 'running' limit 1";
 
 /// What a claim asks of the queue before it moves anything, in one statement: nearly always all the answers are no.
 const ASKED: &str = "select
     exists (select 1 from jobs where lease_until <= $1) as ran_out,
     exists (select 1 from jobs where state = 'queued' and due > 0 and due <= $1) as over,
-    exists (select 1 from jobs where state = 'queued' and due = 0) as ready";
+    exists (select 1 from jobs where state = 'queued' and due = 0) as ready,
+    exists (select 1 from jobs where suspect and state = 'queued') as suspected,
+    exists (select 1 from jobs where holder = $2 and state = 'running' and suspect) as taken_up";
 
-/// Takes the next job that may run.
+/// Takes the next job that may run. A process calls it once at a time.
 pub async fn claim(
     database: &Database,
     holder: Uuid,
@@ -51,7 +64,7 @@ pub async fn claim(
     now: Moment,
 ) -> Result<Option<Claim>, Failure> {
     let session = database.session().await?;
-    let asked = session.one(ASKED, &[&steady(now.steady)?]).await?;
+    let asked = session.one(ASKED, &[&steady(now.steady)?, &holder]).await?;
     let is = |what: &str| get::<bool>(&asked, what);
     let (ran_out, over, ready) = (is("ran_out")?, is("over")?, is("ready")?);
     let candidates = match ran_out {
@@ -61,15 +74,25 @@ pub async fn claim(
     drop(session);
     for candidate in candidates {
         let has_run_out = |stored: &StoredJob| stored.course.lease_until <= Some(now.steady);
-        transact!(database, Mode::Synced, |t| bury(&t, candidate, has_run_out, now))?;
+        let company = |stored: &StoredJob| stored.course.company();
+        transact!(database, Mode::Synced, |t| bury(
+            &t,
+            candidate,
+            has_run_out,
+            company,
+            now
+        ))?;
     }
     if over {
         transact!(database, Mode::Synced, |t| wake(&t, now))?;
     }
-    if !(ready || ran_out || over) {
+    if !(ready || ran_out || over) || is("taken_up")? {
         return Ok(None);
     }
-    transact!(database, Mode::Synced, |t| take(&t, holder, worker, lease, now))
+    let suspected = is("suspected")? || ran_out || over;
+    transact!(database, Mode::Synced, |t| take(
+        &t, holder, worker, lease, suspected, now
+    ))
 }
 
 async fn take(
@@ -77,10 +100,10 @@ async fn take(
     holder: Uuid,
     worker: Worker,
     lease: Duration,
+    suspected: bool,
     now: Moment,
 ) -> Result<Option<Claim>, Failure> {
-    let next = first_in_line();
-    while let Some(mut stored) = job_row::first(t, &next, &[]).await? {
+    while let Some(mut stored) = next(t, holder, suspected).await? {
         let found = match stored.job.document_id {
             Some(id) => document(t, id, Hold::No).await?,
             None => None,
@@ -103,6 +126,29 @@ async fn take(
         return Ok(Some(stored.claimed(document)));
     }
     Ok(None)
+}
+
+/// A suspect comes after all others, unless it let too many of them go first, and only where its process works on
+/// nothing else.
+async fn next(t: &Session, holder: Uuid, suspected: bool) -> Result<Option<StoredJob>, Failure> {
+    let suspect = match suspected {
+        true => job_row::first(t, &first_suspect(), &[]).await?,
+        false => None,
+    };
+    let Some(suspect) = suspect else {
+        return job_row::first(t, &first_in_line(), &[]).await;
+    };
+    let lets_others_go_first = suspect.place + SUSPECT_TURNS >= turn(t).await?;
+    if lets_others_go_first && let Some(other) = job_row::first(t, &first_in_line(), &[]).await? {
+        return Ok(Some(other));
+    }
+    let is_alone = t.first(RUNNING, &[&holder]).await?.is_none();
+    Ok(is_alone.then_some(suspect))
+}
+
+/// The place of the job claimed last.
+async fn turn(t: &Session) -> Result<u64, Failure> {
+    number(&t.one("select last_value from turns", &[]).await?, "last_value")
 }
 
 /// Jobs whose wait is over take a turn like new ones. In the order of their lanes, as each lane is held to the end.
@@ -132,59 +178,37 @@ pub async fn last_place(t: &Session, tenant: &str, source: &str) -> Result<u64, 
         .await?;
         t.one(hold, &[&tenant, &source]).await?;
     }
-    let turn: u64 = number(&t.one("select last_value from turns", &[]).await?, "last_value")?;
+    let turn = turn(t).await?;
     let lane = t.first(LAST_OF_LANE, &[&tenant, &source]).await?;
     let lane: Option<u64> = lane.map(|row| number(&row, "place")).transpose()?;
     Ok(turn.max(lane.unwrap_or(0)) + 1)
-}
-
-/// A job that may be lost, and the document whose row is held before its own.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    job: JobId,
-    document: Option<DocumentId>,
 }
 
 async fn candidates(
     c: &Session,
     query: &str,
     values: super::database::Values<'_>,
-) -> Result<Vec<Candidate>, Failure> {
-    let read = |row: &tokio_postgres::Row| {
-        Ok(Candidate {
-            job: JobId(id(row, "id")?),
-            document: get::<Option<_>>(row, "document")?.map(DocumentId),
-        })
-    };
+) -> Result<Vec<JobId>, Failure> {
+    let read = |row: &tokio_postgres::Row| Ok(JobId(id(row, "id")?));
     c.all(query, values).await?.iter().map(read).collect()
 }
 
 /// Takes a job from a worker that is gone, if nobody did and it did not come back; says whether.
 async fn bury(
     t: &Session,
-    candidate: Candidate,
+    candidate: JobId,
     is_lost: impl Fn(&StoredJob) -> bool,
+    company: impl Fn(&StoredJob) -> Company,
     now: Moment,
 ) -> Result<bool, Failure> {
-    if let Some(id) = candidate.document {
-        document(t, id, Hold::Row).await?;
-    }
-    let found = job_row::job(t, candidate.job, Hold::Row).await?;
+    let found = job_row::job(t, candidate, Hold::Row).await?;
     let lost = |stored: &StoredJob| stored.job.state == JobState::Running && is_lost(stored);
     let Some(mut stored) = found.filter(lost) else {
         return Ok(false);
     };
-    match stored.course.die(&mut stored.job, now.wall) {
-        Some(error) => {
-            match give_up(t, &stored, &error, now.wall).await {
-                // Its document is gone: there is nothing to give up, and the queue goes on.
-                Ok(()) | Err(Failure::Rule(CatalogueError::Stale)) => {}
-                Err(failure) => return Err(failure),
-            }
-            end(t, stored, JobState::Failed, Some(error), now.wall).await?;
-        }
-        None => update_job(t, &stored).await?,
-    }
+    let company = company(&stored);
+    stored.course.die(&mut stored.job, company, now);
+    update_job(t, &stored).await?;
     Ok(true)
 }
 
@@ -199,14 +223,14 @@ pub async fn take_back(database: &Database, holder: Uuid, now: Moment) -> Result
             "update jobs set due = $2 + wait where id = $1 and state = 'queued' and due > $2 + wait";
         session.run(shorten, &[&id(&row, "id")?, &moment]).await?;
     }
-    let held = "select id, document from jobs where holder = $1 and state = 'running'";
+    let held = "select id from jobs where holder = $1 and state = 'running'";
     let candidates = candidates(&session, held, &[&holder]).await?;
     drop(session);
-    let mut count = 0;
+    let (mut count, company) = (0, Company::among(candidates.len()));
     for candidate in candidates {
-        let was_held = |_: &StoredJob| true;
+        let (was_held, company) = (|_: &StoredJob| true, |_: &StoredJob| company);
         count += u64::from(transact!(database, Mode::Synced, |t| bury(
-            &t, candidate, was_held, now
+            &t, candidate, was_held, company, now
         ))?);
     }
     Ok(count)
@@ -215,10 +239,10 @@ pub async fn take_back(database: &Database, holder: Uuid, now: Moment) -> Result
 /// Everything that a claim asks of the queue.
 #[cfg(test)]
 pub fn questions() -> Vec<String> {
-    [RAN_OUT, OVER, LAST_OF_LANE]
+    [RAN_OUT, OVER, LAST_OF_LANE, RUNNING]
         .map(String::from)
         .into_iter()
-        .chain([first_in_line()])
+        .chain([first_in_line(), first_suspect()])
         .collect()
 }
 

@@ -1,13 +1,9 @@
-//! Whether the server is there, and whose database it holds.
-
-use ragstone_core::seam::catalogue::CatalogueResult;
-use uuid::Uuid;
+//! Whether the server is there.
 
 use super::PostgresCatalogue;
 use super::database::Database;
 use super::error::{Failure, PostgresError};
 use super::options::PostgresOptions;
-use super::row::get;
 
 /// The version of the server, which is asked for nothing else.
 pub async fn version(options: &PostgresOptions) -> Result<String, PostgresError> {
@@ -40,21 +36,6 @@ fn failed(failure: Failure) -> PostgresError {
 }
 
 impl PostgresCatalogue {
-    /// The id of this library, drawn when it is first asked for: what tells its index and its blobs from another's.
-    pub async fn library(&self) -> CatalogueResult<Uuid> {
-        let drawn = Uuid::new_v4().to_string();
-        let session = self.database.session().await?;
-        let draw = "insert into settings (key, value) values ('library', $1) on conflict (key) do nothing";
-        session.run(draw, &[&drawn]).await?;
-        let row = session
-            .one("select value from settings where key = 'library'", &[])
-            .await?;
-        let library: String = get(&row, "value")?;
-        Ok(library
-            .parse()
-            .map_err(|_| PostgresError::Damaged("the setting library".into()))?)
-    }
-
     /// Whether the server answers.
     pub async fn ping(&self) -> Result<(), PostgresError> {
         match self.database.session().await?.script("").await {

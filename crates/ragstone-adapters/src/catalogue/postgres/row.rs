@@ -1,7 +1,7 @@
 //! Rows of documents, and the values in rows.
 
 use ragstone_core::access::Acl;
-use ragstone_core::document::Document;
+use ragstone_core::document::{Document, SourceUrl};
 use ragstone_core::id::{ContentHash, DocumentId, Generation};
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
@@ -18,22 +18,22 @@ use crate::catalogue::value::{self, damaged, nanoseconds, write_json, write_word
 pub const DOCUMENT: &str = "id, tenant, collection, source, uri, life, status, newest, version, published,
     published_pipeline, published_title, media_type, pages, chunks, warnings, name, given_title, declared_media_type,
     content_hash, bytes, incoming, stored, pipeline, acl, acl_revision, metadata, department_id, source_url, last_error,
-    created_at, updated_at, published_hash, published_bytes, published_name, published_declared";
+    created_at, updated_at, published_hash, published_bytes, published_name, published_declared, brought_by";
 
 const INSERT: &str = "insert into documents (id, tenant, collection, source, uri, life, status, newest, version,
     published, published_pipeline, published_title, media_type, pages, chunks, warnings, name, given_title,
     declared_media_type, content_hash, bytes, incoming, stored, pipeline, acl, acl_revision, metadata, department_id,
     source_url, last_error, created_at, updated_at, published_hash, published_bytes, published_name,
-    published_declared)
+    published_declared, brought_by)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-    $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)";
+    $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37)";
 
 const UPDATE: &str = "update documents set tenant = $2, collection = $3, source = $4, uri = $5, life = $6, status = $7,
     newest = $8, version = $9, published = $10, published_pipeline = $11, published_title = $12, media_type = $13,
     pages = $14, chunks = $15, warnings = $16, name = $17, given_title = $18, declared_media_type = $19,
     content_hash = $20, bytes = $21, incoming = $22, stored = $23, pipeline = $24, acl = $25, acl_revision = $26,
     metadata = $27, department_id = $28, source_url = $29, last_error = $30, created_at = $31, updated_at = $32,
-    published_hash = $33, published_bytes = $34, published_name = $35, published_declared = $36
+    published_hash = $33, published_bytes = $34, published_name = $35, published_declared = $36, brought_by = $37
     where id = $1";
 
 /// Whether a row that is read may be written in the same transaction.
@@ -103,7 +103,7 @@ async fn write(t: &Session, stored: &StoredDocument, statement: &str) -> Result<
             &whole(d.acl_revision)?,
             &write_json(&d.metadata)?,
             &d.department_id.as_deref().map(plain),
-            &d.source_url.as_deref().map(plain),
+            &d.source_url.as_ref().map(SourceUrl::as_str),
             &d.last_error.as_ref().map(write_json).transpose()?,
             &nanoseconds(d.created_at)?,
             &nanoseconds(d.updated_at)?,
@@ -111,6 +111,7 @@ async fn write(t: &Session, stored: &StoredDocument, statement: &str) -> Result<
             &file.map(|file| whole(file.bytes)).transpose()?,
             &file.map(|file| &file.name),
             &file.and_then(|file| file.declared_media_type.as_ref()),
+            &d.brought_by.as_deref().map(plain),
         ],
     )
     .await
@@ -154,9 +155,10 @@ fn seen_document(row: &Row) -> Result<Document, Failure> {
         chunks: number(row, "chunks")?,
         acl: acl(row)?,
         acl_revision: number(row, "acl_revision")?,
+        brought_by: get(row, "brought_by")?,
         metadata: json(row, "metadata")?,
         department_id: get(row, "department_id")?,
-        source_url: get(row, "source_url")?,
+        source_url: SourceUrl::of_text(get(row, "source_url")?),
         last_error: optional_json(row, "last_error")?,
         warnings: json(row, "warnings")?,
         created_at: instant(row, "created_at")?,

@@ -1,7 +1,7 @@
 //! What is attached to what.
 
 use async_trait::async_trait;
-use ragstone_core::document::{Document, DocumentStatus, Job};
+use ragstone_core::document::{Document, DocumentStatus, Job, SourceUrl};
 use ragstone_core::id::{DocumentId, Generation, JobId};
 use ragstone_core::seam::attachments::{Attached, Attachment, Attachments};
 use ragstone_core::seam::catalogue::{Begun, CatalogueError, CatalogueResult, Lease};
@@ -151,7 +151,7 @@ pub fn hand_down(t: &Connection, mail: &Document) -> Result<(), Failure> {
         acl,
         write_json(&mail.metadata)?,
         mail.department_id,
-        mail.source_url,
+        mail.source_url.as_ref().map(SourceUrl::as_str),
         nanoseconds(mail.updated_at)?
     ])?;
     t.prepare_cached(&format!(

@@ -5,6 +5,7 @@ use ragstone_core::document::{DocumentStatus, Job, JobKind};
 use ragstone_core::id::{DocumentId, Generation, JobId, TenantId};
 use ragstone_core::seam::audit::{Audit, LiveJob, Named};
 use ragstone_core::seam::catalogue::CatalogueResult;
+use ragstone_core::seam::manifest::Stamp;
 use rusqlite::{Connection, Row, params};
 use time::OffsetDateTime;
 
@@ -16,6 +17,7 @@ use crate::sqlite::{Durability, blocking};
 
 /// The first eight bytes of a delta are its chunks.
 const NAMED: &str = "select d.id, d.tenant, d.status, d.published, d.chunks, d.stored, d.incoming, d.given_title,
+    d.acl_revision, d.updated_at,
     (select substr(s.delta, 1, 8) from statistics s where s.document = d.id and s.generation = d.published) as counted
     from documents d";
 
@@ -77,6 +79,14 @@ impl Audit for SqliteCatalogue {
         let recount = move || statistics.recount(&database);
         Ok(blocking::<_, Failure>(recount).await?)
     }
+
+    async fn highest_generation(&self) -> CatalogueResult<Generation> {
+        self.read(|c| {
+            let mut statement = c.prepare_cached("select value from counters where name = 'generation'")?;
+            Ok(Generation(statement.query_row([], |row| row.get(0))?))
+        })
+        .await
+    }
 }
 
 fn read(c: &Connection, row: &Row<'_>) -> Result<Named, Failure> {
@@ -92,6 +102,10 @@ fn read(c: &Connection, row: &Row<'_>) -> Result<Named, Failure> {
         stored: row.get::<_, Option<u64>>("stored")?.map(Generation),
         incoming: row.get("incoming")?,
         given_title: row.get("given_title")?,
+        stamp: Stamp {
+            revision: row.get("acl_revision")?,
+            updated: i128::from(row.get::<_, i64>("updated_at")?),
+        },
         jobs: live_jobs(c, document)?,
     })
 }

@@ -3,7 +3,7 @@
 use ragstone_core::access::{Acl, Scope};
 use ragstone_core::document::{Document, DocumentStatus, Job, JobKind};
 use ragstone_core::id::{DocumentId, Generation, JobId};
-use ragstone_core::seam::catalogue::{Begun, CatalogueError, DocumentPatch, NewVersion};
+use ragstone_core::seam::catalogue::{Begun, CatalogueError, DocumentPatch, NewVersion, check_writer};
 use rusqlite::{Connection, params};
 use time::OffsetDateTime;
 
@@ -29,10 +29,7 @@ pub fn begin(
     let id = version.document_id();
     let stored = StoredDocument::load(t, id)?;
     let living = stored.filter(|stored| stored.document.status != DocumentStatus::Deleting);
-    let foreign = |stored: &StoredDocument| !scope.admits(&stored.document.acl);
-    if version.acl.tenant != *scope.tenant() || living.as_ref().is_some_and(foreign) {
-        return Err(CatalogueError::UriTaken.into());
-    }
+    version.check_over(scope, living.as_ref().map(|stored| &stored.document))?;
     put(t, &|acl: &Acl| scope.admits(acl), living, version, job, now)
 }
 
@@ -167,13 +164,7 @@ pub fn patch(
     let Some(stored) = stored.filter(|stored| is_visible(&stored.document, scope)) else {
         return Ok(None);
     };
-    if patch
-        .acl
-        .as_ref()
-        .is_some_and(|acl| acl.tenant != *scope.tenant())
-    {
-        return Err(CatalogueError::UriTaken.into());
-    }
+    patch.check_over(scope, &stored.document)?;
     let mut changed = stored.clone();
     apply(&mut changed, patch);
     if changed != stored {
@@ -209,6 +200,7 @@ pub fn tombstone(
     let Some(stored) = stored.filter(|stored| is_visible(&stored.document, scope)) else {
         return Ok(None);
     };
+    check_writer(scope, &stored.document)?;
     bury(t, changes, stored, job, now).map(Some)
 }
 

@@ -2,15 +2,15 @@
 
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus};
-use ragstone_core::id::{DocumentId, TenantId};
-use ragstone_core::seam::catalogue::{DocumentFilter, Page, PageRequest};
-use rusqlite::{Connection, named_params};
+use ragstone_core::id::{DocumentId, SourceName, TenantId};
+use ragstone_core::seam::catalogue::{DocumentFilter, FailedDocuments, Page, PageRequest};
+use rusqlite::{Connection, named_params, params};
 use uuid::Uuid;
 
 use super::Failure;
 use super::row::{StoredDocument, acl, name};
 use crate::catalogue::cursor::Key;
-use crate::catalogue::value::{nanoseconds, write_word};
+use crate::catalogue::value::{nanoseconds, read_json, write_word};
 use crate::catalogue::version::is_visible;
 
 /// A document that `scope` admits and that is not tombstoned.
@@ -73,6 +73,30 @@ fn cursor_after(document: &Document) -> Result<String, Failure> {
         id: document.id.0,
     }
     .write())
+}
+
+/// The documents of a source that have a `last_error`; the condition is that of the index `documents_with_error`.
+pub fn failed(
+    connection: &Connection,
+    tenant: &TenantId,
+    source: &SourceName,
+    limit: usize,
+) -> Result<FailedDocuments, Failure> {
+    let of_source = "from documents
+         where tenant = ?1 and source = ?2 and last_error is not null and status <> 'deleting'";
+    let count = connection
+        .prepare_cached(&format!("select count(*) {of_source}"))?
+        .query_row(params![tenant.as_str(), source.as_str()], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached(&format!(
+        "select uri, last_error {of_source} order by created_at, id limit ?3"
+    ))?;
+    let mut rows = statement.query(params![tenant.as_str(), source.as_str(), limit])?;
+    let mut first = Vec::new();
+    while let Some(row) = rows.next()? {
+        let error: String = row.get("last_error")?;
+        first.push((row.get("uri")?, read_json(&error, "last_error")?));
+    }
+    Ok(FailedDocuments { count, first })
 }
 
 /// Every tenant that has documents.

@@ -75,11 +75,11 @@ impl StoredJob {
             connection,
             "insert into jobs (id, kind, document, parent, life, tenant, source, acl, generation, state, stage, done,
              total, rate, attempts, error, created_at, updated_at, place, due, wait, wait_until, process, worker,
-             lease_until, claims, failures, deaths, died_stage, died_at, reached, noted_at, timed_since, timed_from)
+             lease_until, claims, failures, deaths, died_stage, died_at, reached, noted_at, timed_since, timed_from, suspect)
              values (:id, :kind, :document, :parent, :life, :tenant, :source, :acl, :generation, :state, :stage, :done,
              :total, :rate, :attempts, :error, :created_at, :updated_at, :place, :due, :wait, :wait_until, :process,
              :worker, :lease_until, :claims, :failures, :deaths, :died_stage, :died_at, :reached, :noted_at,
-             :timed_since, :timed_from)",
+             :timed_since, :timed_from, :suspect)",
         )
     }
 
@@ -93,7 +93,7 @@ impl StoredJob {
              updated_at = :updated_at, place = :place, due = :due, wait = :wait, wait_until = :wait_until,
              process = :process, worker = :worker, lease_until = :lease_until, claims = :claims, failures = :failures,
              deaths = :deaths, died_stage = :died_stage, died_at = :died_at, reached = :reached, noted_at = :noted_at,
-             timed_since = :timed_since, timed_from = :timed_from where id = :id",
+             timed_since = :timed_since, timed_from = :timed_from, suspect = :suspect where id = :id",
         )
     }
 
@@ -138,6 +138,7 @@ impl StoredJob {
             ":noted_at": steady(course.noted_at)?,
             ":timed_since": course.timed.map(|(since, _)| steady(since)).transpose()?,
             ":timed_from": course.timed.map(|(_, from)| from),
+            ":suspect": course.suspect,
         })?;
         Ok(())
     }
@@ -183,6 +184,7 @@ fn course(row: &Row<'_>) -> Result<Course, Failure> {
         failures: row.get("failures")?,
         deaths: row.get("deaths")?,
         died: both(died_stage, row.get("died_at")?),
+        suspect: row.get("suspect")?,
         reached: row.get("reached")?,
         noted_at: since("noted_at")?.unwrap_or_default(),
         timed: both(since("timed_since")?, row.get("timed_from")?),

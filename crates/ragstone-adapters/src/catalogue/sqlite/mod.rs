@@ -7,6 +7,7 @@ mod attachments;
 mod audit;
 mod begin;
 mod documents;
+mod ended;
 mod evaluations;
 mod feedback;
 mod idempotency;
@@ -14,6 +15,7 @@ mod job_row;
 mod jobs;
 mod keys;
 mod lease;
+mod manifest;
 mod portable;
 mod queue;
 mod row;
@@ -31,12 +33,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus, Job, JobCounts, JobError, Worker};
-use ragstone_core::id::{DocumentId, JobId, TenantId};
+use ragstone_core::id::{DocumentId, JobId, SourceName, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
 use ragstone_core::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
-    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
-    Wait,
+    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, FailedDocuments,
+    Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion,
+    Redriven, Wait,
 };
 use ragstone_core::seam::source::Turns;
 use rusqlite::{Connection, OptionalExtension, Transaction};
@@ -321,6 +323,17 @@ impl Catalogue for SqliteCatalogue {
             .await
     }
 
+    async fn failed_documents(
+        &self,
+        tenant: &TenantId,
+        source: &SourceName,
+        limit: usize,
+    ) -> CatalogueResult<FailedDocuments> {
+        let (tenant, source) = (tenant.clone(), source.clone());
+        self.read(move |c| documents::failed(c, &tenant, &source, limit))
+            .await
+    }
+
     async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {
         self.read(documents::tenants).await
     }
@@ -343,6 +356,11 @@ impl Catalogue for SqliteCatalogue {
     ) -> CatalogueResult<Page<Job>> {
         let (scope, filter, page) = (scope.clone(), *filter, page.clone());
         self.read(move |c| jobs::jobs(c, &scope, &filter, &page)).await
+    }
+
+    async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64> {
+        self.write(Durability::Ordered, move |t| ended::remove(t, before, most))
+            .await
     }
 
     async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {

@@ -1,7 +1,7 @@
 //! Rows of documents and jobs, and the values in them.
 
 use ragstone_core::access::Acl;
-use ragstone_core::document::{Document, DocumentStatus};
+use ragstone_core::document::{Document, DocumentStatus, SourceUrl};
 use ragstone_core::id::{ContentHash, DocumentId, Generation};
 use rusqlite::types::{FromSql, FromSqlError};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
@@ -79,9 +79,10 @@ impl StoredDocument {
             ":pipeline": self.pipeline,
             ":acl": write_json(&d.acl)?,
             ":acl_revision": d.acl_revision,
+            ":brought_by": d.brought_by,
             ":metadata": write_json(&d.metadata)?,
             ":department_id": d.department_id,
-            ":source_url": d.source_url,
+            ":source_url": d.source_url.as_ref().map(SourceUrl::as_str),
             ":last_error": d.last_error.as_ref().map(write_json).transpose()?,
             ":created_at": nanoseconds(d.created_at)?,
             ":updated_at": nanoseconds(d.updated_at)?,
@@ -94,12 +95,12 @@ const SAVE_DOCUMENT: &str = "insert or replace into documents
     (id, tenant, collection, source, uri, life, status, newest, version, published, published_pipeline,
      published_title, media_type, pages, chunks, warnings, name, given_title, declared_media_type, content_hash,
      bytes, incoming, stored, pipeline, acl, acl_revision, metadata, department_id, source_url, last_error, created_at,
-     updated_at, published_hash, published_bytes, published_name, published_declared)
+     updated_at, published_hash, published_bytes, published_name, published_declared, brought_by)
     values (:id, :tenant, :collection, :source, :uri, :life, :status, :newest, :version, :published,
      :published_pipeline, :published_title, :media_type, :pages, :chunks, :warnings, :name, :given_title,
      :declared_media_type, :content_hash, :bytes, :incoming, :stored, :pipeline, :acl, :acl_revision, :metadata,
      :department_id, :source_url, :last_error, :created_at, :updated_at, :published_hash,
-     :published_bytes, :published_name, :published_declared)";
+     :published_bytes, :published_name, :published_declared, :brought_by)";
 
 fn document(row: &Row<'_>) -> Result<Document, Failure> {
     Ok(Document {
@@ -118,9 +119,10 @@ fn document(row: &Row<'_>) -> Result<Document, Failure> {
         chunks: row.get("chunks")?,
         acl: acl(row)?,
         acl_revision: integer(row, "acl_revision")?,
+        brought_by: row.get("brought_by")?,
         metadata: json(row, "metadata")?,
         department_id: row.get("department_id")?,
-        source_url: row.get("source_url")?,
+        source_url: SourceUrl::of_text(row.get_ref("source_url")?.as_str_or_null().map_err(from_sql)?),
         last_error: optional_json(row, "last_error")?,
         warnings: json(row, "warnings")?,
         created_at: instant(row, "created_at")?,

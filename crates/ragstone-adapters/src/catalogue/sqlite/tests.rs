@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ragstone_core::document::{JobState, Worker};
+use ragstone_core::document::{JobError, JobState, Worker};
 use ragstone_core::rank::TermId;
 use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, StatisticsDelta};
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
@@ -69,6 +69,28 @@ async fn a_file_keeps_the_contract() {
         Arc::new(SqliteCatalogue::open(database).unwrap()) as Arc<dyn Catalogue>
     };
     catalogue_contract(make).await;
+}
+
+/// As an earlier release stored it.
+#[tokio::test]
+async fn an_address_that_is_none_is_not_read() {
+    let database = Database::in_memory().unwrap();
+    let catalogue = SqliteCatalogue::open(database.clone()).unwrap();
+    let (open, scope) = (acl("a", &[&["everyone"]]), caller("a", &[]));
+    let new = version(&open, "x", "one");
+    let id = new.document_id();
+    catalogue.begin(&scope, new, job_id(1), at(1)).await.unwrap();
+    for (stored, read) in [
+        ("javascript:alert(1)", None),
+        ("https://x.test/a", Some("https://x.test/a")),
+    ] {
+        let write = |t: &rusqlite::Transaction<'_>| -> Result<usize, DatabaseError> {
+            Ok(t.execute("update documents set source_url = ?1", [stored])?)
+        };
+        database.write_blocking(Durability::Ordered, write).unwrap();
+        let found = catalogue.document(&scope, id).await.unwrap().unwrap();
+        assert_eq!(found.source_url.map(String::from).as_deref(), read);
+    }
 }
 
 /// More publishes than are folded at once, so that the sums come from totals and changes both.
@@ -143,11 +165,17 @@ async fn a_database_of_the_first_schema_migrates() {
     let mut claimed = Vec::new();
     while let Some(claim) = catalogue.claim(WORKER, LEASE, moment(1)).await.unwrap() {
         claimed.push((claim.job.id, claim.failures));
+        let error = JobError {
+            code: "no_text".into(),
+            detail: "what".into(),
+            hint: "what next".into(),
+        };
+        catalogue.fail(&claim.lease, error, at(1)).await.unwrap();
     }
     assert_eq!(
         claimed,
-        [(job_id(2), 0), (job_id(3), 2), (job_id(4), 0)],
-        "in their order, with what they spent"
+        [(job_id(3), 2), (job_id(4), 0), (job_id(2), 0)],
+        "in their order, with what they spent; whose process died comes last"
     );
 }
 

@@ -30,6 +30,9 @@ use ragstone_core::seam::index::{
 use rusqlite::OptionalExtension;
 
 use crate::sqlite::{Database, DatabaseError, Durability, blocking, lock};
+
+/// About what a point takes of the disk, log included.
+const POINT_BYTES: u64 = 16 * 1024;
 use memory::Memory;
 use segment::{MAX_POINTS, Segment};
 
@@ -269,6 +272,10 @@ impl VectorIndex for EmbeddedIndex {
     async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
         self.write(move |shared, spec| {
             check_fit(spec.as_ref(), &points)?;
+            if !shared.database.admits(points.len() as u64 * POINT_BYTES) {
+                let detail = "the disk is full; hint: make room on it, or delete documents".into();
+                return Err(IndexError::Unavailable { detail }.into());
+            }
             let inserted = shared
                 .database
                 .write_blocking(Durability::Ordered, |t| rows::insert(t, &points))?;

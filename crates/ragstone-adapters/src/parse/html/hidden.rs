@@ -6,28 +6,36 @@
 use dom_query::{Document, NodeRef};
 
 use super::style::{self, Look};
+use crate::parse::complexity::too_complex;
+use crate::parse::error::ParseProblem;
 use crate::parse::hidden::{Hidden, Kind};
 
 /// Elements whose text is no content anyway, so that it is nothing that was hidden.
 const NO_TEXT: [&str; 7] = ["head", "script", "style", "noscript", "template", "svg", "title"];
 /// Elements that hold the whole page: pages hide them until they have loaded.
 const WHOLE_PAGE: [&str; 2] = ["html", "body"];
-/// Most rules of a page's own style sheets that are looked at.
-const MAX_RULES: usize = 1_000;
+/// Most steps that matching the rules of a page's own style sheets may take: for each rule that hides, its bytes times the
+/// elements times what a combinator in it walks over. Past this a page would hide what no reader of it can tell apart.
+const MAX_STEPS: u64 = 20_000_000_000;
 /// Where the rules' verdict on an element stands while the page is walked.
 const MARK: &str = "data-ragstone-hidden";
 
 /// Takes the elements out, and counts their text.
-pub(super) fn take_out(document: &Document, hidden: &mut Hidden) {
-    mark_by_rules(document);
+pub(super) fn take_out(document: &Document, hidden: &mut Hidden) -> Result<(), ParseProblem> {
+    mark_by_rules(document)?;
     let styled = !document.select("style, link[rel~=stylesheet]").is_empty();
-    let root = document.root();
-    let mut left = vec![(root, style::Colours::default())];
+    let mut left = vec![(document.root(), style::Colours::default(), false)];
     let mut perhaps = Vec::new();
-    while let Some((node, colours)) = left.pop() {
+    while let Some((node, colours, mut counted)) = left.pop() {
         let colours = colours.within(&node);
         match verdict(&node, &colours, styled) {
-            Some(kind @ (Kind::PerhapsElement | Kind::PerhapsSameColour)) => perhaps.push((kind, node)),
+            Some(kind @ (Kind::PerhapsElement | Kind::PerhapsSameColour)) => {
+                // What is in it belongs to the outermost one.
+                if !counted {
+                    perhaps.push((kind, node));
+                }
+                counted = true;
+            }
             Some(kind) => {
                 hidden.text(kind, None, &node.text());
                 node.remove_from_parent();
@@ -36,11 +44,13 @@ pub(super) fn take_out(document: &Document, hidden: &mut Hidden) {
             None if node.node_name().is_some_and(|name| NO_TEXT.contains(&&*name)) => continue,
             None => {}
         }
-        left.extend(node.element_children().into_iter().map(|child| (child, colours)));
+        let children = node.element_children().into_iter();
+        left.extend(children.map(|child| (child, colours, counted)));
     }
     for (kind, node) in perhaps {
         hidden.text(kind, None, &node.text());
     }
+    Ok(())
 }
 
 /// How an element is hidden; none if it is shown.
@@ -66,25 +76,70 @@ fn verdict(node: &NodeRef, colours: &style::Colours, styled: bool) -> Option<Kin
 }
 
 /// Marks what the page's own rules hide.
-fn mark_by_rules(document: &Document) {
+fn mark_by_rules(document: &Document) -> Result<(), ParseProblem> {
     let sheets: Vec<String> = document
         .select("style")
         .nodes()
         .iter()
         .map(|sheet| sheet.text().to_string())
         .collect();
-    let rules = sheets
-        .iter()
-        .flat_map(|sheet| style::rules(sheet))
-        .take(MAX_RULES);
-    for (selector, block) in rules {
+    if sheets.is_empty() {
+        return Ok(());
+    }
+    // What a rule shows only in a state (`:hover`) is shown without it, or the other way round: not told apart.
+    let hides = |(selector, block): &(&str, &str)| {
         let look = Look::of(block);
-        // What a rule shows only in a state (`:hover`) is shown without it, or the other way round: not told apart.
-        if !(look.not_shown || look.tiny || look.off_page) || selector.contains(':') {
-            continue;
+        (look.not_shown || look.tiny || look.off_page) && !selector.contains(':')
+    };
+    let rules = sheets.iter().flat_map(|sheet| style::rules(sheet));
+    let selectors: Vec<&str> = rules.filter(hides).map(|(selector, _)| selector).collect();
+    let extent = Extent::of(document);
+    let steps = selectors.iter().map(|selector| extent.steps(selector));
+    if steps.fold(0, u64::saturating_add) > MAX_STEPS {
+        return Err(too_complex(
+            "its style sheets hide too much of too large a page".to_owned(),
+        ));
+    }
+    for found in selectors
+        .iter()
+        .filter_map(|selector| document.try_select(selector))
+    {
+        found.nodes().iter().for_each(|node| node.set_attr(MARK, ""));
+    }
+    Ok(())
+}
+
+/// How large a tree is for what walks over it.
+#[derive(Default)]
+struct Extent {
+    elements: u64,
+    depth: u64,
+    /// Most elements in one.
+    siblings: u64,
+}
+
+impl Extent {
+    fn of(document: &Document) -> Self {
+        let mut extent = Self::default();
+        let mut left = vec![(document.root(), 0)];
+        while let Some((node, depth)) = left.pop() {
+            let children = node.element_children();
+            extent.elements += 1;
+            extent.depth = extent.depth.max(depth);
+            extent.siblings = extent.siblings.max(children.len() as u64);
+            left.extend(children.into_iter().map(|child| (child, depth + 1)));
         }
-        if let Some(found) = document.try_select(selector) {
-            found.nodes().iter().for_each(|node| node.set_attr(MARK, ""));
-        }
+        extent
+    }
+
+    /// At most so many are taken to find what a selector matches.
+    fn steps(&self, selector: &str) -> u64 {
+        let walked = match selector {
+            with if with.contains('~') => self.siblings,
+            with if with.trim().contains([' ', '>', '\n', '\t']) => self.depth,
+            _ => 1,
+        };
+        let bytes = selector.len() as u64;
+        bytes.saturating_mul(self.elements).saturating_mul(walked.max(1))
     }
 }

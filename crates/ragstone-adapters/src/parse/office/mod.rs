@@ -45,8 +45,8 @@ pub(super) fn parse(
     sink: &mut dyn PageSink,
 ) -> Result<Outline, ParseProblem> {
     let kind = kind(format);
-    let vanishing =
-        kind == DocumentFormat::Docx && archive::any_member_has(&bytes, "word/", VANISH, PART_BYTES);
+    let marked = archive::check_members(&bytes, "word/", VANISH, PACKAGE_BYTES)?;
+    let vanishing = kind == DocumentFormat::Docx && marked;
     let copy = vanishing.then(|| bytes.clone());
     let (mut document, slides) = read(kind, bytes, limits, false)?;
     let mut blocks = Blocks::new(sink, limits);

@@ -5,11 +5,13 @@
 //! Invariant: an encrypted file is refused before any of it is extracted, because the engine would answer with
 //! silently empty pages.
 
+mod content;
 mod heading;
 mod hidden;
 mod line;
 mod off_page;
 mod order;
+mod page_tree;
 mod running;
 #[cfg(test)]
 mod tests;
@@ -36,10 +38,25 @@ use super::sink::{Outline, PageSink};
 /// by columns none of its 632 rows stays on one line, by rows all do, and questions of a table ask for its rows
 /// (`docs/decisions/0003-tables-by-rows.md`).
 const ORDER: Order = Order::ChosenRowsInTables;
-/// Pages after which the file is opened again: the engine keeps what it has read of a file, and all of it goes with
-/// the opened document, whose bytes are handed on. Finding its place again costs the engine a walk over all pages: at 64,
-/// a file of 1,000 pages took twice as long.
-const PAGES_OPEN: u32 = 256;
+/// When the file is opened again: the engine keeps what it has read of a file, and all of it goes with the opened
+/// document, whose bytes are handed on. Each opening costs a walk over all pages.
+struct Reopening {
+    /// Not before so many pages.
+    pages: u32,
+    /// Not before the engine keeps about so many bytes of them.
+    bytes: usize,
+}
+
+/// As files are read: 256 pages of a book are about so many bytes.
+const REOPENING: Reopening = Reopening {
+    pages: 256,
+    bytes: 48 << 20,
+};
+/// Most times that a file is opened.
+const MOST_OPENINGS: u32 = 32;
+/// What the engine keeps of a page beside its share of the file, and of each span on it.
+const PAGE_BYTES: usize = 4 << 10;
+const SPAN_BYTES: usize = 400;
 
 /// Hands out the text of a PDF page by page; each page's order of reading is chosen for itself.
 pub fn parse(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
@@ -54,30 +71,41 @@ pub fn parse_in_order(
     order: Order,
     sink: &mut dyn PageSink,
 ) -> Result<Outline, ParseProblem> {
-    parse_reopening(bytes, limits, order, PAGES_OPEN, sink)
+    parse_reopening(bytes, limits, order, REOPENING, sink)
 }
 
 fn parse_reopening(
     bytes: Vec<u8>,
     limits: &ParseLimits,
     order: Order,
-    pages_open: u32,
+    reopening: Reopening,
     sink: &mut dyn PageSink,
 ) -> Result<Outline, ParseProblem> {
+    let file_bytes = bytes.len();
     let mut document = open(bytes)?;
-    let pages = count_pages(&document, limits)?;
+    let pages = page_tree::count_pages(&document, limits)?;
+    page_tree::know_all_pages(&document, pages);
+    let pages_open = reopening.pages.max(pages / MOST_OPENINGS);
+    let bytes_a_page = PAGE_BYTES + file_bytes / pages as usize;
+    let (mut opened_at, mut kept) = (0, 0);
     let hidden_layers = xberg_native_pdf::optional_content::compute_default_off_ocgs(&document);
     let mut progress = Progress::default();
     let mut window = Window::default();
     for index in 0..pages {
-        if index > 0 && index % pages_open == 0 {
+        if index - opened_at >= pages_open && kept >= reopening.bytes {
+            (opened_at, kept) = (index, 0);
             let bytes = std::mem::take(&mut document.source_bytes);
             drop(document);
             document = open(bytes)?;
+            page_tree::know_all_pages(&document, pages);
         }
         let number = index + 1;
-        let lines = match page_lines(&document, number, order, &hidden_layers, &mut progress.hidden) {
-            Ok(lines) => lines,
+        let read = page_lines(&document, number, order, &hidden_layers, &mut progress.hidden);
+        let lines = match read {
+            Ok((lines, spans)) => {
+                kept += bytes_a_page + spans * SPAN_BYTES;
+                lines
+            }
             Err(error) => {
                 progress.unreadable(number, &error);
                 Vec::new()
@@ -101,39 +129,27 @@ fn open(bytes: Vec<u8>) -> Result<PdfDocument, ParseProblem> {
     Ok(document)
 }
 
-fn count_pages(document: &PdfDocument, limits: &ParseLimits) -> Result<u32, ParseProblem> {
-    let pages = document.page_count().map_err(problem)?;
-    if pages > limits.max_pages as usize {
-        return Err(ParseProblem::TooManyPages {
-            pages: pages as u64,
-            limit: limits.max_pages,
-        });
-    }
-    if pages == 0 {
-        return Err(ParseProblem::damaged("no page can be found"));
-    }
-    Ok(pages as u32)
-}
-
 fn page_lines(
     document: &PdfDocument,
     number: u32,
     order: Order,
     hidden_layers: &HashSet<String>,
     hidden: &mut Hidden,
-) -> Result<Vec<Line>, EngineError> {
+) -> Result<(Vec<Line>, usize), EngineError> {
+    content::check(document, number)?;
     let mut spans = document.extract_spans_filtered_with_reading_order(
         number as usize - 1,
         ReadingOrder::TopToBottom,
         hidden_layers.clone(),
         HashSet::new(),
     )?;
+    let count = spans.len();
     hidden::mark(document, number, &mut spans, hidden);
     line::drop_padding(&mut spans);
     let direction = upright::turn(&mut spans);
     let mut spans = order::arrange(spans, order)?;
     spans.retain(|span| !hidden::is_marked(span));
-    Ok(line::join(&spans, direction))
+    Ok((line::join(&spans, direction), count))
 }
 
 fn problem(error: EngineError) -> ParseProblem {

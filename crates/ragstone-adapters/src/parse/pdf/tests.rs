@@ -329,7 +329,16 @@ fn opening_a_file_again_changes_nothing() {
         let bytes = std::fs::read(file).unwrap();
         let [once, often] = [u32::MAX, 3].map(|pages_open| {
             let (limits, mut gathered) = (ParseLimits::default(), Gathered::new(1 << 26));
-            let outline = parse_reopening(bytes.clone(), &limits, ORDER, pages_open, &mut gathered);
+            let outline = parse_reopening(
+                bytes.clone(),
+                &limits,
+                ORDER,
+                Reopening {
+                    pages: pages_open,
+                    bytes: 0,
+                },
+                &mut gathered,
+            );
             gathered.finish("application/pdf", outline.unwrap())
         });
         assert!(!once.text.is_empty());

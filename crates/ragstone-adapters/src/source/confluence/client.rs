@@ -2,6 +2,7 @@
 //!
 //! Invariant: the credentials go to the host they are for and to no other, and into no error.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub(super) struct Client {
     credentials: Credentials,
     patience: Patience,
     in_flight: Semaphore,
+    /// Whether the credentials were refused.
+    signed_out: AtomicBool,
     /// Before this moment nothing is asked.
     not_before: Mutex<Option<Instant>>,
     /// Fetches files that Confluence keeps on other hosts.
@@ -93,9 +96,15 @@ impl Client {
             credentials,
             patience,
             in_flight: Semaphore::new(at_once.clamp(1, MAX_AT_ONCE)),
+            signed_out: AtomicBool::new(false),
             not_before: Mutex::new(None),
             guard,
         })
+    }
+
+    /// Whether it has refused the credentials, so that nothing else will be answered either.
+    pub fn is_signed_out(&self) -> bool {
+        self.signed_out.load(Ordering::Relaxed)
     }
 
     /// Where Confluence is.
@@ -260,6 +269,9 @@ impl Client {
             return Ok(response);
         }
         let said = body(response, MAX_ERROR_BYTES).await.unwrap_or_default();
+        if status == StatusCode::UNAUTHORIZED {
+            self.signed_out.store(true, Ordering::Relaxed);
+        }
         let fault = Fault::of_reply(status, &headers, &String::from_utf8_lossy(&said));
         self.rest(fault.after());
         Err(fault)

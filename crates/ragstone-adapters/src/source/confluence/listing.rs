@@ -78,6 +78,8 @@ pub(super) struct Listing {
     pub tree: Tree,
     /// The attachments of each page, where they are known to their end.
     pub files: HashMap<String, Vec<File>>,
+    /// Pages whose attachments could not be listed, and why.
+    pub unlisted_files: Vec<(String, SourceError)>,
     /// What changes when the comments of a page do.
     pub comments: HashMap<String, String>,
 }
@@ -115,7 +117,8 @@ impl Listing {
         }
     }
 
-    /// Asks for the attachments that are not known yet, if they are wanted.
+    /// Asks for the attachments that are not known yet, if they are wanted. A page whose attachments are not told costs
+    /// only these; credentials that are refused cost everything.
     pub async fn complete_files<F>(
         &mut self,
         site: &Site,
@@ -142,9 +145,11 @@ impl Listing {
                 Ok(files) => drop(self.files.insert(id, files)),
                 // The page itself is gone meanwhile.
                 Err(SourceError::Gone(_)) => {}
-                Err(error) => return Err(error),
+                Err(error) if site.client.is_signed_out() => return Err(error),
+                Err(error) => self.unlisted_files.push((id, error)),
             }
         }
+        self.unlisted_files.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(())
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, Url};
 use tokio::time::{Instant, timeout};
 
 use super::{GuardError, broken, host, too_slow};
+use crate::retry_after::retry_after;
 
 /// An answer whose body is still to be read.
 pub struct Answer {
@@ -51,6 +52,23 @@ impl Answer {
             bytes.extend_from_slice(&piece?);
         }
         Ok(bytes.freeze())
+    }
+
+    /// Its body as [`Self::bytes`], even if it is packed by gzip: whoever asks unpacks it within bounds of its own.
+    pub async fn packed_bytes(mut self, most: usize) -> Result<Bytes, GuardError> {
+        let is_gzip = |encoding: &HeaderValue| {
+            let encoding = encoding.as_bytes();
+            encoding.eq_ignore_ascii_case(b"gzip") || encoding.eq_ignore_ascii_case(b"x-gzip")
+        };
+        if self.headers.get(CONTENT_ENCODING).is_some_and(is_gzip) {
+            self.headers.remove(CONTENT_ENCODING);
+        }
+        self.bytes(most).await
+    }
+
+    /// How long its server asks to wait before the next request, if it does.
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(&self.headers)
     }
 
     /// Its body piece by piece; an error ends it.

@@ -1,6 +1,7 @@
 //! Addresses of pages: one for each page, and which are meant.
 
 use std::collections::BTreeSet;
+use std::sync::{PoisonError, RwLock};
 
 use ragstone_core::seam::source::SourceError;
 use reqwest::Url;
@@ -54,8 +55,8 @@ pub(super) fn plain(mut url: Url) -> Option<Url> {
 
 /// Which pages are meant.
 pub(super) struct Scope {
-    /// `host:port`
-    hosts: BTreeSet<String>,
+    /// `host:port`; grows by the hosts that start pages send on to.
+    hosts: RwLock<BTreeSet<String>>,
     paths: Vec<String>,
     exclude: Vec<String>,
 }
@@ -64,22 +65,41 @@ impl Scope {
     pub fn new<'a>(starts: impl Iterator<Item = &'a Url>, settings: &WebSettings) -> Self {
         let named = settings.hosts.iter().map(|host| host.to_ascii_lowercase());
         Self {
-            hosts: starts.map(host).chain(named).collect(),
+            hosts: RwLock::new(starts.map(host).chain(named).collect()),
             paths: settings.paths.clone(),
             exclude: settings.exclude.clone(),
         }
+    }
+
+    /// Counts the host of an address among those that are meant.
+    pub fn admit_host(&self, url: &Url) {
+        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        hosts.insert(host(url));
     }
 
     /// Whether a page is meant.
     pub fn holds(&self, url: &Url) -> bool {
         let begins = |prefix: &String| url.path().starts_with(prefix.as_str());
         // A host of the settings stands for its usual ports.
-        let is_ours = self.hosts.contains(&host(url))
-            || url.port().is_none() && self.hosts.contains(url.host_str().unwrap_or_default());
+        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        let is_ours = hosts.contains(&host(url))
+            || url.port().is_none() && hosts.contains(url.host_str().unwrap_or_default());
         is_ours
             && (self.paths.is_empty() || self.paths.iter().any(begins))
             && !self.exclude.iter().any(begins)
     }
+}
+
+/// Whether a redirect leads to another name of the same site: from http to https, or between `www.` and the bare name.
+pub(super) fn is_same_site(from: &Url, to: &Url) -> bool {
+    let bare = |url: &Url| {
+        let host = url.host_str().unwrap_or_default();
+        host.strip_prefix("www.").unwrap_or(host).to_owned()
+    };
+    let is_upgrade = from.scheme() == "http" && to.scheme() == "https";
+    let is_same_door =
+        from.scheme() == to.scheme() && from.port_or_known_default() == to.port_or_known_default();
+    bare(from) == bare(to) && (is_upgrade || is_same_door)
 }
 
 /// A host with its port.
@@ -108,6 +128,24 @@ mod tests {
         check("https://me:pass@x/", None);
         check(&format!("https://x/{}", "a".repeat(MAX_BYTES)), None);
         assert!(named("https://x/").is_ok() && named("x").is_err() && named("https://me:p@x/").is_err());
+    }
+
+    #[test]
+    fn a_site_has_names_with_www_and_https() {
+        for (from, to, expected) in [
+            ("http://x.test/", "https://x.test/", true),
+            ("http://x.test/", "https://www.x.test/start", true),
+            ("https://www.x.test/", "https://x.test/", true),
+            ("http://x.test:8080/", "https://x.test:8443/", true),
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8081/", false),
+            ("https://x.test/", "http://x.test/", false),
+            ("https://x.test/", "https://x.test.evil.example/", false),
+            ("https://x.test/", "https://login.x.test/", false),
+            ("https://x.test/", "https://wwwx.test/", false),
+        ] {
+            let url = |text: &str| Url::parse(text).unwrap();
+            assert_eq!(is_same_site(&url(from), &url(to)), expected, "{from} {to}");
+        }
     }
 
     #[test]

@@ -1,31 +1,44 @@
 //! One listing: from the pages that are named along their links, level by level, so that the same site gives the same
 //! list.
 
+mod rules;
+mod same_text;
+mod sitemaps;
 mod visit;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures::StreamExt;
-use ragstone_core::seam::source::{Access, Item, SourceError};
+use ragstone_core::seam::source::{Access, HiddenItems, Item, ListEntry, ListGap, MAX_FAILURES, SourceError};
 use reqwest::Url;
-use reqwest::header::HeaderMap;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use rules::path;
 use visit::Visit;
 
-use super::robots::{self, Robots};
-use super::sitemap::{self, Sitemap};
-use super::{Web, address, told};
-use crate::source::guard::GuardError;
+use super::robots::Robots;
+use super::{Web, address};
 
 /// Requests for each page that may be listed: others lead elsewhere, are gone or have no text.
 const REQUESTS_PER_PAGE: usize = 5;
 /// Requests that a small source has besides.
 const MORE_REQUESTS: usize = 100;
-/// Sitemaps of one source, those that sitemaps name included.
-const MAX_SITEMAPS: usize = 1_000;
+/// Other names of its site that a start page may send on to, one after the other.
+const MAX_MOVES: usize = 5;
+
+/// Why a page that the rules of its host forbid is left out.
+const FORBIDDEN: &str = "its robots.txt forbids it";
+
+/// A page of the list.
+pub(super) struct Found {
+    item: Item,
+    /// What tells its text from others, if it was read.
+    text: Option<String>,
+    /// What it says is its one address.
+    canonical: Option<Url>,
+}
 
 /// See the module.
 pub(super) struct Crawl<'a> {
@@ -37,7 +50,8 @@ pub(super) struct Crawl<'a> {
     /// Addresses that were asked for, or lead to one.
     asked: HashSet<String>,
     requests: usize,
-    items: Vec<Item>,
+    found: Vec<Found>,
+    /// Addresses of `found`.
     listed: HashSet<String>,
     /// Addresses that are no pages of the source.
     no_pages: HashSet<String>,
@@ -45,8 +59,23 @@ pub(super) struct Crawl<'a> {
     is_full: bool,
     /// Whether something that may lead on could not be read.
     blind: bool,
-    /// Why the rules of a host could not be read.
-    no_rules: Option<SourceError>,
+    /// Why rules or a sitemap could not be read, the first of them.
+    unread: Option<SourceError>,
+    /// What is told in any case.
+    gaps: Vec<ListGap>,
+    /// Why what the settings name gave no page; told if nothing did.
+    reasons: Vec<ListGap>,
+}
+
+impl Found {
+    /// A page of which only its address is known.
+    fn unread(item: Item) -> Self {
+        Self {
+            item,
+            text: None,
+            canonical: None,
+        }
+    }
 }
 
 impl<'a> Crawl<'a> {
@@ -57,107 +86,81 @@ impl<'a> Crawl<'a> {
             pace: HashMap::new(),
             asked: HashSet::new(),
             requests: 0,
-            items: Vec::new(),
+            found: Vec::new(),
             listed: HashSet::new(),
             no_pages: HashSet::new(),
             is_full: false,
             blind: false,
-            no_rules: None,
+            unread: None,
+            gaps: Vec::new(),
+            reasons: Vec::new(),
         }
     }
 
     /// Everything that is meant, within the time that is allowed.
-    pub async fn run(mut self) -> Result<Vec<Item>, SourceError> {
+    pub async fn run(mut self) -> Result<Vec<ListEntry>, SourceError> {
         let minutes = self.web.settings.max_minutes;
         match tokio::time::timeout(Duration::from_secs(60 * minutes), self.all()).await {
-            Ok(listed) => listed.map(|()| self.items),
+            Ok(listed) => listed,
             Err(_) => Err(SourceError::Broken(format!(
                 "listing took more than {minutes} minutes"
             ))),
         }
     }
 
-    async fn all(&mut self) -> Result<(), SourceError> {
+    async fn all(&mut self) -> Result<Vec<ListEntry>, SourceError> {
         let mut level = self.web.starts.clone();
-        level.extend(self.mapped().await?);
+        level.extend(self.mapped().await);
         for depth in 0..=self.web.settings.depth {
             let is_inner = depth < self.web.settings.depth;
-            level = self.level(level, is_inner, depth == 0).await?;
+            level = match depth {
+                0 => self.first_level(level, is_inner).await?,
+                _ => self.level(level, is_inner, false).await?.leads,
+            };
             if level.is_empty() || self.is_full {
                 break;
             }
         }
-        if self.blind {
-            self.keep_what_was_there();
+        match (self.found.is_empty(), &self.unread) {
+            (true, Some(error)) => return Err(error.clone()),
+            (true, None) => self.gaps.append(&mut self.reasons),
+            (false, _) if self.blind => self.keep_what_was_there(),
+            (false, _) => {}
         }
-        Ok(())
+        let doubt = self.doubt_one_text_for_all().await;
+        self.leave_out_copies();
+        let found = self.found.drain(..).map(|found| ListEntry::Item(found.item));
+        let gaps = self.gaps.drain(..).map(ListEntry::Gap);
+        Ok(found.chain(gaps).chain(doubt).collect())
     }
 
-    /// The pages of the sitemaps.
-    async fn mapped(&mut self) -> Result<Vec<Url>, SourceError> {
-        let (mut waiting, mut pages, mut read) = (self.web.sitemaps.clone(), Vec::new(), HashSet::new());
-        while let Some(map) = waiting.pop() {
-            if !read.insert(map.clone()) {
-                continue;
+    /// Visits the pages that are begun with, under the names that their sites send on to; where they lead.
+    async fn first_level(&mut self, starts: Vec<Url>, is_inner: bool) -> Result<Vec<Url>, SourceError> {
+        let (mut leads, mut waiting) = (Vec::new(), starts);
+        for _ in 0..=MAX_MOVES {
+            let level = self.level(waiting, is_inner, true).await?;
+            leads.extend(level.leads);
+            waiting = level.moved;
+            if waiting.is_empty() {
+                break;
             }
-            if read.len() > MAX_SITEMAPS {
-                return Err(SourceError::Refused(format!(
-                    "it has more than {MAX_SITEMAPS} sitemaps"
-                )));
-            }
-            let failed = |error: GuardError| match told(error) {
-                SourceError::Gone(_) => SourceError::Refused(format!("there is no sitemap {map}")),
-                other => other,
-            };
-            let answer = self
-                .web
-                .guard
-                .open(map.as_str(), HeaderMap::new())
-                .await
-                .map_err(failed)?;
-            let answer = answer.successful().map_err(failed)?;
-            let bytes = answer.bytes(sitemap::MAX_BYTES).await.map_err(failed)?;
-            let none = || {
-                SourceError::Refused(format!(
-                    "{map} is no sitemap (one that is compressed is not read)"
-                ))
-            };
-            let urls = |texts: Vec<String>| {
-                texts
-                    .into_iter()
-                    .filter_map(|text| address::plain(Url::parse(&text).ok()?))
-            };
-            match sitemap::parse(&String::from_utf8_lossy(&bytes)).ok_or_else(none)? {
-                Sitemap::Pages(found) => pages.extend(urls(found)),
-                Sitemap::Index(found) => waiting.extend(urls(found)),
+            for url in &waiting {
+                self.web.scope.admit_host(url);
             }
         }
-        Ok(pages)
+        Ok(leads)
     }
 
     /// Visits the pages of a level; where they lead.
-    async fn level(
-        &mut self,
-        urls: Vec<Url>,
-        is_inner: bool,
-        is_start: bool,
-    ) -> Result<Vec<Url>, SourceError> {
-        let mut fresh = Vec::new();
-        for url in urls {
-            if self.web.scope.holds(&url)
-                && self.asked.insert(url.to_string())
-                && self.is_allowed(&url).await?
-            {
-                fresh.push(url);
-            }
-        }
+    async fn level(&mut self, urls: Vec<Url>, is_inner: bool, is_start: bool) -> Result<Level, SourceError> {
+        let fresh = self.fresh(urls, is_start).await;
         let (crawl, at_once) = (&*self, self.web.settings.at_once);
         let room = self.most_requests().saturating_sub(self.requests);
         let visits =
             futures::stream::iter(0..fresh.len().min(room)).map(|n| crawl.visit(&fresh[n], is_inner));
         let mut visits = visits.buffered(at_once);
-        let (mut seen, mut first_failure) = (Vec::new(), None);
-        let mut pages_left = self.web.settings.max_pages.saturating_sub(self.items.len());
+        let mut seen = Vec::new();
+        let mut pages_left = self.web.settings.max_pages.saturating_sub(self.found.len());
         while let Some(visit) = visits.next().await {
             let is_page = matches!(visit, Visit::Page { .. });
             seen.push(visit);
@@ -170,40 +173,116 @@ impl<'a> Crawl<'a> {
         }
         drop(visits);
         self.requests += seen.len();
-        let (mut next, mut worked) = (Vec::new(), false);
+        let (mut level, mut first_failure, mut worked) = (Level::default(), None, false);
         for (url, visit) in fresh.iter().zip(seen) {
-            match visit {
-                Visit::Failed(error) => {
+            match self.take(url, visit, is_start, &mut level) {
+                Ok(()) => worked = true,
+                Err(error) => {
                     self.blind |= is_inner;
-                    first_failure.get_or_insert_with(|| error.clone());
-                    // The sync asks once more, and tells what comes of it.
-                    self.add(page(url, None, None));
-                    continue;
+                    first_failure.get_or_insert(error);
                 }
-                Visit::Page { item, leads } => {
-                    self.asked.insert(item.key.clone());
-                    self.add(item);
-                    next.extend(leads);
-                }
-                Visit::Way(leads) => {
-                    self.no_pages.insert(url.to_string());
-                    next.extend(leads);
-                }
-                Visit::Nothing => drop(self.no_pages.insert(url.to_string())),
             }
-            worked = true;
         }
-        if fresh.len() > room
-            && let Some(url) = fresh.get(room)
-        {
+        if let Some(url) = fresh.get(room) {
             self.leave_out(url.as_str(), "more addresses lead to no page");
         }
-        match first_failure
-            .or(self.no_rules.clone())
-            .filter(|_| is_start && !worked)
-        {
+        match first_failure.filter(|_| is_start && !worked && self.found_nothing_else()) {
             Some(error) => Err(error),
-            None => Ok(next),
+            None => Ok(level),
+        }
+    }
+
+    /// The addresses of a level that are meant, allowed and not asked for yet.
+    async fn fresh(&mut self, urls: Vec<Url>, is_start: bool) -> Vec<Url> {
+        let mut fresh = Vec::new();
+        for url in urls {
+            let is_named = is_start && self.web.starts.contains(&url);
+            if !self.web.scope.holds(&url) {
+                if is_named {
+                    self.reason(&url, "its path is not among those that are meant");
+                }
+            } else if self.asked.insert(url.to_string()) {
+                if self.is_allowed(&url).await {
+                    fresh.push(url);
+                } else if is_named && !self.robots[&address::host(&url)].is_closed() {
+                    self.tell(&url, SourceError::Refused(FORBIDDEN.into()));
+                } else {
+                    self.reason(&url, FORBIDDEN);
+                }
+            }
+        }
+        fresh
+    }
+
+    /// Takes what a visit found; an error if the page could not be read.
+    fn take(
+        &mut self,
+        url: &Url,
+        visit: Visit,
+        is_start: bool,
+        level: &mut Level,
+    ) -> Result<(), SourceError> {
+        match visit {
+            Visit::Failed(error) => {
+                // The sync asks once more, and tells what comes of it.
+                self.add(Found::unread(page(url, None, None)));
+                return Err(error);
+            }
+            Visit::Page { found, leads } => {
+                self.asked.insert(found.item.key.clone());
+                self.add(*found);
+                level.leads.extend(leads);
+            }
+            Visit::Way(leads) => {
+                self.no_pages.insert(url.to_string());
+                self.reason(url, "it wants to be in no index (noindex)");
+                level.leads.extend(leads);
+            }
+            Visit::SentOn(to) => {
+                self.no_pages.insert(url.to_string());
+                self.sent_on(url, to, is_start, level);
+            }
+            Visit::Nothing(why) => {
+                self.no_pages.insert(url.to_string());
+                self.reason(url, &why);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes where an address sends on to, if that is meant: its host's rules may not have been read yet.
+    fn sent_on(&mut self, url: &Url, to: Url, is_start: bool, level: &mut Level) {
+        let is_meant = self.web.scope.holds(&to);
+        match is_start {
+            true if is_meant || address::is_same_site(url, &to) => level.moved.push(to),
+            false if is_meant => level.leads.push(to),
+            _ => {
+                let host = address::host(&to);
+                let why =
+                    format!("it sends on to {host}, where nothing is meant; name that host in the settings");
+                match is_start && self.web.starts.contains(url) {
+                    true => self.tell(url, SourceError::Refused(why)),
+                    false => self.reason(url, &why),
+                }
+            }
+        }
+    }
+
+    /// Whether no page was read so far: what failed stands in the list, too.
+    fn found_nothing_else(&self) -> bool {
+        self.found.iter().all(|found| found.item.marker.is_none())
+    }
+
+    /// Tells of something that the settings name and that gave no page.
+    fn tell(&mut self, url: &Url, error: SourceError) {
+        let gap = gap(url, error);
+        self.gaps.push(gap);
+    }
+
+    /// Notes why an address gave no page, in case nothing does.
+    fn reason(&mut self, url: &Url, why: &str) {
+        if self.reasons.len() < MAX_FAILURES {
+            self.reasons.push(gap(url, SourceError::Refused(why.to_owned())));
         }
     }
 
@@ -211,15 +290,15 @@ impl<'a> Crawl<'a> {
         REQUESTS_PER_PAGE * self.web.settings.max_pages + MORE_REQUESTS
     }
 
-    fn add(&mut self, item: Item) {
-        if self.listed.contains(&item.key) {
+    fn add(&mut self, found: Found) {
+        if self.listed.contains(&found.item.key) {
             return;
         }
-        if self.items.len() >= self.web.settings.max_pages {
-            self.leave_out(&item.key, "there are more pages than max_pages");
+        if self.found.len() >= self.web.settings.max_pages {
+            self.leave_out(&found.item.key, "there are more pages than max_pages");
         } else {
-            self.listed.insert(item.key.clone());
-            self.items.push(item);
+            self.listed.insert(found.item.key.clone());
+            self.found.push(found);
         }
     }
 
@@ -231,10 +310,10 @@ impl<'a> Crawl<'a> {
         self.is_full = true;
         if self.listed.insert(key.to_owned()) {
             let why = format!("{why}: this and what follows is left out");
-            self.items.push(Item {
+            self.found.push(Found::unread(Item {
                 access: Access::Unknown(SourceError::Refused(why)),
                 ..page(&url, None, None)
-            });
+            }));
         }
     }
 
@@ -244,54 +323,27 @@ impl<'a> Crawl<'a> {
         for (key, marker) in recalled {
             let url = Url::parse(&key).ok().filter(|url| self.web.scope.holds(url));
             if let Some(url) = url.filter(|_| !self.no_pages.contains(&key)) {
-                self.add(page(&url, None, marker));
-            }
-        }
-    }
-
-    /// Whether a host's rules allow an address; they are asked for once.
-    async fn is_allowed(&mut self, url: &Url) -> Result<bool, SourceError> {
-        let host = address::host(url);
-        if !self.robots.contains_key(&host) {
-            let robots = self.rules(url).await;
-            if !robots.delay.is_zero() {
-                self.pace.insert(host.clone(), Mutex::default());
-            }
-            self.robots.insert(host.clone(), robots);
-        }
-        Ok(self.robots[&host].allows(path(url)))
-    }
-
-    async fn rules(&mut self, url: &Url) -> Robots {
-        let Ok(at) = url.join("/robots.txt") else {
-            return Robots::closed();
-        };
-        let read = async {
-            let answer = self.web.guard.open(at.as_str(), HeaderMap::new()).await?;
-            answer.successful()?.bytes(robots::MAX_BYTES).await
-        };
-        match read.await {
-            Ok(bytes) => Robots::parse(&String::from_utf8_lossy(&bytes)),
-            Err(GuardError::Status {
-                status: 400..=428 | 430..=499,
-                ..
-            }) => Robots::open(),
-            Err(GuardError::TooLarge { .. }) => Robots::open(),
-            // RFC 9309, 2.3.1.4: what cannot be reached forbids everything.
-            Err(error) => {
-                self.blind = true;
-                self.no_rules = Some(told(error));
-                Robots::closed()
+                self.add(Found::unread(page(&url, None, marker)));
             }
         }
     }
 }
 
-/// The path of an address with its query, as `robots.txt` means it.
-fn path(url: &Url) -> &str {
-    let whole = url.as_str();
-    let behind = whole.find("://").map_or(0, |at| at + 3);
-    whole[behind..].find('/').map_or("/", |at| &whole[behind + at..])
+/// Where the pages of a level lead.
+#[derive(Default)]
+struct Level {
+    leads: Vec<Url>,
+    /// Other names of their sites that start pages sent on to.
+    moved: Vec<Url>,
+}
+
+/// Something that gave no page, and hides none that was known.
+fn gap(url: &Url, error: SourceError) -> ListGap {
+    ListGap {
+        uri: url.to_string(),
+        error,
+        hides: HiddenItems::None,
+    }
 }
 
 fn page(url: &Url, media_type: Option<&str>, marker: Option<String>) -> Item {

@@ -22,6 +22,8 @@ pub(super) struct Page {
     pub noindex: bool,
     /// Whether it wants its links not to be followed.
     pub nofollow: bool,
+    /// Its words between the tags, one space apart: what tells its text from another page's, and no more.
+    pub text: String,
 }
 
 impl Page {
@@ -30,6 +32,15 @@ impl Page {
         for word in content.to_ascii_lowercase().split([',', ' ', ':']) {
             self.noindex |= matches!(word, "noindex" | "none");
             self.nofollow |= matches!(word, "nofollow" | "none");
+        }
+    }
+
+    fn words(&mut self, text: &str) {
+        for word in text.split_whitespace() {
+            if !self.text.is_empty() {
+                self.text.push(' ');
+            }
+            self.text.push_str(word);
         }
     }
 
@@ -70,9 +81,14 @@ impl Page {
 pub(super) fn read(html: &str) -> Page {
     let (mut page, mut rest) = (Page::default(), html);
     while let Some(at) = rest.find('<') {
+        page.words(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some(comment) = rest.strip_prefix("!--") {
             rest = comment.find("-->").map_or("", |end| &comment[end + 3..]);
+            continue;
+        }
+        if rest.starts_with(['/', '!', '?']) {
+            rest = rest.find('>').map_or("", |end| &rest[end + 1..]);
             continue;
         }
         if !rest.starts_with(|first: char| first.is_ascii_alphabetic()) {
@@ -88,6 +104,7 @@ pub(super) fn read(html: &str) -> Page {
             false => behind,
         };
     }
+    page.words(rest);
     page
 }
 
@@ -180,6 +197,11 @@ mod tests {
             (Some("/a?b=1&c=2"), Some("/docs/"))
         );
         assert!(page.noindex && !page.nofollow);
+        assert_eq!(page.text, "1 2 4 5 a href=seven>");
+        assert_eq!(
+            read("<p class=a>One <b>two</b></p><!-- no -->\n three").text,
+            "One two three"
+        );
         assert!(read("<meta name=robots content=none>").nofollow);
         assert_eq!(read("<a é=ü ß href=ö><b").links, ["ö"]);
     }

@@ -1,4 +1,7 @@
 //! `robots.txt`, as RFC 9309 has it.
+//!
+//! Paths and patterns are compared in one form (RFC 9309, 2.2.2): characters that need no encoding are decoded, everything
+//! else is percent-encoded, with capital digits.
 
 use std::time::Duration;
 
@@ -12,6 +15,10 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 const MAX_RULES: usize = 10_000;
 /// Most steps to compare a path with a pattern.
 const MAX_STEPS: usize = 100_000;
+/// Characters that stand in a path as they are, beside letters, digits and the unreserved ones.
+const PLAIN_IN_PATH: &[u8] = b":/?#[]@!&'()+,;=";
+/// Those of a query: the RFC's table encodes the others.
+const PLAIN_IN_QUERY: &[u8] = b"!&'()+,;=";
 
 /// What a host allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,13 +78,19 @@ impl Robots {
         }
     }
 
+    /// Whether nothing is allowed because the rules could not be read.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Whether a path with its query may be asked for: the longest pattern that fits decides, and allows if two are as
     /// long.
     pub fn allows(&self, path: &str) -> bool {
         if self.closed {
             return false;
         }
-        let fitting = self.rules.iter().filter(|(pattern, _)| fits(pattern, path));
+        let path = normal(path.as_bytes());
+        let fitting = self.rules.iter().filter(|(pattern, _)| fits(pattern, &path));
         fitting
             .max_by_key(|(pattern, allows)| (pattern.len(), *allows))
             .is_none_or(|(_, allows)| *allows)
@@ -113,7 +126,7 @@ fn groups(text: &str) -> Vec<Group> {
             rule @ ("allow" | "disallow") => {
                 names = false;
                 if let Some(group) = groups.last_mut().filter(|_| !value.is_empty()) {
-                    group.rules.push((value.to_owned(), rule == "allow"));
+                    group.rules.push((normal_pattern(value), rule == "allow"));
                 }
             }
             "crawl-delay" => {
@@ -126,6 +139,48 @@ fn groups(text: &str) -> Vec<Group> {
         }
     }
     groups
+}
+
+/// A pattern in the form that is compared: its stars, and a dollar sign at its end, keep their meaning.
+fn normal_pattern(pattern: &str) -> String {
+    let (pattern, end) = match pattern.strip_suffix('$') {
+        Some(pattern) => (pattern, "$"),
+        None => (pattern, ""),
+    };
+    let parts: Vec<String> = pattern.split('*').map(|part| normal(part.as_bytes())).collect();
+    parts.join("*") + end
+}
+
+/// A path in the form that is compared. A star or dollar sign of a path is encoded, so that none has a meaning.
+fn normal(path: &[u8]) -> String {
+    let (mut text, mut rest, mut plain) = (String::with_capacity(path.len()), path, PLAIN_IN_PATH);
+    while let [first, behind @ ..] = rest {
+        rest = behind;
+        let encoded = match (first, behind) {
+            (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)).map(|(high, low)| 16 * high + low),
+            _ => None,
+        };
+        let byte = encoded.unwrap_or(*first);
+        if encoded.is_some() {
+            rest = &behind[2..];
+        }
+        let is_unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if is_unreserved || encoded.is_none() && plain.contains(&byte) {
+            text.push(byte.into());
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+        if *first == b'?' {
+            plain = PLAIN_IN_QUERY;
+        }
+    }
+    text
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// Whether a path begins as a pattern says: `*` stands for anything, `$` at the end for the path's end.
@@ -162,6 +217,41 @@ fn fits(pattern: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_compared_in_one_form() {
+        // The examples of RFC 9309, 2.2.2, and what users of it write.
+        for (pattern, path, expected) in [
+            ("/foo/bar?baz=quz", "/foo/bar?baz=quz", true),
+            (
+                "/foo/bar?baz=https://foo.bar",
+                "/foo/bar?baz=https%3A%2F%2Ffoo.bar",
+                true,
+            ),
+            (
+                "/foo/bar?baz=https%3A%2F%2Ffoo.bar",
+                "/foo/bar?baz=https://foo.bar/x",
+                true,
+            ),
+            ("/foo/bar/\u{1f60a}", "/foo/bar/%F0%9F%98%8A", true),
+            ("/foo/bar/%F0%9f%98%8a", "/foo/bar/\u{1f60a}", true),
+            ("/foo/bar/%62%61%7A", "/foo/bar/baz", true),
+            ("/foo/bar/baz", "/foo/bar/%62%61%7a", true),
+            ("/%7Ejoe/", "/~joe/x", true),
+            ("/a%3cd.html", "/a%3Cd.html", true),
+            ("/a%2fb", "/a/b", false),
+            ("/private docs", "/private%20docs/x", true),
+            ("/stra\u{df}e", "/stra%c3%9fe", true),
+            ("/file-with-a-%2A.html", "/file-with-a-*.html", true),
+            ("/foo/%24", "/foo/$", true),
+            ("/foo/$", "/foo/$", false),
+            ("/100%", "/100%25", true),
+            ("/100%25", "/100%", true),
+        ] {
+            let robots = Robots::parse(&format!("user-agent: *\ndisallow: {pattern}"));
+            assert_eq!(!robots.allows(path), expected, "{pattern} {path}");
+        }
+    }
 
     #[test]
     fn the_longest_pattern_decides() {

@@ -1,64 +1,297 @@
-//! Sitemaps: addresses of pages, or of further sitemaps.
+//! Sitemaps: addresses of pages, or of further sitemaps, as XML, as lines of text, and either of them packed by gzip.
+//!
+//! Invariant: a sitemap that was not read to its end says so; bytes, addresses and what gzip unpacks to are bounded.
 
-/// Bytes of a sitemap (sitemaps.org: 50 MiB).
+use std::io::Read;
+
+use encoding_rs::UTF_8;
+use flate2::read::MultiGzDecoder;
+use quick_xml::Reader;
+use quick_xml::events::{BytesRef, Event};
+
+/// Bytes of a sitemap, unpacked (sitemaps.org: 50 MiB).
 pub(super) const MAX_BYTES: usize = 50 << 20;
 /// Addresses of a sitemap (sitemaps.org).
 const MAX_ADDRESSES: usize = 50_000;
+/// Bytes of one address; a longer one is none.
+const MAX_ADDRESS_BYTES: usize = 8 << 10;
+/// How a gzip file begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// What a sitemap names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Sitemap {
-    Pages(Vec<String>),
-    /// Other sitemaps.
-    Index(Vec<String>),
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sitemap {
+    pub pages: Vec<String>,
+    /// Further sitemaps.
+    pub sitemaps: Vec<String>,
+    /// Why it is not all of it, if it is not.
+    pub cut: Option<&'static str>,
 }
 
-/// Reads a sitemap: XML, or a line for each address. None if it is neither.
-pub(super) fn parse(text: &str) -> Option<Sitemap> {
-    let text = text.trim_start_matches('\u{feff}').trim_start();
-    if text.starts_with("http://") || text.starts_with("https://") {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        return Some(Sitemap::Pages(
-            lines.take(MAX_ADDRESSES).map(str::to_owned).collect(),
-        ));
+/// Why a file is no sitemap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoSitemap {
+    #[error("it is no sitemap")]
+    OtherForm,
+    #[error("its gzip is damaged")]
+    DamagedGzip,
+}
+
+/// Reads a sitemap.
+pub(super) fn parse(bytes: &[u8]) -> Result<Sitemap, NoSitemap> {
+    let (unpacked, is_too_large) = match bytes.starts_with(&GZIP) {
+        true => unpacked(bytes)?,
+        false => (Vec::new(), false),
+    };
+    let bytes = if bytes.starts_with(&GZIP) {
+        &unpacked
+    } else {
+        bytes
+    };
+    // A mark at the beginning may say that it is UTF-16.
+    let (text, ..) = UTF_8.decode(bytes);
+    let text = text.trim_start();
+    let mut found = match text.starts_with("http://") || text.starts_with("https://") {
+        true => lines(text),
+        false => elements(text)?,
+    };
+    if is_too_large {
+        found.cut = Some("it unpacks to more than 50 MiB");
     }
-    match (text.contains("<sitemapindex"), text.contains("<urlset")) {
-        (true, _) => Some(Sitemap::Index(locations(text))),
-        (_, true) => Some(Sitemap::Pages(locations(text))),
-        _ => None,
+    Ok(found)
+}
+
+/// What a gzip file unpacks to, and whether it was more than is read.
+fn unpacked(bytes: &[u8]) -> Result<(Vec<u8>, bool), NoSitemap> {
+    let mut unpacked = Vec::new();
+    let mut limited = MultiGzDecoder::new(bytes).take(MAX_BYTES as u64 + 1);
+    // A file that was cut off still names what stands before the cut; its text then ends early, which is told.
+    if limited.read_to_end(&mut unpacked).is_err() && unpacked.is_empty() {
+        return Err(NoSitemap::DamagedGzip);
+    }
+    let is_too_large = unpacked.len() > MAX_BYTES;
+    unpacked.truncate(MAX_BYTES);
+    Ok((unpacked, is_too_large))
+}
+
+fn lines(text: &str) -> Sitemap {
+    let mut found = Sitemap::default();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        found.add_page(line);
+    }
+    found
+}
+
+/// Addresses stand in a `loc` right below a `url` or `sitemap`; those of pictures and videos are deeper.
+fn elements(text: &str) -> Result<Sitemap, NoSitemap> {
+    let mut reader = Reader::from_str(text);
+    reader.config_mut().check_end_names = false;
+    reader.config_mut().expand_empty_elements = true;
+    let (mut found, mut open, mut address) = (Sitemap::default(), Vec::<Element>::new(), String::new());
+    let mut is_sitemap = false;
+    loop {
+        match reader.read_event() {
+            Ok(Event::Start(start)) => {
+                let element = Element::of(start.local_name().as_ref());
+                if !is_sitemap && element != Element::Root {
+                    return Err(NoSitemap::OtherForm);
+                }
+                is_sitemap = true;
+                open.push(element);
+                address.clear();
+            }
+            Ok(Event::End(_)) => {
+                if open.pop() == Some(Element::Location) {
+                    found.add(open.last(), address.trim());
+                }
+            }
+            Ok(Event::Text(text)) if in_address(&open, &address) => address.push_str(&text.xml10_content()),
+            Ok(Event::CData(text)) if in_address(&open, &address) => address.push_str(&text.into_inner()),
+            Ok(Event::GeneralRef(named)) if in_address(&open, &address) => {
+                address.push_str(&character(&named));
+            }
+            Ok(Event::Eof) if !is_sitemap => return Err(NoSitemap::OtherForm),
+            Ok(Event::Eof) => {
+                if !open.is_empty() {
+                    found.cut = Some("it ends before its last element does");
+                }
+                return Ok(found);
+            }
+            Err(_) if !is_sitemap => return Err(NoSitemap::OtherForm),
+            Err(_) => {
+                found.cut = Some("it is not well-formed XML");
+                return Ok(found);
+            }
+            Ok(_) => {}
+        }
     }
 }
 
-fn locations(text: &str) -> Vec<String> {
-    let all = text
-        .split("<loc>")
-        .skip(1)
-        .filter_map(|rest| Some(rest.split_once("</loc>")?.0.trim()));
-    let plain = all.map(|location| {
-        let inner = location
-            .strip_prefix("<![CDATA[")
-            .and_then(|inner| inner.strip_suffix("]]>"));
-        super::page::unescaped(inner.unwrap_or(location).trim())
-    });
-    plain.take(MAX_ADDRESSES).collect()
+fn in_address(open: &[Element], address: &str) -> bool {
+    open.last() == Some(&Element::Location) && address.len() <= MAX_ADDRESS_BYTES
+}
+
+/// The character that a reference stands for; of an unknown one what is written.
+fn character(named: &BytesRef) -> String {
+    if let Ok(Some(character)) = named.resolve_char_ref() {
+        return character.into();
+    }
+    match quick_xml::escape::resolve_predefined_entity(named) {
+        Some(text) => text.to_owned(),
+        None => format!("&{};", &**named),
+    }
+}
+
+/// What matters of an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Element {
+    Root,
+    Page,
+    Sitemap,
+    Location,
+    Other,
+}
+
+impl Element {
+    fn of(name: &str) -> Self {
+        match name {
+            "urlset" | "sitemapindex" => Self::Root,
+            "url" => Self::Page,
+            "sitemap" => Self::Sitemap,
+            "loc" => Self::Location,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Sitemap {
+    fn add(&mut self, below: Option<&Element>, address: &str) {
+        if address.is_empty() || address.len() > MAX_ADDRESS_BYTES {
+            return;
+        }
+        match below {
+            Some(Element::Page) => self.add_page(address),
+            Some(Element::Sitemap) if self.sitemaps.len() < MAX_ADDRESSES => {
+                self.sitemaps.push(address.to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    fn add_page(&mut self, address: &str) {
+        match self.pages.len() < MAX_ADDRESSES {
+            true => self.pages.push(address.to_owned()),
+            false => self.cut = Some("it names more than 50,000 pages"),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        packed.write_all(bytes).unwrap();
+        packed.finish().unwrap()
+    }
+
+    fn pages(pages: &[&str]) -> Sitemap {
+        Sitemap {
+            pages: pages.iter().map(|&page| page.into()).collect(),
+            ..Sitemap::default()
+        }
+    }
+
+    const TWO: &str = "<?xml version=\"1.0\"?>\n<!-- made --><s:urlset xmlns:s=\"x\"><s:url><s:loc> https://x/a?b=1&amp;c=2&#38;d </s:loc>\
+                       <lastmod>2026</lastmod><image:image><image:loc>https://x/p.png</image:loc></image:image></s:url>\
+                       <s:url><s:loc><![CDATA[https://x/d&e]]></s:loc></s:url></s:urlset>";
 
     #[test]
     fn a_sitemap_names_pages_or_sitemaps() {
-        let pages = |pages: &[&str]| Some(Sitemap::Pages(pages.iter().map(|&page| page.into()).collect()));
-        let xml = "<?xml version=\"1.0\"?>\n<urlset xmlns=\"x\"><url><loc> https://x/a?b=1&amp;c=2 </loc>\
-                   <lastmod>2026</lastmod></url><url><loc><![CDATA[https://x/d&e]]></loc></url><url><loc>cut";
-        assert_eq!(parse(xml), pages(&["https://x/a?b=1&c=2", "https://x/d&e"]));
+        let two = pages(&["https://x/a?b=1&c=2&d", "https://x/d&e"]);
+        assert_eq!(parse(TWO.as_bytes()), Ok(two.clone()));
+        assert_eq!(parse(&gzip(TWO.as_bytes())), Ok(two));
         assert_eq!(
-            parse("\u{feff}https://x/a\n\nhttps://x/b\r\n"),
-            pages(&["https://x/a", "https://x/b"])
+            parse("\u{feff}https://x/a\n\nhttps://x/b\r\n".as_bytes()),
+            Ok(pages(&["https://x/a", "https://x/b"]))
         );
         let index = "<sitemapindex><sitemap><loc>https://x/s.xml</loc></sitemap></sitemapindex>";
-        assert_eq!(parse(index), Some(Sitemap::Index(vec!["https://x/s.xml".into()])));
-        assert_eq!(parse("<html>not found</html>"), None);
+        let sitemaps = vec!["https://x/s.xml".to_owned()];
+        assert_eq!(
+            parse(index.as_bytes()),
+            Ok(Sitemap {
+                sitemaps,
+                ..Sitemap::default()
+            })
+        );
+        assert_eq!(parse(b"<urlset/>"), Ok(Sitemap::default()));
+        let utf16: Vec<u8> = "\u{feff}<urlset><url><loc>https://x/</loc></url></urlset>"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        assert_eq!(parse(&utf16), Ok(pages(&["https://x/"])));
+    }
+
+    #[test]
+    fn what_is_no_sitemap_is_none() {
+        for text in [
+            "<html><body>not found</body></html>",
+            "",
+            "<",
+            "maintenance",
+            "<?xml version='1.0'?>",
+        ] {
+            assert_eq!(parse(text.as_bytes()), Err(NoSitemap::OtherForm), "{text}");
+        }
+        assert_eq!(parse(b"\x1f\x8bnonsense"), Err(NoSitemap::DamagedGzip));
+    }
+
+    #[test]
+    fn one_that_is_cut_off_says_so() {
+        let cut = |bytes: &[u8]| {
+            let found = parse(bytes).unwrap();
+            (found.pages.len(), found.cut.is_some())
+        };
+        let text = TWO.as_bytes();
+        assert_eq!(cut(&text[..text.len() - 20]), (1, true));
+        assert_eq!(
+            cut(b"<urlset><url><loc>https://x/</loc></url><url a=<<"),
+            (1, true)
+        );
+        let long = format!(
+            "<urlset>{}</urlset>",
+            "<url><loc>https://x/</loc></url>".repeat(60_000)
+        );
+        assert_eq!(cut(long.as_bytes()), (50_000, true));
+        let packed = gzip(long.as_bytes());
+        assert!(cut(&packed[..packed.len() / 2]).1);
+    }
+
+    #[test]
+    fn a_small_file_that_unpacks_to_a_huge_one_is_read_in_part() {
+        let mut bomb = b"<urlset><url><loc>https://x/</loc></url>".to_vec();
+        bomb.resize(200 << 20, b' ');
+        let packed = gzip(&bomb);
+        assert!(packed.len() < 1 << 20);
+        let found = parse(&packed).unwrap();
+        assert_eq!(
+            (found.pages.len(), found.cut),
+            (1, Some("it unpacks to more than 50 MiB"))
+        );
+        // Entities of its own are not expanded, and depth costs memory for a byte each.
+        let entities = "<!DOCTYPE u [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;\">]><urlset><url><loc>https://x/&b;</loc></url></urlset>";
+        assert_eq!(parse(entities.as_bytes()), Ok(pages(&["https://x/&b;"])));
+        assert!(
+            parse("<urlset>".repeat(100_000).as_bytes())
+                .unwrap()
+                .cut
+                .is_some()
+        );
     }
 }

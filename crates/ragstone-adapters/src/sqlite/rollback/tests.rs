@@ -28,7 +28,7 @@ fn upgraded(path: &Path) -> Connection {
     }
     older.execute(KEY, ["old"]).unwrap();
     drop(older);
-    let (_, upgrade) = Database::open_upgrading(path, &policy("20260101T000000Z")).unwrap();
+    let (_, upgrade) = Database::open_upgrading(path, None, &policy("20260101T000000Z")).unwrap();
     assert!(upgrade.unwrap().copy.is_some());
     Connection::open(path).unwrap()
 }
@@ -114,7 +114,7 @@ fn the_copy_takes_the_place_and_the_newer_database_is_kept() {
     assert_eq!(drawn, 17);
     assert_eq!(find_way_back(&path).unwrap(), WayBack::NoCopy);
     // This program upgrades it once more.
-    let (_, again) = Database::open_upgrading(&path, &policy("20260103T000000Z")).unwrap();
+    let (_, again) = Database::open_upgrading(&path, None, &policy("20260103T000000Z")).unwrap();
     assert_eq!(again.unwrap().from, 8);
 }
 
@@ -124,7 +124,7 @@ fn additive_steps_need_no_way_back() {
     let path = folder.path().join("ragstone.db");
     // All numbered steps, and no additive one: what the release before left.
     drop(at_schema(&path, newest()));
-    let (_, upgrade) = Database::open_upgrading(&path, &policy("20260101T000000Z")).unwrap();
+    let (_, upgrade) = Database::open_upgrading(&path, None, &policy("20260101T000000Z")).unwrap();
     let upgrade = upgrade.unwrap();
     assert_eq!((upgrade.from, upgrade.copy.is_some()), (upgrade.to, true));
     let expected: Vec<String> = upgrade.additions.iter().map(|name| (*name).to_owned()).collect();

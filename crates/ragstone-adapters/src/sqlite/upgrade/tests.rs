@@ -35,7 +35,7 @@ fn an_older_database_is_copied_before_its_first_step_and_a_current_one_is_not() 
         .unwrap();
     // Not in the file itself yet: the copy has what stands in the write-ahead log.
     std::mem::forget(older);
-    let (database, upgrade) = Database::open_upgrading(&path, &policy(2, "20260101T000000Z")).unwrap();
+    let (database, upgrade) = Database::open_upgrading(&path, None, &policy(2, "20260101T000000Z")).unwrap();
     let upgrade = upgrade.unwrap();
     let copy = upgrade.copy.unwrap();
     assert_eq!((upgrade.from, upgrade.to), (8, newest()));
@@ -50,7 +50,7 @@ fn an_older_database_is_copied_before_its_first_step_and_a_current_one_is_not() 
         assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
     }
     drop(database);
-    let (_, again) = Database::open_upgrading(&path, &policy(2, "20260102T000000Z")).unwrap();
+    let (_, again) = Database::open_upgrading(&path, None, &policy(2, "20260102T000000Z")).unwrap();
     assert_eq!(again, None);
     assert_eq!(copies(&path).unwrap(), [copy]);
 }
@@ -69,7 +69,7 @@ fn an_upgrade_that_was_killed_keeps_its_first_copy() {
     drop(connection);
     // Killed after one step.
     drop(at_schema(&path, 8));
-    let (database, upgrade) = Database::open_upgrading(&path, &policy(2, "20260102T000000Z")).unwrap();
+    let (database, upgrade) = Database::open_upgrading(&path, None, &policy(2, "20260102T000000Z")).unwrap();
     assert_eq!(upgrade.unwrap().copy, first);
     assert_eq!(copies(&path).unwrap(), [first.unwrap()]);
     drop(database);
@@ -86,12 +86,12 @@ fn an_upgrade_that_was_killed_keeps_its_first_copy() {
 fn a_new_database_needs_no_copy_and_none_is_made_where_none_is_wanted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ragstone.db");
-    let (database, upgrade) = Database::open_upgrading(&path, &policy(2, "20260101T000000Z")).unwrap();
+    let (database, upgrade) = Database::open_upgrading(&path, None, &policy(2, "20260101T000000Z")).unwrap();
     assert_eq!(upgrade, None);
     drop(database);
     fs::remove_file(&path).unwrap();
     drop(at_schema(&path, 8));
-    let (_, upgrade) = Database::open_upgrading(&path, &policy(0, "20260101T000000Z")).unwrap();
+    let (_, upgrade) = Database::open_upgrading(&path, None, &policy(0, "20260101T000000Z")).unwrap();
     let upgrade = upgrade.unwrap();
     assert_eq!((upgrade.from, upgrade.copy), (8, None));
     assert_eq!(copies(&path).unwrap(), [] as [PathBuf; 0]);
@@ -113,7 +113,7 @@ fn the_newest_copies_are_kept_and_unfinished_ones_go() {
     fs::write(name("0.9.0-20250701T000000Z.partial"), "").unwrap();
     fs::write(folder.path().join("other.db.before-0.1.0-20200101T000000Z"), "").unwrap();
     drop(at_schema(&path, 8));
-    let (_, upgrade) = Database::open_upgrading(&path, &policy(3, "20260101T000000Z")).unwrap();
+    let (_, upgrade) = Database::open_upgrading(&path, None, &policy(3, "20260101T000000Z")).unwrap();
     assert!(upgrade.unwrap().copy.is_some());
     assert_eq!(
         copies(&path).unwrap(),

@@ -154,6 +154,8 @@ async fn after_a_crash_only_the_rest_is_embedded_and_the_version_is_the_same() {
     );
     embedder.release();
     house.catalogue.take_back(house.ingestor.moment()).await.unwrap();
+    // A job over which its process died waits.
+    house.wait(1);
     assert_eq!(house.work().await, [Outcome::Succeeded]);
     assert_eq!(
         embedder.seen(),

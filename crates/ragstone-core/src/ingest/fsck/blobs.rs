@@ -7,12 +7,18 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use time::OffsetDateTime;
 
-use super::{BATCH, Check, Disagreement, FsckError, ORPHAN_AGE, Uploads};
+use super::{BATCH, Check, FsckError, ORPHAN_AGE, Uploads};
+use crate::document::JobKind;
 use crate::id::{DocumentId, Generation};
 use crate::ingest::Ingestor;
-use crate::ingest::arrival::INCOMING;
-use crate::library::text::{OWNER_KEY, original_key, text_key};
+use crate::library::layout::{BlobKey, INCOMING, manifest_key};
+use crate::library::text::{original_key, text_key};
 use crate::seam::audit::{Explained, Named};
+use crate::seam::manifest::Stamp;
+
+/// How old a note that readers are being taken away must be before it is one that its writer left: longer than any change
+/// takes.
+const CLOSING_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// Accepted bytes.
 pub(super) struct Waiting {
@@ -24,38 +30,13 @@ pub(super) struct Waiting {
     pub(super) named: bool,
 }
 
-/// The name of a blob, read.
-enum Key {
-    Incoming,
-    Generation(DocumentId, Generation),
-    /// Whose store it is.
-    Owner,
-    /// None that this program gives.
-    Foreign,
-}
-
-impl Key {
-    fn read(key: &Path) -> Self {
-        let parts: Vec<_> = key.parts().collect();
-        match &parts[..] {
-            [first, _] if first.as_ref() == INCOMING => Self::Incoming,
-            [only] if only.as_ref() == OWNER_KEY => Self::Owner,
-            [_, document, generation, _] => match (document.as_ref().parse(), generation.as_ref().parse()) {
-                (Ok(document), Ok(generation)) => Self::Generation(document, Generation(generation)),
-                _ => Self::Foreign,
-            },
-            _ => Self::Foreign,
-        }
-    }
-}
-
 impl Ingestor {
     /// Notes which accepted bytes there are, before any row is read.
     pub(super) async fn list_incoming(&self, check: &mut Check) -> Result<(), FsckError> {
         let blobs: &dyn ObjectStore = self.stores.blobs.as_ref();
         let listed: Vec<_> = blobs.list(Some(&Path::from(INCOMING))).try_collect().await?;
         for blob in listed {
-            if let Key::Incoming = Key::read(&blob.location) {
+            if let BlobKey::Incoming = BlobKey::read(&blob.location) {
                 let waiting = Waiting {
                     age: age(&blob, check.now),
                     in_flight: self.is_receiving(&blob.location),
@@ -80,7 +61,10 @@ impl Ingestor {
                 check.report.pending.blobs += 1;
                 continue;
             }
-            self.orphan_blob(check, &waiting.key, old).await?;
+            match old {
+                true => check.leftovers.upload(waiting.key),
+                false => check.orphan_blob(waiting.key, false),
+            }
         }
         Ok(())
     }
@@ -90,67 +74,122 @@ impl Ingestor {
         let mut batches = self.stores.blobs.list(None).chunks(BATCH);
         while let Some(batch) = batches.next().await {
             let batch: Vec<_> = batch.into_iter().collect::<Result<_, _>>()?;
-            let documents = batch.iter().filter_map(|blob| match Key::read(&blob.location) {
-                Key::Generation(document, _) => Some(document),
-                Key::Incoming | Key::Owner | Key::Foreign => None,
-            });
+            let documents = batch
+                .iter()
+                .filter_map(|blob| match BlobKey::read(&blob.location) {
+                    BlobKey::Generation(document, _)
+                    | BlobKey::Manifest(document, ..)
+                    | BlobKey::Deleted(document, _) => Some(document),
+                    _ => None,
+                });
             let rows = self.rows_of(documents).await?;
             for blob in &batch {
-                match Key::read(&blob.location) {
-                    Key::Incoming | Key::Owner => {}
-                    Key::Foreign => {
-                        let old = check.remedies.restore && is_old(blob, check);
-                        self.orphan_blob(check, &blob.location, old).await?;
+                match BlobKey::read(&blob.location) {
+                    BlobKey::Incoming | BlobKey::Mark => {}
+                    BlobKey::Quarantined(since) => {
+                        let age = check.now.unix_timestamp().saturating_sub(since);
+                        let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
+                        let keep = self.settings.quarantine;
+                        check.leftovers.kept(blob.location.clone(), age, keep);
                     }
-                    Key::Generation(document, generation) => {
+                    BlobKey::Foreign => match check.remedies.restore && is_old(blob, check) {
+                        true => check.leftovers.orphan(blob.location.clone()),
+                        false => check.orphan_blob(blob.location.clone(), false),
+                    },
+                    BlobKey::Generation(document, generation) => {
                         let row = rows.get(&document);
-                        self.check_blob(check, blob, row, (document, generation)).await?;
+                        check_blob(check, blob, row, (document, generation));
+                    }
+                    BlobKey::Manifest(document, generation, stamp) => {
+                        let row = rows.get(&document);
+                        check_manifest(check, blob, row, (document, generation), stamp)?;
+                    }
+                    BlobKey::Deleted(document, _) => check_note(check, blob, rows.get(&document)),
+                    BlobKey::Closing(_) => {
+                        if check.remedies.finish && age(blob, check.now) >= CLOSING_AGE {
+                            check.leftovers.outdated(blob.location.clone());
+                        }
                     }
                 }
             }
         }
-        Ok(())
+        self.check_age(check).await
     }
+}
 
-    async fn check_blob(
-        &self,
-        check: &mut Check,
-        blob: &ObjectMeta,
-        row: Option<&Named>,
-        at: (DocumentId, Generation),
-    ) -> Result<(), FsckError> {
-        let (document, generation) = at;
-        let known = row.filter(|row| {
-            let (original, text) = (original_key, text_key);
-            [original, text]
-                .iter()
-                .any(|key| key(&row.tenant, document, generation) == blob.location)
-        });
-        match known.map_or(Explained::Orphan, |row| row.explains_blobs(generation)) {
-            Explained::Named if blob.location.filename() == Some("text") => {
-                check.texts.insert(at);
-            }
-            Explained::Named => {
-                check.originals.insert(at);
-            }
-            Explained::Pending => check.report.pending.blobs += 1,
-            Explained::Orphan => {
-                let replaced = known.is_some_and(|row| row.lives() && row.published > Some(generation));
-                let old = is_old(blob, check) || (replaced && check.remedies.finish);
-                self.orphan_blob(check, &blob.location, old).await?;
+/// Compares an original or a text with its document's row.
+fn check_blob(check: &mut Check, blob: &ObjectMeta, row: Option<&Named>, at: (DocumentId, Generation)) {
+    let (document, generation) = at;
+    check.leftovers.blobs += 1;
+    check.leftovers.highest = check.leftovers.highest.max(generation);
+    let known = row.filter(|row| {
+        let (original, text) = (original_key, text_key);
+        [original, text]
+            .iter()
+            .any(|key| key(&row.tenant, document, generation) == blob.location)
+    });
+    match known.map_or(Explained::Orphan, |row| row.explains_blobs(generation)) {
+        Explained::Named if blob.location.filename() == Some("text") => {
+            check.texts.insert(at);
+        }
+        Explained::Named => {
+            check.originals.insert(at);
+        }
+        Explained::Pending => check.report.pending.blobs += 1,
+        Explained::Orphan => {
+            let key = blob.location.clone();
+            let replaced = known.is_some_and(|row| row.has_replaced(generation));
+            match (is_old(blob, check), replaced) {
+                (old, true) if old || check.remedies.finish => check.leftovers.replaced(key),
+                // Who died between the publish and this removal leaves it to the sweep.
+                (_, true) => check.report.pending.blobs += 1,
+                (true, false) => check.leftovers.orphan(key),
+                (false, false) => check.orphan_blob(key, false),
             }
         }
-        Ok(())
     }
+}
 
-    async fn orphan_blob(&self, check: &mut Check, key: &Path, remove: bool) -> Result<(), FsckError> {
-        if remove {
-            self.remove_blob(key).await?;
+/// Compares a manifest with its document's row. One that knows of newer readers than the row shows that the rows are older
+/// than the blobs: it is written after the row, and was listed before the row was read.
+fn check_manifest(
+    check: &mut Check,
+    blob: &ObjectMeta,
+    row: Option<&Named>,
+    at: (DocumentId, Generation),
+    stamp: Stamp,
+) -> Result<(), FsckError> {
+    let (document, generation) = at;
+    check.leftovers.highest = check.leftovers.highest.max(generation);
+    let key = blob.location.clone();
+    let Some(row) = row.filter(|row| manifest_key(&row.tenant, document, generation, stamp) == key) else {
+        check.leftovers.blobs += 1;
+        match is_old(blob, check) {
+            true => check.leftovers.orphan(key),
+            false => check.orphan_blob(key, false),
         }
-        check
-            .report
-            .found(Disagreement::OrphanBlob, key.to_string(), 1, remove);
-        Ok(())
+        return Ok(());
+    };
+    match row.explains_points(generation) {
+        Explained::Named if stamp.revision > row.stamp.revision => {
+            return Err(FsckError::OlderReaders { document });
+        }
+        Explained::Named => {
+            let newest = check.manifests.entry(at).or_insert(stamp);
+            *newest = stamp.max(*newest);
+        }
+        Explained::Pending => {}
+        Explained::Orphan if check.remedies.finish => check.leftovers.outdated(key),
+        Explained::Orphan => {}
+    }
+    Ok(())
+}
+
+/// A note that a document was deleted has served once no purge of it is left.
+fn check_note(check: &mut Check, blob: &ObjectMeta, row: Option<&Named>) {
+    let purges = |row: &Named| !row.lives() || row.jobs.iter().any(|job| job.kind == JobKind::Purge);
+    if check.remedies.finish && !row.is_some_and(purges) {
+        check.leftovers.outdated(blob.location.clone());
     }
 }
 

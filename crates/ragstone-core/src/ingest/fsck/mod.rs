@@ -2,11 +2,12 @@
 //!
 //! Invariant: it never touches what a live lease may still write. What is stored is listed before the rows are read, so
 //! nothing is taken for an orphan because it was stored meanwhile; what a row names and is missing is looked at twice.
-//! Memory holds ids, never rows or points.
+//! Blobs are taken last, when all have been seen. Memory holds ids and keys, never rows or points.
 
 mod blobs;
 mod cache;
 mod points;
+mod quarantine;
 mod rows;
 mod sweep;
 
@@ -17,11 +18,12 @@ use serde::Serialize;
 pub use sweep::Uploads;
 use time::OffsetDateTime;
 
-use super::Ingestor;
+use super::{Ingestor, ManifestError};
 use crate::id::{DocumentId, Generation, JobId};
 use crate::seam::audit::Named;
 use crate::seam::embedding_cache::EmbeddingCacheError;
 use crate::seam::index::DocumentGeneration;
+use crate::seam::manifest::Stamp;
 use crate::seam::{CatalogueError, IndexError};
 
 /// Rows, generations and blobs looked at together.
@@ -36,11 +38,13 @@ pub const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Remedies {
     /// Points and embeddings that nothing explains are removed, and tombstoned documents purged to the end.
     pub finish: bool,
-    /// Blobs that nothing explains are removed from this age on. One that a later published version replaced is removed
-    /// at any age.
+    /// Blobs that nothing explains are put into quarantine from this age on. One that a later published version replaced
+    /// is removed at any age.
     pub blobs: Option<Duration>,
-    /// Accepted bytes that nothing explains are removed from this age on.
+    /// Accepted bytes that nothing explains are put into quarantine from this age on.
     pub incoming: Option<Duration>,
+    /// Blobs that nothing explains are taken however many they are.
+    pub many: bool,
     /// Documents that lack points, text or statistics are queued to be made again, and sums that are wrong counted again.
     pub restore: bool,
 }
@@ -52,6 +56,7 @@ impl Remedies {
             finish: true,
             blobs: Some(older_than),
             incoming: Some(older_than),
+            many: false,
             restore: true,
         }
     }
@@ -166,6 +171,40 @@ pub enum FsckError {
     /// The blob store failed.
     #[error("the blob store failed: {0}")]
     Blobs(#[from] object_store::Error),
+    /// The catalogue is of an earlier time than the blobs, and cannot tell which of them are nobody's.
+    #[error(
+        "the database is older than the blobs: it has come to generation {catalogue}, and they to generation {blobs}; \
+         nothing is removed; hint: stop, put the newest database back, or make it again with `ragstone recover`"
+    )]
+    Older {
+        /// The highest generation of the catalogue.
+        catalogue: Generation,
+        /// The highest one among the blobs.
+        blobs: Generation,
+    },
+    /// The readers of a document are of an earlier time than its manifest.
+    #[error(
+        "the database is older than the blobs: the readers of document {document} were changed since; nothing is \
+         removed; hint: stop, put the newest database back, or make it again with `ragstone recover`"
+    )]
+    OlderReaders {
+        /// The document.
+        document: DocumentId,
+    },
+    /// A manifest could not be written.
+    #[error("a manifest could not be written: {0}")]
+    Manifest(#[from] ManifestError),
+    /// The catalogue explains so little that it may be the wrong one.
+    #[error(
+        "{unexplained} of {blobs} blobs are explained by no row, which is more than leftovers are; none of them is \
+         moved; hint: `ragstone fsck` lists them; if they are nobody's, `ragstone fsck --repair --allow-many`"
+    )]
+    TooMany {
+        /// Blobs that no row explains.
+        unexplained: u64,
+        /// Originals and texts in the store.
+        blobs: u64,
+    },
     /// The embedding cache failed.
     #[error("{0}; hint: `cache.db` in the data directory may be deleted while nothing runs")]
     Cache(#[from] EmbeddingCacheError),
@@ -182,8 +221,16 @@ struct Check {
     /// Which generations have an original, and which a text.
     originals: HashSet<DocumentGeneration>,
     texts: HashSet<DocumentGeneration>,
+    /// The newest manifest of each published generation.
+    manifests: HashMap<DocumentGeneration, Stamp>,
+    /// Manifests that were brought up to their rows.
+    recorded: u64,
     /// Accepted bytes, of which the rows have not explained these yet.
     incoming: HashMap<String, blobs::Waiting>,
+    /// Blobs to take in the end.
+    leftovers: quarantine::Leftovers,
+    /// Blobs that were put into quarantine.
+    quarantined: u64,
 }
 
 impl Check {
@@ -196,7 +243,11 @@ impl Check {
             points: HashMap::new(),
             originals: HashSet::new(),
             texts: HashSet::new(),
+            manifests: HashMap::new(),
+            recorded: 0,
             incoming: HashMap::new(),
+            leftovers: quarantine::Leftovers::default(),
+            quarantined: 0,
         }
     }
 }
@@ -214,11 +265,19 @@ impl Ingestor {
     /// Everything but the sums of the term statistics, which are as long as all vocabularies.
     async fn compare(&self, check: &mut Check) -> Result<(), FsckError> {
         self.list_incoming(check).await?;
-        self.check_points(check).await?;
+        // Blobs first: they show whether the rows can be trusted to explain anything.
         self.check_blobs(check).await?;
+        self.check_points(check).await?;
         self.check_rows(check).await?;
         self.check_incoming(check).await?;
-        self.check_cache(check).await
+        self.check_cache(check).await?;
+        if check.recorded > 0 {
+            tracing::info!(
+                documents = check.recorded,
+                "manifests are brought up to the database"
+            );
+        }
+        self.take_leftovers(check).await
     }
 
     /// The rows of these documents by id.

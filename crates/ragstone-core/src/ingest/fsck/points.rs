@@ -19,6 +19,12 @@ impl Ingestor {
                         check.points.insert((document, generation), points);
                     }
                     Explained::Pending => check.report.pending.index += points,
+                    // Who died between the publish and this removal leaves it to the sweep.
+                    Explained::Orphan
+                        if !check.remedies.finish && row.is_some_and(|row| row.has_replaced(generation)) =>
+                    {
+                        check.report.pending.index += points;
+                    }
                     Explained::Orphan => {
                         if check.remedies.finish {
                             self.stores.index.delete(document, generation).await?;

@@ -6,8 +6,10 @@ use object_store::path::Path;
 use super::{BATCH, Check, Disagreement, FsckError, name};
 use crate::id::{DocumentId, Generation, JobId};
 use crate::ingest::Ingestor;
+use crate::library::layout::manifest_key;
 use crate::library::text::{original_key, text_key};
 use crate::seam::audit::Named;
+use crate::seam::index::DocumentGeneration;
 
 impl Ingestor {
     /// Goes through all rows, a page at a time.
@@ -45,6 +47,9 @@ impl Ingestor {
         };
         check.report.chunks += u64::from(row.chunks);
         let at = (row.document, generation);
+        if check.remedies.finish && check.originals.contains(&at) {
+            self.check_manifest(check, row, at).await?;
+        }
         let whole = check
             .points
             .get(&at)
@@ -56,6 +61,28 @@ impl Ingestor {
             true => Ok(()),
             false => self.check_version(check, at).await,
         }
+    }
+
+    /// A manifest is missing after an upgrade, and old after a crash or after an earlier release changed the row.
+    async fn check_manifest(
+        &self,
+        check: &mut Check,
+        row: &Named,
+        at: DocumentGeneration,
+    ) -> Result<(), FsckError> {
+        let newest = check.manifests.get(&at).copied();
+        if newest == Some(row.stamp) {
+            return Ok(());
+        }
+        if self.record(row.document).await? {
+            check.recorded += 1;
+        }
+        if let Some(newest) = newest.filter(|newest| *newest > row.stamp) {
+            // Written while the clock was ahead: it would count as the newer one.
+            let key = manifest_key(&row.tenant, at.0, at.1, newest);
+            check.leftovers.outdated(key);
+        }
+        Ok(())
     }
 
     async fn check_tombstone(&self, check: &mut Check, row: &Named) -> Result<(), FsckError> {

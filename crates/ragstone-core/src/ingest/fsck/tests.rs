@@ -5,6 +5,7 @@ use object_store::path::Path;
 
 use super::*;
 use crate::access::Principal;
+use crate::library::layout::quarantine_key;
 use crate::library::text::{original_key, text_key};
 use crate::seam::embedding_cache::{EmbeddingKey, StoredEmbedding};
 use crate::seam::fake::{House, WORKER, writer};
@@ -77,12 +78,11 @@ async fn a_sound_library_is_clean() {
 }
 
 #[tokio::test]
-async fn what_no_row_explains_is_removed_once_it_is_old() {
+async fn what_no_row_explains_goes_to_quarantine_once_it_is_old() {
     let scene = Scene::new().await;
     let ghost = DocumentId(uuid::Uuid::from_u128(9));
     for key in [
         format!("a/{ghost}/1/original"),
-        format!("a/{}/99999/text", scene.document),
         format!("b/{}/{}/text", scene.document, scene.generation),
         "incoming/1".to_owned(),
         "note.txt".to_owned(),
@@ -97,8 +97,94 @@ async fn what_no_row_explains_is_removed_once_it_is_old() {
         );
         assert_eq!(scene.repair().await, 1, "{key}");
         assert!(scene.kinds().await.is_empty(), "{key}");
+        let kept = quarantine_key(&Path::from(key.as_str()), 0);
+        let bytes = scene.house.blobs.get(&kept).await.unwrap().bytes().await.unwrap();
+        assert_eq!(bytes, "x", "{key}");
     }
-    assert_eq!(scene.house.blob_count().await, 2, "what rows name stays");
+    assert_eq!(
+        scene.house.blob_count().await,
+        2 + 4,
+        "what rows name stays, and what they do not is kept"
+    );
+}
+
+#[tokio::test]
+async fn the_quarantine_ends() {
+    let scene = Scene::new().await;
+    scene.put("note.txt").await;
+    scene.repair().await;
+    let days = |days: u64| days * 24 * 60 * 60;
+    scene.house.wait(days(7) - 1);
+    scene.house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    assert_eq!(scene.house.blob_count().await, 3);
+    scene.house.wait(1);
+    scene.house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    assert_eq!(scene.house.blob_count().await, 2);
+}
+
+#[tokio::test]
+async fn what_a_later_version_replaced_is_deleted_and_not_kept() {
+    let scene = Scene::new().await;
+    scene.put(&format!("a/{}/0/original", scene.document)).await;
+    scene.house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    assert_eq!(scene.house.blob_count().await, 2);
+}
+
+#[tokio::test]
+async fn many_orphans_are_taken_only_if_somebody_says_so() {
+    let scene = Scene::new().await;
+    let ghost = DocumentId(uuid::Uuid::from_u128(9));
+    let orphans = async |number: usize| {
+        for n in 0..number {
+            scene.put(&format!("a/{ghost}/1/{n}")).await;
+        }
+    };
+    orphans(11).await;
+    let all = Remedies::repair(Duration::ZERO);
+    let refused = scene.house.ingestor.fsck(all, Uploads::OursAlone).await;
+    let error = refused.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            FsckError::TooMany {
+                unexplained: 11,
+                blobs: 13
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("--allow-many"), "{error}");
+    assert_eq!(scene.house.blob_count().await, 13, "nothing was taken");
+    let taken = scene.fsck(Remedies { many: true, ..all }).await;
+    assert_eq!((taken.repaired, taken.orphans.blobs), (11, 0));
+    orphans(10).await;
+    assert_eq!(scene.fsck(all).await.repaired, 10, "as many as a crash leaves");
+}
+
+#[tokio::test]
+async fn a_database_that_is_older_than_the_blobs_takes_nothing() {
+    let scene = Scene::new().await;
+    let ghost = DocumentId(uuid::Uuid::from_u128(9));
+    scene.put("incoming/1").await;
+    scene.put(&format!("a/{ghost}/99999/original")).await;
+    for remedies in [
+        Remedies::default(),
+        Remedies {
+            many: true,
+            ..Remedies::repair(Duration::ZERO)
+        },
+    ] {
+        let checked = scene.house.ingestor.fsck(remedies, Uploads::OursAlone).await;
+        let error = checked.unwrap_err();
+        let newer = Generation(99_999);
+        assert!(
+            matches!(error, FsckError::Older { blobs, .. } if blobs == newer),
+            "{error}"
+        );
+    }
+    let swept = scene.house.ingestor.sweep(Uploads::OursAlone).await;
+    assert!(matches!(swept, Err(FsckError::Older { .. })));
+    assert_eq!(scene.house.blob_count().await, 4);
 }
 
 #[tokio::test]
@@ -125,6 +211,27 @@ async fn the_sweep_leaves_to_people_what_it_did_not_make() {
         (1, 1),
         "the upload: {alone:?}"
     );
+}
+
+#[tokio::test]
+async fn what_a_process_was_receiving_when_it_died_is_removed_and_what_waits_for_its_job_stays() {
+    let scene = Scene::new().await;
+    let everyone = &["everyone"];
+    scene
+        .house
+        .accept(&scene.caller, "y.txt", everyone, "Waiting.")
+        .await;
+    let before = scene.house.blob_count().await;
+    assert_eq!(scene.house.ingestor.sweep_incoming().await.unwrap(), 0);
+    scene.put("incoming/1").await;
+    scene.put("note.txt").await;
+    assert_eq!(scene.house.ingestor.sweep_incoming().await.unwrap(), 1);
+    assert_eq!(
+        scene.house.blob_count().await,
+        before + 1,
+        "what it did not make stays"
+    );
+    assert_eq!(scene.house.work().await.len(), 1);
 }
 
 #[tokio::test]
@@ -303,6 +410,7 @@ async fn a_purge_that_gave_up_is_taken_up_again() {
     scene.house.work().await;
     assert_eq!(scene.fsck(Remedies::default()).await, Report::default());
     assert_eq!(scene.house.blob_count().await, 0);
+    assert_eq!(scene.house.record_count().await, 0);
 }
 
 #[tokio::test]

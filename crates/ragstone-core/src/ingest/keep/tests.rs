@@ -261,6 +261,7 @@ async fn a_replaced_or_deleted_version_leaves_nothing() {
         Outcome::Stale
     );
     assert_eq!(house.blob_count().await, 0);
+    assert_eq!(house.record_count().await, 0);
 }
 
 #[tokio::test]

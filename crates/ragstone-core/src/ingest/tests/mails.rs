@@ -74,6 +74,7 @@ async fn who_lost_the_mail_lost_its_files_and_who_deletes_it_deletes_them() {
     assert!(uris(&house, &caller).await.is_empty(), "before any purge has run");
     house.work().await;
     assert_eq!(house.blob_count().await, 0);
+    assert_eq!(house.record_count().await, 0);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The story of ingestion over the fakes, with every step that may fail.
 
+mod deaths;
 mod flow;
 mod mails;
 
@@ -14,7 +15,7 @@ use crate::id::DocumentId;
 use crate::library::SearchRequest;
 use crate::seam::EmbedError;
 use crate::seam::catalogue::Begun;
-use crate::seam::fake::{DEADLY, House, upload, writer};
+use crate::seam::fake::{DEADLY, House, SLOW, upload, writer};
 use crate::split::{SplitSettings, SplitStrategy};
 
 const STORY: &str = "The lamp stands on the table. It burns all night.\x0cThe second page tells of a ship.";
@@ -147,6 +148,17 @@ async fn retries_end() {
     assert!(matches!(outcomes.last(), Some(Outcome::Failed(error)) if error.code == "parser_died"));
 }
 
+#[tokio::test]
+async fn a_parser_that_ran_out_of_time_is_tried_once_more() {
+    let (house, caller) = (House::new(), writer("a", &[]));
+    house.accept(&caller, "x.txt", &["everyone"], SLOW).await;
+    let outcomes = worked_for(&house, 10).await;
+    assert!(
+        matches!(&outcomes[..], [Outcome::Retried(first), Outcome::Failed(last)]
+        if first.code == "parse_timed_out" && last.code == "parse_timed_out")
+    );
+}
+
 /// What became of the jobs in so many rounds, each long enough for any wait.
 async fn worked_for(house: &House, rounds: usize) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
@@ -182,7 +194,10 @@ async fn an_outage_without_end_is_final_within_its_bound() {
     house.accept(&caller, "x.txt", &["everyone"], STORY).await;
     let outcomes = worked_for(&house, most + 1).await;
     assert_eq!(outcomes.len(), most);
-    assert!(matches!(outcomes.last(), Some(Outcome::Failed(error)) if error.code == "embedding_failed"));
+    assert!(
+        matches!(outcomes.last(), Some(Outcome::Failed(error)) if error.code == "embedding_failed"
+            && error.hint.contains("ragstone job retry"))
+    );
 }
 
 #[tokio::test]

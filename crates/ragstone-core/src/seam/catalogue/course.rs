@@ -1,12 +1,13 @@
 //! How a job's attempts go: the rules of the ledger, shared by everything that stores one.
 //!
-//! Invariant: only an error that its [`Wait`] says so of and deaths at one place spend anything; within an attempt progress never goes back.
+//! Invariant: only an error that its [`Wait`] says so of and the deaths of a process in which nothing else ran spend
+//! anything; within an attempt progress never goes back.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::ledger::{MAX_DEATHS, Moment, Progress, Wait, poisoned};
+use super::ledger::{Company, MAX_DEATHS, Moment, Progress, Wait, poisoned, suspect_wait};
 use crate::document::{Job, JobError, JobKind, JobState, Stage, Worker};
 
 /// What a ledger keeps of a job's attempts beside the job itself.
@@ -16,10 +17,13 @@ pub struct Course {
     pub claims: u32,
     /// Attempts that ended with an error of their own.
     pub failures: u32,
-    /// Deaths of workers at `died`, with no attempt between them that got further.
+    /// Deaths of its process while it ran alone, with no attempt between them that got past `died`.
     pub deaths: u32,
-    /// Where the last worker died: the stage, and the units it had done.
+    /// The furthest place at which its process died: the stage, and the units it had done.
     pub died: Option<(Stage, u64)>,
+    /// Whether its process died and no attempt got past that place since: it is claimed after all others, and nothing
+    /// is claimed beside it.
+    pub suspect: bool,
     /// Units that this attempt has done in its stage.
     pub reached: u64,
     /// Steady time of the last progress.
@@ -80,8 +84,9 @@ impl Course {
             }
             false => {}
         }
+        // `died` stays: a job that dies further on each time gets no more chances than it has places.
         if self.died.is_some_and(|died| (job.stage, self.reached) > died) {
-            (self.deaths, self.died) = (0, None);
+            (self.deaths, self.suspect) = (0, false);
         }
         job.updated_at = now.wall;
     }
@@ -101,19 +106,34 @@ impl Course {
         job.rate = (elapsed > 0.0 && units > 0.0).then(|| units / elapsed);
     }
 
-    /// The worker is gone: the job waits in its old place, or is poisoned, which the error says.
-    pub fn die(&mut self, job: &mut Job, now: OffsetDateTime) -> Option<JobError> {
-        let place = (job.stage, self.reached);
-        self.deaths = match self.died == Some(place) {
-            true => self.deaths + 1,
-            false => 1,
-        };
-        self.died = Some(place);
-        if self.deaths >= MAX_DEATHS {
-            return Some(poisoned(place.0, place.1));
+    /// What runs beside the job while it is at work, as far as its own row tells: nothing beside a suspect.
+    pub fn company(&self) -> Company {
+        match self.suspect {
+            true => Company::None,
+            false => Company::Others,
         }
-        self.queue(job, now);
-        None
+    }
+
+    /// Its process is gone. The job is queued again as a suspect, after a wait that grows with each death that it is
+    /// blamed for. Once it is [`Self::poisoned`] it does not wait: whoever claims it ends it.
+    pub fn die(&mut self, job: &mut Job, company: Company, now: Moment) {
+        let place = (job.stage, self.reached);
+        self.died = self.died.max(Some(place));
+        self.suspect = true;
+        self.queue(job, now.wall);
+        // Who died in company is blamed for nothing yet, and its turn comes after the others' anyway.
+        if company == Company::None {
+            self.deaths += 1;
+            if self.deaths < MAX_DEATHS {
+                self.delay(suspect_wait(self.deaths), now);
+            }
+        }
+    }
+
+    /// Why the job is not to be carried out any more, if its process died too often over it.
+    pub fn poisoned(&self) -> Option<JobError> {
+        let (stage, reached) = self.died.filter(|_| self.deaths >= MAX_DEATHS)?;
+        Some(poisoned(stage, reached))
     }
 
     /// The worker is told to stop: the job waits in its old place.
@@ -127,14 +147,19 @@ impl Course {
         self.failures += u32::from(wait.spends);
         self.queue(job, now.wall);
         job.error = Some(error);
-        self.due = now.steady + wait.time;
-        self.wait = Some((wait.time, now.wall + wait.time));
+        self.delay(wait.time, now);
     }
 
-    /// Driven again by hand: everything is counted anew.
+    fn delay(&mut self, wait: Duration, now: Moment) {
+        self.due = now.steady + wait;
+        self.wait = Some((wait, now.wall + wait));
+    }
+
+    /// Driven again by hand: everything is counted anew. A suspect stays one, so it cannot take others along.
     pub fn redrive(&mut self, job: &mut Job, now: OffsetDateTime) {
         *self = Self {
             claims: self.claims,
+            suspect: self.suspect,
             ..Self::default()
         };
         self.queue(job, now);
@@ -150,6 +175,7 @@ impl Course {
             job.stage = Stage::Done;
         }
         if state == JobState::Succeeded {
+            self.suspect = false;
             job.total = job.total.max(1);
             job.done = job.total;
         }

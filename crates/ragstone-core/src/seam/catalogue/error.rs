@@ -1,5 +1,7 @@
 //! Why the catalogue did not do what it was asked.
 
+use crate::access::Reader;
+
 /// Why the catalogue did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CatalogueError {
@@ -18,6 +20,15 @@ pub enum CatalogueError {
     /// The URI belongs to a document that this caller may not read or write.
     #[error("the uri is taken")]
     UriTaken,
+    /// A document of this name has other bytes, and nobody said that these may take their place.
+    #[error("a document of this name has other bytes")]
+    NameTaken,
+    /// The caller may read the document and not change it.
+    #[error("this caller may read the document but not change it")]
+    WriteRefused,
+    /// The caller would give or take away a reader that it does not hold.
+    #[error("you may neither grant nor take away {0}")]
+    ReaderRefused(Reader),
     /// The batch is another caller's, or was cancelled.
     #[error("the batch is another caller's, or was cancelled")]
     BatchTaken,

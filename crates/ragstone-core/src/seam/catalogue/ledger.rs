@@ -10,8 +10,41 @@ use time::OffsetDateTime;
 use crate::document::{Document, Job, JobCounts, JobError, JobKind, JobState, Stage};
 use crate::id::{DocumentId, Generation, JobId};
 
-/// Deaths of a worker at one place, without progress between them, after which a job is `poisoned`.
-pub const MAX_DEATHS: u32 = 3;
+/// Deaths of its process while a job ran alone, with no progress past them, after which it is `poisoned`.
+pub const MAX_DEATHS: u32 = 5;
+/// Turns of other jobs after which a suspect no longer lets them go first, so that a queue that never empties does not
+/// keep it waiting for ever.
+pub const SUSPECT_TURNS: u64 = 1_000;
+/// Wait of a suspect after the first death that it is blamed for.
+const SUSPECT_WAIT: Duration = Duration::from_secs(1);
+/// How much longer each further one is. A process that is killed by something else every second or so for two minutes
+/// leaves no job time to be blamed five times.
+const SUSPECT_WAIT_GROWTH: u32 = 5;
+
+/// What ran beside a job in its process when that died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// Nothing: the job is blamed for the death.
+    None,
+    /// Other jobs, or nobody knows.
+    Others,
+}
+
+impl Company {
+    /// The company of each of `jobs` jobs that ran in one process.
+    pub fn among(jobs: usize) -> Self {
+        match jobs {
+            0 | 1 => Self::None,
+            _ => Self::Others,
+        }
+    }
+}
+
+/// How long a suspect waits after the `deaths`-th death that it is blamed for.
+pub fn suspect_wait(deaths: u32) -> Duration {
+    let growth = SUSPECT_WAIT_GROWTH.saturating_pow(deaths.saturating_sub(1));
+    SUSPECT_WAIT.saturating_mul(growth)
+}
 
 /// A moment as one process sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +98,8 @@ pub struct Claim {
     pub job: Job,
     /// How many attempts ended with an error so far.
     pub failures: u32,
+    /// Why it is to be ended in place of carried out: its process died too often over it.
+    pub poisoned: Option<JobError>,
     /// The document as it stands.
     pub document: Document,
     /// File name of the version to ingest.
@@ -130,14 +165,16 @@ pub enum Redriven {
     Superseded(Job),
 }
 
-/// Why a job whose workers died [`MAX_DEATHS`] times at one place is not tried again by itself.
+/// Why a job whose process died [`MAX_DEATHS`] times while it ran alone is not tried again by itself.
 pub fn poisoned(stage: Stage, reached: u64) -> JobError {
     JobError {
         code: "poisoned".into(),
         detail: format!(
-            "{MAX_DEATHS} workers ended in the stage {stage} after {reached} units, each time without progress"
+            "the process ended {MAX_DEATHS} times while it worked on this job and on no other, at the furthest in the \
+             stage {stage} after {reached} units"
         ),
-        hint: "look for what ends the process (memory, a crash in the log), then `ragstone job retry ID`"
+        hint: "look for what ends the process (too little memory, a crash in its log); once that is mended, `ragstone job \
+               retry ID` runs it again, alone"
             .into(),
     }
 }

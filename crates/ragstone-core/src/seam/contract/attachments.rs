@@ -118,7 +118,7 @@ async fn a_file_has_the_readers_of_its_mail(catalogue: Shared) {
         acl: Some(acl("a", &[&["dept:y"]])),
         ..DocumentPatch::default()
     };
-    let scope = caller("a", &["dept:x"]);
+    let scope = caller("a", &["dept:x", "dept:y"]);
     let patched = catalogue.patch(&scope, mail.lease.document, patch, at(2)).await;
     assert!(matches!(patched, Ok(Some(_))), "{patched:?}");
     for id in [mail.lease.document, inner.id, innermost.id] {

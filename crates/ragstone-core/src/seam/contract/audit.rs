@@ -20,6 +20,20 @@ pub async fn audit_contract<F: Future<Output = Shared>>(make: impl Fn() -> F) {
     pages_cover_every_tenant(make().await).await;
     what_is_lacking_is_queued_once(make().await).await;
     right_counts_stay_right(make().await).await;
+    the_highest_generation_follows_the_claims(make().await).await;
+}
+
+async fn the_highest_generation_follows_the_claims(catalogue: Shared) {
+    let highest = async || catalogue.highest_generation().await.expect("an answer");
+    assert_eq!(highest().await, Generation(0), "nothing was drawn yet");
+    begin(&catalogue, "x", 1).await;
+    let generation = publish(&catalogue).await;
+    assert!(highest().await >= generation);
+    let before = highest().await;
+    begin(&catalogue, "y", 2).await;
+    let claimed = claim(&catalogue).await.lease.generation;
+    assert!(claimed > before, "it was drawn after that");
+    assert!(highest().await >= claimed, "a claim is enough");
 }
 
 fn writer() -> Scope {

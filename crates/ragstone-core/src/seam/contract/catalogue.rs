@@ -9,9 +9,11 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::sample::{acl, caller, tenant};
-use super::{attachments, catalogue_ledger};
+use super::{attachments, catalogue_ledger, ended_jobs, manifest, writers};
 use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker};
+use crate::document::{
+    BoundedMetadata, Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker,
+};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
 use crate::rank::TermId;
 use crate::seam::catalogue::{
@@ -27,9 +29,12 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     begin_says_what_it_did(make().await).await;
     a_failed_version_is_begun_again(make().await).await;
     a_taken_uri_is_refused_and_unchanged(make().await).await;
+    writers::writers_contract(&make).await;
+    ended_jobs::ended_jobs_contract(&make).await;
     a_stale_lease_writes_nothing(make().await).await;
     a_new_version_replaces_the_old_at_publish(make().await).await;
     failures_and_retries(make().await).await;
+    failed_documents_of_a_source_are_counted(make().await).await;
     a_deleted_document_is_gone_at_once(make().await).await;
     a_deleted_document_may_live_again(make().await).await;
     a_patch_holds_at_once(make().await).await;
@@ -42,6 +47,7 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     upkeep_finds_every_tenant_and_what_another_pipeline_made(make().await).await;
     statistics_follow_what_is_published(make().await).await;
     attachments::attachments_contract(&make).await;
+    manifest::manifest_contract(&make).await;
     settings_are_kept(make().await).await;
 }
 
@@ -78,10 +84,12 @@ pub fn version(acl: &Acl, uri: &str, content: &str) -> NewVersion {
         collection: CollectionName::default(),
         source: SourceName::default(),
         uri: uri.into(),
+        may_replace: true,
         name: format!("{uri}.txt"),
         title: None,
         declared_media_type: Some("text/plain".into()),
         acl: acl.clone(),
+        brought_by: None,
         department_id: None,
         metadata: json!({"lang": "en"}).as_object().cloned().unwrap_or_default(),
         source_url: None,
@@ -236,10 +244,11 @@ async fn a_document_goes_from_begin_to_publish(catalogue: Shared) {
 
 async fn begin_says_what_it_did(catalogue: Shared) {
     let first = version(&open(), "x", "one");
-    start(&catalogue, &reader(), first.clone(), 1, 0).await;
+    let member = caller("a", &["group:g"]);
+    start(&catalogue, &member, first.clone(), 1, 0).await;
     let again = async |version: NewVersion, n: u128| {
         catalogue
-            .begin(&reader(), version, job_id(n), at(n as i64))
+            .begin(&member, version, job_id(n), at(n as i64))
             .await
             .expect("begun")
     };
@@ -273,7 +282,7 @@ async fn begin_says_what_it_did(catalogue: Shared) {
             ..first.clone()
         },
         NewVersion {
-            source_url: Some("https://example.org/x".into()),
+            source_url: Some("https://example.org/x".parse().expect("an address")),
             ..first.clone()
         },
         NewVersion {
@@ -307,7 +316,7 @@ async fn begin_says_what_it_did(catalogue: Shared) {
         },
     ];
     for (n, new) in (20..).zip(versions) {
-        let (started, _) = start(&catalogue, &reader(), new, n, 20).await;
+        let (started, _) = start(&catalogue, &member, new, n, 20).await;
         assert_eq!(
             started.status,
             DocumentStatus::Published,
@@ -503,6 +512,39 @@ async fn failures_and_retries(catalogue: Shared) {
     );
 }
 
+async fn failed_documents_of_a_source_are_counted(catalogue: Shared) {
+    let failed = async |of: &str, source: SourceName, limit| {
+        let found = catalogue.failed_documents(&tenant(of), &source, limit).await;
+        let found = found.expect("an answer");
+        let uris = found.first.into_iter().map(|(uri, error)| {
+            assert_eq!(error, problem("no_text"));
+            uri
+        });
+        (found.count, uris.collect::<Vec<_>>().join(" "))
+    };
+    let ours = SourceName::default;
+    let mut begun = Vec::new();
+    for (n, uri) in [(1, "x"), (2, "y"), (3, "z")] {
+        let seconds = n as i64;
+        let (document, _) = start(&catalogue, &reader(), version(&open(), uri, "text"), n, seconds).await;
+        begun.push(document.id);
+        let claim = claim(&catalogue, 10 + seconds).await;
+        let noted = catalogue.fail(&claim.lease, problem("no_text"), at(20)).await;
+        noted.expect("noted");
+    }
+    assert_eq!(failed("a", ours(), 100).await, (3, "x y z".into()));
+    assert_eq!(failed("a", ours(), 2).await, (3, "x y".into()));
+    assert_eq!(failed("b", ours(), 100).await, (0, String::new()));
+    let another = "another".parse().expect("a name");
+    assert_eq!(failed("a", another, 100).await, (0, String::new()));
+    // One comes again with other bytes and is published; another one is deleted.
+    start(&catalogue, &reader(), version(&open(), "y", "other text"), 4, 30).await;
+    publish_next(&catalogue, "Y", 31).await;
+    let deleted = catalogue.tombstone(&reader(), begun[0], job_id(5), at(32)).await;
+    assert!(deleted.expect("an answer").is_some());
+    assert_eq!(failed("a", ours(), 100).await, (1, "z".into()));
+}
+
 async fn a_deleted_document_is_gone_at_once(catalogue: Shared) {
     let (first, _) = start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
     let published = publish_next(&catalogue, "One", 1).await;
@@ -656,9 +698,12 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
     publish_next(&catalogue, "Found", 1).await;
     let patch = DocumentPatch {
         title: Some("Better".into()),
-        metadata: json!({"year": 2024}).as_object().cloned(),
+        metadata: json!({"year": 2024})
+            .as_object()
+            .cloned()
+            .map(BoundedMetadata::of_stored),
         department_id: Some(Some("d".into())),
-        source_url: Some(Some("https://example.org".into())),
+        source_url: Some(Some("https://example.org".parse().expect("an address"))),
         acl: None,
     };
     let foreign = catalogue
@@ -687,7 +732,7 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
         ..DocumentPatch::default()
     };
     let patched = catalogue
-        .patch(&reader(), first.id, hidden, at(4))
+        .patch(&caller("a", &["group:g"]), first.id, hidden, at(4))
         .await
         .expect("an answer")
         .expect("it is seen");

@@ -12,7 +12,7 @@ use crate::document::{DocumentStatus, Job, JobCounts, JobKind, JobState, Stage, 
 use crate::id::JobId;
 use crate::seam::catalogue::{
     Begun, CatalogueError, CatalogueResult, JobFilter, Lease, MAX_DEATHS, Moment, NewVersion, Original,
-    Progress, Redriven, StatisticsDelta, Wait,
+    Progress, Redriven, SUSPECT_TURNS, StatisticsDelta, Wait, suspect_wait,
 };
 
 /// The part of the catalogue's suite that is about jobs.
@@ -21,7 +21,12 @@ pub async fn ledger_contract<F: Future<Output = Shared>>(make: &impl Fn() -> F) 
     one_of_many_workers_wins(make().await).await;
     a_lease_runs_out_unless_it_is_extended(make().await).await;
     a_clock_that_steps_stalls_nothing(make().await).await;
-    deaths_at_one_place_poison(make().await).await;
+    five_deaths_alone_poison(make().await).await;
+    innocents_go_before_suspects(make().await).await;
+    a_suspect_runs_alone(make().await).await;
+    a_suspect_that_gets_further_is_none_any_more(make().await).await;
+    a_suspect_lets_only_so_many_go_first(make().await).await;
+    a_worker_that_is_gone_leaves_a_suspect(make().await).await;
     errors_are_counted_apart_from_deaths(make().await).await;
     an_outage_counts_as_an_attempt_and_not_as_a_failure(make().await).await;
     what_is_handed_back_is_not_spent(make().await).await;
@@ -90,20 +95,14 @@ async fn an_outage_counts_as_an_attempt_and_not_as_a_failure(catalogue: Shared) 
 
 async fn what_ran_is_taken_back_at_start(catalogue: Shared) {
     start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
-    start(&catalogue, &reader(), version(&open(), "y", "one"), 2, 0).await;
     let lost = claim(&catalogue, 1).await;
-    assert_eq!(lost.job.id, job_id(1), "oldest first");
     assert_eq!(job(&catalogue, 1).await.worker, Some(WORKER));
     assert_eq!(catalogue.take_back(moment(2)).await.expect("an answer"), 1);
     assert_eq!(catalogue.take_back(moment(2)).await.expect("an answer"), 0);
     assert_eq!(job(&catalogue, 1).await.worker, None);
     is_stale(catalogue.stored(&lost.lease).await);
     let again = claim(&catalogue, 3).await;
-    assert_eq!(
-        (again.job.id, again.lease.attempt),
-        (job_id(1), 2),
-        "it keeps its place"
-    );
+    assert_eq!((again.job.id, again.lease.attempt), (job_id(1), 2));
 }
 
 async fn one_of_many_workers_wins(catalogue: Shared) {
@@ -196,42 +195,197 @@ async fn a_clock_that_steps_stalls_nothing(catalogue: Shared) {
     );
 }
 
-async fn deaths_at_one_place_poison(catalogue: Shared) {
+/// The process dies; the next one begins at `seconds`.
+async fn die(catalogue: &Shared, seconds: u64) -> u64 {
+    catalogue.take_back(moment(seconds)).await.expect("an answer")
+}
+
+async fn five_deaths_alone_poison(catalogue: Shared) {
     let (pending, _) = start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    let mut seconds = 1;
     for death in 1..=MAX_DEATHS {
-        let taken = claim(&catalogue, 1).await;
-        note(&catalogue, &taken.lease, Stage::Embed, 4, 10, moment(1)).await;
-        assert_eq!(catalogue.take_back(moment(0)).await.expect("an answer"), 1);
-        let state = job(&catalogue, 1).await.state;
-        assert_eq!(state == JobState::Failed, death == MAX_DEATHS, "death {death}");
+        let taken = claim(&catalogue, seconds as i64).await;
+        assert_eq!(taken.poisoned, None, "death {death}");
+        note(&catalogue, &taken.lease, Stage::Embed, 4, 10, moment(seconds)).await;
+        assert_eq!(die(&catalogue, seconds).await, 1);
+        if death < MAX_DEATHS {
+            let wait = suspect_wait(death).as_secs();
+            let early = next(&catalogue, moment(seconds + wait - 1)).await;
+            assert!(early.is_none(), "it waits {wait} s after death {death}");
+            seconds += wait;
+        }
     }
-    let dead = job(&catalogue, 1).await;
-    let error = dead.error.expect("a reason");
-    assert_eq!((error.code.as_str(), dead.stage), ("poisoned", Stage::Embed));
+    let taken = claim(&catalogue, seconds as i64).await;
+    let error = taken.poisoned.expect("it is to be ended");
+    assert_eq!(error.code, "poisoned");
+    let said = error.detail.contains("embed after 4 units") && error.hint.contains("ragstone job retry");
+    assert!(said, "{error:?}");
+    let ended = catalogue.fail(&taken.lease, error.clone(), at(1_000)).await;
+    ended.expect("failed");
     let left = document(&catalogue, pending.id).await;
     assert_eq!(left.status, DocumentStatus::Failed);
     assert_eq!(left.last_error, Some(error));
     assert!(next(&catalogue, moment(1_000_000)).await.is_none());
 
-    // The same by leases that run out, with progress between them.
-    start(&catalogue, &reader(), version(&open(), "y", "one"), 2, 0).await;
-    for round in 1..=2 * u64::from(MAX_DEATHS) {
-        let taken = next(&catalogue, moment(round * LEASE.as_secs())).await;
-        let taken = taken.expect("the job before ran out");
-        note(&catalogue, &taken.lease, Stage::Embed, round, 10, moment(0)).await;
+    // Driven again it is counted anew, and still runs alone.
+    let again = redriven(&catalogue, 1, 1_000_000).await;
+    assert!(matches!(again, Redriven::Queued(_)), "{again:?}");
+    start(&catalogue, &reader(), version(&open(), "y", "one"), 2, 1_000_000).await;
+    assert_eq!(claim(&catalogue, 1_000_001).await.job.id, job_id(2));
+    assert!(next(&catalogue, moment(1_000_001)).await.is_none());
+    assert_eq!(die(&catalogue, 1_000_002).await, 1);
+    let again = claim(&catalogue, 1_000_002).await;
+    assert_eq!((again.job.id, again.poisoned), (job_id(1), None));
+}
+
+async fn innocents_go_before_suspects(catalogue: Shared) {
+    const MANY: u128 = 13;
+    for n in 1..=MANY {
+        let new = version(&open(), &format!("{n}"), "one");
+        start(&catalogue, &reader(), new, n, 0).await;
     }
-    assert_eq!(
-        job(&catalogue, 2).await.state,
-        JobState::Running,
-        "each got further"
+    // Each process works on four jobs and dies: who was never at work comes first.
+    for (round, expected) in [(1, 1..5), (2, 5..9), (3, 9..13)] {
+        let mut taken = Vec::new();
+        for _ in 0..4 {
+            taken.push(claim(&catalogue, round).await.job.id);
+        }
+        assert_eq!(taken, expected.map(job_id).collect::<Vec<_>>());
+        assert_eq!(die(&catalogue, round as u64).await, 4);
+    }
+    let last = claim(&catalogue, 4).await;
+    assert_eq!(last.job.id, job_id(13), "the last innocent");
+    let made_last = made("T", StatisticsDelta::default());
+    catalogue
+        .publish(&last.lease, made_last, at(4))
+        .await
+        .expect("published");
+    for n in 1..MANY {
+        let taken = claim(&catalogue, 5).await;
+        assert_eq!(taken.job.id, job_id(n), "in their old order");
+        let made = made("T", StatisticsDelta::default());
+        catalogue
+            .publish(&taken.lease, made, at(5))
+            .await
+            .expect("published");
+    }
+    assert!(next(&catalogue, moment(1_000_000)).await.is_none());
+}
+
+async fn a_suspect_runs_alone(catalogue: Shared) {
+    for n in 1..=2 {
+        let new = version(&open(), &format!("{n}"), "one");
+        start(&catalogue, &reader(), new, n, 0).await;
+    }
+    let both = [claim(&catalogue, 1).await, claim(&catalogue, 1).await];
+    note(&catalogue, &both[0].lease, Stage::Embed, 4, 10, moment(1)).await;
+    assert_eq!(die(&catalogue, 2).await, 2);
+    start(&catalogue, &reader(), version(&open(), "3", "one"), 3, 2).await;
+    let innocent = claim(&catalogue, 3).await;
+    assert_eq!(innocent.job.id, job_id(3));
+    assert!(next(&catalogue, moment(4)).await.is_none(), "not beside another");
+    catalogue.hand_back(&innocent.lease, at(4)).await.expect("queued");
+    let innocent = claim(&catalogue, 4).await;
+    let error = problem("no_text");
+    catalogue
+        .fail(&innocent.lease, error, at(5))
+        .await
+        .expect("failed");
+    let alone = claim(&catalogue, 6).await;
+    assert_eq!(alone.job.id, job_id(1));
+    start(&catalogue, &reader(), version(&open(), "4", "one"), 4, 6).await;
+    assert!(
+        next(&catalogue, moment(6)).await.is_none(),
+        "nothing beside a suspect"
     );
+    // Who dies alone waits; the other suspect was never blamed, and does not.
+    assert_eq!(die(&catalogue, 7).await, 1);
+    let innocent = claim(&catalogue, 7).await;
+    assert_eq!(innocent.job.id, job_id(4));
+    let error = problem("no_text");
+    catalogue
+        .fail(&innocent.lease, error, at(7))
+        .await
+        .expect("failed");
+    assert_eq!(claim(&catalogue, 7).await.job.id, job_id(2));
+}
+
+async fn a_suspect_that_gets_further_is_none_any_more(catalogue: Shared) {
+    for n in 1..=2 {
+        let new = version(&open(), &format!("{n}"), "one");
+        start(&catalogue, &reader(), new, n, 0).await;
+    }
+    let both = [claim(&catalogue, 1).await, claim(&catalogue, 1).await];
+    note(&catalogue, &both[0].lease, Stage::Embed, 4, 10, moment(1)).await;
+    assert_eq!(die(&catalogue, 2).await, 2);
+    let suspect = claim(&catalogue, 2).await;
+    assert_eq!(suspect.job.id, job_id(1));
+    start(&catalogue, &reader(), version(&open(), "3", "one"), 3, 2).await;
+    note(&catalogue, &suspect.lease, Stage::Embed, 4, 10, moment(3)).await;
+    assert!(next(&catalogue, moment(3)).await.is_none(), "as far as before");
+    note(&catalogue, &suspect.lease, Stage::Embed, 5, 10, moment(3)).await;
+    assert_eq!(claim(&catalogue, 3).await.job.id, job_id(3), "beside it");
+    assert!(
+        next(&catalogue, moment(3)).await.is_none(),
+        "the other one is a suspect still"
+    );
+}
+
+async fn a_suspect_lets_only_so_many_go_first(catalogue: Shared) {
+    start(&catalogue, &reader(), from_source("one", "x"), 1, 0).await;
+    start(&catalogue, &reader(), from_source("two", "y"), 2, 0).await;
+    claim(&catalogue, 1).await;
+    claim(&catalogue, 1).await;
+    assert_eq!(die(&catalogue, 2).await, 2);
+    let mut others = 0;
+    let beside = loop {
+        let n = 10 + u128::from(others);
+        start(&catalogue, &reader(), from_source("many", &format!("{n}")), n, 2).await;
+        let taken = claim(&catalogue, 3).await;
+        if taken.job.id != job_id(n) {
+            break taken;
+        }
+        others += 1;
+        assert!(others <= 2 * SUSPECT_TURNS, "it comes once");
+        let error = problem("no_text");
+        catalogue.fail(&taken.lease, error, at(3)).await.expect("failed");
+    };
+    assert_eq!(beside.job.id, job_id(1));
+    assert!(others >= SUSPECT_TURNS, "{others}");
+    assert!(next(&catalogue, moment(3)).await.is_none());
+}
+
+async fn a_worker_that_is_gone_leaves_a_suspect(catalogue: Shared) {
+    start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
+    claim(&catalogue, 0).await;
+    let out = LEASE.as_secs() as i64;
+    start(&catalogue, &reader(), version(&open(), "y", "one"), 2, out).await;
+    let innocent = claim(&catalogue, out).await;
+    assert_eq!(innocent.job.id, job_id(2), "the lease of the first ran out");
+    let error = problem("no_text");
+    catalogue
+        .fail(&innocent.lease, error, at(out))
+        .await
+        .expect("failed");
+    // Who knows what ran beside it the first time; from then on nothing does.
+    let mut seconds = out as u64;
+    for death in 1..MAX_DEATHS {
+        assert_eq!(claim(&catalogue, seconds as i64).await.job.id, job_id(1));
+        seconds += LEASE.as_secs();
+        assert!(next(&catalogue, moment(seconds)).await.is_none(), "death {death}");
+        seconds += suspect_wait(death).as_secs();
+    }
+    assert_eq!(claim(&catalogue, seconds as i64).await.poisoned, None);
+    seconds += LEASE.as_secs();
+    let condemned = claim(&catalogue, seconds as i64).await;
+    assert!(condemned.poisoned.is_some(), "{:?}", condemned.job);
 }
 
 async fn errors_are_counted_apart_from_deaths(catalogue: Shared) {
     start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
     let first = claim(&catalogue, 1).await;
     assert_eq!(first.failures, 0);
-    catalogue.take_back(moment(1)).await.expect("an answer");
+    die(&catalogue, 1).await;
     let second = claim(&catalogue, 2).await;
     assert_eq!(
         (second.failures, second.job.attempts),

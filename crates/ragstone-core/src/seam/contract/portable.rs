@@ -55,7 +55,7 @@ async fn published((catalogue, _): &Moving, uri: &str, content: &str) -> Documen
     let mut version = version(&acl("a", &[&["group:g"], &["everyone", "user:ü"]]), uri, content);
     version.title = Some(format!("Title of {uri}"));
     version.department_id = Some("x".into());
-    version.source_url = Some("https://example.org/ü".into());
+    version.source_url = Some("https://example.org/ü".parse().expect("an address"));
     let id = version.document_id();
     let job = job_id(version.content_hash.0[0].into());
     let begun = catalogue.begin(&scope, version, job, at(1)).await.expect("begun");

@@ -98,6 +98,7 @@ fn report() -> SyncReport {
             error: error.clone(),
         }],
         error: Some(error),
+        held: 12,
     }
 }
 

@@ -8,9 +8,10 @@ use super::catalogue::state::{Entry, State};
 use super::catalogue::version::made_again;
 use super::lock;
 use crate::document::{DocumentStatus, Job, JobKind};
-use crate::id::{DocumentId, JobId, TenantId};
+use crate::id::{DocumentId, Generation, JobId, TenantId};
 use crate::seam::audit::{Audit, LiveJob, Named};
 use crate::seam::catalogue::CatalogueResult;
+use crate::seam::manifest::Stamp;
 
 impl State {
     fn named(&self, entry: &Entry) -> Named {
@@ -33,6 +34,7 @@ impl State {
             stored: entry.stored,
             incoming: entry.begun.incoming.clone(),
             given_title: entry.begun.title.clone(),
+            stamp: Stamp::of(document.acl_revision, document.updated_at),
             jobs: live
                 .map(|job| LiveJob {
                     kind: job.kind,
@@ -104,10 +106,14 @@ impl Audit for MemoryCatalogue {
             .collect();
         Ok(())
     }
+
+    async fn highest_generation(&self) -> CatalogueResult<Generation> {
+        Ok(lock(&self.state).highest_drawn())
+    }
 }
 
 impl State {
-    fn is_published(&self, (document, generation): &(DocumentId, crate::id::Generation)) -> bool {
+    fn is_published(&self, (document, generation): &(DocumentId, Generation)) -> bool {
         self.documents.get(document).is_some_and(|entry| {
             entry.document.status != DocumentStatus::Deleting && entry.document.published == Some(*generation)
         })

@@ -14,12 +14,12 @@ use uuid::Uuid;
 use super::lock;
 use crate::access::Scope;
 use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Worker};
-use crate::id::{DocumentId, JobId, TenantId};
+use crate::id::{DocumentId, JobId, SourceName, TenantId};
 use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, Flipped,
-    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
-    Wait,
+    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, Company, DocumentFilter, DocumentPatch,
+    FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress,
+    PublishedVersion, Redriven, Wait, check_writer,
 };
 use state::{Entry, State, Task};
 use version::made_again;
@@ -65,10 +65,7 @@ impl Catalogue for MemoryCatalogue {
         let id = version.document_id();
         let living = state.documents.get(&id);
         let living = living.filter(|entry| entry.document.status != DocumentStatus::Deleting);
-        let foreign = living.is_some_and(|entry| !scope.admits(&entry.document.acl));
-        if foreign || version.acl.tenant != *scope.tenant() {
-            return Err(CatalogueError::UriTaken);
-        }
+        version.check_over(scope, living.map(|entry| &entry.document))?;
         state.put(version, |acl| scope.admits(acl), job, now)
     }
 
@@ -105,13 +102,7 @@ impl Catalogue for MemoryCatalogue {
         let Some(entry) = state.seen(scope, document) else {
             return Ok(None);
         };
-        if patch
-            .acl
-            .as_ref()
-            .is_some_and(|acl| acl.tenant != *scope.tenant())
-        {
-            return Err(CatalogueError::UriTaken);
-        }
+        patch.check_over(scope, &entry.document)?;
         let mut changed = entry.clone().patched(patch);
         if changed != entry {
             changed.document.updated_at = now;
@@ -131,13 +122,14 @@ impl Catalogue for MemoryCatalogue {
         let Some(entry) = state.seen(scope, document) else {
             return Ok(None);
         };
+        check_writer(scope, &entry.document)?;
         Ok(Some(state.bury_document(entry, job, now)))
     }
 
     async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>> {
         let mut state = lock(&self.state);
         let ran_out = |task: &Task| task.course.lease_until.is_some_and(|until| until <= now.steady);
-        state.bury(ran_out, now.wall);
+        state.bury(ran_out, |task| task.course.company(), now);
         let drawn = state.draw();
         let Some(task) = state.next(now) else {
             return Ok(None);
@@ -160,6 +152,7 @@ impl Catalogue for MemoryCatalogue {
             },
             job,
             failures: course.failures,
+            poisoned: course.poisoned(),
             original: original(&entry),
             document: entry.document,
             name: entry.begun.name,
@@ -179,7 +172,8 @@ impl Catalogue for MemoryCatalogue {
         for task in state.jobs.iter_mut().filter(waiting) {
             task.course.begin_again(now);
         }
-        Ok(state.bury(|_| true, now.wall))
+        let company = Company::among(state.running());
+        Ok(state.bury(|_| true, |_| company, now))
     }
 
     async fn hand_back(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
@@ -376,6 +370,34 @@ impl Catalogue for MemoryCatalogue {
         paged(items, page, |item, cursor| item > cursor)
     }
 
+    async fn failed_documents(
+        &self,
+        tenant: &TenantId,
+        source: &SourceName,
+        limit: usize,
+    ) -> CatalogueResult<FailedDocuments> {
+        let state = lock(&self.state);
+        let of_source = |document: &&Document| {
+            document.acl.tenant == *tenant
+                && document.source == *source
+                && document.status != DocumentStatus::Deleting
+        };
+        let documents = state.documents.values().map(|entry| &entry.document);
+        let mut failed: Vec<_> = documents
+            .filter(of_source)
+            .filter_map(|document| Some((document, document.last_error.clone()?)))
+            .collect();
+        failed.sort_by_key(|(document, _)| document_key(document));
+        Ok(FailedDocuments {
+            count: failed.len() as u64,
+            first: failed
+                .into_iter()
+                .take(limit)
+                .map(|(document, error)| (document.uri.clone(), error))
+                .collect(),
+        })
+    }
+
     async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {
         let state = lock(&self.state);
         let tenants = state
@@ -413,6 +435,10 @@ impl Catalogue for MemoryCatalogue {
         let key = |job: &Job| (job.created_at.unix_timestamp_nanos(), job.id.0);
         let items = listed.into_iter().filter(fits).map(|job| (key(&job), job));
         paged(items.collect(), page, |item, cursor| item < cursor)
+    }
+
+    async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64> {
+        Ok(lock(&self.state).remove_ended_jobs(before, most))
     }
 
     async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {

@@ -18,19 +18,21 @@ use time::OffsetDateTime;
 use super::lock;
 use crate::access::{Acl, Scope, ScopedQuery};
 use crate::document::{Document, Job, JobCounts, JobError, Metadata, Worker};
-use crate::id::{DocumentId, Generation, JobId, PointId, TenantId};
+use crate::id::{DocumentId, Generation, JobId, PointId, SourceName, TenantId};
 use crate::ingest::Stores;
 use crate::rank::{TermId, TermStatistics};
 use crate::seam::attachments::{Attached, Attachment, Attachments};
 use crate::seam::audit::{Audit, Named};
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, Flipped, JobFilter, Lease,
-    Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven, Wait,
+    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, FailedDocuments, Flipped,
+    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
+    Wait,
 };
 use crate::seam::embedding_cache::{EmbeddingCache, EmbeddingCacheError, EmbeddingKey, StoredEmbedding};
 use crate::seam::index::{
     DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
 };
+use crate::seam::manifest::{Manifest, Manifests};
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,6 +224,13 @@ watched! { Audit of Catalogue, CatalogueError:
     fn queue_again(document: DocumentId, pipeline: &str, job: JobId, now: OffsetDateTime) -> Option<Job>;
     fn miscounted() -> Vec<TenantId>;
     fn recount() -> ();
+    fn highest_generation() -> Generation;
+}
+
+watched! { Manifests of Catalogue, CatalogueError:
+    fn manifest(document: DocumentId) -> Option<Manifest>;
+    fn recover(manifest: &Manifest) -> bool;
+    fn raise_generation(to: Generation) -> ();
 }
 
 watched! { Attachments of Catalogue, CatalogueError:
@@ -250,11 +259,13 @@ watched! { Catalogue of Catalogue, CatalogueError:
     fn cancel(scope: &Scope, job: JobId, now: OffsetDateTime) -> Option<Job>;
     fn document(scope: &Scope, document: DocumentId) -> Option<Document>;
     fn documents(scope: &Scope, filter: &DocumentFilter, page: &PageRequest) -> Page<Document>;
+    fn failed_documents(tenant: &TenantId, source: &SourceName, limit: usize) -> FailedDocuments;
     fn tenants() -> Vec<TenantId>;
     fn standing(documents: &[DocumentId]) -> Vec<Document>;
     fn job(scope: &Scope, job: JobId) -> Option<Job>;
     fn jobs(scope: &Scope, filter: &JobFilter, page: &PageRequest) -> Page<Job>;
     fn job_counts(tenant: &TenantId) -> JobCounts;
+    fn remove_ended_jobs(before: OffsetDateTime, most: usize) -> u64;
     fn term_statistics(tenant: &TenantId, terms: &[TermId]) -> TermStatistics;
     fn piece_frequencies(tenant: &TenantId, pieces: &[u32]) -> Vec<u64>;
     fn setting(key: &str) -> Option<String>;

@@ -9,9 +9,10 @@ use uuid::Uuid;
 use super::faults::Faults;
 use super::{Hands, MemoryCatalogue, MemoryEmbeddingCache, MemoryIndex, TextParser, WordEmbedder};
 use crate::access::{Acl, Principal, ReaderSet, Role};
-use crate::document::{Metadata, Worker};
+use crate::document::Worker;
 use crate::id::{CollectionName, DocumentId, SourceName};
 use crate::ingest::{IngestSettings, Ingestor, NewId, Outcome, Pipeline, Stores, Upload};
+use crate::library::layout::BlobKey;
 use crate::library::{InUse, Library};
 use crate::seam::catalogue::Begun;
 use crate::seam::{Catalogue, Embedder, Parser, VectorIndex};
@@ -45,6 +46,17 @@ pub const WORKER: Worker = Worker {
     number: 1,
 };
 
+/// What a library begins with.
+#[derive(Default)]
+struct Left {
+    blobs: Arc<InMemory>,
+    /// Ids that were drawn.
+    ids: u64,
+}
+
+/// More ids than a library in a test draws: the next one over its blobs draws others.
+const LATER_IDS: u64 = 1 << 32;
+
 impl House {
     /// An empty library.
     pub fn new() -> Self {
@@ -53,21 +65,30 @@ impl House {
 
     /// An empty library over another index.
     pub fn over(index: Arc<dyn VectorIndex>) -> Self {
-        Self::built(index, None)
+        Self::built(index, None, Left::default())
+    }
+
+    /// What is left of a library whose catalogue and index are gone: its blobs.
+    pub fn of_blobs(blobs: &Arc<InMemory>) -> Self {
+        let left = Left {
+            blobs: blobs.clone(),
+            ids: LATER_IDS,
+        };
+        Self::built(Arc::new(MemoryIndex::default()), None, left)
     }
 
     /// An empty library whose ingestor works on stores that fail as they are told; the library reads them as they are.
     pub fn failing(faults: &Arc<Faults>) -> Self {
-        Self::built(Arc::new(MemoryIndex::default()), Some(faults))
+        Self::built(Arc::new(MemoryIndex::default()), Some(faults), Left::default())
     }
 
-    fn built(index: Arc<dyn VectorIndex>, faults: Option<&Arc<Faults>>) -> Self {
-        let (catalogue, blobs) = (Arc::new(MemoryCatalogue::default()), Arc::new(InMemory::new()));
+    fn built(index: Arc<dyn VectorIndex>, faults: Option<&Arc<Faults>>, left: Left) -> Self {
+        let (catalogue, blobs) = (Arc::new(MemoryCatalogue::default()), left.blobs);
         let (embedder, embeddings) = (
             Arc::new(WordEmbedder::default()),
             Arc::<MemoryEmbeddingCache>::default(),
         );
-        let (hands, ids) = (Arc::<Hands>::default(), AtomicU64::new(1));
+        let (hands, ids) = (Arc::<Hands>::default(), AtomicU64::new(left.ids + 1));
         let (time, new_id): (_, NewId) = (
             hands.time(),
             Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
@@ -188,11 +209,27 @@ impl House {
         }
     }
 
-    /// How many objects the blob store holds.
+    /// How many objects the blob store holds, beside manifests and notes.
     pub async fn blob_count(&self) -> usize {
+        self.blobs_that(|key| !is_record(key)).await
+    }
+
+    /// How many manifests and notes it holds.
+    pub async fn record_count(&self) -> usize {
+        self.blobs_that(is_record).await
+    }
+
+    async fn blobs_that(&self, count: impl Fn(&BlobKey) -> bool) -> usize {
         use futures::StreamExt;
         use object_store::ObjectStore;
-        self.blobs.list(None).count().await
+        let listed = self.blobs.list(None);
+        let counts = listed.filter(|blob| {
+            let counts = blob
+                .as_ref()
+                .is_ok_and(|blob| count(&BlobKey::read(&blob.location)));
+            std::future::ready(counts)
+        });
+        counts.count().await
     }
 
     /// Whether the catalogue still has the document, tombstoned or not, as its jobs see it.
@@ -210,6 +247,13 @@ impl Default for House {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn is_record(key: &BlobKey) -> bool {
+    matches!(
+        key,
+        BlobKey::Manifest(..) | BlobKey::Deleted(..) | BlobKey::Closing(_)
+    )
 }
 
 /// A writer of `tenant` that holds these readers.
@@ -232,13 +276,14 @@ pub fn upload(caller: &Principal, uri: &str, readers: &[&str]) -> Upload {
     Upload {
         collection: CollectionName::default(),
         source: SourceName::default(),
-        uri: uri.into(),
+        uri: uri.parse().expect("a uri"),
+        may_replace: true,
         name: uri.rsplit('/').next().unwrap_or(uri).into(),
         title: None,
         declared_media_type: None,
         acl: Acl::any_of(caller.tenant().clone(), readers),
         department_id: None,
-        metadata: Metadata::new(),
+        metadata: Default::default(),
         source_url: None,
         batch: None,
     }

@@ -13,6 +13,7 @@ mod house;
 mod idempotency;
 mod index;
 mod keys;
+mod manifest;
 mod parser;
 mod sources;
 mod usage;
@@ -27,7 +28,7 @@ pub use house::{House, WORKER, upload, writer};
 pub use idempotency::MemoryIdempotency;
 pub use index::MemoryIndex;
 pub use keys::MemoryKeys;
-pub use parser::{DEADLY, ENDLESS, FILE, INNER_FILE, TextParser};
+pub use parser::{DEADLY, ENDLESS, FILE, INNER_FILE, SLOW, TextParser};
 pub use sources::MemorySources;
 pub use usage::MemoryUsage;
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::document::{AttachedFile, JobError, Outline};
-use crate::seam::parser::{PageReceiver, ParseFailure, ParseRequest, Parsed, Parser};
+use crate::seam::parser::{PageReceiver, ParseFailure, ParseRequest, ParseRetry, Parsed, Parser};
 
 /// Text as it is; bytes that are not UTF-8 fail for good, as a damaged file does.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub const FILE: char = '\x1e';
 pub const INNER_FILE: char = '\x1f';
 /// A text whose parsing never ends.
 pub const ENDLESS: &str = "a text without end";
+/// A text whose parser runs out of time, every time.
+pub const SLOW: &str = "a text that takes all the time there is";
 /// A text whose parser dies of it, which may pass and does not.
 pub const DEADLY: &str = "a text that ends its parser";
 
@@ -26,7 +28,7 @@ fn failure(code: &str, detail: String) -> ParseFailure {
             detail,
             hint: "send text".into(),
         },
-        may_pass: false,
+        retry: ParseRetry::Never,
     }
 }
 
@@ -43,7 +45,7 @@ impl Parser for TextParser {
         pages: &mut dyn PageReceiver,
     ) -> Result<Parsed, ParseFailure> {
         let lost = |error: object_store::Error| ParseFailure {
-            may_pass: true,
+            retry: ParseRetry::Usual,
             ..failure("blob_lost", error.to_string())
         };
         let bytes = blobs
@@ -58,9 +60,15 @@ impl Parser for TextParser {
         if text == ENDLESS {
             std::future::pending::<()>().await;
         }
+        if text == SLOW {
+            return Err(ParseFailure {
+                retry: ParseRetry::Once,
+                ..failure("parse_timed_out", request.name.clone())
+            });
+        }
         if text == DEADLY {
             return Err(ParseFailure {
-                may_pass: true,
+                retry: ParseRetry::Usual,
                 ..failure("parser_died", request.name.clone())
             });
         }

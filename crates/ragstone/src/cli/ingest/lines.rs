@@ -74,8 +74,14 @@ fn body(mut document: Map<String, Value>, with: &With) -> Value {
         .map(|id| id.as_str().map_or_else(|| id.to_string(), String::from));
     let page = document.remove("page");
     let mut metadata = with.metadata.clone().unwrap_or_default();
-    if let Some(Value::Object(own)) = document.remove("metadata") {
-        metadata.extend(own);
+    match document.remove("metadata") {
+        Some(Value::Object(own)) => metadata.extend(own),
+        None | Some(Value::Null) => {}
+        // Something else is the server's to refuse, as it would be in a POST.
+        Some(other) => {
+            document.insert("metadata".into(), other);
+            return Value::Object(document);
+        }
     }
     metadata.extend(id.clone().map(|id| ("_id".to_owned(), json!(id))));
     metadata.extend(page.map(|page| ("page".to_owned(), page)));
@@ -117,6 +123,10 @@ mod tests {
         check(
             json!({"_id": "7", "text": "t", "page": 3, "metadata": {"year": 2}}),
             json!({"uri": "7", "text": "t", "department_id": "hr", "metadata": {"_id": "7", "page": 3, "year": 2, "a": "b"}}),
+        );
+        check(
+            json!({"uri": "u", "metadata": ["a"], "_id": 7, "filters": 1}),
+            json!({"uri": "u", "metadata": ["a"], "filters": 1}),
         );
         check(
             json!({"uri": "u", "text": "t", "department_id": "it"}),

@@ -45,6 +45,8 @@ struct Route {
     body: Value,
     /// Whether readers are refused whatever they may read.
     writes: bool,
+    /// Whether the caller may read the document that it would change, and no more.
+    read_only: bool,
     admitted: bool,
     allowed: Allowed,
     /// Whether the caller comes with a ticket, which its proof bought.
@@ -59,6 +61,7 @@ impl Matrix {
                 for route in routes(caller, sent) {
                     matrix.walk(world, caller, sent, route).await;
                 }
+                matrix.replaces(world, caller, sent).await;
             }
             matrix.lists(world, caller).await;
             matrix.searches(world, caller).await;
@@ -108,7 +111,7 @@ impl Matrix {
     }
 
     async fn walk(&mut self, world: &World, caller: &Caller, sent: &Sent, route: Route) {
-        let forbidden = route.writes && caller.role == Role::Reader;
+        let forbidden = route.writes && caller.role == Role::Reader || route.read_only;
         let admitted = route.admitted && !forbidden;
         let what = format!("{} {}", route.method, route.path);
         let call = match route.by_ticket {
@@ -142,6 +145,26 @@ impl Matrix {
         if shown == admitted && status != expected {
             self.refused.push(describe());
         }
+    }
+
+    /// Nobody takes the place of a document that they may not write. Who may is not asked: it would change the world.
+    async fn replaces(&mut self, world: &World, caller: &Caller, sent: &Sent) {
+        let is_there = !matches!(sent.state, State::Deleted | State::Purged);
+        let is_asked = is_there && caller.tenant == sent.tenant && caller.role != Role::Reader;
+        if !is_asked || caller.may_write(sent) {
+            return;
+        }
+        let body = json!({"uri": sent.uri, "text": "Mine.", "readers": ["everyone"]});
+        let answer = world.app.post(DOCUMENTS, &body).key(&caller.proof.0).send().await;
+        let text = lossy(&answer);
+        self.look_through(world, caller, &text, DOCUMENTS);
+        let describe = || {
+            format!(
+                "POST of {} is {} for {caller:?}, {sent:?}: {text}",
+                sent.uri, answer.status
+            )
+        };
+        self.decide(answer.status != 409, false, false, describe);
     }
 
     /// An answer that names documents by `named` must name those that must be found, and none that may not.
@@ -312,6 +335,7 @@ fn routes(caller: &Caller, sent: &Sent) -> Vec<Route> {
         path: path.to_owned(),
         body: Value::Null,
         writes: false,
+        read_only: false,
         admitted,
         allowed,
         by_ticket: false,
@@ -320,6 +344,11 @@ fn routes(caller: &Caller, sent: &Sent) -> Vec<Route> {
         body,
         writes: true,
         ..route(method, path, admitted, allowed)
+    };
+    let read_only = reads && !caller.may_write(sent);
+    let change = |method, body, allowed| Route {
+        read_only,
+        ..write(method, &document, body, reads, allowed)
     };
     let same_title = json!({"title": format!("Title {}", sent.secret)});
     vec![
@@ -333,8 +362,8 @@ fn routes(caller: &Caller, sent: &Sent) -> Vec<Route> {
             by_ticket: true,
             ..route("GET", &format!("{job}/events"), watches, ends_again)
         },
-        write("PATCH", &document, same_title, reads, Allowed::Status(200)),
-        write("DELETE", &document, Value::Null, reads, Allowed::Unasked),
+        change("PATCH", same_title, Allowed::Status(200)),
+        change("DELETE", Value::Null, Allowed::Unasked),
         write("DELETE", &job, Value::Null, watches, cancel),
         write(
             "POST",

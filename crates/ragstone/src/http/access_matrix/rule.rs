@@ -12,6 +12,8 @@ pub type Sets = Vec<BTreeSet<String>>;
 pub struct Caller {
     pub tenant: String,
     pub role: Role,
+    /// Whom it brings documents as.
+    pub subject: String,
     /// `dept:…`, `group:…`, `user:…`.
     pub readers: BTreeSet<String>,
     /// What it proves itself with.
@@ -34,6 +36,8 @@ impl std::fmt::Debug for Proof {
 pub struct Sent {
     pub tenant: String,
     pub sets: Sets,
+    /// The subject of the writer who sent it; none of an administrator.
+    pub brought_by: Option<String>,
     /// What the index was told of its readers, where that is not the same.
     pub index_knows: Option<Sets>,
     pub state: State,
@@ -92,6 +96,14 @@ impl Caller {
     pub fn may_read(&self, sent: &Sent) -> bool {
         let there = !matches!(sent.state, State::Deleted | State::Purged);
         there && self.holds(&sent.tenant, &sent.sets)
+    }
+
+    /// Whether it may replace, change and delete it: all that it may grant whole, or brought.
+    pub fn may_write(&self, sent: &Sent) -> bool {
+        let grants = |reader: &String| reader == "everyone" || self.readers.contains(reader);
+        let whole = self.role == Role::Admin || sent.sets.iter().flatten().all(grants);
+        let brought = sent.brought_by.as_ref() == Some(&self.subject);
+        self.may_read(sent) && self.role != Role::Reader && (whole || brought)
     }
 
     /// Whether it may read a text of it.

@@ -28,6 +28,8 @@ const CALLERS: usize = 5;
 const DOCUMENTS: usize = 7;
 /// Sources of a tenant.
 const SOURCES: usize = 3;
+/// Whom documents are for until that is said.
+const NOBODY_YET: &str = "user:nobody-yet";
 /// A word that stands in every text.
 pub const COMMON: &str = "zebra";
 
@@ -95,7 +97,21 @@ impl World {
         };
         for document in sent.iter_mut().filter(|sent| sent.state != State::Pending) {
             let secret = document.secret.clone();
-            send(app, random, &admin(&document.tenant), document, &secret).await;
+            let writers = callers.iter().filter(|caller| caller.role == Role::Writer);
+            let writers: Vec<_> = writers
+                .filter(|caller| caller.tenant == document.tenant)
+                .collect();
+            match random.below(3) {
+                0 => {
+                    let writer = random.pick(&writers);
+                    document.brought_by = Some(writer.subject.clone());
+                    send(app, random, (&writer.proof.0, "everyone"), document, &secret).await;
+                }
+                _ => {
+                    let admin = admin(&document.tenant);
+                    send(app, random, (&admin, NOBODY_YET), document, &secret).await;
+                }
+            }
         }
         app.work().await;
         for document in sent.iter().filter(|sent| sent.state == State::Purged) {
@@ -106,7 +122,8 @@ impl World {
         for document in sent.iter_mut().filter(|sent| sent.state != State::Purged) {
             if matches!(document.state, State::Pending | State::Renewed) {
                 let secret = document.unpublished.clone();
-                send(app, random, &admin(&document.tenant), document, &secret).await;
+                let admin = admin(&document.tenant);
+                send(app, random, (&admin, NOBODY_YET), document, &secret).await;
             }
             change_access(app, document).await;
             if document.state == State::Deleted {
@@ -141,6 +158,7 @@ fn draw_document(random: &mut Random, tenant: &str, n: usize) -> Sent {
             State::Deleted | State::Purged => some_sets(random),
             _ => sets(random),
         },
+        brought_by: None,
         index_knows: lags.then(|| some_sets(random)),
         state,
         id: String::new(),
@@ -197,6 +215,7 @@ async fn draw_caller(random: &mut Random, app: &TestApp, issuer: &Issuer, tenant
         "tenant": tenant, "role": role, "departments": bare(&departments), "groups": bare(&groups),
     });
     let person = user.map(|user| bare(&[user]).remove(0));
+    let subject = person.clone().unwrap_or_else(|| format!("the key {n}"));
     let proof = if by_key {
         claims["name"] = json!(format!("{tenant} {n}"));
         claims["user"] = json!(person);
@@ -209,18 +228,25 @@ async fn draw_caller(random: &mut Random, app: &TestApp, issuer: &Issuer, tenant
     Caller {
         tenant: tenant.to_owned(),
         role,
+        subject,
         readers: readers.map(str::to_owned).collect(),
         proof: Proof(proof),
     }
 }
 
 /// Sends a version whose text holds `secret`; whom it is for is said afterwards.
-async fn send(app: &TestApp, random: &mut Random, key: &str, document: &mut Sent, secret: &str) {
+async fn send(
+    app: &TestApp,
+    random: &mut Random,
+    (key, reader): (&str, &str),
+    document: &mut Sent,
+    secret: &str,
+) {
     let words: Vec<String> = (0..20)
         .map(|_| format!("w{:08x}", random.next() as u32))
         .collect();
     let body = json!({
-        "uri": document.uri, "title": format!("Title {}", document.secret), "readers": ["user:nobody-yet"],
+        "uri": document.uri, "title": format!("Title {}", document.secret), "readers": [reader],
         "text": format!("The {COMMON} hides the {secret} in the cellar. {}.", words.join(" ")),
     });
     let answer = app.post("/api/v1/documents", &body).key(key).send().await;

@@ -75,6 +75,7 @@ pub(super) const STREAM_PROBLEMS: &[Code] = &[
 
 /// A question and what its asker wants of the answer.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Question)]
 pub(super) struct AskBody {
     /// The question; `query` is understood too.

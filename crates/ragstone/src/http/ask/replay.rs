@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::http::metrics::asked;
-use crate::http::sse;
+use crate::http::{Shutdown, sse};
 
 /// How long an ended stream can be replayed. Short: what it quotes may be withdrawn meanwhile.
 const KEPT_FOR: Duration = Duration::from_secs(60);
@@ -67,6 +67,7 @@ impl Replays {
         principal: Principal,
         events: BoxStream<'static, (&'static str, Value)>,
         resume_for: Option<Duration>,
+        shutdown: Shutdown,
     ) -> Reading {
         let recording = Arc::new(Recording {
             trace_id,
@@ -77,7 +78,7 @@ impl Replays {
         });
         self.keep(recording.clone());
         let reading = Reading::of(recording.clone());
-        tokio::spawn(record(recording, events, resume_for));
+        tokio::spawn(record(recording, events, resume_for, shutdown));
         reading
     }
 
@@ -128,6 +129,7 @@ async fn record(
     recording: Arc<Recording>,
     mut events: BoxStream<'static, (&'static str, Value)>,
     resume_for: Option<Duration>,
+    shutdown: Shutdown,
 ) {
     let readers = recording.readers.subscribe();
     let tell = async {
@@ -139,6 +141,10 @@ async fn record(
         biased;
         () = tell => {}
         () = abandoned(readers, resume_for) => asked("abandoned"),
+        () = shutdown.begun() => {
+            asked("failed");
+            recording.push("failed", &Shutdown::last_event());
+        }
     }
     recording.push(
         "failed",

@@ -46,9 +46,10 @@ pub(super) async fn begin(
     let events = futures::stream::once(async { first }).chain(events);
     let events = events.inspect(move |event| warn_of_failure(trace_id, event));
     let resume_for = resumable.then_some(app.settings.resume_for);
+    let (events, shutdown) = (events.map(told).boxed(), app.shutdown.clone());
     let reading = app
         .replays
-        .begin(trace_id, identity.principal, events.map(told).boxed(), resume_for);
+        .begin(trace_id, identity.principal, events, resume_for, shutdown);
     Ok(answer(&app, reading, 0, place))
 }
 

@@ -19,6 +19,7 @@ use crate::http::extract::{Query, json_problem};
 use crate::http::problem::Problem;
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct Parameters {
     /// The question; `question` is understood too.

@@ -335,7 +335,7 @@ async fn another_caller_cannot_resume() {
     let (replays, trace) = (Replays::default(), TraceId(Uuid::nil()));
     let events = stream::iter([("done", json!({}))]).boxed();
     let frames: Vec<_> = replays
-        .begin(trace, asker(), events, None)
+        .begin(trace, asker(), events, None, Default::default())
         .frames(0)
         .collect()
         .await;

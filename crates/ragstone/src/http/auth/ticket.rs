@@ -1,4 +1,7 @@
 //! One-use tickets for streams: an `EventSource` can send no header, and no key ever stands in a URL.
+//!
+//! Invariant: no caller and no address has more than its share of the tickets that wait; where all places are taken, the
+//! caller with most of them loses its oldest ticket to one with fewer. So nobody keeps others from theirs.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,42 +10,123 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Identity;
+use crate::http::limits::shares::Holder;
 
 /// How long a ticket waits.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(60);
 /// Most tickets that wait.
 const MAX_TICKETS: usize = 4_096;
+/// Most tickets of one caller, and of one address, that wait.
+const MAX_OWN_TICKETS: usize = MAX_TICKETS / 2;
 
 struct Waiting {
     identity: Identity,
     until: Instant,
+    /// Whose share it counts for.
+    holders: Vec<Holder>,
 }
 
 /// Tickets that wait, by the hash of their text.
 #[derive(Default)]
-pub(in crate::http) struct Tickets(Mutex<HashMap<blake3::Hash, Waiting>>);
+pub(in crate::http) struct Tickets(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    waiting: HashMap<blake3::Hash, Waiting>,
+    held: HashMap<Holder, usize>,
+}
 
 impl Tickets {
-    /// Keeps `ticket` for its one use; false if too many wait.
-    pub fn issue(&self, ticket: &str, identity: Identity) -> bool {
+    /// Keeps `ticket` for its one use; false if too many wait. It counts for each of `holders`.
+    pub fn issue(&self, ticket: &str, identity: Identity, holders: Vec<Holder>) -> bool {
         let now = Instant::now();
-        let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if tickets.len() >= MAX_TICKETS {
-            tickets.retain(|_, waiting| waiting.until > now);
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.is_full_for(&holders) {
+            state.forget_ended(now);
         }
-        if tickets.len() >= MAX_TICKETS {
+        if state.exceeds_share(&holders) || !state.has_room_for(&holders) {
             return false;
         }
-        let until = now + TICKET_LIFETIME;
-        tickets.insert(blake3::hash(ticket.as_bytes()), Waiting { identity, until });
+        for holder in &holders {
+            *state.held.entry(holder.clone()).or_default() += 1;
+        }
+        let waiting = Waiting {
+            identity,
+            until: now + TICKET_LIFETIME,
+            holders,
+        };
+        state.waiting.insert(blake3::hash(ticket.as_bytes()), waiting);
         true
     }
 
     /// Spends `ticket`; its owner if it was waiting.
     pub fn redeem(&self, ticket: &str) -> Option<Identity> {
-        let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = tickets.remove(&blake3::hash(ticket.as_bytes()))?;
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = state.remove(&blake3::hash(ticket.as_bytes()))?;
         (waiting.until > Instant::now()).then_some(waiting.identity)
+    }
+}
+
+impl State {
+    fn remove(&mut self, hash: &blake3::Hash) -> Option<Waiting> {
+        let waiting = self.waiting.remove(hash)?;
+        for holder in &waiting.holders {
+            match self.held.get(holder).map_or(0, |own| own - 1) {
+                0 => drop(self.held.remove(holder)),
+                left => drop(self.held.insert(holder.clone(), left)),
+            }
+        }
+        Some(waiting)
+    }
+
+    fn holds(&self, holder: &Holder) -> usize {
+        self.held.get(holder).copied().unwrap_or_default()
+    }
+
+    fn exceeds_share(&self, holders: &[Holder]) -> bool {
+        holders.iter().any(|holder| self.holds(holder) >= MAX_OWN_TICKETS)
+    }
+
+    fn is_full_for(&self, holders: &[Holder]) -> bool {
+        self.waiting.len() >= MAX_TICKETS || self.exceeds_share(holders)
+    }
+
+    fn forget_ended(&mut self, now: Instant) {
+        let waiting = self.waiting.iter();
+        let ended: Vec<_> = waiting
+            .filter(|(_, waiting)| waiting.until <= now)
+            .map(|(hash, _)| *hash)
+            .collect();
+        for hash in ended {
+            self.remove(&hash);
+        }
+    }
+
+    /// Whether there is a place, be it the oldest one of somebody who holds more than these would.
+    fn has_room_for(&mut self, holders: &[Holder]) -> bool {
+        if self.waiting.len() < MAX_TICKETS {
+            return true;
+        }
+        let Some(first) = holders.first() else {
+            return false;
+        };
+        let (own, kind) = (self.holds(first), std::mem::discriminant(first));
+        let alike = self
+            .held
+            .iter()
+            .filter(|(holder, _)| std::mem::discriminant(*holder) == kind);
+        let most = alike.max_by_key(|(_, held)| **held);
+        let Some((most, _)) = most.filter(|(_, held)| **held > own + 1) else {
+            return false;
+        };
+        let theirs = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.holders.contains(most));
+        let oldest = theirs
+            .min_by_key(|(_, waiting)| waiting.until)
+            .map(|(hash, _)| *hash);
+        oldest.and_then(|hash| self.remove(&hash)).is_some()
     }
 }
 
@@ -61,24 +145,75 @@ mod tests {
         }
     }
 
+    fn named(name: &str) -> Vec<Holder> {
+        vec![Holder::Caller((TenantId::default(), name.to_owned()))]
+    }
+
+    /// So many of `most` tickets that `name` gets.
+    fn issued(tickets: &Tickets, name: &str, most: usize) -> usize {
+        let ticket = |n: &usize| tickets.issue(&format!("{name}/{n}"), caller(), named(name));
+        (0..most).take_while(ticket).count()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_ticket_is_good_once_and_for_a_minute() {
         let tickets = Tickets::default();
-        assert!(tickets.issue("a", caller()));
+        assert!(tickets.issue("a", caller(), named("u")));
         assert_eq!(tickets.redeem("b"), None);
         assert_eq!(tickets.redeem("a"), Some(caller()));
         assert_eq!(tickets.redeem("a"), None);
-        assert!(tickets.issue("late", caller()));
+        assert!(tickets.issue("late", caller(), named("u")));
         tokio::time::advance(TICKET_LIFETIME).await;
         assert_eq!(tickets.redeem("late"), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_wait_than_allowed() {
+    async fn one_caller_leaves_half_to_others_and_has_its_own_again_later() {
         let tickets = Tickets::default();
-        assert!((0..MAX_TICKETS).all(|n| tickets.issue(&n.to_string(), caller())));
-        assert!(!tickets.issue("one more", caller()));
+        assert_eq!(issued(&tickets, "a", MAX_TICKETS), MAX_OWN_TICKETS);
+        assert_eq!(issued(&tickets, "b", 3), 3);
+        assert!(!tickets.issue("one more", caller(), named("a")));
+        assert!(tickets.redeem("a/0").is_some());
+        assert!(tickets.issue("one more", caller(), named("a")));
         tokio::time::advance(TICKET_LIFETIME).await;
-        assert!(tickets.issue("one more", caller()));
+        assert_eq!(issued(&tickets, "a", 2), 2);
+        assert_eq!(
+            tickets.0.lock().unwrap().waiting.len(),
+            2,
+            "ended ones are forgotten"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_who_took_all_of_them_lose_some_to_whoever_has_none() {
+        let tickets = Tickets::default();
+        for name in ["a", "b"] {
+            assert_eq!(issued(&tickets, name, MAX_TICKETS), MAX_OWN_TICKETS);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(issued(&tickets, "c", 10), 10);
+        assert!((0..10).all(|n| tickets.redeem(&format!("c/{n}")).is_some()));
+        let state = tickets.0.lock().unwrap();
+        assert_eq!(state.waiting.len(), MAX_TICKETS - 10);
+        let held = |name: &str| state.holds(&named(name)[0]);
+        assert_eq!(
+            (held("a"), held("b"), held("c")),
+            (MAX_OWN_TICKETS - 5, MAX_OWN_TICKETS - 5, 0)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_has_a_share_too() {
+        let tickets = Tickets::default();
+        let from = |name: &str| {
+            let network = crate::http::address::Network::of([192, 0, 2, 1].into());
+            named(name)
+                .into_iter()
+                .chain([Holder::Network(network)])
+                .collect::<Vec<_>>()
+        };
+        let all = |n: &usize| tickets.issue(&n.to_string(), caller(), from(&format!("{}", n % 8)));
+        assert_eq!((0..MAX_TICKETS).take_while(all).count(), MAX_OWN_TICKETS);
+        assert!(tickets.issue("elsewhere", caller(), named("0")));
     }
 }

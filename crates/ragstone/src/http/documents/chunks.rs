@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use ragstone_core::access::Admitted;
 use ragstone_core::document::Chunk;
+use ragstone_core::seam::catalogue::PageRequest;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -12,6 +14,7 @@ use uuid::Uuid;
 use crate::http::App;
 use crate::http::auth::Reader;
 use crate::http::extract::{Path, Query, id, page};
+use crate::http::list;
 use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
@@ -23,6 +26,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 ];
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct Parameters {
     /// What the last page said as `next_cursor`.
@@ -78,14 +82,14 @@ pub(in crate::http) async fn chunks(
 ) -> Result<Json<ChunkList>, Problem> {
     let (scope, document) = (principal.scope(), id("document", &document)?);
     let request = page(parameters.cursor, parameters.limit);
-    let found = app.library.chunks(&scope, document, &request).await?;
-    let found = found.ok_or_else(|| Problem::not_found("document"))?;
-    Ok(Json(ChunkList {
-        chunks: found
-            .items
-            .into_iter()
-            .map(|chunk| chunk.into_inner().into())
-            .collect(),
-        next_cursor: found.next_cursor,
-    }))
+    let fetch = |step: PageRequest| {
+        let (library, scope) = (&app.library, &scope);
+        async move {
+            let found = library.chunks(scope, document, &step).await?;
+            found.ok_or_else(|| Problem::not_found("document"))
+        }
+    };
+    let body = |chunk: Admitted<Chunk>| ChunkBody::from(chunk.into_inner());
+    let (chunks, next_cursor) = list::fill(request, app.settings.list_bytes, fetch, body).await?;
+    Ok(Json(ChunkList { chunks, next_cursor }))
 }

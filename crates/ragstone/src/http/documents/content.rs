@@ -8,10 +8,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ragstone_core::document::Document;
+use ragstone_core::ingest::percent_encoded;
 use ragstone_core::library::LibraryError;
 use serde_json::json;
 
-use super::form::{encoded, last_component};
+use super::form::last_component;
 use crate::http::App;
 use crate::http::auth::Reader;
 use crate::http::extract::{Path, header as text, id};
@@ -83,7 +84,7 @@ fn answer(status: StatusCode, tag: &str, document: &Document, body: impl IntoRes
     let name = document.uri.split(['?', '#']).next().unwrap_or_default();
     let name = last_component(&percent_encoding::percent_decode_str(name).decode_utf8_lossy())
         .unwrap_or_else(|| "document".into());
-    let disposition = format!("attachment; filename*=UTF-8''{}", encoded(&name));
+    let disposition = format!("attachment; filename*=UTF-8''{}", percent_encoded(&name));
     let head = [
         (header::CONTENT_TYPE, media_type(&document.media_type)),
         (header::CONTENT_DISPOSITION, disposition),

@@ -2,25 +2,32 @@
 //!
 //! Invariant: a field that is not known is refused, so that a misspelt `readers` never opens a document to everyone.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ragstone_core::access::{Principal, ReaderSet};
-use ragstone_core::document::Metadata;
+use ragstone_core::document::{DocumentUri, Metadata};
 use ragstone_core::id::{CollectionName, JobId, SourceName};
-use ragstone_core::ingest::{Grants, Upload};
+use ragstone_core::ingest::{Grants, Upload, upload_uri};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::problem::{Code, Problem};
+use crate::http::unknown::unknown_field;
 
 /// The source that uploads belong to.
-const UPLOADS: &str = "upload";
-/// All but the unreserved characters of RFC 3986.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+pub(super) const UPLOADS: &str = "upload";
+/// The fields of a form, its files included.
+const FORM_FIELDS: &[&str] = &[
+    "file",
+    "uri",
+    "title",
+    "metadata",
+    "department_id",
+    "readers",
+    "source_url",
+    "collection",
+    "batch",
+    "replace",
+];
 
 /// What comes with a file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -33,6 +40,9 @@ pub(super) struct Fields {
     pub source_url: Option<String>,
     pub collection: CollectionName,
     pub batch: Option<Uuid>,
+    /// Left out of what names a request where it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace: Option<bool>,
 }
 
 /// A document whose text is sent as JSON.
@@ -44,13 +54,14 @@ pub(in crate::http) struct NewDocument {
     /// Plain text or Markdown.
     pub text: String,
     title: Option<String>,
+    /// Key-value pairs: at most 64 KiB and 256 keys.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Metadata>,
     /// Counts as one more reader, `dept:<department_id>`.
     department_id: Option<String>,
     /// Readers any one of which may read it: `everyone`, `dept:<id>`, `group:<id>`, `user:<id>`.
     readers: Option<Vec<String>>,
-    /// Where a person can open it.
+    /// Where a person can open it: an address that begins with `http://` or `https://`, at most 4 KiB.
     source_url: Option<String>,
     /// `default` unless said.
     #[schema(value_type = Option<String>)]
@@ -58,6 +69,8 @@ pub(in crate::http) struct NewDocument {
     /// Makes the document's job a child of a batch: any UUID of the caller's choice; the first document that names it
     /// begins the batch, which is a job of this id.
     batch: Option<Uuid>,
+    /// Whether other bytes may take the place of those that the document of this `uri` has; `true` unless said.
+    replace: Option<bool>,
 }
 
 /// A form with one or several files; the fields may stand before or after them.
@@ -71,7 +84,7 @@ pub(in crate::http) struct UploadForm {
     uri: Option<String>,
     /// For one file only.
     title: Option<String>,
-    /// A JSON object.
+    /// A JSON object: at most 64 KiB and 256 keys.
     metadata: Option<String>,
     /// Counts as one more reader, `dept:<department_id>`.
     department_id: Option<String>,
@@ -84,6 +97,9 @@ pub(in crate::http) struct UploadForm {
     /// Makes the documents' jobs children of a batch: any UUID of the caller's choice; the first document that names it
     /// begins the batch, which is a job of this id.
     batch: Option<Uuid>,
+    /// Whether other bytes may take the place of those that the document of this name has. Unless said, `true` where a
+    /// `uri` is given; a file without one is refused with 409 `name_taken` if its sender has another one of its name.
+    replace: Option<bool>,
 }
 
 impl NewDocument {
@@ -98,6 +114,7 @@ impl NewDocument {
             source_url: self.source_url,
             collection: self.collection.unwrap_or_default(),
             batch: self.batch,
+            replace: self.replace,
         };
         (fields, self.text)
     }
@@ -109,6 +126,9 @@ impl Fields {
         let wrong = |what: &dyn std::fmt::Display| {
             Err(Problem::new(Code::BadField, format!("field {name}: {what}")).at(format!("/{name}")))
         };
+        if !FORM_FIELDS.contains(&name) {
+            return Err(unknown_field(Code::BadField, "", name, FORM_FIELDS));
+        }
         if value.is_empty() {
             return Ok(());
         }
@@ -129,11 +149,15 @@ impl Fields {
                 Ok(collection) => self.collection = collection,
                 Err(error) => return wrong(&error),
             },
+            "replace" => match value.parse() {
+                Ok(replace) => self.replace = Some(replace),
+                Err(_) => return wrong(&"is not true or false"),
+            },
             "batch" => match value.parse() {
                 Ok(batch) => self.batch = Some(batch),
                 Err(error) => return wrong(&error),
             },
-            _ => return wrong(&"is not known here"),
+            _ => return Err(unknown_field(Code::BadField, "", name, FORM_FIELDS)),
         }
         Ok(())
     }
@@ -166,18 +190,22 @@ impl Fields {
             readers: self.readers.clone(),
             department_id: self.department_id.clone(),
         };
-        let uri = || format!("{UPLOADS}://{}/{}", encoded(principal.subject()), encoded(&name));
+        let uri: DocumentUri = match &self.uri {
+            Some(uri) => uri.parse()?,
+            None => upload_uri(principal, &name).parse()?,
+        };
         Ok(Upload {
             acl: grants.acl(principal, default_readers)?,
-            uri: self.uri.clone().unwrap_or_else(uri),
+            uri,
+            may_replace: self.replace.unwrap_or(self.uri.is_some()),
             name,
             collection: self.collection.clone(),
             source: source(),
             title: self.title.clone(),
             declared_media_type,
             department_id: self.department_id.clone(),
-            metadata: self.metadata.clone(),
-            source_url: self.source_url.clone(),
+            metadata: self.metadata.clone().try_into()?,
+            source_url: self.source_url.as_deref().map(str::parse).transpose()?,
             batch: self.batch.map(JobId),
         })
     }
@@ -185,11 +213,6 @@ impl Fields {
 
 fn source() -> SourceName {
     UPLOADS.parse().expect("a word of letters is a name")
-}
-
-/// Percent-encoded, all but unreserved characters.
-pub(super) fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// The last component of a path of any system, without control characters; none if nothing is left.
@@ -249,7 +272,7 @@ mod tests {
         fields.set("title", String::new()).unwrap();
         assert_eq!((fields.readers.len(), fields.title.clone()), (1, None));
         for (name, value) in [
-            ("reader", "everyone"),
+            ("replace", "yes"),
             ("readers", "everyone"),
             ("metadata", "[]"),
             ("collection", "a b"),
@@ -259,5 +282,19 @@ mod tests {
             assert_eq!(problem.code, Code::BadField);
             assert!(problem.detail.contains(name), "{}", problem.detail);
         }
+        for value in ["everyone", ""] {
+            let problem = fields.set("reader", value.into()).unwrap_err();
+            assert!(problem.detail.contains("not known"), "{}", problem.detail);
+        }
+        let is_known = |name: &&&str| {
+            let refused = fields.clone().set(name, "x".into()).err();
+            refused.is_none_or(|problem| !problem.detail.contains("not known"))
+        };
+        let known = FORM_FIELDS.iter().filter(is_known).count();
+        assert_eq!(
+            known,
+            FORM_FIELDS.len() - 1,
+            "all but `file`, which is a part of its own"
+        );
     }
 }

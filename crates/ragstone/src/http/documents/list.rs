@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use ragstone_core::document::DocumentStatus;
 use ragstone_core::id::{CollectionName, SourceName};
-use ragstone_core::seam::catalogue::DocumentFilter;
+use ragstone_core::seam::catalogue::{DocumentFilter, PageRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -14,11 +14,13 @@ use crate::http::App;
 use crate::http::auth::Reader;
 use crate::http::body::DocumentBody;
 use crate::http::extract::{Query, page};
+use crate::http::list;
 use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct Parameters {
     /// What the last page said as `next_cursor`.
@@ -63,12 +65,20 @@ pub(in crate::http) async fn list(
         not_made_by: None,
     };
     let request = page(parameters.cursor, parameters.limit);
-    let found = app
-        .library
-        .documents(&principal.scope(), &filter, &request)
-        .await?;
+    let scope = principal.scope();
+    let fetch = |step: PageRequest| {
+        let (library, scope, filter) = (&app.library, &scope, &filter);
+        async move {
+            library
+                .documents(scope, filter, &step)
+                .await
+                .map_err(Problem::from)
+        }
+    };
+    let most_bytes = app.settings.list_bytes;
+    let (documents, next_cursor) = list::fill(request, most_bytes, fetch, DocumentBody::from).await?;
     Ok(Json(DocumentList {
-        documents: found.items.into_iter().map(DocumentBody::from).collect(),
-        next_cursor: found.next_cursor,
+        documents,
+        next_cursor,
     }))
 }

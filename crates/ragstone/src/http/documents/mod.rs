@@ -1,5 +1,6 @@
 //! Documents: taking them in, showing, changing and deleting them.
 
+mod changeable;
 pub(super) mod chunks;
 pub(super) mod content;
 pub(super) mod delete;
@@ -15,4 +16,10 @@ pub(super) mod upload;
 pub(super) use idempotency::KeysAtWork;
 
 #[cfg(test)]
+mod bound_tests;
+#[cfg(test)]
+mod name_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod writer_tests;

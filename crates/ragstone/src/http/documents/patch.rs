@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use ragstone_core::access::{Acl, Principal, ReaderSet};
-use ragstone_core::document::{Document, Metadata};
+use ragstone_core::document::{BoundedMetadata, Document, Metadata};
 use ragstone_core::ingest::{Grants, MAX_TITLE_BYTES};
 use ragstone_core::seam::catalogue::DocumentPatch;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::changeable::changeable;
 use crate::http::App;
 use crate::http::auth::Writer;
 use crate::http::body::DocumentBody;
@@ -21,6 +22,9 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::BadJson,
     Code::NotFound,
     Code::GrantRefused,
+    Code::WriteRefused,
+    Code::SourceDocument,
+    Code::MailDocument,
     Code::MediaType,
     Code::TooLarge,
     Code::BadBody,
@@ -33,9 +37,10 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 
 /// Changes; what is left out stays, null removes where something may be missing.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(in crate::http) struct Changes {
     title: Option<String>,
-    /// All key-value pairs.
+    /// All key-value pairs: at most 64 KiB and 256 keys.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Metadata>,
     readers: Option<Vec<String>>,
@@ -47,7 +52,9 @@ pub(in crate::http) struct Changes {
     source_url: Option<Option<String>>,
 }
 
-/// Changes title, metadata, readers, department or source URL; nothing is embedded, readers hold at once.
+/// Changes title, metadata, readers, department or source URL; nothing is embedded, readers hold at once. Whoever may
+/// grant every reader of the document, or brought it, may change it; nobody grants or takes away a reader that they do
+/// not hold. A document of a source and a file in a mail are not changed here.
 #[utoipa::path(patch, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
     request_body = Changes, responses((status = 200, body = DocumentBody)))]
 pub(in crate::http) async fn patch(
@@ -57,14 +64,17 @@ pub(in crate::http) async fn patch(
     extract::Json(changes): extract::Json<Changes>,
 ) -> Result<Json<DocumentBody>, Problem> {
     let document = id("document", &document)?;
-    let standing = app.library.document(&principal.scope(), document).await?;
-    let standing = standing.ok_or_else(|| Problem::not_found("document"))?;
+    let standing = changeable(&app, &principal, document).await?;
     let patch = DocumentPatch {
         acl: acl(&principal, &standing, &changes)?,
         title: title(changes.title)?,
-        metadata: changes.metadata,
+        metadata: changes.metadata.map(BoundedMetadata::try_from).transpose()?,
         department_id: changes.department_id,
-        source_url: changes.source_url,
+        source_url: match changes.source_url {
+            Some(Some(url)) => Some(Some(url.parse()?)),
+            Some(None) => Some(None),
+            None => None,
+        },
     };
     let patched = app.ingestor.patch(&principal, document, patch).await?;
     patched
@@ -93,12 +103,13 @@ fn acl(principal: &Principal, standing: &Document, changes: &Changes) -> Result<
         Some(department) => department.clone(),
         None => standing.department_id.clone(),
     };
+    let held = standing.acl.sets.first().cloned().unwrap_or_default();
     let mut acl = match &changes.readers {
         Some(readers) => Grants {
             readers: readers.clone(),
             department_id: department,
         }
-        .acl(principal, &ReaderSet::new())?,
+        .acl_beside(principal, &ReaderSet::new(), &held)?,
         None => moved(principal, standing, department)?,
     };
     acl.sets.extend(standing.acl.sets.iter().skip(1).cloned());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use ragstone_core::document::timestamp;
+use ragstone_core::seam::catalogue::PageRequest;
 use ragstone_core::seam::feedback::{CitedPlace, Feedback, Thumb};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -13,11 +14,13 @@ use uuid::Uuid;
 use crate::http::App;
 use crate::http::auth::Admin;
 use crate::http::extract::{Query, page};
+use crate::http::list;
 use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct Parameters {
     /// What the last page said as `next_cursor`.
@@ -108,9 +111,14 @@ pub(in crate::http) async fn list(
     Query(parameters): Query<Parameters>,
 ) -> Result<Json<FeedbackList>, Problem> {
     let request = page(parameters.cursor, parameters.limit);
-    let found = app.feedback.feedback(admin.tenant(), &request).await?;
+    let fetch = |step: PageRequest| {
+        let (store, tenant) = (&app.feedback, admin.tenant());
+        async move { store.feedback(tenant, &step).await.map_err(Problem::from) }
+    };
+    let most_bytes = app.settings.list_bytes;
+    let (feedback, next_cursor) = list::fill(request, most_bytes, fetch, FeedbackBody::from).await?;
     Ok(Json(FeedbackList {
-        feedback: found.items.into_iter().map(Into::into).collect(),
-        next_cursor: found.next_cursor,
+        feedback,
+        next_cursor,
     }))
 }

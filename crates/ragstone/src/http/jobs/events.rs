@@ -19,13 +19,13 @@ use crate::http::auth::{Identity, Proof};
 use crate::http::body::JobBody;
 use crate::http::extract::{Path, header, id};
 use crate::http::problem::{Code, Problem};
-use crate::http::sse;
+use crate::http::{Shutdown, sse};
 
 pub(in crate::http) const PROBLEMS: &[Code] =
     &[Code::NotFound, Code::TooManyStreams, Code::CatalogueUnavailable];
 
 /// A job's progress as server-sent events: `progress` with the job at each change, `done` with the job at its end;
-/// `failed {code, detail}` if the caller's key or token ends before.
+/// `failed {code, detail}` if the caller's key or token ends before, or the server shuts down.
 /// A reconnect after the end is answered 204, so that an `EventSource` stops.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs",
     params(("id" = Uuid, Path), ("Last-Event-ID" = Option<String>, Header), ("ticket" = Option<String>, Query)),
@@ -94,7 +94,15 @@ fn progress(
                 yield sse::frame("done", &event_id(&job, true), &JobBody::from(job));
                 break;
             }
-            moved(&app, &mut listener, job.id).await;
+            let is_over = tokio::select! {
+                biased;
+                () = app.shutdown.begun() => true,
+                () = moved(&app, &mut listener, job.id) => false,
+            };
+            if is_over {
+                yield sse::frame("failed", &event_id(&job, false), &Shutdown::last_event());
+                break;
+            }
             if let Err(problem) = reader.proof.still_opens(&app.keys).await {
                 let ended = json!({ "code": problem.code.as_str(), "detail": problem.detail });
                 yield sse::frame("failed", &event_id(&job, false), &ended);

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use ragstone_core::document::{JobKind, JobState};
 use ragstone_core::id::{DocumentId, JobId};
-use ragstone_core::seam::catalogue::JobFilter;
+use ragstone_core::seam::catalogue::{JobFilter, PageRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -15,11 +15,13 @@ use crate::http::App;
 use crate::http::auth::Reader;
 use crate::http::body::JobBody;
 use crate::http::extract::{Query, page};
+use crate::http::list;
 use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct Parameters {
     /// What the last page said as `next_cursor`.
@@ -61,9 +63,12 @@ pub(in crate::http) async fn list(
         document: parameters.document.map(DocumentId),
     };
     let request = page(parameters.cursor, parameters.limit);
-    let found = app.catalogue.jobs(&principal.scope(), &filter, &request).await?;
-    Ok(Json(JobList {
-        jobs: found.items.into_iter().map(JobBody::from).collect(),
-        next_cursor: found.next_cursor,
-    }))
+    let scope = principal.scope();
+    let fetch = |step: PageRequest| {
+        let (catalogue, scope, filter) = (&app.catalogue, &scope, &filter);
+        async move { catalogue.jobs(scope, filter, &step).await.map_err(Problem::from) }
+    };
+    let most_bytes = app.settings.list_bytes;
+    let (jobs, next_cursor) = list::fill(request, most_bytes, fetch, JobBody::from).await?;
+    Ok(Json(JobList { jobs, next_cursor }))
 }

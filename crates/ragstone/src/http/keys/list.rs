@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use ragstone_core::id::TenantId;
+use ragstone_core::seam::catalogue::PageRequest;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -12,11 +13,13 @@ use super::{KeyBody, reach};
 use crate::http::App;
 use crate::http::auth::AdminIdentity;
 use crate::http::extract::{Query, page};
+use crate::http::list;
 use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct Parameters {
     /// What the last page said as `next_cursor`.
@@ -46,10 +49,12 @@ pub(in crate::http) async fn list(
 ) -> Result<Json<KeyList>, Problem> {
     let tenant = reach(&identity, parameters.tenant)?;
     let request = page(parameters.cursor, parameters.limit);
-    let found = app.keys.list(tenant.as_ref(), &request).await?;
     let now = (app.clock)();
-    Ok(Json(KeyList {
-        keys: found.items.into_iter().map(|key| KeyBody::of(key, now)).collect(),
-        next_cursor: found.next_cursor,
-    }))
+    let fetch = |step: PageRequest| {
+        let (keys, tenant) = (&app.keys, tenant.as_ref());
+        async move { keys.list(tenant, &step).await.map_err(Problem::from) }
+    };
+    let most_bytes = app.settings.list_bytes;
+    let (keys, next_cursor) = list::fill(request, most_bytes, fetch, |key| KeyBody::of(key, now)).await?;
+    Ok(Json(KeyList { keys, next_cursor }))
 }

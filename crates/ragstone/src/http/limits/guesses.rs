@@ -6,33 +6,37 @@
 //!
 //! Invariant: a right proof is never refused here; what is remembered of addresses is bounded.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
-use axum::extract::ConnectInfo;
 use axum::http::request::Parts;
 
 use super::rates::Rate;
+use crate::http::address::{self, Network, TrustedProxies};
 use crate::http::metrics;
 use crate::http::problem::{Code, Problem};
 
 /// Most buckets; further addresses share one.
 const MAX_NETWORKS: usize = 262_144;
 
-/// Addresses that one sender has: of IPv6 usually a whole /64.
+/// Whose bucket it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Network {
-    Of(IpAddr),
+enum Sender {
+    Of(Network),
     /// All that have no bucket of their own.
     Others,
 }
 
 /// The buckets of wrong proofs.
-pub(super) struct Guesses(Option<Rate<Network>>);
+pub(super) struct Guesses {
+    rate: Option<Rate<Sender>>,
+    proxies: Arc<TrustedProxies>,
+}
 
 impl Guesses {
     /// Buckets of `per_minute`; no limit for 0.
-    pub fn new(per_minute: u32) -> Self {
-        Self(Rate::new(per_minute))
+    pub fn new(per_minute: u32, proxies: Arc<TrustedProxies>) -> Self {
+        let rate = Rate::new(per_minute);
+        Self { rate, proxies }
     }
 
     /// What the sender of a wrong proof is told: what is wrong, or to come back later. Problems of another kind stay as
@@ -47,16 +51,16 @@ impl Guesses {
     }
 
     fn beyond(&self, request: &Parts) -> Option<Problem> {
-        let rate = self.0.as_ref()?;
-        let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
-        let network = match rate.buckets() < MAX_NETWORKS {
-            true => network(peer.ip()),
-            false => Network::Others,
+        let rate = self.rate.as_ref()?;
+        let address = address::client(&request.extensions, &request.headers, &self.proxies)?;
+        let sender = match rate.buckets() < MAX_NETWORKS {
+            true => Sender::Of(Network::of(address)),
+            false => Sender::Others,
         };
-        let standing = rate.take(&network);
+        let standing = rate.take(&sender);
         if standing.wait.is_none() && standing.remaining == 0 {
             tracing::warn!(
-                ?network,
+                ?sender,
                 limit = standing.limit,
                 "many wrong keys come from an address"
             );
@@ -67,32 +71,5 @@ impl Guesses {
         );
         let wait = standing.wait?;
         Some(Problem::new(Code::TooManyFailures, detail).after(Some(wait)))
-    }
-}
-
-fn network(address: IpAddr) -> Network {
-    Network::Of(match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let prefix = u128::from(address) & !u128::from(u64::MAX);
-            Ipv6Addr::from(prefix).into()
-        }
-        address => address,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_is_an_address_or_half_of_one() {
-        let check = |address: &str, expected: &str| {
-            let expected = Network::Of(expected.parse().unwrap());
-            assert_eq!(network(address.parse().unwrap()), expected, "{address}");
-        };
-        check("192.0.2.7", "192.0.2.7");
-        check("::ffff:192.0.2.7", "192.0.2.7");
-        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::");
-        check("::1", "::");
     }
 }

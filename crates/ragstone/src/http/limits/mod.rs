@@ -7,6 +7,7 @@
 mod guesses;
 pub(super) mod linger;
 mod rates;
+pub(super) mod shares;
 mod streams;
 mod tokens;
 
@@ -53,9 +54,9 @@ pub struct LimitSettings {
 }
 
 /// A caller as it is counted: whatever its role, the same subject is the same caller.
-type Caller = (TenantId, String);
+pub(super) type Caller = (TenantId, String);
 
-fn caller(principal: &Principal) -> Caller {
+pub(super) fn caller(principal: &Principal) -> Caller {
     (principal.tenant().clone(), principal.subject().to_owned())
 }
 
@@ -74,7 +75,7 @@ impl Limits {
             callers: rates::Rate::new(limits.requests_per_minute),
             tenants: rates::Rate::new(limits.tenant_requests_per_minute),
             streams: Arc::new(streams::Streams::new(limits.caller_streams, limits.streams)),
-            guesses: guesses::Guesses::new(limits.wrong_proofs_per_minute),
+            guesses: guesses::Guesses::new(limits.wrong_proofs_per_minute, settings.trusted_proxies.clone()),
         }
     }
 

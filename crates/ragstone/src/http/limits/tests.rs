@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::LimitSettings;
 use crate::http::test_app::{KEY, TestApp, caller};
-use crate::http::{AdminKey, HttpSettings};
+use crate::http::{AdminKey, HttpSettings, TrustedProxies};
 
 const LIST: &str = "/api/v1/documents";
 const ASK: &str = "/api/v1/ask";
@@ -292,4 +292,85 @@ async fn a_body_that_is_too_large_is_refused_before_its_end() {
         call.body(body).send().await.problem(413, "too_large");
     }
     assert!(app.blob_keys().await.is_empty());
+}
+
+#[tokio::test]
+async fn one_reader_leaves_tickets_to_others() {
+    let app = TestApp::keyed();
+    let key = async |name: &str| {
+        let new = json!({"name": name, "role": "reader"});
+        app.issue(&new).await["key"].as_str().unwrap().to_owned()
+    };
+    let (greedy, other) = (key("greedy").await, key("other").await);
+    let ticket = async |key: &str, from: [u8; 4]| {
+        let call = app.post("/api/v1/stream-tickets", &json!({})).key(key).from(from);
+        call.send().await
+    };
+    let mut got = 0;
+    let refused = loop {
+        let answer = ticket(&greedy, [192, 0, 2, 1]).await;
+        if answer.status != 201 {
+            break answer;
+        }
+        got += 1;
+    };
+    assert_eq!(got, 2_048);
+    assert!(refused.headers.contains_key("retry-after"));
+    refused.problem(429, "too_many_tickets");
+    // Its address is full as well, and another one has places of its own, for both of them.
+    ticket(&other, [192, 0, 2, 1])
+        .await
+        .problem(429, "too_many_tickets");
+    assert_eq!(ticket(&other, [192, 0, 2, 2]).await.status, 201);
+    ticket(&greedy, [192, 0, 2, 2])
+        .await
+        .problem(429, "too_many_tickets");
+}
+
+#[tokio::test]
+async fn requests_of_one_address_leave_places_to_others() {
+    let app = TestApp::with(HttpSettings {
+        max_requests: 4,
+        ..HttpSettings::default()
+    });
+    // Bodies that never come whole hold a place each.
+    let half = || {
+        let body =
+            axum::body::Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let call = app.call("POST", "/api/v1/search").body(body).from([127, 0, 0, 2]);
+        Box::pin(call.header("content-type", "application/json").send())
+    };
+    let mut held = [half(), half()];
+    for half in &mut held {
+        assert!(futures::poll!(half).is_pending());
+    }
+    let list = async |from: [u8; 4]| app.get("/api/v1/documents").from(from).send().await;
+    let refused = list([127, 0, 0, 2]).await;
+    assert!(refused.headers.contains_key("retry-after"));
+    refused.problem(429, "too_many_requests");
+    assert_eq!(list([127, 0, 0, 1]).await.status, 200);
+    assert_eq!(app.get("/healthz").from([127, 0, 0, 2]).send().await.status, 200);
+    drop(held);
+    assert_eq!(list([127, 0, 0, 2]).await.status, 200);
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_callers_have_their_own_address() {
+    let proxies = TrustedProxies::new(&["10.0.0.0/8".to_owned()]).unwrap();
+    let app = TestApp::with(HttpSettings {
+        admin_key: Some(AdminKey::new(KEY).unwrap()),
+        trusted_proxies: std::sync::Arc::new(proxies),
+        limits: LimitSettings {
+            wrong_proofs_per_minute: 1,
+            ..LimitSettings::default()
+        },
+        ..HttpSettings::default()
+    });
+    let wrong = async |client: &str| {
+        let call = app.get("/api/v1/documents").key("wrong").from([10, 0, 0, 1]);
+        call.header("x-forwarded-for", client).send().await.status
+    };
+    assert_eq!(wrong("203.0.113.1").await, 401);
+    assert_eq!(wrong("203.0.113.1").await, 429);
+    assert_eq!(wrong("203.0.113.2").await, 401);
 }

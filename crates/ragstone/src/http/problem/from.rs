@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ragstone_core::ask::Failed;
+use ragstone_core::document::{MetadataError, SourceUrlError, UriError};
 use ragstone_core::filter::FilterError;
 use ragstone_core::ingest::{AcceptError, GrantError};
 use ragstone_core::library::LibraryError;
@@ -28,6 +29,11 @@ impl From<CatalogueError> for Problem {
             CatalogueError::Unavailable { .. } => unavailable(Code::CatalogueUnavailable, &error),
             CatalogueError::Full { .. } => unavailable(Code::StorageFull, &error),
             CatalogueError::UriTaken => Self::new(Code::UriTaken, error.to_string()),
+            CatalogueError::WriteRefused => Self::new(Code::WriteRefused, error.to_string()),
+            CatalogueError::ReaderRefused(_) => {
+                Self::new(Code::GrantRefused, error.to_string()).at("/readers")
+            }
+            CatalogueError::NameTaken => Self::new(Code::NameTaken, error.to_string()),
             CatalogueError::BatchTaken => Self::new(Code::BatchTaken, error.to_string()),
             CatalogueError::BadCursor => Self::new(Code::BadCursor, error.to_string()),
             CatalogueError::Stale => Self::new(Code::Conflict, "somebody else changed this meanwhile"),
@@ -76,6 +82,30 @@ impl From<GrantError> for Problem {
             GrantError::ReadOnly => Code::Forbidden,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<MetadataError> for Problem {
+    fn from(error: MetadataError) -> Self {
+        Self::new(Code::BadField, error.to_string())
+            .hinting("keep in metadata what searches are filtered by, and the rest in the text")
+            .at("/metadata")
+    }
+}
+
+impl From<SourceUrlError> for Problem {
+    fn from(error: SourceUrlError) -> Self {
+        Self::new(Code::BadField, error.to_string()).at("/source_url")
+    }
+}
+
+impl From<UriError> for Problem {
+    fn from(error: UriError) -> Self {
+        let code = match &error {
+            UriError::Malformed => Code::BadField,
+            UriError::Reserved => Code::UriReserved,
+        };
+        Self::new(code, error.to_string()).at("/uri")
     }
 }
 

@@ -27,9 +27,12 @@ pub struct Problem {
     pub code: Code,
     /// What and which.
     pub detail: String,
+    // Boxed, as every handler's result is as large as this.
+    hint: Option<Box<str>>,
     pointer: Option<Box<str>>,
     retry_after: Option<Duration>,
-    challenge: &'static str,
+    /// Whether a token was sent that was refused.
+    of_token: bool,
     extensions: Map<String, Value>,
     cause: Option<Box<str>>,
 }
@@ -75,9 +78,10 @@ impl Problem {
         Self {
             code,
             detail: detail.into(),
+            hint: None,
             pointer: None,
             retry_after: None,
-            challenge: "Bearer",
+            of_token: false,
             extensions: Map::new(),
             cause: None,
         }
@@ -99,8 +103,21 @@ impl Problem {
 
     /// With the place of the mistake in the body.
     pub fn at(mut self, pointer: impl Into<String>) -> Self {
-        let pointer: String = pointer.into();
-        self.pointer = Some(pointer.into_boxed_str());
+        self.pointer = Some(pointer.into().into_boxed_str());
+        self
+    }
+
+    /// With the place of the mistake, unless that is the whole body.
+    pub fn at_if(self, pointer: String) -> Self {
+        match pointer.is_empty() {
+            true => self,
+            false => self.at(pointer),
+        }
+    }
+
+    /// With a hint of its own in place of its code's.
+    pub fn hinting(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into().into_boxed_str());
         self
     }
 
@@ -112,7 +129,7 @@ impl Problem {
 
     /// Of a token that was sent: who sent it needs another one (RFC 6750, 3.1).
     pub fn of_a_token(mut self) -> Self {
-        self.challenge = r#"Bearer error="invalid_token""#;
+        self.of_token = true;
         self
     }
 
@@ -138,8 +155,8 @@ impl Problem {
             status: self.code.status().as_u16(),
             code: self.code.as_str().to_owned(),
             detail: self.detail.clone(),
-            hint: self.code.hint().to_owned(),
-            pointer: self.pointer.as_deref().map(str::to_owned),
+            hint: self.hint.as_deref().unwrap_or(self.code.hint()).to_owned(),
+            pointer: self.pointer.clone().map(String::from),
             extensions: self.extensions.clone(),
         }
     }
@@ -153,7 +170,10 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(self.code);
         response.extensions_mut().insert(self.note());
         if status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static(self.challenge);
+            let challenge = HeaderValue::from_static(match self.of_token {
+                true => r#"Bearer error="invalid_token""#,
+                false => "Bearer",
+            });
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = self.retry_after {

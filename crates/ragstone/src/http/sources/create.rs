@@ -113,7 +113,7 @@ pub(in crate::http) async fn create(
     };
     may_open(&app, &identity, &record)?;
     match app.syncer.sources.add_source(record.clone()).await? {
-        true => Ok((StatusCode::CREATED, Json(SourceBody::of(record, &app)))),
+        true => Ok((StatusCode::CREATED, Json(SourceBody::of(record, &app).await?))),
         false => {
             let detail = format!("the name {} is taken", record.name);
             Err(Problem::new(Code::SourceTaken, detail))

@@ -22,5 +22,5 @@ pub(in crate::http) async fn get(
     Path(source): Path<String>,
 ) -> Result<Json<SourceBody>, Problem> {
     let record = managed(&app, &principal, &source).await?;
-    Ok(Json(SourceBody::of(record, &app)))
+    Ok(Json(SourceBody::of(record, &app).await?))
 }

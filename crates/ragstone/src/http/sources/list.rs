@@ -12,11 +12,13 @@ use super::{SourceBody, manages};
 use crate::http::App;
 use crate::http::auth::Writer;
 use crate::http::extract::{Query, page};
+use crate::http::list::length;
 use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct Parameters {
     /// What the last page said as `next_cursor`.
@@ -44,14 +46,19 @@ pub(in crate::http) async fn list(
     let request = page(parameters.cursor, parameters.limit);
     let (mut sources, mut cursor) = (Vec::new(), request.cursor);
     // One by one: a cursor names the source before it, which has to be one that the caller knows.
-    while sources.len() < request.limit {
+    let mut bytes = 0;
+    while sources.len() < request.limit && bytes < app.settings.list_bytes {
         let one = PageRequest { cursor, limit: 1 };
         let found = app.syncer.sources.sources(Some(principal.tenant()), &one).await?;
         let shown = found
             .items
             .into_iter()
             .filter(|source| manages(&principal, source));
-        sources.extend(shown.map(|source| SourceBody::of(source, &app)));
+        for source in shown {
+            let source = SourceBody::of(source, &app).await?;
+            bytes += length(&source);
+            sources.push(source);
+        }
         cursor = found.next_cursor;
         if cursor.is_none() {
             break;

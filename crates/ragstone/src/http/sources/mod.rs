@@ -15,7 +15,8 @@ mod tests;
 use ragstone_core::access::Principal;
 use ragstone_core::document::{JobError, timestamp};
 use ragstone_core::id::SourceId;
-use ragstone_core::seam::source::{SourceRecord, SyncReport};
+use ragstone_core::seam::catalogue::FailedDocuments;
+use ragstone_core::seam::source::{ItemFailure, MAX_FAILURES, SourceRecord, SyncReport};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -64,6 +65,9 @@ pub(super) struct SyncBody {
     started_at: String,
     /// RFC 3339; null while it runs, or if its process died.
     ended_at: Option<String>,
+    /// `running` (or its process died), `succeeded`, `held` (deletions were held back) or `failed` (it was not carried out).
+    /// Single items may have failed in each of them.
+    state: &'static str,
     /// The batch whose children are the jobs of its documents; null if it began none.
     job: Option<Uuid>,
     /// Seen for the first time.
@@ -74,11 +78,15 @@ pub(super) struct SyncBody {
     unchanged: u64,
     /// Gone from the source, and so from the library.
     deleted: u64,
-    /// How many could not be taken in; those whose jobs fail later are documents with the status `failed`.
+    /// Documents that the source no longer lists and that were kept, for they are unusually many or the source could not be
+    /// listed. `POST …/sync` with `allow_deletions` lets them go; a sync that finds them again resolves it.
+    held: u64,
+    /// How many could not be taken in: items of the source that failed, what could not be listed, and documents whose jobs
+    /// failed. They stay until a sync, or their job, succeeds.
     failed: u64,
     /// What could not be taken in, the first hundred.
     failures: Vec<FailureBody>,
-    /// Why it ended before its end; nothing was deleted then.
+    /// Why it did not do all of its work; nothing was deleted then.
     #[schema(value_type = Option<Object>)]
     error: Option<JobError>,
 }
@@ -93,8 +101,18 @@ pub(super) struct FailureBody {
 }
 
 impl SourceBody {
-    fn of(record: SourceRecord, app: &App) -> Self {
-        Self {
+    /// A source, with the failures of its last sync and those of the jobs of its documents.
+    async fn of(record: SourceRecord, app: &App) -> Result<Self, Problem> {
+        let last_sync = match record.last_sync {
+            Some(report) => {
+                let failed = app
+                    .catalogue
+                    .failed_documents(&record.tenant, &record.name, MAX_FAILURES);
+                Some(SyncBody::of(report, failed.await?))
+            }
+            None => None,
+        };
+        Ok(Self {
             running: app.syncer.is_running(record.id),
             id: record.id.0,
             name: record.name.into(),
@@ -106,26 +124,39 @@ impl SourceBody {
             paused: record.paused,
             created_by: record.created_by,
             created_at: timestamp(record.created_at),
-            last_sync: record.last_sync.map(Into::into),
-        }
+            last_sync,
+        })
     }
 }
 
-impl From<SyncReport> for SyncBody {
-    fn from(report: SyncReport) -> Self {
-        let failures = report.failures.into_iter().map(|failure| FailureBody {
+impl SyncBody {
+    fn of(report: SyncReport, failed: FailedDocuments) -> Self {
+        let state = report.state().as_str();
+        let mut failures = report.failures;
+        let mut failed_count = report.counts.failed + failed.count;
+        for (uri, error) in failed.first {
+            match failures.iter().any(|failure| failure.uri == uri) {
+                // One thing that failed twice counts once.
+                true => failed_count -= 1,
+                false => failures.push(ItemFailure::bounded(&uri, error)),
+            }
+        }
+        failures.truncate(MAX_FAILURES);
+        let failures = failures.into_iter().map(|failure| FailureBody {
             uri: failure.uri,
             error: failure.error,
         });
         Self {
             started_at: timestamp(report.started_at),
             ended_at: report.ended_at.map(timestamp),
+            state,
             job: report.job.map(|job| job.0),
             new: report.counts.new,
             changed: report.counts.changed,
             unchanged: report.counts.unchanged,
             deleted: report.counts.deleted,
-            failed: report.counts.failed,
+            held: report.held,
+            failed: failed_count,
             failures: failures.collect(),
             error: report.error,
         }

@@ -74,5 +74,5 @@ pub(in crate::http) async fn patch(
         .change_source(&record.tenant, record.id, patch)
         .await?;
     let changed = changed.ok_or_else(|| Problem::not_found("source"))?;
-    Ok(Json(SourceBody::of(changed, &app)))
+    Ok(Json(SourceBody::of(changed, &app).await?))
 }

@@ -24,5 +24,5 @@ pub(in crate::http) async fn remove(
 ) -> Result<Json<SourceBody>, Problem> {
     let record = managed(&app, &principal, &source).await?;
     app.syncer.remove(&record.tenant, record.id).await?;
-    Ok(Json(SourceBody::of(record, &app)))
+    Ok(Json(SourceBody::of(record, &app).await?))
 }

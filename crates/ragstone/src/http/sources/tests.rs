@@ -26,7 +26,17 @@ async fn add(app: &TestApp, wanted: &Value) -> String {
 
 /// Syncs a source and has its jobs done; how it went.
 async fn sync(app: &TestApp, path: &str) -> Value {
-    let begun = app.call("POST", &format!("{path}/sync")).key(KEY).send().await;
+    let call = app.call("POST", &format!("{path}/sync")).key(KEY);
+    ended(app, path, call.send().await).await
+}
+
+/// The same with a body.
+async fn sync_with(app: &TestApp, path: &str, body: &Value) -> Value {
+    let call = app.call("POST", &format!("{path}/sync")).key(KEY).json(body);
+    ended(app, path, call.send().await).await
+}
+
+async fn ended(app: &TestApp, path: &str, begun: Answer) -> Value {
     assert_eq!(begun.status, 202, "{}", begun.text());
     let ended = async {
         loop {
@@ -100,9 +110,113 @@ async fn a_folder_that_is_away_costs_no_document() {
     let path = add(&app, &folder("handbook", &here, &["everyone"])).await;
     sync(&app, &path).await;
     std::fs::rename(&here, &away).unwrap();
+    for _ in 0..2 {
+        let report = sync(&app, &path).await;
+        assert_eq!(
+            (&report["state"], &report["held"], &report["error"]["code"]),
+            (&json!("held"), &json!(1), &json!("sync_held")),
+            "{report}"
+        );
+        assert!(text(&report["error"]["hint"]).contains("ragstone source sync handbook --allow-deletions"));
+        assert!(text(&report["failures"][0]["uri"]).ends_with("/here"), "{report}");
+        assert_eq!(titles(&app, KEY).await, ["a"]);
+    }
+    std::fs::rename(&away, &here).unwrap();
     let report = sync(&app, &path).await;
-    assert_eq!(report["error"]["code"], "source_unavailable", "{report}");
-    assert_eq!(titles(&app, KEY).await, ["a"]);
+    assert_eq!(
+        (&report["state"], &report["held"]),
+        (&json!("succeeded"), &json!(0)),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn held_deletions_go_once_somebody_who_manages_the_source_allows_them() {
+    let (app, root) = (TestApp::keyed(), tempfile::tempdir().unwrap());
+    for n in 0..12 {
+        std::fs::write(
+            root.path().join(format!("{n:02}.txt")),
+            format!("Lamp {n} is red."),
+        )
+        .unwrap();
+    }
+    let path = add(&app, &folder("handbook", root.path(), &["dept:x"])).await;
+    sync(&app, &path).await;
+    for n in 0..11 {
+        std::fs::remove_file(root.path().join(format!("{n:02}.txt"))).unwrap();
+    }
+    std::fs::write(root.path().join("new.txt"), "A new lamp.").unwrap();
+    let report = sync(&app, &path).await;
+    assert_eq!(
+        (counts(&report), &report["held"]),
+        ([1, 0, 1, 0, 0], &json!(11)),
+        "{report}"
+    );
+    let listed = app.get(SOURCES).key(KEY).send().await.json();
+    assert_eq!(listed["sources"][0]["last_sync"]["held"], 11);
+    assert_eq!(titles(&app, KEY).await.len(), 13);
+    // Who may not sync it may not allow anything either.
+    let allow = json!({ "allow_deletions": true });
+    let asked = async |key: &str| {
+        let call = app.call("POST", &format!("{path}/sync")).key(key);
+        call.json(&allow).send().await
+    };
+    let reader = key(&app, "default", "reader", &["x"]).await;
+    asked(&reader).await.problem(403, "forbidden");
+    for (tenant, role, department) in [("default", "writer", "y"), ("other", "admin", "x")] {
+        let outsider = key(&app, tenant, role, &[department]).await;
+        asked(&outsider).await.problem(404, "not_found");
+    }
+    for wrong in [
+        json!({ "allow_deletion": true }),
+        json!({ "allow_deletions": "yes" }),
+        json!([1]),
+    ] {
+        let call = app.call("POST", &format!("{path}/sync")).key(KEY);
+        let answer = call.json(&wrong).send().await;
+        assert_eq!(answer.status, 422, "{wrong}: {}", answer.text());
+    }
+    assert_eq!(titles(&app, KEY).await.len(), 13);
+    let report = sync_with(&app, &path, &json!({ "allow_deletions": false })).await;
+    assert_eq!(report["state"], "held");
+    let report = sync_with(&app, &path, &allow).await;
+    assert_eq!(
+        (counts(&report), &report["held"]),
+        ([0, 0, 2, 11, 0], &json!(0)),
+        "{report}"
+    );
+    assert_eq!(titles(&app, KEY).await, ["11", "new"]);
+}
+
+#[tokio::test]
+async fn a_document_whose_job_failed_stays_a_failure_of_its_source() {
+    let (app, root) = (TestApp::keyed(), tempfile::tempdir().unwrap());
+    std::fs::write(root.path().join("a.txt"), "The lamp is red.").unwrap();
+    std::fs::write(root.path().join("empty.txt"), " ").unwrap();
+    let path = add(&app, &folder("handbook", root.path(), &["everyone"])).await;
+    sync(&app, &path).await;
+    for _ in 0..2 {
+        let shown = app.get(&path).key(KEY).send().await.json();
+        let report = &shown["last_sync"];
+        assert_eq!(
+            (&report["failed"], &report["state"]),
+            (&json!(1), &json!("succeeded")),
+            "{shown}"
+        );
+        let failure = &report["failures"][0];
+        assert!(text(&failure["uri"]).ends_with("/empty.txt"), "{shown}");
+        assert_eq!(failure["error"]["code"], "no_text", "{shown}");
+        let listed = app.get(SOURCES).key(KEY).send().await.json();
+        assert_eq!(listed["sources"][0]["last_sync"]["failed"], 1);
+        assert_eq!(counts(&sync(&app, &path).await), [0, 0, 2, 0, 1]);
+    }
+    std::fs::write(root.path().join("empty.txt"), "Now it says something.").unwrap();
+    sync(&app, &path).await;
+    let shown = app.get(&path).key(KEY).send().await.json();
+    assert_eq!(
+        (&shown["last_sync"]["failed"], &shown["last_sync"]["failures"]),
+        (&json!(0), &json!([]))
+    );
 }
 
 /// A key of a role, tenant and departments.

@@ -18,6 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
+use ragstone_adapters::disk_reserve::DiskReserve;
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Catalogue, Embedder, IndexError, VectorIndex};
 use serde::Serialize;
@@ -47,6 +48,8 @@ pub struct Migration {
     vectors: Arc<Vectors>,
     /// The data directory; none where the stores are shared.
     folder: Option<PathBuf>,
+    /// Keeps room on its disk.
+    reserve: Option<DiskReserve>,
     /// One command at a time.
     verbs: Mutex<()>,
     /// Held while a side is filled, compared or given up.
@@ -97,6 +100,7 @@ impl Migration {
             library,
             vectors,
             folder: stores.home.alone().map(|directory| directory.path().to_owned()),
+            reserve: stores.reserve.clone(),
             verbs: Mutex::default(),
             work: Mutex::default(),
             turn: Mutex::default(),

@@ -98,7 +98,7 @@ impl Migration {
             compared: None,
         };
         let folder = self.folder.as_deref().context("there is no data directory")?;
-        let side = open_side(folder, place).await?;
+        let side = open_side(folder, place, self.reserve.as_ref()).await?;
         side.index.ensure(&spec).await?;
         side.takes(embedder);
         record.write(self.catalogue.as_ref()).await?;

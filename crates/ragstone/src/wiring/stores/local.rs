@@ -6,33 +6,49 @@ use std::sync::Arc;
 use anyhow::Context;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use ragstone_adapters::blob::reserved::ReservedStore;
 use ragstone_adapters::cache::SqliteEmbeddingCache;
 use ragstone_adapters::catalogue::sqlite::{SqliteCatalogue, file_has_keys};
 use ragstone_adapters::data_dir::{DataDirectory, database_of, index_of, remove_indexes_but};
+use ragstone_adapters::disk_reserve::DiskReserve;
 use ragstone_adapters::doorbell::HereDoorbell;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::sqlite::upgrade::{CopyPolicy, Upgrade};
 use ragstone_adapters::sqlite::{Database, DatabaseError};
+use ragstone_core::library::mark::Owners;
 use ragstone_core::seam::{Catalogue, EmbeddingCache};
 use time::macros::format_description;
 
 use super::super::migration::{Active, Pair, Record, Side, Sides, clear};
-use super::{Home, Stores};
+use super::claim::{claim, recovering};
+use super::{Home, Purpose, Stores};
 use crate::clock::now;
 use crate::config::Settings;
 
 /// The stores of a data directory.
-pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Result<Stores> {
+pub async fn open(settings: &Settings, directory: DataDirectory, purpose: Purpose) -> anyhow::Result<Stores> {
+    let reserve = open_reserve(directory.path(), settings.data.reserve_bytes).await?;
     let copies = CopyPolicy {
         kept: settings.data.upgrade_copies,
         label: copy_label(),
     };
-    let (catalogue, database, upgrade) = open_database(directory.database(), copies.clone()).await?;
+    let opened = open_copied_database(directory.database(), Some(reserve.clone()), copies.clone());
+    let (catalogue, database, upgrade) = opened.await?;
     let upgraded = upgrade.map(|upgrade| in_words(&upgrade));
     if let Some(upgraded) = &upgraded {
         tracing::info!("{upgraded}");
     }
-    let index = open_sides(directory.path(), database, catalogue.as_ref(), &copies).await?;
+    let logged = database.clone();
+    let blobs: Arc<dyn ObjectStore> = Arc::new(ReservedStore::new(
+        open_folder(&directory.blobs())?,
+        reserve.clone(),
+    ));
+    let library = match purpose {
+        Purpose::Use => claim(catalogue.as_ref(), blobs.as_ref(), Owners::One).await?,
+        Purpose::Recovery => recovering(catalogue.as_ref(), blobs.as_ref()).await?,
+    };
+    let folder = directory.path();
+    let index = open_sides(folder, database, catalogue.as_ref(), Some(&reserve), &copies).await?;
     Ok(Stores {
         upgraded,
         keys: catalogue.clone(),
@@ -46,21 +62,41 @@ pub async fn open(settings: &Settings, directory: DataDirectory) -> anyhow::Resu
         catalogue,
         sides: Some(index.clone()),
         index,
-        blobs: open_folder(&directory.blobs())?,
+        blobs,
+        library,
         embeddings: open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
         doorbell: Arc::new(HereDoorbell::default()),
         home: Home::Alone(directory),
+        reserve: Some(reserve),
+        shorten_log: Arc::new(move || Ok(logged.shorten_log()?)),
         probes: Vec::new(),
     })
 }
 
+/// Before anything is opened: on a full disk it makes the room that this takes.
+async fn open_reserve(folder: &Path, bytes: u64) -> anyhow::Result<DiskReserve> {
+    let folder = folder.to_owned();
+    let open = move || DiskReserve::open(&folder, bytes).context("the disk of the data directory");
+    tokio::task::spawn_blocking(open).await?
+}
+
 /// The database of the data directory, as the catalogue and as itself.
-async fn open_database(
+pub async fn open_database(
     path: PathBuf,
+    reserve: Option<DiskReserve>,
+) -> anyhow::Result<(Arc<SqliteCatalogue>, Database)> {
+    let (catalogue, database, _) = open_copied_database(path, reserve, CopyPolicy::default()).await?;
+    Ok((catalogue, database))
+}
+
+/// The same, with a copy of what an older release left.
+async fn open_copied_database(
+    path: PathBuf,
+    reserve: Option<DiskReserve>,
     copies: CopyPolicy,
 ) -> anyhow::Result<(Arc<SqliteCatalogue>, Database, Option<Upgrade>)> {
     let open = move || {
-        let (database, upgrade) = open_copied(&path, &copies)?;
+        let (database, upgrade) = open_copied(&path, reserve, &copies)?;
         anyhow::Ok((
             Arc::new(SqliteCatalogue::open(database.clone())?),
             database,
@@ -71,8 +107,12 @@ async fn open_database(
 }
 
 /// A database whose older state is copied before it is changed.
-fn open_copied(path: &Path, copies: &CopyPolicy) -> anyhow::Result<(Database, Option<Upgrade>)> {
-    Database::open_upgrading(path, copies).map_err(|error| match error {
+fn open_copied(
+    path: &Path,
+    reserve: Option<DiskReserve>,
+    copies: &CopyPolicy,
+) -> anyhow::Result<(Database, Option<Upgrade>)> {
+    Database::open_upgrading(path, reserve, copies).map_err(|error| match error {
         DatabaseError::NoRoomForCopy { .. } => anyhow::anyhow!(
             "{error}; hint: make room, or set data.upgrade_copies to 0 to upgrade without a copy, and so without a way back"
         ),
@@ -122,6 +162,7 @@ pub async fn open_sides(
     folder: &Path,
     database: Database,
     catalogue: &dyn Catalogue,
+    reserve: Option<&DiskReserve>,
     copies: &CopyPolicy,
 ) -> anyhow::Result<Arc<Sides>> {
     let active = Active::read(catalogue).await?;
@@ -142,7 +183,7 @@ pub async fn open_sides(
     }
     let open = async |place: Option<String>| match place {
         None => anyhow::Ok(Side::new(None, first.clone())),
-        Some(place) => open_copied_side(folder, place, copies.clone()).await,
+        Some(place) => open_copied_side(folder, place, reserve, copies.clone()).await,
     };
     let pair = Pair {
         active: open(place).await?,
@@ -164,14 +205,23 @@ async fn in_database(database: Database) -> anyhow::Result<Arc<EmbeddedIndex>> {
 }
 
 /// A new index in a database of its own.
-pub async fn open_side(folder: &Path, place: String) -> anyhow::Result<Arc<Side>> {
-    open_copied_side(folder, place, CopyPolicy::default()).await
+pub async fn open_side(
+    folder: &Path,
+    place: String,
+    reserve: Option<&DiskReserve>,
+) -> anyhow::Result<Arc<Side>> {
+    open_copied_side(folder, place, reserve, CopyPolicy::default()).await
 }
 
-async fn open_copied_side(folder: &Path, place: String, copies: CopyPolicy) -> anyhow::Result<Arc<Side>> {
-    let path = index_of(folder, &place);
+async fn open_copied_side(
+    folder: &Path,
+    place: String,
+    reserve: Option<&DiskReserve>,
+    copies: CopyPolicy,
+) -> anyhow::Result<Arc<Side>> {
+    let (path, reserve) = (index_of(folder, &place), reserve.cloned());
     let open = move || {
-        let (database, _) = open_copied(&path, &copies)?;
+        let (database, _) = open_copied(&path, reserve, &copies)?;
         anyhow::Ok(Arc::new(EmbeddedIndex::open_apart(database)?))
     };
     let index = tokio::task::spawn_blocking(open).await??;

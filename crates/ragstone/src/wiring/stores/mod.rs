@@ -1,5 +1,6 @@
 //! The stores, all local or all shared: what the rest of the process sees of them.
 
+mod claim;
 mod local;
 mod shared;
 
@@ -9,17 +10,20 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use ragstone_adapters::data_dir::DataDirectory;
+use ragstone_adapters::disk_reserve::DiskReserve;
 use ragstone_core::seam::{
     Catalogue, Doorbell, EmbeddingCache, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore,
     PointReader, Portable, SourceStore, UsageStore, VectorIndex,
 };
 
+use super::disk::ShortenLog;
 use super::migration::Sides;
 use crate::config::Settings;
+pub use claim::{claim, try_claim};
 #[cfg(test)]
 pub use local::open_sides;
-pub use local::{copy_label, open as open_local, open_side};
-pub use shared::{Reached, SHARED_PARTS, open as open_shared, reach};
+pub use local::{copy_label, open as open_local, open_database, open_folder, open_side};
+pub use shared::{Reached, SHARED_PARTS, open as open_shared, open_catalogue, reach};
 
 /// Whether any API key was ever made; looks without changing anything, and without a lock.
 pub async fn has_keys(settings: &Settings) -> anyhow::Result<bool> {
@@ -27,6 +31,15 @@ pub async fn has_keys(settings: &Settings) -> anyhow::Result<bool> {
         Some(set) => shared::has_keys(settings, &set).await,
         None => local::has_keys(&settings.data.directory).await,
     }
+}
+
+/// How stores are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To use them, if they belong together.
+    Use,
+    /// To make the catalogue again.
+    Recovery,
 }
 
 /// Every store behind its seam.
@@ -55,6 +68,8 @@ pub struct Stores {
     pub sides: Option<Arc<Sides>>,
     /// Originals and texts.
     pub blobs: Arc<dyn ObjectStore>,
+    /// The id of the library whose stores they are.
+    pub library: String,
     /// What was embedded before, on this machine.
     pub embeddings: Option<Arc<dyn EmbeddingCache>>,
     /// Wakes workers.
@@ -63,6 +78,10 @@ pub struct Stores {
     pub home: Home,
     /// What was changed because an older release had left it, in words.
     pub upgraded: Option<String>,
+    /// Keeps room on the disk of the data directory, where all stores are in it.
+    pub reserve: Option<DiskReserve>,
+    /// Gives the room of the database's log back to the disk; does nothing where no database is on it.
+    pub shorten_log: ShortenLog,
     /// How it is found out whether they answer; empty where they are in this process.
     pub probes: Vec<Probe>,
 }

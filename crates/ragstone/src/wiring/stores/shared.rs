@@ -11,19 +11,20 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures::FutureExt;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt};
 use ragstone_adapters::blob::s3::{S3Options, bucket};
 use ragstone_adapters::catalogue::postgres::{self, PostgresCatalogue, PostgresError, PostgresOptions};
 use ragstone_adapters::data_dir::{DataDirectory, Locked};
 use ragstone_adapters::doorbell::RedisDoorbell;
 use ragstone_adapters::index::qdrant::{ApiKey, QdrantIndex, QdrantOptions};
-use ragstone_core::library::text::OWNER_KEY;
+use ragstone_core::library::mark::Owners;
 use ragstone_core::seam::Doorbell;
 use uuid::Uuid;
 
 use super::super::trial::{self, within_patience};
+use super::claim::{claim, recovering};
 use super::local::{open_cache, open_folder};
-use super::{Home, Probe, Stores};
+use super::{Home, Probe, Purpose, Stores};
 use crate::config::{BlobPlace, Settings, SharedSet};
 
 /// How long a server that starts waits for its database, and how long between two tries.
@@ -48,7 +49,12 @@ pub enum Reached {
 }
 
 /// The stores of the set.
-pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> anyhow::Result<Stores> {
+pub async fn open(
+    settings: &Settings,
+    set: &SharedSet,
+    reached: Reached,
+    purpose: Purpose,
+) -> anyhow::Result<Stores> {
     let directory = match reached {
         Reached::Working => own_directory(&settings.data.directory),
         Reached::Asking | Reached::Serving => None,
@@ -56,13 +62,15 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
     let holder = directory.as_ref().and_then(|directory| directory.name().ok());
     let options = database(settings, set, holder.unwrap_or_else(Uuid::new_v4))?;
     let catalogue = Arc::new(connect(&options, reached).await?);
-    let library = catalogue.library().await?.to_string();
+    let blobs = blobs(settings, &set.blobs)?;
+    let library = match purpose {
+        Purpose::Use => claim(catalogue.as_ref(), blobs.as_ref(), Owners::Many).await?,
+        Purpose::Recovery => recovering(catalogue.as_ref(), blobs.as_ref()).await?,
+    };
     let index = Arc::new(QdrantIndex::new(QdrantOptions {
         library: Some(library.clone()),
         ..qdrant(settings)
     })?);
-    let blobs = blobs(settings, &set.blobs)?;
-    claim(blobs.as_ref(), &library).await?;
     let doorbell = doorbell(set, &options)?;
     let embeddings = match &directory {
         Some(directory) => open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
@@ -84,12 +92,15 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached) -> any
         index,
         sides: None,
         blobs,
+        library,
         embeddings,
         doorbell,
         home: Home::Shared {
             _directory: directory,
             blobs: folder(&set.blobs).map(PathBuf::from),
         },
+        reserve: None,
+        shorten_log: Arc::new(|| Ok(())),
     })
 }
 
@@ -99,6 +110,16 @@ pub const SHARED_PARTS: [&str; 4] = ["catalogue", "index", "blobs", "doorbell"];
 /// Whether the database holds an API key.
 pub async fn has_keys(settings: &Settings, set: &SharedSet) -> anyhow::Result<bool> {
     Ok(postgres::has_keys(&database(settings, set, Uuid::new_v4())?).await?)
+}
+
+/// The catalogue and the blobs of the set alone.
+pub async fn open_catalogue(
+    settings: &Settings,
+    set: &SharedSet,
+) -> anyhow::Result<(Arc<PostgresCatalogue>, Arc<dyn ObjectStore>)> {
+    let options = database(settings, set, Uuid::new_v4())?;
+    let catalogue = Arc::new(connect(&options, Reached::Asking).await?);
+    Ok((catalogue, blobs(settings, &set.blobs)?))
 }
 
 /// Asks each store whether it answers and can be used, and leaves nothing there: its name, and how it is.
@@ -242,31 +263,6 @@ fn blobs(settings: &Settings, place: &BlobPlace) -> anyhow::Result<Arc<dyn Objec
             bucket(&options).with_context(|| format!("cannot use the bucket {name}"))
         }
     }
-}
-
-/// Makes sure that the store is this library's: what no row of the catalogue explains is removed from it in time.
-async fn claim(blobs: &dyn ObjectStore, library: &str) -> anyhow::Result<()> {
-    let key = Key::from(OWNER_KEY);
-    let mark = PutPayload::from(library.to_owned());
-    let found = match blobs.get(&key).await {
-        Err(object_store::Error::NotFound { .. }) => {
-            match blobs.put_opts(&key, mark, PutMode::Create.into()).await {
-                Ok(_) => return Ok(()),
-                // Another process was faster.
-                Err(object_store::Error::AlreadyExists { .. }) => blobs.get(&key).await,
-                Err(error) => Err(error),
-            }
-        }
-        found => found,
-    };
-    let found = found.context("the blobs")?.bytes().await.context("the blobs")?;
-    if found != library.as_bytes() {
-        bail!(
-            "setting data.blobs_url: the blobs there are those of another database; hint: a place of their own, or \
-             remove {OWNER_KEY} from it if the database was moved"
-        );
-    }
-    Ok(())
 }
 
 fn doorbell(set: &SharedSet, options: &PostgresOptions) -> anyhow::Result<Arc<dyn Doorbell>> {

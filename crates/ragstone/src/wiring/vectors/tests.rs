@@ -143,7 +143,8 @@ impl Vectors {
         let upload = Upload {
             collection: CollectionName::default(),
             source: SourceName::default(),
-            uri: uri.into(),
+            uri: uri.parse().unwrap(),
+            may_replace: true,
             name: "x.txt".into(),
             title: None,
             declared_media_type: None,

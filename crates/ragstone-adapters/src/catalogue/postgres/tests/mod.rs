@@ -291,7 +291,8 @@ async fn a_claim_uses_indexes() {
     for (n, query) in queue::questions().into_iter().enumerate() {
         let prepare = format!("prepare q{n} as {query}");
         session.script(&prepare).await.unwrap();
-        let values = ["(1, 1)", "(1, 1)", "('a', 'b')", ""][n];
+        let holder = "('00000000-0000-0000-0000-000000000000')";
+        let values = ["(1, 1)", "(1, 1)", "('a', 'b')", holder, "", ""][n];
         let explained = session
             .all(&format!("explain execute q{n}{values}"), &[])
             .await

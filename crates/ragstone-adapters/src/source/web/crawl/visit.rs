@@ -1,15 +1,15 @@
 //! One address: asked for by the rules of its host, and read for where it leads.
 
-use ragstone_core::seam::source::{Item, SourceError};
+use ragstone_core::seam::source::SourceError;
 use reqwest::Url;
 use reqwest::header::{
-    ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
 };
 use tokio::time::{Instant, sleep_until};
 
 use super::super::page::{self, Page};
 use super::super::{address, told};
-use super::{Crawl, page as item_of, path};
+use super::{Crawl, Found, page as item_of, path};
 use crate::source::guard::{Answer, GuardError};
 
 /// Bytes of a page that is read for its links; a longer one is a page without.
@@ -24,12 +24,19 @@ const NO_TEXT: [&str; 6] = [
     "text/javascript",
 ];
 
+/// Stands in a marker between what the server says of a page's state and the digest of its text.
+const TEXT_MARK: &str = "\u{1f}text=";
+/// Digits of a text's digest.
+const DIGEST: usize = 32;
+
 /// What an address turned out to be.
 pub(super) enum Visit {
     /// A page with text, and where it leads.
-    Page { item: Item, leads: Vec<Url> },
-    /// No page of the source.
-    Nothing,
+    Page { found: Box<Found>, leads: Vec<Url> },
+    /// No page of the source, and why.
+    Nothing(String),
+    /// It sends on to where nobody here goes, as far as is known.
+    SentOn(Url),
     /// A page that leads on, and is none of the source itself.
     Way(Vec<Url>),
     /// It could not be read.
@@ -38,35 +45,58 @@ pub(super) enum Visit {
 
 impl Crawl<'_> {
     pub(super) async fn visit(&self, url: &Url, is_inner: bool) -> Visit {
-        self.wait(url).await;
         let recalled = self.web.recalled().get(url.as_str()).cloned().flatten();
         let condition = recalled.as_deref().filter(|_| !is_inner).and_then(condition);
-        let (headers, meant) = (condition.into_iter().collect(), |url: &Url| self.leads_to(url));
-        let answer = match self.web.guard.open_within(url.as_str(), headers, &meant).await {
+        self.visit_with(url, condition.into_iter().collect(), is_inner)
+            .await
+    }
+
+    pub(super) async fn visit_with(&self, url: &Url, headers: HeaderMap, is_inner: bool) -> Visit {
+        self.wait(url).await;
+        let meant = |url: &Url| self.leads_to(url);
+        let answer = match self.web.ask(url, &headers, &meant).await {
             Ok(answer) => answer,
             Err(error @ GuardError::Refused { .. }) => {
                 return match self.web.starts.contains(url) {
                     true => Visit::Failed(told(error)),
-                    false => Visit::Nothing,
+                    false => Visit::Nothing(error.to_string()),
                 };
             }
             Err(error) => return Visit::Failed(told(error)),
         };
         let Some(at) = address::plain(answer.url.clone()).filter(|at| self.is_meant(at)) else {
-            return Visit::Nothing;
+            return Visit::Nothing("it sends on to an address that is not meant".into());
         };
         match answer.status {
-            304 => Visit::Page {
-                item: item_of(url, None, recalled),
-                leads: Vec::new(),
-            },
+            304 if at == *url => self.unchanged(url),
+            // The condition was about the address that was asked for, not about the one that it sends on to.
+            304 if !headers.is_empty() => Box::pin(self.visit_with(&at, HeaderMap::new(), is_inner)).await,
             200..=299 => self.read(at, answer, is_inner).await,
-            // It sends on to where nobody here goes.
-            300..=399 | 404 | 410 => Visit::Nothing,
+            status @ (300..=399) => match location(&answer) {
+                Some(to) => Visit::SentOn(to),
+                None => Visit::Nothing(format!("it answered {status}")),
+            },
+            status @ (404 | 410) => Visit::Nothing(format!("it answered {status}")),
             _ => match answer.successful() {
                 Err(error) => Visit::Failed(told(error)),
-                Ok(_) => Visit::Nothing,
+                Ok(_) => Visit::Nothing("it gave no page".into()),
             },
+        }
+    }
+
+    /// A page that is as the last sync saw it.
+    fn unchanged(&self, url: &Url) -> Visit {
+        let recalled = self.web.recalled().get(url.as_str()).cloned().flatten();
+        let text = recalled
+            .as_deref()
+            .and_then(|marker| marker.split_once(TEXT_MARK));
+        let found = Found {
+            text: text.map(|(_, digest)| digest.to_owned()),
+            ..Found::unread(item_of(url, None, recalled.clone()))
+        };
+        Visit::Page {
+            found: Box::new(found),
+            leads: Vec::new(),
         }
     }
 
@@ -97,7 +127,7 @@ impl Crawl<'_> {
         let validator = validator(&answer.headers);
         let media = media_type.as_deref().unwrap_or_default().to_ascii_lowercase();
         if NO_TEXT.iter().any(|kind| media.starts_with(kind)) {
-            return Visit::Nothing;
+            return Visit::Nothing(format!("it is {media}, which has no text"));
         }
         let mut said = Page::default();
         for tag in answer.headers.get_all("x-robots-tag") {
@@ -105,9 +135,9 @@ impl Crawl<'_> {
         }
         if !media.contains("html") {
             return match said.noindex {
-                true => Visit::Nothing,
+                true => Visit::Nothing("it wants to be in no index (noindex)".into()),
                 false => Visit::Page {
-                    item: item_of(&at, media_type.as_deref(), validator),
+                    found: Box::new(Found::unread(item_of(&at, media_type.as_deref(), validator))),
                     leads: Vec::new(),
                 },
             };
@@ -123,25 +153,39 @@ impl Crawl<'_> {
             .and_then(|base| at.join(base).ok())
             .unwrap_or_else(|| at.clone());
         let follow = is_inner && !html.nofollow && !said.nofollow;
-        let linked = html
-            .links
-            .iter()
-            .filter(|_| follow)
-            .filter_map(|link| address::plain(base.join(link).ok()?));
-        let leads = linked.filter(|url| self.web.scope.holds(url)).collect();
+        let address = |link: &str| address::plain(base.join(link).ok()?);
+        let canonical = html.canonical.as_deref().and_then(address);
+        let canonical = canonical.filter(|url| self.web.scope.holds(url));
+        let linked = html.links.iter().filter_map(|link| address(link));
+        let leads = linked.chain(canonical.clone()).filter(|_| follow);
+        let leads = leads.filter(|url| self.web.scope.holds(url)).collect();
         if html.noindex || said.noindex {
             return Visit::Way(leads);
         }
-        let canonical = html
-            .canonical
-            .as_deref()
-            .and_then(|link| address::plain(base.join(link).ok()?));
-        let key = canonical.filter(|url| self.is_meant(url)).unwrap_or(at);
-        let hash = || format!("hash={}", blake3::hash(&bytes).to_hex());
-        let item = item_of(&key, media_type.as_deref(), Some(validator.unwrap_or_else(hash)));
+        let text = digest(html.text.as_bytes());
+        let marker = match validator {
+            Some(validator) => format!("{validator}{TEXT_MARK}{text}"),
+            None => format!("hash={}", blake3::hash(&bytes).to_hex()),
+        };
+        let item = item_of(&at, media_type.as_deref(), Some(marker));
         self.web.keep(&item.key, media_type, bytes);
-        Visit::Page { item, leads }
+        let found = Box::new(Found {
+            item,
+            text: Some(text),
+            canonical,
+        });
+        Visit::Page { found, leads }
     }
+}
+
+fn digest(text: &[u8]) -> String {
+    blake3::hash(text).to_hex()[..DIGEST].to_owned()
+}
+
+/// Where an answer sends on to.
+fn location(answer: &Answer) -> Option<Url> {
+    let location = answer.headers.get(LOCATION)?.to_str().ok()?;
+    address::plain(answer.url.join(location).ok()?)
 }
 
 /// What tells one state of a page from another by its server's word.
@@ -160,7 +204,8 @@ fn validator(headers: &HeaderMap) -> Option<String> {
 
 /// How to ask for a page only if it is not as `marker` says.
 fn condition(marker: &str) -> Option<(HeaderName, HeaderValue)> {
-    let (name, value) = match marker.split_once('=')? {
+    let said = marker.split_once(TEXT_MARK).map_or(marker, |(said, _)| said);
+    let (name, value) = match said.split_once('=')? {
         ("etag", etag) => (IF_NONE_MATCH, etag),
         ("modified", date) => (IF_MODIFIED_SINCE, date),
         _ => return None,

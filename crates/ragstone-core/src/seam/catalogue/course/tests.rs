@@ -65,7 +65,7 @@ fn what_was_done_of_the_same_total_is_not_counted_back_by_the_next_attempt() {
     let (mut course, mut job) = claimed();
     note(&mut course, &mut job, Stage::Embed, 0, 10, 0.0);
     note(&mut course, &mut job, Stage::Embed, 6, 10, 1.0);
-    assert_eq!(course.die(&mut job, at(1.0).wall), None);
+    course.die(&mut job, Company::None, at(1.0));
     take(&mut course, &mut job);
     note(&mut course, &mut job, Stage::Embed, 2, 10, 1.0);
     assert_eq!((job.done, course.reached), (6, 2));
@@ -91,37 +91,101 @@ fn the_rate_is_of_this_attempt_and_tells_what_is_left() {
 }
 
 #[test]
-fn three_deaths_at_one_place_poison_and_progress_between_them_does_not() {
-    let deaths = |places: &[(Stage, u64)]| {
+fn five_deaths_alone_poison_and_deaths_in_company_do_not() {
+    let deaths = |all: &[(Company, Stage, u64)]| {
         let (mut course, mut job) = claimed();
-        let mut error = None;
-        for (stage, done) in places {
+        for (company, stage, done) in all {
+            assert_eq!(course.poisoned(), None, "{all:?}");
             note(&mut course, &mut job, *stage, *done, 10, 1.0);
-            error = course.die(&mut job, at(1.0).wall);
+            course.die(&mut job, *company, at(1.0));
+            assert!(course.suspect, "{all:?}");
             take(&mut course, &mut job);
         }
-        error.map(|error| error.code)
+        (course.poisoned().map(|error| error.code), course.deaths)
     };
-    let check = |places: &[(Stage, u64)], expected: Option<&str>| {
-        assert_eq!(deaths(places).as_deref(), expected, "{places:?}");
+    let check = |all: &[(Company, Stage, u64)], poisoned: bool, blamed: u32| {
+        let (code, deaths) = deaths(all);
+        assert_eq!(
+            (code.as_deref(), deaths),
+            (poisoned.then_some("poisoned"), blamed),
+            "{all:?}"
+        );
     };
-    check(&[(Stage::Embed, 4); 2], None);
-    check(&[(Stage::Embed, 4); 3], Some("poisoned"));
-    check(&[(Stage::Embed, 4), (Stage::Embed, 4), (Stage::Embed, 5)], None);
-    check(&[(Stage::Embed, 4), (Stage::Embed, 6), (Stage::Embed, 8)], None);
-    check(&[(Stage::Parse, 0); 3], Some("poisoned"));
+    let (alone, beside) = (Company::None, Company::Others);
+    check(&[(alone, Stage::Embed, 4); 4], false, 4);
+    check(&[(alone, Stage::Embed, 4); 5], true, 5);
+    check(&[(alone, Stage::Parse, 0); 5], true, 5);
+    check(&[(beside, Stage::Embed, 4); 20], false, 0);
+    let mut mixed = vec![(beside, Stage::Embed, 4); 3];
+    mixed.extend([(alone, Stage::Embed, 4); 4]);
+    check(&mixed, false, 4);
+    // Further than ever before forgives; as far as once before does not.
+    check(
+        &[
+            (alone, Stage::Embed, 4),
+            (alone, Stage::Embed, 4),
+            (alone, Stage::Embed, 5),
+        ],
+        false,
+        1,
+    );
+    let to_and_fro = [4, 6, 4, 6, 4].map(|done| (alone, Stage::Embed, done));
+    check(&to_and_fro, false, 4);
 }
 
 #[test]
-fn an_attempt_that_got_further_forgives_the_deaths_before_it() {
-    let (mut course, mut job) = claimed();
-    for _ in 0..2 * MAX_DEATHS {
-        assert_eq!(course.die(&mut job, at(1.0).wall), None);
+fn a_suspect_that_gets_past_the_place_is_none_any_more() {
+    let check = |stage, done, is_suspect| {
+        let (mut course, mut job) = claimed();
+        note(&mut course, &mut job, Stage::Embed, 4, 10, 1.0);
+        course.die(&mut job, Company::Others, at(1.0));
         take(&mut course, &mut job);
-        note(&mut course, &mut job, Stage::Parse, 0, 1, 1.0);
-        course.hand_back(&mut job, at(1.0).wall);
+        note(&mut course, &mut job, stage, done, 10, 2.0);
+        assert_eq!(course.suspect, is_suspect, "{stage} {done}");
+        course.hand_back(&mut job, at(2.0).wall);
+        assert_eq!(course.suspect, is_suspect, "handing back decides nothing");
+    };
+    check(Stage::Parse, 0, true);
+    check(Stage::Embed, 4, true);
+    check(Stage::Embed, 5, false);
+    check(Stage::Publish, 0, false);
+}
+
+#[test]
+fn a_suspect_waits_longer_after_each_death_that_it_is_blamed_for() {
+    let (mut course, mut job) = claimed();
+    course.die(&mut job, Company::Others, at(10.0));
+    assert_eq!(
+        (course.due, course.wait),
+        (Duration::ZERO, None),
+        "in company it is blamed for nothing"
+    );
+    for seconds in [1, 5, 25, 125] {
+        take(&mut course, &mut job);
+        course.die(&mut job, Company::None, at(10.0));
+        assert_eq!(course.due, Duration::from_secs(10 + seconds));
+    }
+    take(&mut course, &mut job);
+    course.die(&mut job, Company::None, at(10.0));
+    assert_eq!(course.due, Duration::ZERO, "it is only to be ended");
+}
+
+#[test]
+fn a_poisoned_job_that_is_driven_again_stays_suspect_and_one_that_succeeds_does_not() {
+    let (mut course, mut job) = claimed();
+    for _ in 0..MAX_DEATHS {
+        course.die(&mut job, Company::None, at(1.0));
         take(&mut course, &mut job);
     }
+    let error = course.poisoned();
+    assert!(error.is_some());
+    course.end(&mut job, JobState::Failed, error, at(1.0).wall);
+    course.redrive(&mut job, at(1.0).wall);
+    assert_eq!((course.suspect, course.deaths, course.died), (true, 0, None));
+    assert_eq!(course.poisoned(), None);
+    take(&mut course, &mut job);
+    course.end(&mut job, JobState::Succeeded, None, at(1.0).wall);
+    assert!(!course.suspect);
 }
 
 #[test]

@@ -7,11 +7,13 @@ use time::OffsetDateTime;
 
 use super::version::{amended, born, renewed};
 use crate::access::{Acl, Scope};
-use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState};
+use crate::document::{
+    BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState,
+};
 use crate::id::{DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::seam::catalogue::{
-    Begun, CatalogueError, CatalogueResult, Course, DocumentPatch, Lease, Moment, NewVersion,
-    StatisticsDelta, summed,
+    Begun, CatalogueError, CatalogueResult, Company, Course, DocumentPatch, Lease, Moment, NewVersion,
+    SUSPECT_TURNS, StatisticsDelta, summed,
 };
 
 #[derive(Debug, Default)]
@@ -59,7 +61,9 @@ impl Entry {
             document.acl = acl;
             document.acl_revision += 1;
         }
-        document.metadata = patch.metadata.unwrap_or(std::mem::take(&mut document.metadata));
+        if let Some(metadata) = patch.metadata {
+            document.metadata = metadata.into_inner();
+        }
         document.department_id = patch.department_id.unwrap_or(document.department_id.take());
         document.source_url = patch.source_url.unwrap_or(document.source_url.take());
         self.begun.title = patch.title.or(self.begun.title);
@@ -100,6 +104,10 @@ impl State {
         Generation(self.drawn)
     }
 
+    pub fn highest_drawn(&self) -> Generation {
+        Generation(self.drawn)
+    }
+
     pub fn seen(&self, scope: &Scope, document: DocumentId) -> Option<Entry> {
         self.documents
             .get(&document)
@@ -129,7 +137,7 @@ impl State {
             };
             let given = entry.clone().patched(DocumentPatch {
                 title: None,
-                metadata: Some(mail.metadata.clone()),
+                metadata: Some(BoundedMetadata::of_stored(mail.metadata.clone())),
                 acl: Some(mail.acl.clone()),
                 department_id: Some(mail.department_id.clone()),
                 source_url: Some(mail.source_url.clone()),
@@ -228,7 +236,7 @@ impl State {
         lane.unwrap_or(0).max(self.turn) + 1
     }
 
-    /// The next job in turn.
+    /// The next job in turn: a suspect after all others, and alone.
     pub fn next(&mut self, now: Moment) -> Option<&mut Task> {
         for n in 0..self.jobs.len() {
             let task = &self.jobs[n];
@@ -238,11 +246,34 @@ impl State {
                 self.jobs[n].course.wait = None;
             }
         }
-        let waiting = self.jobs.iter_mut().filter(|task| task.waits(now));
-        // Of equal places the first one wins.
-        let next = waiting.min_by_key(|task| task.place)?;
+        let next = self.next_place(now)?;
+        let next = &mut self.jobs[next];
         self.turn = self.turn.max(next.place);
         Some(next)
+    }
+
+    fn next_place(&self, now: Moment) -> Option<usize> {
+        let running = |task: &&Task| task.job.kind != JobKind::Batch && task.job.state == JobState::Running;
+        if self.jobs.iter().filter(running).any(|task| task.course.suspect) {
+            return None;
+        }
+        let first = |suspect: bool| {
+            let ready = |(_, task): &(usize, &Task)| task.waits(now) && task.course.suspect == suspect;
+            // Of equal places the first one wins.
+            self.jobs
+                .iter()
+                .enumerate()
+                .filter(ready)
+                .min_by_key(|(_, task)| task.place)
+        };
+        let (innocent, suspect) = (first(false).map(|(n, _)| n), first(true));
+        match suspect {
+            None => innocent,
+            Some((_, suspect)) if innocent.is_some() && suspect.place + SUSPECT_TURNS >= self.turn => {
+                innocent
+            }
+            Some((n, _)) => (!self.jobs.iter().any(|task| running(&task))).then_some(n),
+        }
     }
 
     /// The batch `id` for a caller whom `admits` lets see it, begun if nobody has.
@@ -303,22 +334,28 @@ impl State {
     }
 
     /// Takes jobs from workers that died.
-    pub fn bury(&mut self, dead: impl Fn(&Task) -> bool, now: OffsetDateTime) -> u64 {
-        let (mut count, mut poisoned) = (0, Vec::new());
+    pub fn bury(
+        &mut self,
+        dead: impl Fn(&Task) -> bool,
+        company: impl Fn(&Task) -> Company,
+        now: Moment,
+    ) -> u64 {
+        let mut count = 0;
         for task in &mut self.jobs {
             if task.job.kind == JobKind::Batch || task.job.state != JobState::Running || !dead(task) {
                 continue;
             }
             count += 1;
-            if let Some(error) = task.course.die(&mut task.job, now) {
-                task.end(JobState::Failed, Some(error.clone()), now);
-                poisoned.push((task.clone(), error));
-            }
-        }
-        for (task, error) in poisoned {
-            self.give_up(&task, error, now);
+            let company = company(task);
+            task.course.die(&mut task.job, company, now);
         }
         count
+    }
+
+    /// How many jobs are at work.
+    pub fn running(&self) -> usize {
+        let running = |task: &&Task| task.job.kind != JobKind::Batch && task.job.state == JobState::Running;
+        self.jobs.iter().filter(running).count()
     }
 
     /// Cancels a job that may be.
@@ -372,6 +409,38 @@ impl State {
                 entry.document.status = DocumentStatus::Pending;
             }
         }
+    }
+
+    /// Removes jobs that ended before `before`, batches with their children.
+    pub fn remove_ended_jobs(&mut self, before: OffsetDateTime, most: usize) -> u64 {
+        let is_over =
+            |task: &Task| task.job.state.is_final() && task.job.updated_at < before && !self.is_needed(task);
+        let is_batch = |task: &&Task| task.job.kind == JobKind::Batch;
+        let is_over_whole = |batch: &&Task| {
+            let mut children = self
+                .jobs
+                .iter()
+                .filter(|child| child.job.parent == Some(batch.job.id));
+            batch.job.created_at < before && children.all(is_over)
+        };
+        let batches = self.jobs.iter().filter(is_batch).filter(is_over_whole);
+        let mut gone: Vec<JobId> = batches.take(most).map(|batch| batch.job.id).collect();
+        let stays = |id: JobId| self.jobs.iter().any(|task| task.job.id == id) && !gone.contains(&id);
+        let alone = |task: &&Task| !task.job.parent.is_some_and(stays);
+        let ended = self.jobs.iter().filter(|task| !is_batch(task) && is_over(task));
+        let ended: Vec<JobId> = ended.filter(alone).take(most).map(|task| task.job.id).collect();
+        gone.extend(ended);
+        self.jobs.retain(|task| !gone.contains(&task.job.id));
+        gone.len() as u64
+    }
+
+    /// Whether a job that ended may be driven again, or would let an older one be taken for the newest if it went.
+    fn is_needed(&self, task: &Task) -> bool {
+        let is_missed = |task: &Task| matches!(task.job.state, JobState::Failed | JobState::Cancelled);
+        let of_document = |other: &&Task| other.job.document_id == task.job.document_id;
+        !self.is_superseded(task)
+            && task.job.kind == JobKind::Ingest
+            && self.jobs.iter().filter(of_document).any(is_missed)
     }
 
     /// The children of a batch that `scope` admits.

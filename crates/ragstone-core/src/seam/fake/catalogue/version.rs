@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 
 use super::state::Entry;
+use crate::document::BoundedMetadata;
 use crate::seam::catalogue::{DocumentPatch, NewVersion};
 
 pub fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> Entry {
@@ -23,7 +24,7 @@ pub fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> Entry {
 pub fn amended(entry: &Entry, version: NewVersion) -> Entry {
     let patch = DocumentPatch {
         title: None,
-        metadata: Some(version.metadata.clone()),
+        metadata: Some(BoundedMetadata::of_stored(version.metadata.clone())),
         acl: Some(version.acl.clone()),
         department_id: Some(version.department_id.clone()),
         source_url: Some(version.source_url.clone()),

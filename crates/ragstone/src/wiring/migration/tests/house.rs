@@ -238,9 +238,15 @@ impl House {
         let settings = target(model).over(&Settings::from_layers(&Layers::default()).unwrap());
         let database = Database::open(&folder.path().join("ragstone.db")).unwrap();
         let catalogue: Arc<dyn Catalogue> = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
-        let sides = open_sides(folder.path(), database, catalogue.as_ref(), &Default::default())
-            .await
-            .unwrap();
+        let sides = open_sides(
+            folder.path(),
+            database,
+            catalogue.as_ref(),
+            None,
+            &Default::default(),
+        )
+        .await
+        .unwrap();
         let recipe = Recipe {
             parser: "text".into(),
             split: SplitSettings {
@@ -302,6 +308,7 @@ impl House {
             library: library.clone(),
             vectors: vectors.clone(),
             folder: Some(folder.path().to_owned()),
+            reserve: None,
             verbs: Default::default(),
             work: Default::default(),
             turn: Default::default(),
@@ -336,7 +343,8 @@ impl House {
         let upload = Upload {
             collection: CollectionName::default(),
             source: SourceName::default(),
-            uri: uri(n),
+            uri: uri(n).parse().unwrap(),
+            may_replace: true,
             name: "x.txt".into(),
             title: n.is_multiple_of(2).then(|| format!("House {n}")),
             declared_media_type: None,

@@ -1,0 +1,55 @@
+//! Jobs that ended long ago are removed.
+//!
+//! Invariant: a batch goes only while nobody joins it: joining holds its row, and this passes over rows that are held.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::database::Session;
+use super::error::Failure;
+use super::row::id;
+use crate::catalogue::ended::{HAS_ENDED, IS_NEEDED};
+use crate::catalogue::value::nanoseconds;
+
+/// Removes at most `most` batches and as many other jobs; says how many went.
+pub async fn remove(t: &Session, before: OffsetDateTime, most: usize) -> Result<u64, Failure> {
+    let (before, most) = (nanoseconds(before)?, most as i64);
+    let batches = remove_batches(t, before, most).await?;
+    let statement = format!(
+        "with gone as (
+           delete from jobs where id in (
+             select j.id from jobs j where j.kind <> 'batch' and {HAS_ENDED} and j.updated_at < $1
+               and not ({IS_NEEDED}) and not exists (select 1 from jobs p where p.id = j.parent)
+             order by j.updated_at limit $2 for update of j skip locked)
+           returning tenant, state, updated_at)
+         insert into job_changes (tenant, parent, state, jobs, at) select tenant, null, state, -1, updated_at from gone"
+    );
+    let jobs = t.run(&statement, &[&before, &most]).await?;
+    Ok(batches + jobs)
+}
+
+/// Batches whose children have all ended and are not needed.
+async fn remove_batches(t: &Session, before: i64, most: i64) -> Result<u64, Failure> {
+    let is_over = format!(
+        "not exists (select 1 from jobs j where j.parent = b.id
+           and (not {HAS_ENDED} or j.updated_at >= $1 or ({IS_NEEDED})))"
+    );
+    let held = format!(
+        "select x.id from batches x where x.id in (
+           select b.id from jobs b where b.kind = 'batch' and b.created_at < $1 and {is_over}
+           order by b.created_at limit $2)
+         for update skip locked"
+    );
+    let held = t.all(&held, &[&before, &most]).await?;
+    let held: Vec<Uuid> = held.iter().map(|row| id(row, "id")).collect::<Result<_, _>>()?;
+    if held.is_empty() {
+        return Ok(0);
+    }
+    // Whoever joined one before its row was held has a child in it now.
+    let gone =
+        format!("delete from jobs b where b.kind = 'batch' and b.id = any($2) and {is_over} returning b.id");
+    let gone = t.all(&gone, &[&before, &held]).await?;
+    let gone: Vec<Uuid> = gone.iter().map(|row| id(row, "id")).collect::<Result<_, _>>()?;
+    t.run("delete from batches where id = any($1)", &[&gone]).await?;
+    Ok(gone.len() as u64)
+}

@@ -1,0 +1,48 @@
+//! Jobs that ended long ago are removed.
+
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, params};
+use time::OffsetDateTime;
+
+use super::Failure;
+use crate::catalogue::ended::{HAS_ENDED, IS_NEEDED};
+use crate::catalogue::value::nanoseconds;
+
+/// Batches whose children have all ended before ?1 and are not needed.
+static BATCHES: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "delete from jobs where kind = 'batch' and sequence in (
+           select b.sequence from jobs b where b.kind = 'batch' and b.created_at < ?1 and not exists (
+             select 1 from jobs j where j.parent = b.id
+               and (not {HAS_ENDED} or j.updated_at >= ?1 or ({IS_NEEDED})))
+           order by b.created_at limit ?2)
+         returning id"
+    )
+});
+
+/// Jobs that ended before ?1, are not needed, and whose batch is there no more.
+static JOBS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "delete from jobs where sequence in (
+           select j.sequence from jobs j where j.kind <> 'batch' and {HAS_ENDED} and j.updated_at < ?1
+             and not ({IS_NEEDED}) and not exists (select 1 from jobs p where p.id = j.parent)
+           order by j.updated_at limit ?2)"
+    )
+});
+
+/// Removes at most `most` batches and as many other jobs; says how many went.
+pub fn remove(t: &Connection, before: OffsetDateTime, most: usize) -> Result<u64, Failure> {
+    let (before, most) = (nanoseconds(before)?, most as i64);
+    let bounds = params![before, most];
+    let mut statement = t.prepare_cached(&BATCHES)?;
+    let batches: Vec<[u8; 16]> = statement
+        .query_map(bounds, |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut forget = t.prepare_cached("delete from batches where id = ?1")?;
+    for batch in &batches {
+        forget.execute([batch])?;
+    }
+    let jobs = t.prepare_cached(&JOBS)?.execute(bounds)?;
+    Ok((batches.len() + jobs) as u64)
+}

@@ -1,0 +1,356 @@
+//! A file that keeps a part of the disk for deletes, reads and a restart.
+//!
+//! The file stands in the data directory and is made of real blocks. Once others have filled the disk it is given up,
+//! and what it held is there for the writes of the database. It is made again as soon as there is room.
+//!
+//! Invariant: something new is taken in only while the reserve is held, and never out of the last
+//! [`DiskReserve::margin`] bytes; so only the database's own writes and other programs can make it give way.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The file's name within the data directory.
+const FILE: &str = "reserve";
+/// Most of a disk that is reserved is one part in so many; of a small one less than the setting says.
+const DISK_SHARE: u64 = 16;
+/// The margin is one part in so many of the reserve.
+const MARGIN_SHARE: u64 = 4;
+/// Bytes written at once while the file is made.
+const BLOCK: usize = 1 << 20;
+/// Bytes of a unit in which the system counts the blocks of a file.
+#[cfg(unix)]
+const STAT_BLOCK: u64 = 512;
+
+/// The reserve of one data directory; clones share it.
+#[derive(Debug, Clone)]
+pub struct DiskReserve {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    folder: PathBuf,
+    /// Zero where none is wanted.
+    bytes: u64,
+    is_held: AtomicBool,
+    /// Held while the file is made or given up.
+    changing: Mutex<()>,
+}
+
+/// How a disk stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Something new is taken in.
+    Enough,
+    /// Nothing new is taken in until so much more is free.
+    Full {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that have to become free beside them.
+        missing: u64,
+    },
+}
+
+/// What a look at the disk changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// The reserve was given up.
+    Released,
+    /// The reserve was made.
+    Made,
+}
+
+impl DiskReserve {
+    /// The reserve of `folder` of so many bytes, and no more than a sixteenth of its disk; zero wants none. Makes the file
+    /// if there is room, and gives it up if there is none left. Blocks.
+    pub fn open(folder: &Path, bytes: u64) -> io::Result<Self> {
+        let disk = Disk::of(folder)?;
+        let reserve = Self::new(folder, bytes.min(disk.bytes / DISK_SHARE));
+        let file = reserve.file();
+        match reserve.shared.bytes {
+            0 => remove(&file)?,
+            bytes => {
+                let is_held = is_whole(&file, bytes);
+                reserve.shared.is_held.store(is_held, Ordering::Relaxed);
+                if !is_held {
+                    remove(&file)?;
+                }
+            }
+        }
+        reserve.look()?;
+        Ok(reserve)
+    }
+
+    fn new(folder: &Path, bytes: u64) -> Self {
+        let shared = Shared {
+            folder: folder.to_owned(),
+            bytes,
+            is_held: AtomicBool::new(false),
+            changing: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// What is left free of the disk whatever is taken in.
+    pub fn margin(&self) -> u64 {
+        self.shared.bytes / MARGIN_SHARE
+    }
+
+    /// The folder whose disk it is about.
+    pub fn folder(&self) -> &Path {
+        &self.shared.folder
+    }
+
+    fn file(&self) -> PathBuf {
+        self.shared.folder.join(FILE)
+    }
+
+    fn is_held(&self) -> bool {
+        self.shared.bytes == 0 || self.shared.is_held.load(Ordering::Relaxed)
+    }
+
+    /// Free bytes at which the reserve is made: so that it is not given up again at once.
+    fn wanted(&self) -> u64 {
+        self.shared.bytes + 2 * self.margin()
+    }
+
+    /// Gives the reserve up if the disk is full, or makes it if there is room again. Blocks.
+    pub fn look(&self) -> io::Result<Change> {
+        if self.shared.bytes == 0 {
+            return Ok(Change::None);
+        }
+        let _changing = self
+            .shared
+            .changing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let free = Disk::of(&self.shared.folder)?.free;
+        match self.is_held() {
+            true if free < self.margin() => self.release(),
+            false if free >= self.wanted() => self.make(),
+            _ => Ok(Change::None),
+        }
+    }
+
+    /// Called before each write of the database: lets it have the room that it needs. Asks the system once, which costs
+    /// a few microseconds, and touches no file unless the disk is full.
+    pub fn before_write(&self) {
+        if self.shared.bytes == 0 || !self.shared.is_held.load(Ordering::Relaxed) {
+            return;
+        }
+        // Whether the write fits is for the write to say.
+        let _ = self.look();
+    }
+
+    /// A write of the database found no room, whatever the system says is free: a quota may be behind that.
+    pub fn note_full(&self) {
+        let _changing = self
+            .shared
+            .changing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.shared.is_held.load(Ordering::Relaxed) {
+            // The next write says whether it helped.
+            let _ = self.release();
+        }
+    }
+
+    /// Whether `bytes` more may be taken in.
+    pub fn admits(&self, bytes: u64) -> bool {
+        if self.shared.bytes == 0 {
+            return true;
+        }
+        // A disk that cannot be asked says by itself what does not fit.
+        let free = Disk::of(&self.shared.folder).map_or(u64::MAX, |disk| disk.free);
+        self.is_held() && free.saturating_sub(bytes) >= self.margin()
+    }
+
+    /// How the disk stands.
+    pub fn room(&self) -> Room {
+        let free = match Disk::of(&self.shared.folder) {
+            Ok(disk) if !self.is_held() => disk.free,
+            _ => return Room::Enough,
+        };
+        let missing = self.wanted().saturating_sub(free);
+        Room::Full { free, missing }
+    }
+
+    /// Shortened before it is removed: a file system that copies on write may have no room for the removal itself.
+    fn release(&self) -> io::Result<Change> {
+        let file = self.file();
+        File::options().write(true).open(&file)?.set_len(0)?;
+        self.shared.is_held.store(false, Ordering::Relaxed);
+        remove(&file)?;
+        Ok(Change::Released)
+    }
+
+    fn make(&self) -> io::Result<Change> {
+        let file = self.file();
+        if let Err(error) = fill(&file, self.shared.bytes) {
+            remove(&file)?;
+            return Err(error);
+        }
+        self.shared.is_held.store(true, Ordering::Relaxed);
+        Ok(Change::Made)
+    }
+}
+
+/// A disk in bytes.
+struct Disk {
+    /// All of it.
+    bytes: u64,
+    /// What this user may still write.
+    free: u64,
+}
+
+impl Disk {
+    #[cfg(unix)]
+    fn of(folder: &Path) -> io::Result<Self> {
+        let disk = rustix::fs::statvfs(folder)?;
+        Ok(Self {
+            bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
+            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &Path) -> io::Result<Self> {
+        Ok(Self {
+            bytes: 0,
+            free: u64::MAX,
+        })
+    }
+}
+
+/// Makes a file of real blocks.
+fn fill(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    match allocate(&file, bytes) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => write(&mut file, bytes),
+        allocated => allocated,
+    }
+}
+
+/// Has the system allocate the blocks, which writes nothing.
+#[cfg(target_os = "linux")]
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allocate(_: &File, _: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// For file systems that allocate nothing ahead: bytes that cannot be stored as a hole, or by a reference to others.
+fn write(file: &mut File, bytes: u64) -> io::Result<()> {
+    let (mut left, mut hasher) = (bytes, blake3::Hasher::new());
+    let mut block = vec![0; BLOCK];
+    while left > 0 {
+        hasher.update(&left.to_le_bytes()).finalize_xof().fill(&mut block);
+        let part = BLOCK.min(usize::try_from(left).unwrap_or(BLOCK));
+        file.write_all(&block[..part])?;
+        left -= part as u64;
+    }
+    file.sync_all()
+}
+
+fn is_whole(path: &Path, bytes: u64) -> bool {
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return false;
+    };
+    #[cfg(unix)]
+    let blocks = std::os::unix::fs::MetadataExt::blocks(&metadata).saturating_mul(STAT_BLOCK);
+    #[cfg(not(unix))]
+    let blocks = metadata.len();
+    metadata.len() == bytes && blocks >= bytes
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: u64 = 3 << 20;
+
+    #[test]
+    fn the_file_is_made_of_real_blocks_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let reserve = DiskReserve::open(folder.path(), BYTES).unwrap();
+        let file = folder.path().join(FILE);
+        assert!(is_whole(&file, BYTES));
+        assert_eq!(
+            (reserve.room(), reserve.look().unwrap()),
+            (Room::Enough, Change::None)
+        );
+        let made = std::fs::metadata(&file).unwrap().modified().unwrap();
+        DiskReserve::open(folder.path(), BYTES).unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().modified().unwrap(), made);
+    }
+
+    #[test]
+    fn what_is_written_is_as_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let bytes = BYTES + 1;
+        write(&mut File::create(&path).unwrap(), bytes).unwrap();
+        assert!(is_whole(&path, bytes));
+    }
+
+    #[test]
+    fn a_hole_is_no_reserve_and_another_size_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        File::create(&file).unwrap().set_len(BYTES).unwrap();
+        assert!(!is_whole(&file, BYTES));
+        DiskReserve::open(folder.path(), BYTES).unwrap();
+        assert!(is_whole(&file, BYTES));
+        DiskReserve::open(folder.path(), 2 * BYTES).unwrap();
+        assert!(is_whole(&file, 2 * BYTES));
+        DiskReserve::open(folder.path(), 0).unwrap();
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn what_was_given_up_is_made_again_and_nothing_is_taken_in_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let reserve = DiskReserve::open(folder.path(), BYTES).unwrap();
+        assert!(reserve.admits(1));
+        reserve.note_full();
+        assert!(!folder.path().join(FILE).exists());
+        assert!(!reserve.admits(1));
+        assert!(matches!(reserve.room(), Room::Full { .. }));
+        assert_eq!(reserve.look().unwrap(), Change::Made);
+        assert!(reserve.admits(1) && !reserve.admits(u64::MAX));
+    }
+
+    #[test]
+    fn without_a_reserve_everything_is_admitted() {
+        let folder = tempfile::tempdir().unwrap();
+        let reserve = DiskReserve::open(folder.path(), 0).unwrap();
+        reserve.note_full();
+        assert!(reserve.admits(u64::MAX));
+        assert_eq!(
+            (reserve.room(), reserve.look().unwrap()),
+            (Room::Enough, Change::None)
+        );
+    }
+}

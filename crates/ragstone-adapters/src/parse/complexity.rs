@@ -1,0 +1,231 @@
+//! Markup that no person and no program for people writes: refused before a reader of trees takes time for it.
+//!
+//! Readers of HTML and XML compare each attribute of an element with those before it, and walk trees by recursion or
+//! copy a text once a level. One pass over the bytes, without a tree, finds what would cost them the square of the file.
+//!
+//! Invariant: linear in the bytes; what it refuses is named by its number.
+
+use memchr::{memchr, memmem};
+
+use super::error::ParseProblem;
+
+/// Most attributes of one element; the longest lists in real files are inline drawings with some dozens.
+const MAX_ATTRIBUTES: usize = 1_024;
+/// Most elements of XML within one another; tables within tables of office files come to a few hundred.
+const MAX_XML_DEPTH: usize = 1_000;
+/// Elements of HTML whose content is no markup.
+const RAW_TEXT: [&[u8]; 4] = [b"script", b"style", b"textarea", b"title"];
+
+/// What the bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Language {
+    /// End tags may be missing, so that only attributes are counted.
+    Html,
+    /// A member of a package.
+    Xml,
+}
+
+/// Refuses elements with too many attributes, and in XML too many within one another.
+pub(super) fn check_markup(text: &[u8], language: Language) -> Result<(), ParseProblem> {
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(found) = memchr(b'<', &text[at..]) {
+        let tag = at + found + 1;
+        let Some(&first) = text.get(tag) else {
+            return Ok(());
+        };
+        at = match first {
+            b'!' => end_of_declaration(text, tag, language),
+            b'?' => end_of(text, tag, b">"),
+            b'/' => {
+                depth = depth.saturating_sub(1);
+                end_of(text, tag, b">")
+            }
+            _ if first.is_ascii_alphabetic() || language == Language::Xml => {
+                let start = read_start_tag(text, tag)?;
+                if language == Language::Xml && !start.closed {
+                    depth += 1;
+                    check_depth(depth, MAX_XML_DEPTH)?;
+                }
+                match RAW_TEXT.iter().find(|name| start.name.eq_ignore_ascii_case(name)) {
+                    Some(name) if language == Language::Html => end_of_raw_text(text, start.end, name),
+                    _ => start.end,
+                }
+            }
+            _ => tag,
+        };
+    }
+    Ok(())
+}
+
+/// Refuses a depth beyond `limit`.
+pub(super) fn check_depth(depth: usize, limit: usize) -> Result<(), ParseProblem> {
+    match depth > limit {
+        true => Err(too_complex(format!(
+            "more than {limit} elements lie within one another"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// A file whose form, not its size, is out of bounds.
+pub(super) fn too_complex(detail: String) -> ParseProblem {
+    ParseProblem::TooComplex { detail }
+}
+
+struct StartTag<'a> {
+    name: &'a [u8],
+    /// Where it ends.
+    end: usize,
+    /// Whether it is an end tag too, as XML writes it.
+    closed: bool,
+}
+
+fn read_start_tag(text: &[u8], tag: usize) -> Result<StartTag<'_>, ParseProblem> {
+    let ends_name = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'/' | b'>');
+    let length = |from: usize, ends: &dyn Fn(&u8) -> bool| {
+        text[from..].iter().position(ends).unwrap_or(text.len() - from)
+    };
+    let name = &text[tag..tag + length(tag, &ends_name)];
+    let (mut at, mut attributes, mut closed) = (tag + name.len(), 0, false);
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'>' => {
+                return Ok(StartTag {
+                    name,
+                    end: at + 1,
+                    closed,
+                });
+            }
+            b'/' => (at, closed) = (at + 1, true),
+            _ if byte.is_ascii_whitespace() => at += 1,
+            b'=' => {
+                at += 1;
+                at += text[at..]
+                    .iter()
+                    .take_while(|byte| byte.is_ascii_whitespace())
+                    .count();
+                at = match text.get(at) {
+                    Some(&quote @ (b'"' | b'\'')) => end_of(text, at + 1, &[quote]),
+                    _ => at + length(at, &|byte| byte.is_ascii_whitespace() || *byte == b'>'),
+                };
+                closed = false;
+            }
+            _ => {
+                attributes += 1;
+                closed = false;
+                if attributes > MAX_ATTRIBUTES {
+                    let detail = format!("an element has more than {MAX_ATTRIBUTES} attributes");
+                    return Err(too_complex(detail));
+                }
+                at += 1 + length(at + 1, &|byte| ends_name(byte) || *byte == b'=');
+            }
+        }
+    }
+    Ok(StartTag {
+        name,
+        end: text.len(),
+        closed,
+    })
+}
+
+/// Behind the next `mark`, or the end of the text.
+fn end_of(text: &[u8], from: usize, mark: &[u8]) -> usize {
+    let from = from.min(text.len());
+    memmem::find(&text[from..], mark).map_or(text.len(), |found| from + found + mark.len())
+}
+
+fn end_of_declaration(text: &[u8], tag: usize, language: Language) -> usize {
+    let rest = &text[tag..];
+    if rest.starts_with(b"!--") {
+        // `<!-->` and `<!--->` are whole comments of HTML.
+        return end_of(text, tag + 1, b"-->");
+    }
+    if language == Language::Xml && rest.starts_with(b"![CDATA[") {
+        return end_of(text, tag, b"]]>");
+    }
+    end_of(text, tag, b">")
+}
+
+/// Behind the content of an element that is no markup: at its end tag.
+fn end_of_raw_text(text: &[u8], from: usize, name: &[u8]) -> usize {
+    let mut at = from;
+    while let Some(found) = memmem::find(&text[at..], b"</") {
+        at += found;
+        let named = text.get(at + 2..at + 2 + name.len());
+        if named.is_some_and(|named| named.eq_ignore_ascii_case(name)) {
+            return at;
+        }
+        at += 2;
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, language: Language, refused: Option<&str>) {
+        let found = check_markup(text.as_bytes(), language);
+        let detail = found.as_ref().err().map(ToString::to_string);
+        match refused {
+            None => assert_eq!(found, Ok(()), "{}", &text[..text.len().min(60)]),
+            Some(word) => assert!(
+                detail.as_ref().is_some_and(|detail| detail.contains(word)),
+                "{detail:?} of {}",
+                &text[..text.len().min(60)]
+            ),
+        }
+    }
+
+    fn with_attributes(count: usize) -> String {
+        let all: String = (0..count).map(|n| format!(" a{n}='x > y'")).collect();
+        format!("<p{all}>text</p>")
+    }
+
+    #[test]
+    fn attributes_are_counted_for_each_element() {
+        for language in [Language::Html, Language::Xml] {
+            check(&with_attributes(MAX_ATTRIBUTES), language, None);
+            check(&with_attributes(MAX_ATTRIBUTES).repeat(3), language, None);
+            check(&with_attributes(MAX_ATTRIBUTES + 1), language, Some("attributes"));
+            check(
+                &format!("<p{}", " a".repeat(MAX_ATTRIBUTES + 1)),
+                language,
+                Some("attributes"),
+            );
+            check(
+                &format!("<p{}>", "/a".repeat(MAX_ATTRIBUTES + 1)),
+                language,
+                Some("attributes"),
+            );
+            check(&format!("<!-- {} -->", with_attributes(2_000)), language, None);
+        }
+        let script = format!("<script>if (a <b {}) {{}}</script>", "&& c ".repeat(2_000));
+        check(&script, Language::Html, None);
+        check(
+            &format!("<![CDATA[{}]]>", with_attributes(2_000)),
+            Language::Xml,
+            None,
+        );
+        check(
+            &format!("a < b {} > c", "&& c ".repeat(2_000)),
+            Language::Html,
+            None,
+        );
+    }
+
+    #[test]
+    fn depth_is_that_of_xml() {
+        let nested = |depth: usize| "<a>".repeat(depth) + &"</a>".repeat(depth);
+        check(&nested(MAX_XML_DEPTH).repeat(2), Language::Xml, None);
+        check(
+            &nested(MAX_XML_DEPTH + 1),
+            Language::Xml,
+            Some("within one another"),
+        );
+        check(&"<a/><b x='1'/>".repeat(5_000), Language::Xml, None);
+        check(&nested(5_000), Language::Html, None);
+        check("<", Language::Xml, None);
+        check("<a b=", Language::Xml, None);
+    }
+}

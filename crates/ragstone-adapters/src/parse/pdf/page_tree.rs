@@ -1,0 +1,183 @@
+//! The page tree, walked once by us before the engine walks it.
+//!
+//! The engine looks for a page from the root down, counts by what each node says of itself, and where that does not lead to
+//! a page it looks at every object of the file, for each page anew. A tree that holds itself has no end for it, and one
+//! that says it has more pages than it has costs the square of the file.
+//!
+//! Invariant: each object is looked at once here; the engine is asked only for pages that were found, or so few
+//! that its search through all objects stays within [`MAX_LOADS`].
+
+use std::collections::HashSet;
+
+use xberg_native_pdf::document::PdfDocument;
+use xberg_native_pdf::error::Error as EngineError;
+use xberg_native_pdf::object::{Object, ObjectRef};
+
+use super::super::ParseLimits;
+use super::super::complexity::{check_depth, too_complex};
+use super::super::error::ParseProblem;
+use super::problem;
+
+/// Nodes within one another; the engine goes no deeper either.
+const MAX_DEPTH: usize = 127;
+/// Objects that the engine may look at where it has to search a broken file for its pages, each page in all objects twice.
+const MAX_LOADS: usize = 4_000_000;
+/// Pages that the engine finds one by one before it walks the tree once for all of them.
+const FOUND_ONE_BY_ONE: usize = 64;
+
+/// How many pages the document has, once its tree is known to be a tree.
+pub(super) fn count_pages(document: &PdfDocument, limits: &ParseLimits) -> Result<u32, ParseProblem> {
+    let walked = match root(document) {
+        Some(root) => walk(document, root, limits)?,
+        None => Walked::default(),
+    };
+    if walked.whole && walked.pages > 0 {
+        return Ok(walked.pages);
+    }
+    check_search(document)?;
+    let pages = document.page_count().map_err(problem)?;
+    let pages = u32::try_from(pages).unwrap_or(u32::MAX).max(walked.pages);
+    check_count(u64::from(pages), limits)?;
+    match pages {
+        0 => Err(ParseProblem::damaged("no page can be found")),
+        pages => {
+            // What the file says of itself is no measure of what it holds.
+            let held = candidates(document).max(walked.pages as usize);
+            Ok(pages.min(u32::try_from(held).unwrap_or(u32::MAX)).max(1))
+        }
+    }
+}
+
+/// Has the engine walk the tree once for all pages, instead of once for each page that is read next.
+pub(super) fn know_all_pages(document: &PdfDocument, pages: u32) {
+    if pages as usize <= FOUND_ONE_BY_ONE {
+        return;
+    }
+    for index in 0..=FOUND_ONE_BY_ONE {
+        // A page that cannot be found is told when it is read.
+        let _ = document.get_page(index);
+    }
+}
+
+#[derive(Default)]
+struct Walked {
+    /// Different pages that the tree leads to.
+    pages: u32,
+    /// Every branch could be followed to its pages.
+    whole: bool,
+}
+
+fn root(document: &PdfDocument) -> Option<ObjectRef> {
+    let catalog = document.catalog().ok()?;
+    catalog.as_dict()?.get("Pages")?.as_reference()
+}
+
+fn walk(document: &PdfDocument, root: ObjectRef, limits: &ParseLimits) -> Result<Walked, ParseProblem> {
+    let mut walked = Walked {
+        pages: 0,
+        whole: true,
+    };
+    let (mut nodes, mut leaves, mut listed) = (HashSet::new(), HashSet::new(), 0_u64);
+    let mut left = vec![(root, 0)];
+    while let Some((reference, depth)) = left.pop() {
+        if leaves.contains(&reference) {
+            listed += 1;
+            check_count(listed, limits)?;
+            continue;
+        }
+        if nodes.contains(&reference) {
+            return Err(ParseProblem::damaged("its page tree holds a node of itself"));
+        }
+        let Ok(node) = document.load_object(reference) else {
+            walked.whole = false;
+            continue;
+        };
+        match (kind(&node), kids(document, &node)) {
+            (Some("Page"), _) => {
+                leaves.insert(reference);
+                walked.pages += 1;
+                listed += 1;
+                check_count(listed, limits)?;
+            }
+            (_, Some(kids)) => {
+                nodes.insert(reference);
+                check_depth(depth, MAX_DEPTH)?;
+                // Nodes wait too; there are fewer of them than pages in any tree that a program writes.
+                check_count((left.len() + kids.len()) as u64 / 2, limits)?;
+                walked.whole &= is_as_expected(&node, &kids);
+                left.extend(
+                    kids.iter()
+                        .filter_map(Object::as_reference)
+                        .map(|kid| (kid, depth + 1)),
+                );
+            }
+            _ => walked.whole = false,
+        }
+    }
+    Ok(walked)
+}
+
+fn kind(node: &Object) -> Option<&str> {
+    node.as_dict()?.get("Type")?.as_name()
+}
+
+/// What a node holds, be it written in the node or beside it.
+fn kids(document: &PdfDocument, node: &Object) -> Option<Vec<Object>> {
+    let kids = node.as_dict()?.get("Kids")?;
+    match kids.as_reference() {
+        Some(reference) => Some(document.load_object(reference).ok()?.as_array()?.to_vec()),
+        None => Some(kids.as_array()?.to_vec()),
+    }
+}
+
+/// Whether the engine follows a node to all of its kids, or has to search for them.
+fn is_as_expected(node: &Object, kids: &[Object]) -> bool {
+    let entries = node.as_dict();
+    let inline = entries
+        .and_then(|entries| entries.get("Kids"))
+        .is_some_and(|kids| kids.as_array().is_some());
+    kind(node) == Some("Pages") && inline && kids.iter().all(|kid| kid.as_reference().is_some())
+}
+
+fn check_count(pages: u64, limits: &ParseLimits) -> Result<(), ParseProblem> {
+    match pages > u64::from(limits.max_pages) {
+        true => Err(ParseProblem::TooManyPages {
+            pages,
+            limit: limits.max_pages,
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a broken file in which the engine would search too long.
+fn check_search(document: &PdfDocument) -> Result<(), ParseProblem> {
+    let objects = document.all_object_ids().len();
+    let loads = candidates(document).saturating_mul(2 * objects);
+    match loads > MAX_LOADS {
+        true => Err(too_complex(format!(
+            "its page tree is broken, and {objects} objects are too many to search for its pages"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Objects that the engine may take for pages.
+fn candidates(document: &PdfDocument) -> usize {
+    let objects = document
+        .all_object_ids()
+        .into_iter()
+        .map(|id| ObjectRef { id, generation: 0 });
+    objects
+        .filter(|reference| {
+            let object: Result<Object, EngineError> = document.load_object(*reference);
+            object.is_ok_and(|object| {
+                object.as_dict().is_some_and(|entries| {
+                    let named = entries.get("Type").and_then(Object::as_name);
+                    let like = ["MediaBox", "Contents", "Resources"];
+                    named == Some("Page")
+                        || named.is_none() && like.iter().any(|key| entries.contains_key(*key))
+                })
+            })
+        })
+        .count()
+}

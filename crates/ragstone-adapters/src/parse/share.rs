@@ -1,0 +1,235 @@
+//! Who may use a parser next: the tenants share them.
+//!
+//! Invariant: a tenant never holds more than its share, and a parser is never idle while a tenant below its share waits.
+//! Of several such tenants the one that holds least comes first, and of equals the one that waits longest; so no number
+//! of files of one tenant, and no number of tenants that came earlier, keeps another one waiting for long.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ragstone_core::id::TenantId;
+use tokio::sync::oneshot;
+
+/// Parsers in all are so many times one tenant's share.
+const SHARES: usize = 2;
+
+/// The parsers of a pool, as tenants hold them.
+#[derive(Debug)]
+pub(super) struct FairShare {
+    /// Most parsers of one tenant.
+    share: usize,
+    max_waiting: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    held: HashMap<TenantId, usize>,
+    /// In the order of their arrival.
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    tenant: TenantId,
+    turn: oneshot::Sender<Turn>,
+}
+
+/// The right to use one parser, for as long as it is kept.
+#[derive(Debug)]
+pub(super) struct Turn {
+    shares: Arc<FairShare>,
+    tenant: TenantId,
+}
+
+impl FairShare {
+    /// Of `parsers`, at least 1; a tenant may hold half of them, rounded down, and one in any case. So many callers may
+    /// wait.
+    pub(super) fn new(parsers: usize, max_waiting: usize) -> Self {
+        let parsers = parsers.max(1);
+        Self {
+            share: (parsers / SHARES).max(1),
+            max_waiting,
+            state: Mutex::new(State {
+                free: parsers,
+                held: HashMap::new(),
+                waiting: Vec::new(),
+            }),
+        }
+    }
+
+    /// A turn for `tenant`, once there is one; the number of those who wait if they are too many.
+    pub(super) async fn turn(shares: &Arc<Self>, tenant: &TenantId) -> Result<Turn, usize> {
+        let granted = {
+            let mut state = shares.state();
+            // Who waits below its share was served already: nobody is overtaken here.
+            if state.free > 0 && state.holds(tenant) < shares.share {
+                return Ok(shares.grant(&mut state, tenant.clone()));
+            }
+            state.waiting.retain(|waiting| !waiting.turn.is_closed());
+            if state.waiting.len() >= shares.max_waiting {
+                return Err(state.waiting.len());
+            }
+            let (turn, granted) = oneshot::channel();
+            let tenant = tenant.clone();
+            state.waiting.push(Waiting { tenant, turn });
+            granted
+        };
+        Ok(granted
+            .await
+            .expect("only a turn ends the wait: the queue lives as long as its callers"))
+    }
+
+    fn grant(self: &Arc<Self>, state: &mut State, tenant: TenantId) -> Turn {
+        state.free -= 1;
+        *state.held.entry(tenant.clone()).or_default() += 1;
+        let shares = self.clone();
+        Turn { shares, tenant }
+    }
+
+    /// Hands what is free to whoever may have it.
+    fn serve(self: &Arc<Self>) {
+        loop {
+            let refused = {
+                let mut state = self.state();
+                state.waiting.retain(|waiting| !waiting.turn.is_closed());
+                let Some(next) = state.next(self.share) else {
+                    return;
+                };
+                let Waiting { tenant, turn } = state.waiting.remove(next);
+                let granted = self.grant(&mut state, tenant);
+                turn.send(granted)
+            };
+            // Who left at this very moment gives the turn back; that takes the lock, which is free again here.
+            drop(refused);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release(&self, tenant: &TenantId) {
+        let mut state = self.state();
+        state.free += 1;
+        let left = state.holds(tenant).saturating_sub(1);
+        match left {
+            0 => drop(state.held.remove(tenant)),
+            left => drop(state.held.insert(tenant.clone(), left)),
+        }
+    }
+}
+
+impl State {
+    fn holds(&self, tenant: &TenantId) -> usize {
+        self.held.get(tenant).copied().unwrap_or_default()
+    }
+
+    /// The place of the next one in the queue; none if nobody may have a parser.
+    fn next(&self, share: usize) -> Option<usize> {
+        let below = |waiting: &Waiting| {
+            let held = self.holds(&waiting.tenant);
+            (held < share).then_some(held)
+        };
+        let places = self.waiting.iter().enumerate();
+        let next = places
+            .filter_map(|(place, waiting)| Some((below(waiting)?, place)))
+            .min();
+        next.filter(|_| self.free > 0).map(|(_, place)| place)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.shares.release(&self.tenant);
+        self.shares.serve();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(name: &str) -> TenantId {
+        name.parse().unwrap()
+    }
+
+    /// A turn that is there at once.
+    fn now(shares: &Arc<FairShare>, name: &str) -> Option<Turn> {
+        use futures::FutureExt;
+        FairShare::turn(shares, &tenant(name)).now_or_never()?.ok()
+    }
+
+    fn waiting(shares: &Arc<FairShare>, name: &str) -> tokio::task::JoinHandle<(String, Turn)> {
+        let (shares, name) = (shares.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let turn = FairShare::turn(&shares, &tenant(&name)).await.unwrap();
+            (name, turn)
+        })
+    }
+
+    async fn queued(shares: &Arc<FairShare>, most: usize) {
+        while shares.state().waiting.len() < most {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_tenant_holds_half_and_one_in_any_case() {
+        for (parsers, share) in [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4)] {
+            let shares = Arc::new(FairShare::new(parsers, 0));
+            let own: Vec<Turn> = std::iter::from_fn(|| now(&shares, "a")).collect();
+            assert_eq!(own.len(), share, "of {parsers}");
+            let others: Vec<Turn> = ["b", "c"].iter().filter_map(|name| now(&shares, name)).collect();
+            assert_eq!(others.len(), (parsers - share).min(2), "of {parsers}");
+            drop((own, others));
+            assert_eq!(shares.state().free, parsers);
+            assert!(shares.state().held.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn who_holds_least_comes_first_and_then_who_waits_longest() {
+        let shares = Arc::new(FairShare::new(4, 10));
+        let mut held = vec![now(&shares, "a").unwrap(), now(&shares, "a").unwrap()];
+        held.extend([now(&shares, "b").unwrap(), now(&shares, "b").unwrap()]);
+        let mut waiting_ones = Vec::new();
+        for (place, name) in ["a", "b", "b", "c"].iter().enumerate() {
+            waiting_ones.push(waiting(&shares, name));
+            queued(&shares, place + 1).await;
+        }
+        // Each time one of those held longest ends: c holds none, then a holds none, then only b waits.
+        let mut order = Vec::new();
+        for _ in 0..4 {
+            drop(held.remove(0));
+            let (ended, _, rest) = futures::future::select_all(waiting_ones).await;
+            let (name, turn) = ended.unwrap();
+            order.push(name);
+            held.push(turn);
+            waiting_ones = rest;
+            if waiting_ones.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(order, ["c", "a", "b", "b"]);
+    }
+
+    #[tokio::test]
+    async fn too_many_are_refused_and_who_leaves_is_forgotten() {
+        let shares = Arc::new(FairShare::new(2, 1));
+        let first = now(&shares, "a").unwrap();
+        let left = waiting(&shares, "a");
+        queued(&shares, 1).await;
+        assert_eq!(FairShare::turn(&shares, &tenant("a")).await.err(), Some(1));
+        let other = FairShare::turn(&shares, &tenant("b")).await.unwrap();
+        left.abort();
+        assert!(left.await.is_err());
+        let next = waiting(&shares, "a");
+        queued(&shares, 1).await;
+        drop(first);
+        let (_, turn) = next.await.unwrap();
+        drop((turn, other));
+        assert_eq!(shares.state().free, 2);
+    }
+}

@@ -1,0 +1,114 @@
+//! Pages with the very same text: other addresses of a page, and a site that gives one page for every address.
+//!
+//! Invariant: a page is left out only where its text stands under another address of the list.
+
+use std::collections::{HashMap, HashSet};
+
+use ragstone_core::seam::source::{HiddenItems, ListEntry, ListGap, SourceError};
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+
+use super::Crawl;
+use super::visit::Visit;
+
+/// From so many addresses on, a site that gives the same text for most of them is not believed.
+const MIN_SAME: usize = 3;
+/// Pages that nothing leads to any more and that are asked for once, to see what the site gives for them.
+const MAX_LOST_ASKED: usize = 50;
+
+impl Crawl<'_> {
+    /// Leaves out pages that name another one as their canonical address, if that one, or a listed page that names it as
+    /// well, holds the same text.
+    pub(super) fn leave_out_copies(&mut self) {
+        let texts: HashMap<&str, &str> = self
+            .found
+            .iter()
+            .filter_map(|found| Some((found.item.key.as_str(), found.text.as_deref()?)))
+            .collect();
+        let mut seen: HashSet<(&str, &str)> = HashSet::new();
+        let copies: HashSet<String> = self
+            .found
+            .iter()
+            .filter(|found| {
+                let (Some(text), Some(canonical)) = (found.text.as_deref(), found.canonical.as_ref()) else {
+                    return false;
+                };
+                let canonical = canonical.as_str();
+                canonical != found.item.key
+                    && (texts.get(canonical) == Some(&text) || !seen.insert((canonical, text)))
+            })
+            .map(|found| found.item.key.clone())
+            .collect();
+        self.found.retain(|found| !copies.contains(&found.item.key));
+    }
+
+    /// Looks at what is gone, and takes back pages that a site gave for most of its addresses alike: it is under
+    /// maintenance, wants a login or knows no 404. What was known under those addresses is kept.
+    pub(super) async fn doubt_one_text_for_all(&mut self) -> Option<ListEntry> {
+        if self.found.is_empty() {
+            return None;
+        }
+        let lost = self.lost_texts().await;
+        let texts = self
+            .found
+            .iter()
+            .filter_map(|found| Some((found.item.key.as_str(), found.text.as_deref()?)));
+        let mut addresses: HashMap<&str, Vec<&str>> = HashMap::new();
+        let (mut all, mut longest) = (0, "");
+        for (key, text) in texts.chain(lost.iter().map(|(key, text)| (key.as_str(), text.as_str()))) {
+            all += 1;
+            let same = addresses.entry(text).or_default();
+            same.push(key);
+            let count = same.len();
+            if count > addresses.get(longest).map_or(0, Vec::len) {
+                longest = text;
+            }
+        }
+        let same = addresses
+            .remove(longest)
+            .filter(|same| same.len() >= MIN_SAME && 2 * same.len() > all)?;
+        let same: HashSet<String> = same.into_iter().map(str::to_owned).collect();
+        let error = SourceError::Broken(format!(
+            "{} of {all} addresses give the very same page: the site may be under maintenance or want a login",
+            same.len()
+        ));
+        let recalled = self.web.recalled().clone();
+        // A lost page that was not asked for may be one of them, too.
+        let hidden = recalled
+            .into_keys()
+            .filter(|key| same.contains(key) || !self.listed.contains(key));
+        let hidden = hidden.filter(|key| !self.no_pages.contains(key)).collect();
+        self.found.retain(|found| !same.contains(&found.item.key));
+        Some(ListEntry::Gap(ListGap {
+            uri: same.into_iter().min().unwrap_or_default(),
+            error,
+            hides: HiddenItems::Keys(hidden),
+        }))
+    }
+
+    /// The texts of pages that were known and that nothing leads to any more, some of them.
+    async fn lost_texts(&mut self) -> Vec<(String, String)> {
+        let recalled = self.web.recalled().clone();
+        let lost = recalled
+            .into_keys()
+            .filter(|key| !self.listed.contains(key) && !self.no_pages.contains(key));
+        let lost: Vec<Url> = lost
+            .filter_map(|key| Url::parse(&key).ok())
+            .take(MAX_LOST_ASKED)
+            .collect();
+        let mut texts = Vec::new();
+        // Few that are gone are nothing unusual.
+        if lost.len() + 1 < MIN_SAME {
+            return texts;
+        }
+        for url in lost {
+            if !self.web.scope.holds(&url) || !self.is_allowed(&url).await {
+                continue;
+            }
+            if let Visit::Page { found, .. } = self.visit_with(&url, HeaderMap::new(), false).await {
+                texts.extend(found.text.clone().map(|text| (url.to_string(), text)));
+            }
+        }
+        texts
+    }
+}

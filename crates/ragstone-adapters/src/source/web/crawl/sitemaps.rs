@@ -1,0 +1,123 @@
+//! The pages that sitemaps name.
+//!
+//! Invariant: a sitemap that cannot be read costs the pages that it names and no others, and those that were known are kept.
+
+use std::collections::HashSet;
+
+use ragstone_core::seam::source::SourceError;
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+
+use super::super::sitemap::{self, Sitemap};
+use super::super::{address, told};
+use super::Crawl;
+
+/// Sitemaps of one source, those that sitemaps name included.
+const MAX_SITEMAPS: usize = 1_000;
+/// How many sitemaps may lead to one, one after the other; sitemaps.org knows one level.
+const MAX_LEVELS: usize = 5;
+
+impl Crawl<'_> {
+    /// The pages of the sitemaps that the settings name, and of those that these name.
+    pub(super) async fn mapped(&mut self) -> Vec<Url> {
+        let named = self.web.sitemaps.iter().map(|map| (map.clone(), 1));
+        let (mut waiting, mut pages, mut read) = (named.collect::<Vec<_>>(), Vec::new(), HashSet::new());
+        // Those of the settings come first, and each one's children behind it.
+        waiting.reverse();
+        while let Some((map, level)) = waiting.pop() {
+            if !read.insert(map.clone()) {
+                continue;
+            }
+            if level > MAX_LEVELS {
+                let why = format!("more than {MAX_LEVELS} levels of sitemaps lead to it");
+                self.unread_sitemap(&map, SourceError::Refused(why));
+                continue;
+            }
+            if read.len() > MAX_SITEMAPS {
+                let why =
+                    format!("there are more than {MAX_SITEMAPS} sitemaps: this and what follows is left out");
+                self.unread_sitemap(&map, SourceError::Refused(why));
+                break;
+            }
+            match self.sitemap(&map).await {
+                Ok(found) => {
+                    let deeper = addresses(found.sitemaps).rev();
+                    waiting.extend(deeper.map(|url| (url, level + 1)));
+                    self.take_pages(&map, found.pages, &mut pages);
+                    if let Some(why) = found.cut {
+                        self.unread_sitemap(&map, SourceError::Refused(why.into()));
+                    }
+                }
+                Err(error) => self.unread_sitemap(&map, error),
+            }
+            if pages.len() > self.most_requests() {
+                break;
+            }
+        }
+        pages
+    }
+
+    async fn sitemap(&self, map: &Url) -> Result<Sitemap, SourceError> {
+        let answer = self
+            .web
+            .ask(map, &HeaderMap::new(), &|_| true)
+            .await
+            .map_err(told)?;
+        let answer = answer.successful().map_err(told)?;
+        let bytes = answer.packed_bytes(sitemap::MAX_BYTES).await.map_err(told)?;
+        let parsed = tokio::task::spawn_blocking(move || sitemap::parse(&bytes)).await;
+        match parsed {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(SourceError::Broken(format!("{map}: {error}"))),
+            Err(error) => Err(SourceError::Broken(error.to_string())),
+        }
+    }
+
+    /// Takes the pages that are meant; tells if a sitemap names others only.
+    fn take_pages(&mut self, map: &Url, named: Vec<String>, pages: &mut Vec<Url>) {
+        let count = named.len();
+        let all: Vec<Url> = addresses(named).collect();
+        let elsewhere = all.first().map(address::host);
+        let before = pages.len();
+        // A sitemap may name the pages of its site by another name of it.
+        for url in &all {
+            if address::is_same_site(url, map) || address::is_same_site(map, url) {
+                self.web.scope.admit_host(url);
+            }
+        }
+        pages.extend(all.into_iter().filter(|url| self.web.scope.holds(url)));
+        if pages.len() > before {
+            return;
+        }
+        match elsewhere {
+            Some(host) => {
+                let why = format!(
+                    "none of the {count} pages that it names is meant: the first is at {host}; name its host and \
+                     paths in the settings"
+                );
+                self.tell(map, SourceError::Refused(why));
+            }
+            None => self.reason(map, "it names no page"),
+        }
+    }
+
+    /// Notes that what a sitemap names is not known.
+    fn unread_sitemap(&mut self, map: &Url, error: SourceError) {
+        self.blind = true;
+        match error {
+            SourceError::Gone(_) => {
+                self.tell(map, SourceError::Refused("there is no such sitemap".into()));
+            }
+            error => {
+                self.unread.get_or_insert_with(|| error.clone());
+                self.tell(map, error);
+            }
+        }
+    }
+}
+
+fn addresses(texts: Vec<String>) -> impl DoubleEndedIterator<Item = Url> {
+    texts
+        .into_iter()
+        .filter_map(|text| address::plain(Url::parse(&text).ok()?))
+}

@@ -1,0 +1,188 @@
+//! Where things lie in the blob store, and what a key that is found there names.
+//!
+//! ```text
+//! <tenant>/<document>/<generation>/original
+//! <tenant>/<document>/<generation>/text
+//! <tenant>/<document>/<generation>/recover/<stamp>     the version's manifest
+//! <tenant>/<document>/<generation>/recover/deleted     what is older is deleted
+//! <tenant>/<document>/closing/recover/<id>             readers are being taken away
+//! incoming/<id>                                        accepted bytes
+//! quarantine/<seconds>/<key>                           what no row explains
+//! ragstone-library, ragstone-generation                marks
+//! ```
+//!
+//! Invariant: programs that know only originals and texts leave everything else here alone. Their sweep acts on keys of
+//! four parts that hold a document and a generation; marks have one part, quarantined blobs and records five or more.
+//! Their purge removes what begins with a generation, so a version's records go with it.
+
+use object_store::path::Path;
+
+use uuid::Uuid;
+
+use super::text::OWNER_KEY;
+use crate::id::{DocumentId, Generation, TenantId};
+use crate::seam::manifest::Stamp;
+
+/// Where accepted bytes wait for their job.
+pub const INCOMING: &str = "incoming";
+/// The key of the blob that holds the highest generation that was marked.
+pub const GENERATION_KEY: &str = "ragstone-generation";
+/// Where blobs that no row explains are kept for a while: `quarantine/<seconds since 1970>/<the key it had>`.
+pub const QUARANTINE: &str = "quarantine";
+/// The fourth part of the keys of records.
+const RECOVER: &str = "recover";
+/// The third part of a note that a document is closed.
+const CLOSING: &str = "closing";
+/// The name of a note that a document was deleted.
+const DELETED: &str = "deleted";
+
+/// What a key names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlobKey {
+    /// Accepted bytes.
+    Incoming,
+    /// The original or the text of a generation.
+    Generation(DocumentId, Generation),
+    /// The manifest of a generation.
+    Manifest(DocumentId, Generation, Stamp),
+    /// The note that everything of the document below this generation is deleted.
+    Deleted(DocumentId, Generation),
+    /// The note that readers of the document are being taken away.
+    Closing(DocumentId),
+    /// A mark of the library.
+    Mark,
+    /// A blob that was put into quarantine at this time, in seconds since 1970.
+    Quarantined(i64),
+    /// None that this program gives.
+    Foreign,
+}
+
+impl BlobKey {
+    /// What `key` names.
+    pub fn read(key: &Path) -> Self {
+        let parts: Vec<_> = key.parts().collect();
+        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+        match parts[..] {
+            [INCOMING, _] => Self::Incoming,
+            [OWNER_KEY | GENERATION_KEY] => Self::Mark,
+            // A tenant of that name has a document's id in the second place, which is no number.
+            [QUARANTINE, since, _, ..] if since.parse::<i64>().is_ok() => {
+                since.parse().map_or(Self::Foreign, Self::Quarantined)
+            }
+            [_, document, generation, _] => match (document.parse(), generation.parse()) {
+                (Ok(document), Ok(generation)) => Self::Generation(document, Generation(generation)),
+                _ => Self::Foreign,
+            },
+            [_, document, third, RECOVER, name] => {
+                Self::record(document, third, name).unwrap_or(Self::Foreign)
+            }
+            _ => Self::Foreign,
+        }
+    }
+
+    fn record(document: &str, third: &str, name: &str) -> Option<Self> {
+        let document = document.parse().ok()?;
+        if third == CLOSING {
+            return Some(Self::Closing(document));
+        }
+        let generation = Generation(third.parse().ok()?);
+        match name {
+            DELETED => Some(Self::Deleted(document, generation)),
+            stamp => Some(Self::Manifest(document, generation, stamp.parse().ok()?)),
+        }
+    }
+}
+
+/// Where the manifest of a generation lies.
+pub fn manifest_key(tenant: &TenantId, document: DocumentId, generation: Generation, stamp: Stamp) -> Path {
+    record_key(tenant, document, &generation.to_string(), &stamp.to_string())
+}
+
+/// Where it is noted that everything of a document below `generation` is deleted.
+pub fn deleted_key(tenant: &TenantId, document: DocumentId, generation: Generation) -> Path {
+    record_key(tenant, document, &generation.to_string(), DELETED)
+}
+
+/// Where it is noted, by whoever drew `id`, that readers of a document are being taken away.
+pub fn closing_key(tenant: &TenantId, document: DocumentId, id: Uuid) -> Path {
+    record_key(tenant, document, CLOSING, &id.to_string())
+}
+
+fn record_key(tenant: &TenantId, document: DocumentId, third: &str, name: &str) -> Path {
+    Path::from_iter([tenant.as_str(), &document.to_string(), third, RECOVER, name])
+}
+
+/// Where the blob at `key` is kept in quarantine from `since` on.
+pub fn quarantine_key(key: &Path, since: i64) -> Path {
+    let since = since.to_string();
+    let place = [QUARANTINE, since.as_str()].map(object_store::path::PathPart::from);
+    Path::from_iter(place.into_iter().chain(key.parts()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TenantId;
+    use crate::library::text::{original_key, text_key};
+
+    #[test]
+    fn keys_are_read_as_they_are_given() {
+        let document = DocumentId(uuid::Uuid::from_u128(7));
+        let read = |key: &str| BlobKey::read(&Path::from(key));
+        for tenant in ["default", "incoming", "quarantine", "Straße"] {
+            let tenant: TenantId = tenant.parse().unwrap();
+            let original = original_key(&tenant, document, Generation(3));
+            let text = text_key(&tenant, document, Generation(3));
+            for key in [&original, &text] {
+                assert_eq!(BlobKey::read(key), BlobKey::Generation(document, Generation(3)));
+                let kept = quarantine_key(key, 1_700_000_000);
+                assert_eq!(
+                    BlobKey::read(&kept),
+                    BlobKey::Quarantined(1_700_000_000),
+                    "{kept}"
+                );
+                assert!(kept.as_ref().ends_with(key.as_ref()), "{kept}");
+            }
+        }
+        let stamp = Stamp {
+            revision: 2,
+            updated: 1_700_000_000_000_000_000,
+        };
+        let tenant = TenantId::default();
+        let records = [
+            (
+                manifest_key(&tenant, document, Generation(3), stamp),
+                BlobKey::Manifest(document, Generation(3), stamp),
+            ),
+            (
+                deleted_key(&tenant, document, Generation(4)),
+                BlobKey::Deleted(document, Generation(4)),
+            ),
+            (
+                closing_key(&tenant, document, Uuid::from_u128(1)),
+                BlobKey::Closing(document),
+            ),
+        ];
+        for (key, named) in records {
+            assert_eq!(BlobKey::read(&key), named, "{key}");
+            assert_eq!(
+                key.parts().count(),
+                5,
+                "programs that know no records take {key} for none of theirs"
+            );
+        }
+        let incoming = Path::from("incoming/1");
+        assert_eq!(BlobKey::read(&incoming), BlobKey::Incoming);
+        assert_eq!(
+            BlobKey::read(&quarantine_key(&incoming, 5)),
+            BlobKey::Quarantined(5)
+        );
+        assert_eq!(
+            (read(OWNER_KEY), read(GENERATION_KEY)),
+            (BlobKey::Mark, BlobKey::Mark)
+        );
+        for key in ["note.txt", "quarantine/x", "quarantine/5", "a/b/c/d", "a/b"] {
+            assert_eq!(read(key), BlobKey::Foreign, "{key}");
+        }
+    }
+}

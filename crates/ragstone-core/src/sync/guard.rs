@@ -1,0 +1,97 @@
+//! When a sync may delete: not if so much would go that a disk which is not mounted, or a site under maintenance, is likelier
+//! than a person who tidied up.
+//!
+//! Invariant: without a person's word a sync deletes a bounded share of a source, and never all of it.
+
+/// Documents that a sync may always delete, if they are not all that there is.
+const ALWAYS_DELETED: u64 = 10;
+/// From so many documents on, a list that names none of them is taken for a mistake, even if it names others.
+const MIN_REPLACED: u64 = 3;
+
+/// Whether a person has said that whatever is missing may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Deletions {
+    /// An unusual number of deletions is held back.
+    #[default]
+    Guarded,
+    /// Everything that is missing is deleted.
+    Allowed,
+}
+
+/// What a complete list left over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Leftover {
+    /// Documents that no listed item has any more.
+    pub missing: u64,
+    /// Documents that were there before this sync, the missing ones included.
+    pub before: u64,
+    /// Whether the list named nothing at all.
+    pub is_empty: bool,
+}
+
+impl Leftover {
+    /// Whether the missing documents are kept until a person has a look.
+    pub fn is_held(self, max_deleted_share: f64) -> bool {
+        let Self {
+            missing,
+            before,
+            is_empty,
+        } = self;
+        if missing == 0 {
+            return false;
+        }
+        let is_replaced = missing == before && before >= MIN_REPLACED;
+        let is_too_much = missing > ALWAYS_DELETED && missing as f64 > max_deleted_share * before as f64;
+        is_empty || is_replaced || is_too_much
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unusual_number_is_held() {
+        let check = |missing, before, is_empty, expected| {
+            let leftover = Leftover {
+                missing,
+                before,
+                is_empty,
+            };
+            assert_eq!(leftover.is_held(0.2), expected, "{leftover:?}");
+        };
+        check(0, 0, true, false);
+        check(0, 100, false, false);
+        // An empty root, however few there were.
+        check(1, 1, true, true);
+        check(12, 12, true, true);
+        // The one file of a folder was replaced by another; three of three is no tidying up.
+        check(1, 1, false, false);
+        check(2, 2, false, false);
+        check(3, 3, false, true);
+        // Few may always go, and a fifth of many.
+        check(9, 12, false, false);
+        check(10, 11, false, false);
+        check(11, 12, false, true);
+        check(11, 54, false, true);
+        check(11, 55, false, false);
+        check(200, 1_000, false, false);
+        check(201, 1_000, false, true);
+    }
+
+    #[test]
+    fn a_share_of_one_holds_an_empty_root_only() {
+        let all_but_one = Leftover {
+            missing: 99,
+            before: 100,
+            is_empty: false,
+        };
+        assert!(!all_but_one.is_held(1.0));
+        let all = Leftover {
+            missing: 100,
+            is_empty: true,
+            ..all_but_one
+        };
+        assert!(all.is_held(1.0));
+    }
+}

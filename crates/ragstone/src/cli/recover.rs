@@ -1,0 +1,78 @@
+//! `recover`: the database made again from the blobs, and then the index.
+
+use clap::Args;
+use serde_json::json;
+
+use super::client::{Door, interruptible};
+use super::index::rebuild;
+use super::output::{Output, say};
+use super::progress::fetching;
+use super::{Context, Partly};
+use crate::wiring::{self, Recovery};
+
+/// Make the database again from the originals and the manifests beside them, and then the index
+///
+/// For a database that is lost, damaged, older than the documents, or another library's. Documents are as closed as they
+/// were; what has no manifest only the operator can read, under a URI that begins with `recovered://`. A database file
+/// that does not fit is moved aside, never deleted; in shared stores, data.database_url names an empty database. Keys,
+/// sources, feedback and evaluation runs are not in the blobs. May be repeated; a database that fits is left as it is.
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// Leave the index to `ragstone index rebuild`: until then nothing is found
+    #[arg(long)]
+    no_index: bool,
+}
+
+impl Recover {
+    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+        let (settings, output) = (&context.settings, context.output);
+        let recovery = interruptible(wiring::recover(settings)).await?;
+        tell(&recovery, output);
+        let mut report = json!({ "recovered": recovery.recovered, "aside": recovery.aside });
+        let mut failed = 0;
+        if recovery.lacks_points && !self.no_index {
+            let door = interruptible(Door::open(settings, fetching())).await?;
+            // Over shared stores the workers make them, whenever they start.
+            let waits = settings.shared().is_none();
+            let done = interruptible(rebuild(&door, waits)).await;
+            let rebuilt = door.close_after(done).await?;
+            if !output.json {
+                say(&rebuilt.to_string());
+            }
+            failed = rebuilt.failed;
+            report["index"] = json!(rebuilt);
+        }
+        if output.json {
+            output.object(&report)?;
+        }
+        match failed {
+            0 => Ok(()),
+            _ => Err(Partly.into()),
+        }
+    }
+}
+
+fn tell(recovery: &Recovery, output: Output) {
+    for file in &recovery.aside {
+        say(&format!("the database that was there is at {}", file.display()));
+    }
+    let Some(recovered) = &recovery.recovered else {
+        say("the database fits the blobs: nothing is made again");
+        return;
+    };
+    let recovered = json!(recovered);
+    let count = |key: &str| recovered[key].as_u64().unwrap_or_default();
+    if !output.json {
+        say(&format!(
+            "{} documents are back, {} of them readable by the operator alone; {} without a manifest are taken in for \
+             the operator alone, {} were there, {} stay deleted, {} manifests are damaged",
+            count("documents"),
+            count("closed"),
+            count("without_manifest"),
+            count("present"),
+            count("deleted"),
+            count("damaged"),
+        ));
+    }
+    say("keys, sources and feedback are not in the blobs: make keys again before others may call");
+}

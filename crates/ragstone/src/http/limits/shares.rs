@@ -1,0 +1,172 @@
+//! Requests at once, of all, of one caller and of one address.
+//!
+//! Invariant: no caller and no address holds more than its share, so that none of them keeps the others out; a place is
+//! free again when its holder is dropped.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::http::{Extensions, HeaderMap};
+
+use super::{Caller, caller as caller_of};
+use crate::http::address::{self, Network};
+use crate::http::middleware::COME_BACK;
+use crate::http::problem::{Code, Problem};
+use crate::http::{App, auth};
+
+/// Who holds a place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::http) enum Holder {
+    /// One caller, wherever it calls from.
+    Caller(Caller),
+    /// All that call from there.
+    Network(Network),
+}
+
+impl Holder {
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Caller(_) => "caller",
+            Self::Network(_) => "address",
+        }
+    }
+}
+
+/// Whose share a request counts for. While there are no keys everybody is the same caller, so that only addresses tell one
+/// from another; what came through the operator's door has neither.
+pub(in crate::http) fn holders(app: &App, extensions: &Extensions, headers: &HeaderMap) -> Vec<Holder> {
+    let caller = auth::identified(extensions).filter(|caller| **caller != (app.operator)());
+    let address = address::client(extensions, headers, &app.settings.trusted_proxies);
+    let caller = caller.map(|principal| Holder::Caller(caller_of(principal)));
+    let network = address.map(|address| Holder::Network(Network::of(address)));
+    caller.into_iter().chain(network).collect()
+}
+
+/// How many requests there may be, and how many there are.
+pub(in crate::http) struct Shares {
+    most: usize,
+    share: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    in_all: usize,
+    by_holder: HashMap<Holder, usize>,
+}
+
+/// The place of one request.
+pub(in crate::http) struct RequestPlace {
+    shares: Arc<Shares>,
+    holders: Vec<Holder>,
+}
+
+impl Shares {
+    /// At most `most` in all, and `share` of each holder; 0 is half of all.
+    pub fn new(most: usize, share: usize) -> Self {
+        Self {
+            most,
+            share: share_of(most, share),
+            held: Mutex::default(),
+        }
+    }
+
+    /// A place that counts for each of the holders.
+    pub fn place(shares: &Arc<Self>, holders: Vec<Holder>) -> Result<RequestPlace, Problem> {
+        let mut held = shares.held();
+        let full = holders
+            .iter()
+            .find(|holder| held.by_holder.get(holder) >= Some(&shares.share));
+        if let Some(full) = full {
+            let detail = format!(
+                "{} requests of this {} are worked on already",
+                shares.share,
+                full.words()
+            );
+            return Err(Problem::new(Code::TooManyRequests, detail).after(Some(COME_BACK)));
+        }
+        if held.in_all >= shares.most {
+            let detail = format!("{} requests are worked on already", shares.most);
+            return Err(Problem::new(Code::Busy, detail).after(Some(COME_BACK)));
+        }
+        held.in_all += 1;
+        for holder in &holders {
+            *held.by_holder.entry(holder.clone()).or_default() += 1;
+        }
+        let shares = shares.clone();
+        Ok(RequestPlace { shares, holders })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a share is in numbers: 0 is half of all, and one in any case.
+pub(in crate::http) fn share_of(most: usize, share: usize) -> usize {
+    match share {
+        0 => (most / 2).max(1),
+        share => share,
+    }
+}
+
+impl Drop for RequestPlace {
+    fn drop(&mut self) {
+        let mut held = self.shares.held();
+        held.in_all -= 1;
+        for holder in &self.holders {
+            let left = held.by_holder.get(holder).map_or(0, |own| own - 1);
+            match left {
+                0 => drop(held.by_holder.remove(holder)),
+                left => drop(held.by_holder.insert(holder.clone(), left)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(name: &str) -> Holder {
+        Holder::Caller(("a".parse().unwrap(), name.to_owned()))
+    }
+
+    fn network(address: &str) -> Holder {
+        Holder::Network(Network::of(address.parse().unwrap()))
+    }
+
+    fn code(shares: &Arc<Shares>, holders: Vec<Holder>) -> Option<Code> {
+        Shares::place(shares, holders).err().map(|problem| problem.code)
+    }
+
+    #[test]
+    fn one_caller_and_one_address_leave_places_to_others() {
+        let shares = Arc::new(Shares::new(4, 0));
+        let place = |name: &str, from: &str| Shares::place(&shares, vec![caller(name), network(from)]);
+        let held = [place("u", "192.0.2.1").unwrap(), place("u", "192.0.2.2").unwrap()];
+        let third = vec![caller("u"), network("192.0.2.3")];
+        assert_eq!(code(&shares, third.clone()), Some(Code::TooManyRequests));
+        let other = place("v", "192.0.2.1").unwrap();
+        let same_address = vec![caller("w"), network("192.0.2.1")];
+        assert_eq!(code(&shares, same_address), Some(Code::TooManyRequests));
+        let last = place("w", "192.0.2.9").unwrap();
+        assert_eq!(code(&shares, vec![caller("x")]), Some(Code::Busy));
+        drop(held);
+        assert_eq!(code(&shares, third), None);
+        drop((other, last));
+        let left = shares.held();
+        assert_eq!((left.in_all, left.by_holder.len()), (0, 0));
+    }
+
+    #[test]
+    fn one_place_serves_whoever_comes() {
+        let shares = Arc::new(Shares::new(1, 0));
+        let place = Shares::place(&shares, vec![caller("u")]);
+        assert!(place.is_ok());
+        assert_eq!(code(&shares, vec![caller("v")]), Some(Code::Busy));
+        let held = Arc::new(Shares::new(10, 3));
+        let own: Vec<_> = std::iter::from_fn(|| Shares::place(&held, vec![caller("u")]).ok()).collect();
+        assert_eq!(own.len(), 3);
+    }
+}

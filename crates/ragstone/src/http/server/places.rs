@@ -1,0 +1,296 @@
+//! Places for connections, which addresses share.
+//!
+//! A connection is *waiting* while the server has no whole head of a request from it: before the first, in the middle of
+//! one, and between two. That costs its client nothing and may last, so a waiting connection gives way where a place is
+//! needed: the oldest of the same address where the address has its share, and else the oldest of the address that has
+//! most. A connection whose request is worked on is never ended for another one.
+//!
+//! Invariant: no address but a trusted proxy's has more than its share of the places; while any connection waits for its
+//! client, a new one finds a place.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::ConnectionLimits;
+use crate::http::TrustedProxies;
+use crate::http::address::Network;
+use crate::http::limits::shares::share_of;
+
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// All connections of the address are at work.
+    Share,
+    /// All connections are at work.
+    All,
+}
+
+/// The places of a server.
+pub(super) struct Places {
+    most: usize,
+    share: usize,
+    proxies: Arc<TrustedProxies>,
+    state: Mutex<State>,
+    /// Rung when a place may have become free.
+    freed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    open: usize,
+    networks: HashMap<Network, Connections>,
+    /// Counts the moments at which connections began to wait.
+    moment: u64,
+}
+
+/// The connections of one address.
+#[derive(Default)]
+struct Connections {
+    open: usize,
+    /// Those that wait, by the moment since when; cancelling one ends it.
+    waiting: BTreeMap<u64, CancellationToken>,
+}
+
+/// The place of one connection, until it is dropped.
+pub(super) struct Place {
+    places: Arc<Places>,
+    network: Network,
+    /// Cancelled when the place was given to another connection.
+    taken_away: CancellationToken,
+    /// Since when the connection waits, if it does.
+    waiting: Mutex<Option<u64>>,
+}
+
+impl Places {
+    pub fn new(limits: &ConnectionLimits) -> Self {
+        Self {
+            most: limits.connections,
+            share: share_of(limits.connections, limits.address_connections),
+            proxies: limits.trusted_proxies.clone(),
+            state: Mutex::default(),
+            freed: Notify::new(),
+        }
+    }
+
+    /// Ends when there is a place for one more, or one can be made.
+    pub async fn room(&self) {
+        loop {
+            let freed = self.freed.notified();
+            if self.state().has_room(self.most) {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// A place for a connection from `address`, be it that of one that waits.
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Arc<Place>, Full> {
+        let network = Network::of(address);
+        let mut state = self.state();
+        let own = state.networks.get(&network).map_or(0, |own| own.open);
+        let is_shared = self.share < self.most && !self.proxies.contains(address);
+        if is_shared && own >= self.share && !state.end_oldest_of(&network) {
+            return Err(Full::Share);
+        }
+        if state.open >= self.most && !state.end_oldest() {
+            return Err(Full::All);
+        }
+        state.open += 1;
+        let moment = state.next_moment();
+        let taken_away = CancellationToken::new();
+        let own = state.networks.entry(network).or_default();
+        own.open += 1;
+        own.waiting.insert(moment, taken_away.clone());
+        Ok(Arc::new(Place {
+            places: self.clone(),
+            network,
+            taken_away,
+            waiting: Mutex::new(Some(moment)),
+        }))
+    }
+
+    /// Connections of one address, at most.
+    pub fn share(&self) -> usize {
+        self.share
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_room(&self, most: usize) -> bool {
+        self.open < most || self.networks.values().any(|own| !own.waiting.is_empty())
+    }
+
+    fn next_moment(&mut self) -> u64 {
+        self.moment += 1;
+        self.moment
+    }
+
+    /// Takes the place of the connection that waits for longest, of the address that has most; false if none waits.
+    fn end_oldest(&mut self) -> bool {
+        let waiting = self.networks.iter().filter(|(_, own)| !own.waiting.is_empty());
+        let most = waiting
+            .max_by_key(|(_, own)| own.open)
+            .map(|(network, _)| *network);
+        most.is_some_and(|network| self.end_oldest_of(&network))
+    }
+
+    /// The same of one address.
+    fn end_oldest_of(&mut self, network: &Network) -> bool {
+        let Some(own) = self.networks.get_mut(network) else {
+            return false;
+        };
+        let Some((_, taken_away)) = own.waiting.pop_first() else {
+            return false;
+        };
+        taken_away.cancel();
+        self.leave(network);
+        true
+    }
+
+    fn leave(&mut self, network: &Network) {
+        self.open -= 1;
+        if let Some(own) = self.networks.get_mut(network) {
+            own.open -= 1;
+            if own.open == 0 {
+                self.networks.remove(network);
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Ends when the place was given to another connection.
+    pub async fn taken_away(&self) {
+        self.taken_away.cancelled().await;
+    }
+
+    /// A whole head has come: the connection waits no more. False if it was too late for that.
+    pub fn begin(&self) -> bool {
+        let mut state = self.places.state();
+        let moment = self.waiting().take();
+        if let (Some(moment), Some(own)) = (moment, state.networks.get_mut(&self.network)) {
+            own.waiting.remove(&moment);
+        }
+        !self.taken_away.is_cancelled()
+    }
+
+    /// The answer is sent: the connection waits for the next request.
+    pub fn end(&self) {
+        let mut state = self.places.state();
+        if self.taken_away.is_cancelled() {
+            return;
+        }
+        let moment = state.next_moment();
+        if let Some(own) = state.networks.get_mut(&self.network) {
+            own.waiting.insert(moment, self.taken_away.clone());
+            *self.waiting() = Some(moment);
+        }
+        drop(state);
+        self.places.freed.notify_one();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<u64>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.places.state();
+        // Whoever took the place counts for it now.
+        if self.taken_away.is_cancelled() {
+            return;
+        }
+        let moment = self.waiting().take();
+        if let (Some(moment), Some(own)) = (moment, state.networks.get_mut(&self.network)) {
+            own.waiting.remove(&moment);
+        }
+        state.leave(&self.network);
+        drop(state);
+        self.places.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(most: usize, share: usize, proxies: &[&str]) -> Arc<Places> {
+        let proxies: Vec<String> = proxies.iter().map(|text| (*text).to_owned()).collect();
+        Arc::new(Places {
+            most,
+            share: share_of(most, share),
+            proxies: Arc::new(TrustedProxies::new(&proxies).unwrap()),
+            state: Mutex::default(),
+            freed: Notify::new(),
+        })
+    }
+
+    fn from(places: &Arc<Places>, last: u8) -> Option<Arc<Place>> {
+        places.enter([192, 0, 2, last].into()).ok()
+    }
+
+    fn working(places: &Arc<Places>, last: u8) -> Option<Arc<Place>> {
+        from(places, last).inspect(|place| assert!(place.begin()))
+    }
+
+    #[test]
+    fn an_address_has_half_and_a_proxy_all() {
+        let places = places(4, 0, &["192.0.2.9"]);
+        let held = [working(&places, 1).unwrap(), working(&places, 1).unwrap()];
+        assert_eq!(places.enter([192, 0, 2, 1].into()).err(), Some(Full::Share));
+        let other = working(&places, 2).unwrap();
+        drop((held, other));
+        let proxied: Vec<_> = std::iter::from_fn(|| working(&places, 9)).collect();
+        assert_eq!(proxied.len(), 4);
+        drop(proxied);
+        let state = places.state();
+        assert_eq!((state.open, state.networks.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_waits_gives_way_oldest_first_and_what_works_does_not() {
+        let places = places(4, 2, &[]);
+        let (first, second) = (from(&places, 1).unwrap(), from(&places, 1).unwrap());
+        let third = from(&places, 1).unwrap();
+        assert!(first.taken_away.is_cancelled() && !second.taken_away.is_cancelled());
+        assert!(!first.begin(), "it came too late");
+        assert!(second.begin());
+        let fourth = from(&places, 1).unwrap();
+        assert!(third.taken_away.is_cancelled());
+        assert!(fourth.begin());
+        assert!(from(&places, 1).is_none(), "both work");
+        second.end();
+        let fifth = from(&places, 1).unwrap();
+        assert!(second.taken_away.is_cancelled());
+        drop((first, second, third));
+        assert_eq!(places.state().open, 2, "who gave way counts no more");
+        drop((fourth, fifth));
+        assert_eq!(places.state().open, 0);
+    }
+
+    #[test]
+    fn where_all_is_taken_the_address_with_most_gives_way() {
+        let places = places(4, 3, &[]);
+        let many: Vec<_> = (0..3).map(|_| from(&places, 1).unwrap()).collect();
+        let one = from(&places, 2).unwrap();
+        let new = from(&places, 3).unwrap();
+        assert!(many[0].taken_away.is_cancelled());
+        assert!(!one.taken_away.is_cancelled());
+        for place in [&many[1], &many[2], &one, &new] {
+            assert!(place.begin());
+        }
+        assert_eq!(places.enter([192, 0, 2, 4].into()).err(), Some(Full::All));
+        assert!(!places.state().has_room(4));
+        one.end();
+        assert!(places.state().has_room(4));
+    }
+}

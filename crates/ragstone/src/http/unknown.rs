@@ -1,0 +1,129 @@
+//! A field or parameter that is not known: refused with its place and the name that was probably meant, never skipped.
+//! A filter that is skipped searches everything, and a skipped reader opens a document.
+//!
+//! The names come from the structs that read them (`deny_unknown_fields`), through the one message that serde has for
+//! this case.
+
+use ragstone_core::nearest::suggestion;
+
+use super::problem::{Code, Problem};
+
+/// Longest part of an unknown name that is repeated in the answer, in characters.
+const MAX_REPEATED_CHARS: usize = 64;
+
+/// The problem of the field `name` inside the object at `pointer`, where `known` are the names it could have; `code` is
+/// that of the body it stands in.
+pub(super) fn unknown_field(code: Code, pointer: &str, name: &str, known: &[&str]) -> Problem {
+    let shown: String = name.chars().take(MAX_REPEATED_CHARS).collect();
+    let detail = format!("field `{shown}` is not known here");
+    let pointer = format!("{pointer}/{}", escaped(&shown));
+    Problem::new(code, detail).hinting(hint(name, known)).at(pointer)
+}
+
+/// The problem of the query parameter `name`.
+pub(super) fn unknown_parameter(name: &str, known: &[&str]) -> Problem {
+    let shown: String = name.chars().take(MAX_REPEATED_CHARS).collect();
+    let detail = format!("query parameter `{shown}` is not known here");
+    Problem::new(Code::BadQuery, detail).hinting(hint(name, known))
+}
+
+fn hint(name: &str, known: &[&str]) -> String {
+    let all = match known {
+        [] => "none is known here".to_owned(),
+        known => format!("known are {}", known.join(", ")),
+    };
+    match suggestion(name, known.iter().copied()) {
+        Some(meant) => format!("{meant} {all}"),
+        None => all,
+    }
+}
+
+/// The name and the known names in serde's message about an unknown field; none if it is about something else.
+pub(super) fn of_message(message: &str) -> Option<(&str, Vec<&str>)> {
+    let (_, rest) = message.split_once("unknown field `")?;
+    // The sender chose the name, so the end of it is looked for from behind.
+    let (name, known) = rest
+        .rsplit_once("`, expected ")
+        .or_else(|| rest.rsplit_once("`, there are no fields"))?;
+    let known = known.split('`').skip(1).step_by(2).collect();
+    Some((name, known))
+}
+
+/// A key as a part of a JSON pointer (RFC 6901).
+pub(super) fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::extract::read_json;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        #[serde(alias = "inside")]
+        inner: Option<Vec<Inner>>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        readers: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    #[track_caller]
+    fn refused<T: serde::de::DeserializeOwned + std::fmt::Debug>(
+        body: &serde_json::Value,
+    ) -> serde_json::Value {
+        let problem = read_json::<T>(body.to_string().as_bytes()).unwrap_err();
+        assert_eq!(problem.code, Code::BadBody);
+        json!(problem.body())
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_its_place_and_the_nearest_name() {
+        let answer = refused::<Outer>(&json!({"iner": []}));
+        assert_eq!(answer["pointer"], "/iner");
+        assert_eq!(answer["hint"], "did you mean `inner`? known are inner, inside");
+        let answer = refused::<Outer>(&json!({"inner": [{}, {"readerz": "x"}]}));
+        assert_eq!(answer["pointer"], "/inner/1/readerz");
+        assert!(
+            answer["hint"]
+                .as_str()
+                .unwrap()
+                .starts_with("did you mean `readers`?")
+        );
+        let answer = refused::<Outer>(&json!({"a/b~`, expected `c`": 1}));
+        assert_eq!(answer["pointer"], "/a~1b~0`, expected `c`");
+        assert_eq!(answer["hint"], "known are inner, inside");
+        assert_eq!(refused::<Nothing>(&json!({"x": 1}))["hint"], "none is known here");
+    }
+
+    #[test]
+    fn a_long_name_is_cut() {
+        let answer = refused::<Outer>(&json!({"x".repeat(100_000): 1}));
+        assert!(answer.to_string().len() < 1_000);
+    }
+
+    #[test]
+    fn other_mistakes_stay_what_they_are() {
+        let problem = |text: &str| read_json::<Outer>(text.as_bytes()).unwrap_err();
+        assert_eq!(problem("{").code, Code::BadJson);
+        assert_eq!(problem(r#"{"inner": 7}"#).code, Code::BadBody);
+        assert_eq!(
+            json!(problem(r#"{"inner": [{"readers": 7}]}"#).body())["pointer"],
+            "/inner/0/readers"
+        );
+        let read = read_json::<Outer>(br#"{"inside": [{"readers": "x"}]}"#).unwrap();
+        assert_eq!(read.inner.unwrap()[0].readers.as_deref(), Some("x"));
+        assert!(read_json::<Outer>(br#"{} x"#).is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! The disk of the data directory: looked at now and then, its reserve given up and made again.
+//!
+//! Invariant: on a full disk documents can be read, searched and deleted, and nothing new is taken in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ragstone_adapters::disk_reserve::{Change, DiskReserve, Room};
+use ragstone_core::seam::Doorbell;
+use tokio::task::JoinHandle;
+
+/// Between two looks.
+const LOOK_EACH: Duration = Duration::from_secs(2);
+const MIB: u64 = 1024 * 1024;
+
+/// Gives the room of the database's log back to the disk. Blocks.
+pub type ShortenLog = Arc<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
+
+/// Looks at the disk in the background, until it is aborted.
+pub fn watch(reserve: &DiskReserve, doorbell: &Arc<dyn Doorbell>, shorten_log: ShortenLog) -> JoinHandle<()> {
+    let (reserve, doorbell) = (reserve.clone(), doorbell.clone());
+    tokio::spawn(async move {
+        let mut was_full = false;
+        loop {
+            let (looks, shortens) = (reserve.clone(), shorten_log.clone());
+            let looked = tokio::task::spawn_blocking(move || look(&looks, &shortens)).await;
+            let is_full = matches!(looked, Ok(Room::Full { .. }));
+            match (was_full, is_full) {
+                (false, true) => tracing::warn!("disk: {}", describe_disk(&reserve)),
+                (true, false) => {
+                    tracing::info!("there is room on the disk again, and documents are taken in");
+                    doorbell.ring();
+                }
+                _ => {}
+            }
+            was_full = is_full;
+            tokio::time::sleep(LOOK_EACH).await;
+        }
+    })
+}
+
+fn look(reserve: &DiskReserve, shorten_log: &ShortenLog) -> Room {
+    match reserve.look() {
+        Ok(Change::Released | Change::None) => {}
+        Ok(Change::Made) => tracing::debug!("the reserve of the disk is made"),
+        Err(error) => tracing::warn!(%error, "the reserve of the disk cannot be changed"),
+    }
+    let room = reserve.room();
+    if matches!(room, Room::Full { .. })
+        && let Err(error) = shorten_log()
+    {
+        tracing::debug!("the database's log keeps its room: {error:#}");
+    }
+    room
+}
+
+/// How the disk stands, for people: what, how much is missing, what to do.
+pub fn describe_disk(reserve: &DiskReserve) -> String {
+    match reserve.room() {
+        Room::Enough => "ok".into(),
+        Room::Full { free, missing } => format!(
+            "full: {} MiB are free and {} MiB more are missing, nothing new is taken in; hint: make room on the disk of \
+             {}, or delete documents",
+            free / MIB,
+            missing.div_ceil(MIB),
+            reserve.folder().display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_described_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let reserve = DiskReserve::open(folder.path(), MIB).unwrap();
+        assert_eq!(describe_disk(&reserve), "ok");
+        reserve.note_full();
+        let said = describe_disk(&reserve);
+        assert!(
+            said.starts_with("full: ") && said.contains("hint: make room"),
+            "{said}"
+        );
+        let nothing: ShortenLog = Arc::new(|| Ok(()));
+        assert_eq!(look(&reserve, &nothing), Room::Enough);
+        assert_eq!(describe_disk(&reserve), "ok");
+    }
+}
