@@ -41,6 +41,9 @@ use tokens::{Tokenized, Tokens};
 /// cache; fewer would read the weights more often than they are worth.
 const TOKENS_A_PASS: usize = 128;
 
+/// Tokens that stand around every text.
+const SPECIAL_TOKENS: usize = 2;
+
 /// The arithmetic of the matrix products; everything else is single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
@@ -224,6 +227,17 @@ impl LocalModel {
     /// Only if the tokenizer refuses the word.
     pub fn word_pieces(&self, word: &str) -> Result<Vec<u32>, ModelError> {
         self.tokens.ids_of(word)
+    }
+
+    /// Wordpieces of a passage that are read, beside its prefix and the two that stand around every text.
+    pub fn text_tokens(&self) -> usize {
+        let prefix = self
+            .tokens
+            .ids_of(&self.fingerprint.passage_prefix)
+            .map_or(0, |ids| ids.len());
+        self.fingerprint
+            .max_length
+            .saturating_sub(SPECIAL_TOKENS + prefix)
     }
 
     /// A wordpiece as text (`##ing`), empty for an id the model does not know.

@@ -9,4 +9,4 @@ mod openai;
 pub mod weights;
 
 #[cfg(feature = "openai")]
-pub use openai::{OpenAiEmbedder, OpenAiEmbedderOptions};
+pub use openai::{DEFAULT_CHUNK_TOKENS, OpenAiEmbedder, OpenAiEmbedderOptions};

@@ -11,7 +11,6 @@ use backon::{ExponentialBuilder, Retryable};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::connection::{Connection, ConnectionError};
@@ -19,6 +18,9 @@ use super::fault::Fault;
 
 /// Idle connections kept for each host.
 const IDLE_CONNECTIONS: usize = 16;
+
+/// The header of Azure and of gateways that speak like it.
+const API_KEY_HEADER: &str = "api-key";
 
 /// Most bytes of an error's body that are read.
 const ERROR_BYTES: usize = 64 << 10;
@@ -56,25 +58,33 @@ impl Client {
         }
     }
 
-    /// The whole reply as JSON, in at most `tries` tries.
-    pub async fn post_json<T: DeserializeOwned>(
+    /// What `read` makes of the whole reply, in at most `tries` tries, as long as each fault `may_pass`.
+    pub async fn post<T>(
         &self,
         path: &str,
         body: &impl Serialize,
         tries: usize,
+        may_pass: impl FnMut(&Fault) -> bool,
+        read: impl Fn(&[u8]) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let once = || async {
             let reply = self.reply(path, body).await?;
             let bytes = self.read(reply, self.connection.limits.reply_bytes).await?;
-            serde_json::from_slice(&bytes)
-                .map_err(|error| Fault::broken(format!("its reply is not as expected: {error}")))
+            read(&bytes)
         };
-        self.patiently(tries, once).await
+        self.patiently(tries, may_pass, once).await
     }
 
-    /// The reply once its head says 200; its body is the caller's to read, and read once only.
-    pub async fn open(&self, path: &str, body: &impl Serialize) -> Result<Response, Fault> {
-        self.patiently(self.connection.limits.tries, || self.reply(path, body))
+    /// The reply once its head says 200; its body is the caller's to read, and read once only. What `is_final` is not
+    /// tried again.
+    pub async fn open(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        is_final: impl Fn(&Fault) -> bool,
+    ) -> Result<Response, Fault> {
+        let may_pass = |fault: &Fault| fault.passes() && !is_final(fault);
+        self.patiently(self.connection.limits.tries, may_pass, || self.reply(path, body))
             .await
     }
 
@@ -95,6 +105,7 @@ impl Client {
     async fn patiently<T, F: Future<Output = Result<T, Fault>>>(
         &self,
         tries: usize,
+        may_pass: impl FnMut(&Fault) -> bool,
         once: impl FnMut() -> F,
     ) -> Result<T, Fault> {
         let limits = &self.connection.limits;
@@ -103,7 +114,7 @@ impl Client {
             .with_max_delay(limits.longest_pause)
             .with_max_times(tries.saturating_sub(1));
         once.retry(pauses)
-            .when(Fault::passes)
+            .when(may_pass)
             .adjust(|fault, pause| match (pause, fault.after()) {
                 (None, _) => None,
                 (Some(pause), None) => Some(some_of(pause)),
@@ -134,11 +145,19 @@ impl Client {
     }
 
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
-        match (&self.connection.api_key, &self.connection.user) {
+        let connection = &self.connection;
+        let request = match (&connection.api_key, &connection.user) {
+            (Some(key), _) if connection.sends_api_key_header() => {
+                request.header(API_KEY_HEADER, key.expose())
+            }
             (Some(key), _) => request.bearer_auth(key.expose()),
             (None, Some((user, password))) => request.basic_auth(user, Some(password.expose())),
             (None, None) => request,
-        }
+        };
+        connection
+            .headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(name, value))
     }
 
     async fn read(&self, mut reply: Response, most: usize) -> Result<Vec<u8>, Fault> {

@@ -4,6 +4,29 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+/// The parameter by which Azure's API is dated.
+const API_VERSION: &str = "api-version";
+
+/// How the hosts of Azure's services end.
+const AZURE_HOSTS: [&str; 3] = [
+    ".openai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".services.ai.azure.com",
+];
+
+/// Headers that a request has of its own.
+const OWN_HEADERS: [&str; 5] = [
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+    "connection",
+];
+
+/// A header's value of fewer bytes is a flag such as `1` or `eu`, which taken out of a text would only make it unreadable.
+const MIN_REDACTED: usize = 6;
 
 /// A key or password that no `Debug` shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,6 +47,18 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
+}
+
+/// How a key is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyHeader {
+    /// `api-key` to Azure's hosts, `Authorization: Bearer` to all others.
+    #[default]
+    Auto,
+    /// `Authorization: Bearer`.
+    Bearer,
+    /// `api-key`.
+    ApiKey,
 }
 
 /// How long a service may take, how much it may send, and how often it is asked again.
@@ -72,6 +107,9 @@ pub struct Connection {
     pub(super) base: Url,
     pub(super) user: Option<(String, Secret)>,
     pub(super) api_key: Option<Secret>,
+    pub(super) key_header: KeyHeader,
+    /// Sent with every request, beside what proves who asks.
+    pub(super) headers: HeaderMap,
     pub(super) limits: Limits,
 }
 
@@ -89,6 +127,9 @@ pub enum ConnectionError {
     /// It is no URL of http or https with a host.
     #[error("the base URL is not one of http or https with a host: {0}")]
     Url(String),
+    /// A header that cannot be sent; its value is not repeated.
+    #[error("the header {0:?} cannot be sent: {1}")]
+    Header(String, &'static str),
     /// TLS cannot be set up.
     #[error("no connection can be made: {0}")]
     Client(String),
@@ -123,8 +164,65 @@ impl Connection {
             base,
             user,
             api_key,
+            key_header: KeyHeader::Auto,
+            headers: HeaderMap::new(),
             limits,
         })
+    }
+
+    /// Sends the key in another header than the host suggests.
+    pub fn with_key_header(self, key_header: KeyHeader) -> Self {
+        Self { key_header, ..self }
+    }
+
+    /// Uses a deployment of Azure's API: `…/openai/deployments/NAME` in place of the `/v1` of others.
+    pub fn with_deployment(mut self, name: &str) -> Result<Self, ConnectionError> {
+        let path = self.base.path().trim_end_matches('/');
+        let path = path.strip_suffix("/v1").unwrap_or(path);
+        let path = path.strip_suffix("/openai").unwrap_or(path).to_owned();
+        self.base.set_path(&path);
+        self.base
+            .path_segments_mut()
+            .map_err(|()| ConnectionError::Url("it has no path".to_owned()))?
+            .pop_if_empty()
+            .extend(["openai", "deployments", name]);
+        Ok(self)
+    }
+
+    /// Sends `api-version` in the query of every request, in place of one that stands in the base URL.
+    pub fn with_api_version(mut self, version: &str) -> Self {
+        let others: Vec<(String, String)> = self
+            .base
+            .query_pairs()
+            .filter(|(name, _)| name != API_VERSION)
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        self.base
+            .query_pairs_mut()
+            .clear()
+            .extend_pairs(others)
+            .append_pair(API_VERSION, version);
+        self
+    }
+
+    /// Sends these headers with every request; their values are never shown.
+    pub fn with_headers(
+        mut self,
+        headers: impl IntoIterator<Item = (String, Secret)>,
+    ) -> Result<Self, ConnectionError> {
+        for (name, value) in headers {
+            let wrong = |why| ConnectionError::Header(name.clone(), why);
+            let known =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("it is no header's name"))?;
+            if OWN_HEADERS.contains(&known.as_str()) {
+                return Err(wrong("it belongs to the request itself"));
+            }
+            let mut value = HeaderValue::from_str(value.expose())
+                .map_err(|_| wrong("its value is not one line of plain characters"))?;
+            value.set_sensitive(true);
+            self.headers.insert(known, value);
+        }
+        Ok(self)
     }
 
     /// Where text is sent, without credentials or query.
@@ -148,6 +246,16 @@ impl Connection {
         self.limits.first_byte
     }
 
+    /// Whether the key goes into the header `api-key`.
+    pub(super) fn sends_api_key_header(&self) -> bool {
+        let is_azure = |host: &str| AZURE_HOSTS.iter().any(|suffix| host.ends_with(suffix));
+        match self.key_header {
+            KeyHeader::Auto => self.base.host_str().is_some_and(is_azure),
+            KeyHeader::Bearer => false,
+            KeyHeader::ApiKey => true,
+        }
+    }
+
     /// Whether the host is OpenAI's own.
     pub(crate) fn is_openai(&self) -> bool {
         self.base.host_str() == Some("api.openai.com")
@@ -157,7 +265,9 @@ impl Connection {
     pub(super) fn redact(&self, text: &str) -> String {
         let password = self.user.iter().map(|(_, password)| password);
         let secrets = self.api_key.iter().chain(password).map(Secret::expose);
+        let headers = self.headers.values().filter_map(|value| value.to_str().ok());
         secrets
+            .chain(headers.filter(|value| value.len() >= MIN_REDACTED))
             .filter(|secret| !secret.is_empty())
             .fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
     }
@@ -201,15 +311,66 @@ mod tests {
     }
 
     #[test]
+    fn a_deployment_and_its_version_stand_in_the_address() {
+        let check = |base: &str, expected: &str| {
+            let connection = Connection::new(base, None, Limits::default()).unwrap();
+            let connection = connection.with_deployment("my gpt").unwrap();
+            let connection = connection.with_api_version("2024-10-21");
+            assert_eq!(connection.url("chat/completions").as_str(), expected, "{base}");
+        };
+        let expected =
+            "https://x.openai.azure.com/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21";
+        check("https://x.openai.azure.com", expected);
+        check("https://x.openai.azure.com/", expected);
+        check("https://x.openai.azure.com/openai", expected);
+        check("https://x.openai.azure.com/openai/v1?api-version=1", expected);
+        check(
+            "https://gateway.test/azure/v1?team=a",
+            "https://gateway.test/azure/openai/deployments/my%20gpt/chat/completions?team=a&api-version=2024-10-21",
+        );
+    }
+
+    #[test]
+    fn a_key_goes_into_the_header_that_its_host_reads() {
+        let check = |base: &str, set: KeyHeader, expected: bool| {
+            let connection = Connection::new(base, None, Limits::default()).unwrap();
+            let sends = connection.with_key_header(set).sends_api_key_header();
+            assert_eq!(sends, expected, "{base} {set:?}");
+        };
+        check("https://x.openai.azure.com", KeyHeader::Auto, true);
+        check("https://api.openai.com", KeyHeader::Auto, false);
+        check("https://openai.azure.com.evil.test", KeyHeader::Auto, false);
+        check("https://gateway.test", KeyHeader::ApiKey, true);
+        check("https://x.openai.azure.com", KeyHeader::Bearer, false);
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_sent_is_refused_without_its_value() {
+        for (name, value) in [
+            ("x y", "very-secret"),
+            ("x-team", "very-secret\nx: y"),
+            ("Host", "very-secret"),
+            ("content-length", "very-secret"),
+        ] {
+            let connection = Connection::new("http://h", None, Limits::default()).unwrap();
+            let error = connection.with_headers([(name.to_owned(), Secret::new(value))]);
+            let shown = error.unwrap_err().to_string();
+            assert!(shown.contains(name) && !shown.contains("very-secret"), "{shown}");
+        }
+    }
+
+    #[test]
     fn secrets_are_not_shown() {
         let key = Secret::new("sk-very-secret");
         let connection =
             Connection::new("http://user:pa55@h/v1?token=t0k", Some(key), Limits::default()).unwrap();
+        let headers = [("x-org".to_owned(), Secret::new("0rg-t0ken"))];
+        let connection = connection.with_headers(headers).unwrap();
         let shown = format!(
             "{connection:?} {}",
-            connection.redact("key sk-very-secret, password pa55")
+            connection.redact("key sk-very-secret, password pa55, header 0rg-t0ken")
         );
-        for secret in ["very-secret", "pa55", "t0k"] {
+        for secret in ["very-secret", "pa55", "t0k", "0rg"] {
             assert!(!shown.contains(secret), "{shown}");
         }
     }

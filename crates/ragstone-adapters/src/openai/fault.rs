@@ -12,6 +12,9 @@ use crate::retry_after::retry_after;
 /// Most characters of a service's own words in an error.
 const MAX_DETAIL_CHARACTERS: usize = 300;
 
+/// How OpenAI says, with the status of a busy service, that a request alone is more than it takes in a minute.
+const TOO_LARGE: &str = "request too large";
+
 /// What went wrong; no secret stands in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -21,15 +24,24 @@ pub(crate) enum Fault {
     Refused {
         status: Option<StatusCode>,
         detail: String,
+        /// The whole body in lower case, where parameters are looked for: many services name them beside the message.
+        said: String,
     },
     /// It did not work, for a reason that may pass.
-    Broken { detail: String },
+    Broken {
+        status: Option<StatusCode>,
+        detail: String,
+        /// As above.
+        said: String,
+    },
 }
 
 impl Fault {
     pub fn broken(detail: impl Into<String>) -> Self {
         Self::Broken {
+            status: None,
             detail: detail.into(),
+            said: String::new(),
         }
     }
 
@@ -37,27 +49,45 @@ impl Fault {
         Self::Refused {
             status: None,
             detail: detail.into(),
+            said: String::new(),
         }
     }
 
     /// What a reply that is not 2xx says. The date of the reply is the clock for a date to come back at.
     pub fn of_reply(status: StatusCode, headers: &HeaderMap, body: &str) -> Self {
-        let (said, code) = words(body);
-        let detail = format!("{status}: {said}");
+        let (message, code) = words(body);
+        let detail = format!("{status}: {message}");
+        let said = body.to_lowercase();
         match status.as_u16() {
-            429 if code == "insufficient_quota" => Self::Refused {
+            429 if code == "insufficient_quota" || said.contains(TOO_LARGE) => Self::Refused {
                 status: Some(status),
                 detail,
+                said,
             },
             429 | 503 | 529 => Self::Busy {
                 detail,
                 after: retry_after(headers),
             },
-            408 | 425 | 500..=599 => Self::Broken { detail },
+            408 | 425 | 500..=599 => Self::Broken {
+                status: Some(status),
+                detail,
+                said,
+            },
             _ => Self::Refused {
                 status: Some(status),
                 detail,
+                said,
             },
+        }
+    }
+
+    /// What an error inside a reply that began well says, `code` being the number it gives, if any.
+    pub fn of_event(message: &str, code: Option<u64>) -> Self {
+        let detail = format!("it stopped with an error: {}", shown(message));
+        match code {
+            Some(429 | 503 | 529) => Self::Busy { detail, after: None },
+            Some(400..=499) => Self::refused(detail),
+            _ => Self::broken(detail),
         }
     }
 
@@ -66,7 +96,7 @@ impl Fault {
         !matches!(self, Self::Refused { .. })
     }
 
-    /// When to come back, if the service said so.
+    /// `Retry-After`, if the service sent it.
     pub fn after(&self) -> Option<Duration> {
         match self {
             Self::Busy { after, .. } => *after,
@@ -74,41 +104,117 @@ impl Fault {
         }
     }
 
-    /// Whether the request was refused for its size, so that half of it may be taken.
-    pub fn too_long(&self) -> bool {
-        let Self::Refused {
-            status: Some(status),
-            detail,
-        } = self
-        else {
-            return false;
-        };
-        let detail = detail.to_lowercase();
-        let says_so = [
-            "maximum",
-            "too long",
-            "too large",
-            "too many",
-            "context length",
-            "at most",
-        ];
-        match status.as_u16() {
-            413 => true,
-            400 | 422 => says_so.iter().any(|words| detail.contains(words)),
-            _ => false,
+    /// What went wrong, in words.
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Busy { detail, .. } | Self::Refused { detail, .. } | Self::Broken { detail, .. } => detail,
         }
     }
 
-    /// Whether the request was refused and the refusal names `parameter`.
+    /// Whether it may be the request's contents that the service cannot take, and not the caller or the service itself:
+    /// not what is busy, and not a key that is wrong.
+    pub fn may_be_contents(&self) -> bool {
+        match self {
+            Self::Busy { .. } => false,
+            Self::Refused { status, said, .. } => status.is_none_or(|status| match status.as_u16() {
+                401 | 402 => false,
+                429 => said.contains(TOO_LARGE),
+                _ => true,
+            }),
+            Self::Broken { .. } => true,
+        }
+    }
+
+    /// Whether it may be the form of the request: that of a parameter, say.
+    pub fn may_be_form(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => {
+                status.is_some_and(|status| matches!(status.as_u16(), 400 | 406 | 415 | 422))
+            }
+            Self::Broken { .. } => true,
+            Self::Busy { .. } => false,
+        }
+    }
+
+    /// Whether it may be how much was sent: a refusal may be that in whatever words, a failure only if it says so.
+    pub fn may_be_size(&self) -> bool {
+        match self {
+            Self::Refused { .. } => self.may_be_contents(),
+            Self::Broken { said, .. } => is_about_size(said),
+            Self::Busy { .. } => false,
+        }
+    }
+
+    /// Whether its words are about tokens or lengths, and not about how many texts were sent.
+    pub fn is_about_length(&self) -> bool {
+        match self {
+            Self::Refused {
+                status: Some(status), ..
+            } if status.as_u16() == 413 => true,
+            Self::Refused { .. } if !self.may_be_contents() => false,
+            Self::Refused { said, .. } | Self::Broken { said, .. } => {
+                ["token", "context", "sequence", "too long"]
+                    .iter()
+                    .any(|word| said.contains(word))
+            }
+            Self::Busy { .. } => false,
+        }
+    }
+
+    /// Whether the request was not taken and the words name `parameter`. Some servers answer 500 to what they do not know.
     pub fn names(&self, parameter: &str) -> bool {
         match self {
             Self::Refused {
                 status: Some(status),
-                detail,
-            } => matches!(status.as_u16(), 400 | 422) && detail.contains(parameter),
+                said,
+                ..
+            } => matches!(status.as_u16(), 400 | 404 | 405 | 406 | 415 | 422) && said.contains(parameter),
+            Self::Broken {
+                status: Some(status),
+                said,
+                ..
+            } => matches!(status.as_u16(), 500 | 501) && said.contains(parameter),
             _ => false,
         }
     }
+
+    /// Whether the words say that something in the request is not known, without saying what.
+    pub fn is_about_parameters(&self) -> bool {
+        const WORDS: [&str; 9] = [
+            "unsupported",
+            "not supported",
+            "unknown",
+            "unrecognized",
+            "unrecognised",
+            "unexpected",
+            "extra",
+            "not permitted",
+            "parameter",
+        ];
+        WORDS.iter().any(|word| self.names(word))
+    }
+}
+
+/// Words by which services say that a request is too large; numbers and units differ with each of them.
+fn is_about_size(said: &str) -> bool {
+    const WORDS: [&str; 15] = [
+        "maximum",
+        "too long",
+        "too large",
+        "too many",
+        "too big",
+        "context length",
+        "at most",
+        "no more than",
+        "more than",
+        "larger than",
+        "longer than",
+        "exceed",
+        "batch size",
+        "limit of",
+        "max_",
+    ];
+    WORDS.iter().any(|word| said.contains(word))
 }
 
 impl From<Fault> for EmbedError {
@@ -116,7 +222,7 @@ impl From<Fault> for EmbedError {
         match fault {
             Fault::Busy { detail, after } => Self::Busy { detail, after },
             Fault::Refused { detail, .. } => Self::Refused { detail },
-            Fault::Broken { detail } => Self::Broken { detail },
+            Fault::Broken { detail, .. } => Self::Broken { detail },
         }
     }
 }
@@ -126,13 +232,13 @@ impl From<Fault> for ChatError {
         match fault {
             Fault::Busy { detail, after } => Self::Busy { detail, after },
             Fault::Refused { detail, .. } => Self::Refused { detail },
-            Fault::Broken { detail } => Self::Broken { detail },
+            Fault::Broken { detail, .. } => Self::Broken { detail },
         }
     }
 }
 
 /// The message and the code of an error body, in the forms that servers of this API use.
-pub(super) fn words(body: &str) -> (String, String) {
+pub(crate) fn words(body: &str) -> (String, String) {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
     let error = json.get("error").unwrap_or(&json);
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -146,84 +252,22 @@ pub(super) fn words(body: &str) -> (String, String) {
         .iter()
         .find_map(|key| error.get(key).and_then(text))
         .unwrap_or_default();
+    (shown(&message), code)
+}
+
+/// A service's own words as far as they are shown: one line, not long.
+pub(super) fn shown(message: &str) -> String {
     let shown: String = message
         .chars()
         .filter(|c| !c.is_control())
         .take(MAX_DETAIL_CHARACTERS)
         .collect();
-    (
-        if shown.is_empty() {
-            "nothing said".into()
-        } else {
-            shown
-        },
-        code,
-    )
+    match shown.trim().is_empty() {
+        true => "nothing said".into(),
+        false => shown,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(status: u16, headers: &[(&'static str, &str)], body: &str) -> Fault {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect();
-        Fault::of_reply(StatusCode::from_u16(status).unwrap(), &headers, body)
-    }
-
-    #[test]
-    fn a_reply_says_when_to_come_back() {
-        let check = |headers: &[(&'static str, &str)], expected: Option<f64>| {
-            assert_eq!(
-                of(429, headers, "").after(),
-                expected.map(Duration::from_secs_f64),
-                "{headers:?}"
-            );
-        };
-        let now = ("date", "Tue, 15 Nov 1994 08:12:31 GMT");
-        check(&[("retry-after", "2")], Some(2.0));
-        check(&[("retry-after", "0.5")], Some(0.5));
-        check(
-            &[("retry-after", "Tue, 15 Nov 1994 08:12:41 GMT"), now],
-            Some(10.0),
-        );
-        check(
-            &[("retry-after", "Tue, 15 Nov 1994 08:12:01 GMT"), now],
-            Some(0.0),
-        );
-        check(&[("retry-after", "Tue, 15 Nov 1994 08:12:41 GMT")], None);
-        check(&[("retry-after", "-1")], None);
-        check(&[("retry-after", "soon")], None);
-        check(&[], None);
-    }
-
-    #[test]
-    fn a_status_says_what_can_be_done() {
-        assert!(of(429, &[], "").passes() && of(500, &[], "").passes() && of(504, &[], "").passes());
-        let quota = r#"{"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}"#;
-        for fault in [
-            of(400, &[], ""),
-            of(401, &[], ""),
-            of(404, &[], ""),
-            of(302, &[], ""),
-            of(429, &[], quota),
-        ] {
-            assert!(!fault.passes(), "{fault:?}");
-        }
-        let long = r#"{"error": {"message": "This model's maximum context length is 8192 tokens"}}"#;
-        assert!(of(400, &[], long).too_long() && of(413, &[], "").too_long());
-        assert!(!of(400, &[], "no such model").too_long() && !of(500, &[], long).too_long());
-    }
-
-    #[test]
-    fn a_message_is_found_wherever_it_stands() {
-        let check = |body: &str, expected: &str| assert_eq!(words(body).0, expected, "{body}");
-        check(r#"{"error": {"message": "no model"}}"#, "no model");
-        check(r#"{"error": "no model"}"#, "no model");
-        check(r#"{"detail": "no model"}"#, "no model");
-        check("<html>\nbad gateway", "<html>bad gateway");
-        check("", "nothing said");
-    }
-}
+#[path = "fault_tests.rs"]
+mod tests;

@@ -5,8 +5,8 @@ mod connection;
 mod fault;
 mod sse;
 
-pub use connection::{Connection, ConnectionError, Limits, Secret};
+pub use connection::{Connection, ConnectionError, KeyHeader, Limits, Secret};
 
 pub(crate) use client::Client;
-pub(crate) use fault::Fault;
-pub(crate) use sse::SseReader;
+pub(crate) use fault::{Fault, words};
+pub(crate) use sse::{DONE, SseReader};

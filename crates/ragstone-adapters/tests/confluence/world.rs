@@ -166,7 +166,7 @@ impl World {
             all.extend(found.items.into_iter().map(|document| {
                 let seen = Seen {
                     title: document.title,
-                    url: document.source_url.unwrap_or_default(),
+                    url: document.source_url.map(String::from).unwrap_or_default(),
                     acl: document.acl,
                     text_hash: document.content_hash.to_string(),
                     published: document.published.is_some(),

@@ -14,11 +14,11 @@ const TEXTS: [&str; 2] = [
     "Prices vary. The refund window is thirty days.",
 ];
 
-fn model(url: &str) -> OpenAiChat {
+pub(super) fn model(url: &str) -> OpenAiChat {
     OpenAiChat::new(options(url)).unwrap()
 }
 
-fn options(url: &str) -> OpenAiChatOptions {
+pub(super) fn options(url: &str) -> OpenAiChatOptions {
     OpenAiChatOptions {
         connection: connection(url),
         model: "gpt-test".into(),
@@ -26,19 +26,20 @@ fn options(url: &str) -> OpenAiChatOptions {
         temperature: Some(0.0),
         max_tokens: Some(100),
         token_limit_name: TokenLimitName::Auto,
+        holds_first_answer: true,
     }
 }
 
-fn asking() -> ChatRequest {
+pub(super) fn asking() -> ChatRequest {
     super::request(QUESTION, &TEXTS)
 }
 
-async fn all(model: &OpenAiChat) -> Result<Vec<Result<ChatEvent, ChatError>>, ChatError> {
+pub(super) async fn all(model: &OpenAiChat) -> Result<Vec<Result<ChatEvent, ChatError>>, ChatError> {
     Ok(model.stream(asking()).await?.collect().await)
 }
 
 /// What was said before the last event, and the last event.
-async fn told(model: &OpenAiChat) -> (String, Result<ChatEvent, ChatError>) {
+pub(super) async fn told(model: &OpenAiChat) -> (String, Result<ChatEvent, ChatError>) {
     let mut events = all(model).await.unwrap();
     let last = events.pop().unwrap();
     let said = events.into_iter().map(|event| match event.unwrap() {
@@ -48,14 +49,14 @@ async fn told(model: &OpenAiChat) -> (String, Result<ChatEvent, ChatError>) {
     (said.collect(), last)
 }
 
-fn delta(text: &str) -> String {
+pub(super) fn delta(text: &str) -> String {
     format!(
         "data: {}\n\n",
         json!({"choices": [{"delta": {"content": text}, "finish_reason": null}]})
     )
 }
 
-fn finish(reason: &str) -> String {
+pub(super) fn finish(reason: &str) -> String {
     format!(
         "data: {}\n\n",
         json!({"choices": [{"delta": {}, "finish_reason": reason}]})
@@ -150,7 +151,7 @@ async fn a_stream_ends_only_when_the_service_says_so() {
     )
     .await;
     check(delta("a") + &finish("stop"), Some(FinishReason::Stop)).await;
-    check(delta("a") + "data: [DONE]", None).await;
+    check(delta("a") + "data: [DONE]", Some(FinishReason::Stop)).await;
     check(delta("a") + "data: [DONE]\n", Some(FinishReason::Stop)).await;
     check(delta("a") + &finish("length"), Some(FinishReason::Length)).await;
     check(

@@ -4,7 +4,9 @@
 #![cfg(feature = "openai")]
 
 mod chat;
+mod chat_forms;
 mod embed;
+mod embed_faults;
 mod extractive;
 mod fake;
 mod stub;

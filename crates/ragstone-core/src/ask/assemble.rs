@@ -206,7 +206,7 @@ impl Assembler {
         }
         match c {
             _ if !self.marker.is_empty() => self.marker_character(c),
-            '[' if self.may_open() => self.marker.push(c),
+            c if marker::opens(c) && self.may_open() => self.marker.push(c),
             '\n' => self.newline(),
             c if c.is_whitespace() && self.text.is_empty() && self.taken.is_some() => {}
             c if c.is_whitespace() => self.held.push(c),
@@ -234,11 +234,12 @@ impl Assembler {
     }
 
     fn marker_character(&mut self, c: char) {
-        if c == ']' {
+        if marker::closes(&self.marker, c) {
             self.marker.push(c);
             let glued = self.glue() == Glue::Glued;
             match marker::numbers(&self.marker) {
                 None => self.give_back(None),
+                Some(_) if !marker::is_plain(&self.marker) && !self.names_passage() => self.give_back(None),
                 Some(_) if glued => self.glued = true,
                 Some(_) => self.take_marker(),
             }

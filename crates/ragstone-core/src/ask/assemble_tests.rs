@@ -84,6 +84,33 @@ fn markers_become_verified_citations_behind_their_sentence() {
         "[1] The refund window is thirty days.",
         "The refund window is thirty days. [1]",
     );
+    for marker in [
+        "【1】",
+        "【1†source】",
+        "[source 1]",
+        "[Source: 1]",
+        "(source 1)",
+        "(Sources: 1)",
+        "[1][2]",
+        "[^1]",
+    ] {
+        check(
+            &format!("The refund window is thirty days {marker}."),
+            "The refund window is thirty days. [1]",
+        );
+        check(
+            &format!("The refund window is thirty days. {marker} "),
+            "The refund window is thirty days. [1] ",
+        );
+    }
+    for text in [
+        "It is (1) short",
+        "It is (see source 1) short",
+        "It is [source 9] short",
+        "f(source 1) is 【x】",
+    ] {
+        check(text, text);
+    }
     check(
         "It is free, i.e. shipping [1] to Norway.",
         "It is free, i.e. shipping to Norway. [1]",

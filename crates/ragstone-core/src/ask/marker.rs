@@ -1,4 +1,5 @@
-//! The citation markers that a model writes: `[1]`, `[1, 2]`, `[2-4]`, `[^1]`.
+//! The citation markers that models write: `[1]`, `[1, 2]`, `[2-4]`, `[^1]`, `【1】`, `【1†source】`, `[source 1]`,
+//! `[Source: 1]`, `(source 1)`. A number in round brackets alone is a number.
 
 use std::ops::RangeInclusive;
 
@@ -8,22 +9,130 @@ const MAX_CHARACTERS: usize = 32;
 /// Most digits of a number: `[2024]` is a year, not a passage.
 const MAX_DIGITS: usize = 3;
 
-/// Whether `marker` (from its `[` on) with `next` behind it may still become one.
+/// Words that may stand before a number between any brackets, in lower case.
+const WORDS: [&str; 7] = [
+    "source", "sources", "passage", "passages", "quelle", "quellen", "来源",
+];
+
+/// Words that may stand there between square brackets only: in round ones they are prose.
+const SQUARE_WORDS: [&str; 12] = [
+    "src",
+    "ref",
+    "refs",
+    "reference",
+    "references",
+    "citation",
+    "citations",
+    "cite",
+    "doc",
+    "document",
+    "documents",
+    "and",
+];
+
+/// What may stand between numbers.
+const SEPARATORS: [char; 5] = [',', ';', ' ', '，', '、'];
+
+/// Where OpenAI's marker goes on with what it points into.
+const POINTER: char = '†';
+
+/// What closes a marker that `open` begins; none if nothing does.
+fn closing(open: char) -> Option<char> {
+    Some(match open {
+        '[' => ']',
+        '【' => '】',
+        '［' => '］',
+        '(' => ')',
+        '（' => '）',
+        _ => return None,
+    })
+}
+
+fn is_round(open: char) -> bool {
+    matches!(open, '(' | '（')
+}
+
+/// Whether a marker may begin with `c`.
+pub(super) fn opens(c: char) -> bool {
+    closing(c).is_some()
+}
+
+/// Whether `c` closes `marker`, which has been opened.
+pub(super) fn closes(marker: &str, c: char) -> bool {
+    marker.chars().next().and_then(closing) == Some(c)
+}
+
+/// Whether `marker` (from its bracket on) with `next` behind it may still become one.
 pub(super) fn may_grow(marker: &str, next: char) -> bool {
-    let fits = next.is_ascii_digit()
-        || matches!(next, ',' | ';' | ' ' | '-' | '–')
-        || (next == '^' && marker == "[");
-    fits && marker.chars().count() < MAX_CHARACTERS
+    let Some(open) = marker.chars().next() else {
+        return false;
+    };
+    let inside = &marker[open.len_utf8()..];
+    if marker.chars().count() >= MAX_CHARACTERS || next == '\n' {
+        return false;
+    }
+    if inside.contains(POINTER) {
+        return !opens(next);
+    }
+    let has_word = inside.contains(char::is_alphabetic);
+    match next {
+        '0'..='9' | '#' => !is_round(open) || has_word,
+        '-' | '–' => true,
+        c if SEPARATORS.contains(&c) => true,
+        '^' => inside.is_empty() && !is_round(open),
+        ':' | '：' | '.' => inside.ends_with(char::is_alphabetic),
+        POINTER => open == '【' && inside.ends_with(|c: char| c.is_ascii_digit()),
+        c if c.is_alphabetic() => begins_word(open, inside, c),
+        _ => false,
+    }
+}
+
+/// Whether the letters at the end of `inside`, with `next`, begin one of the words.
+fn begins_word(open: char, inside: &str, next: char) -> bool {
+    let letters = inside.len() - inside.trim_end_matches(char::is_alphabetic).len();
+    let begun: String = inside[inside.len() - letters..].chars().chain([next]).collect();
+    words(open).any(|word| word.starts_with(&begun.to_lowercase()))
+}
+
+fn words(open: char) -> impl Iterator<Item = &'static str> {
+    let common: &'static [&'static str] = &WORDS;
+    let more: &'static [&'static str] = if is_round(open) { &[] } else { &SQUARE_WORDS };
+    common.iter().chain(more).copied()
 }
 
 /// The numbers between the brackets, in order; none if it is no marker.
 pub(super) fn numbers(marker: &str) -> Option<Vec<usize>> {
-    let inside = marker.strip_prefix('[')?.strip_suffix(']')?;
+    let open = marker.chars().next()?;
+    let inside = marker.strip_prefix(open)?.strip_suffix(closing(open)?)?;
     let inside = inside.strip_prefix('^').unwrap_or(inside);
-    let parts = inside.split([',', ';', ' ']).filter(|part| !part.is_empty());
-    let ranges: Option<Vec<RangeInclusive<usize>>> = parts.map(range).collect();
-    let numbers: Vec<usize> = ranges?.into_iter().flatten().collect();
-    (!numbers.is_empty()).then_some(numbers)
+    let inside = match open {
+        '【' => inside.split(POINTER).next().unwrap_or(inside),
+        _ => inside,
+    };
+    let (mut numbers, mut has_word) = (Vec::new(), false);
+    for part in inside.split(SEPARATORS).filter(|part| !part.is_empty()) {
+        let letters = part.find(|c: char| !c.is_alphabetic()).unwrap_or(part.len());
+        let (word, rest) = part.split_at(letters);
+        if !word.is_empty() && !words(open).any(|known| known == word.to_lowercase()) {
+            return None;
+        }
+        has_word |= !word.is_empty();
+        let rest = match word.is_empty() {
+            true => rest.trim_start_matches('#'),
+            false => rest.trim_start_matches([':', '：', '.', '#']),
+        };
+        if !rest.is_empty() || word.is_empty() {
+            numbers.extend(range(rest)?);
+        }
+    }
+    let is_marker = !numbers.is_empty() && (has_word || !is_round(open));
+    is_marker.then_some(numbers)
+}
+
+/// Whether `marker` can only be one, whatever its numbers are: of the other forms, those whose numbers name no passage are
+/// text.
+pub(super) fn is_plain(marker: &str) -> bool {
+    marker.starts_with('[') && !marker.contains(char::is_alphabetic)
 }
 
 fn range(part: &str) -> Option<RangeInclusive<usize>> {
@@ -86,9 +195,73 @@ mod tests {
         check("[1, 12;3]", Some(&[1, 12, 3]));
         check("[2-4]", Some(&[2, 3, 4]));
         check("[^1]", Some(&[1]));
+        check("【1】", Some(&[1]));
+        check("【2†source】", Some(&[2]));
+        check("【2†L3-L5】", Some(&[2]));
+        check("［1］", Some(&[1]));
+        check("[source 1]", Some(&[1]));
+        check("[Source: 1]", Some(&[1]));
+        check("[Sources 1, 2]", Some(&[1, 2]));
+        check("[source 1, source 3]", Some(&[1, 3]));
+        check("[1 and 2]", Some(&[1, 2]));
+        check("[Ref. 2]", Some(&[2]));
+        check("[Doc#2]", Some(&[2]));
+        check("[#2]", Some(&[2]));
+        check("[来源 1]", Some(&[1]));
+        check("(source 1)", Some(&[1]));
+        check("（来源：1，2）", Some(&[1, 2]));
+        check("（来源1）", Some(&[1]));
+        for text in [
+            "(1)",
+            "(1, 2)",
+            "(document 1)",
+            "[1.5]",
+            "[source]",
+            "[see 1]",
+            "【4:0†source】",
+            "(source)",
+            "[1)",
+        ] {
+            check(text, None);
+        }
         for text in ["[]", "[ ]", "[2024]", "[-1]", "[1-]", "[3-1]", "[^]", "[-]"] {
             check(text, None);
         }
+    }
+
+    #[test]
+    fn what_becomes_no_marker_is_let_go_at_once() {
+        let held = |text: &str| {
+            let mut marker = String::new();
+            for c in text.chars() {
+                let grows = if marker.is_empty() {
+                    opens(c)
+                } else {
+                    may_grow(&marker, c) || closes(&marker, c)
+                };
+                if !grows {
+                    break;
+                }
+                marker.push(c);
+            }
+            marker
+        };
+        let check = |text: &str, expected: &str| assert_eq!(held(text), expected, "{text}");
+        for marker in [
+            "[1]",
+            "[^1]",
+            "[Source: 1, 2]",
+            "【1†source】",
+            "(sources 1 2)",
+            "[source 1, source 2]",
+        ] {
+            check(marker, marker);
+        }
+        check("[see below]", "[s");
+        check("(see below)", "(s");
+        check("(12 days)", "(");
+        check("[x]", "[");
+        check("[sourced]", "[source");
     }
 
     #[test]

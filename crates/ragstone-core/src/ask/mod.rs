@@ -125,7 +125,7 @@ fn tell(
             }
         };
         drop(events);
-        if telling.said_nothing(finish)? {
+        if telling.said_nothing(&finish)? {
             yield telling.say_no_answer();
         }
         yield telling.done(finish).await?;
@@ -359,7 +359,7 @@ impl Telling {
     }
 
     /// Whether a model that ended said nothing because there is no answer; an error where it just said nothing.
-    fn said_nothing(&self, finish: FinishReason) -> Result<bool, Failed> {
+    fn said_nothing(&self, finish: &FinishReason) -> Result<bool, Failed> {
         match (self.assembler.answer().trim().is_empty(), finish) {
             (false, _) => Ok(false),
             (true, FinishReason::NoAnswer) => Ok(true),
@@ -369,6 +369,10 @@ impl Telling {
             )),
             (true, FinishReason::Filtered) => {
                 Err(Failed::new("model_refused", "the service withheld the answer"))
+            }
+            (true, FinishReason::Interrupted(reason)) => {
+                let detail = format!("the service ended the answer before its first word: {reason}");
+                Err(Failed::new("model_failed", detail))
             }
             (true, FinishReason::Stop) => Err(Failed::new("model_failed", "the model said nothing")),
         }
@@ -399,9 +403,9 @@ impl Telling {
             });
         }
         let text = self.assembler.answer().to_owned() + &self.own_words;
-        let answered = answered(&text, &sentences, finish);
+        let answered = answered(&text, &sentences, &finish);
         let mut notices = self.found.notices;
-        notices.extend(closing_notice(&text, answered, finish));
+        notices.extend(closing_notice(&text, answered, &finish));
         notices.extend(links_notice(self.links.removed()));
         let mut sources: Vec<String> = Vec::new();
         for passage in &self.found.passages {
@@ -425,17 +429,21 @@ impl Telling {
 
 /// Whether the documents held an answer. A text none of whose sentences could be verified is none: it is either a
 /// refusal in words of the model's own, or told from elsewhere, and nobody should build on it.
-fn answered(text: &str, sentences: &[AnswerSentence], finish: FinishReason) -> bool {
-    let refuses = finish == FinishReason::NoAnswer || (sentences.len() == 1 && prompt::is_no_answer(text));
+fn answered(text: &str, sentences: &[AnswerSentence], finish: &FinishReason) -> bool {
+    let refuses = *finish == FinishReason::NoAnswer || (sentences.len() == 1 && prompt::is_no_answer(text));
     !refuses && sentences.iter().any(|sentence| !sentence.citations.is_empty())
 }
 
 /// What the reader should know about how the answer ended.
-fn closing_notice(text: &str, answered: bool, finish: FinishReason) -> Option<Notice> {
+fn closing_notice(text: &str, answered: bool, finish: &FinishReason) -> Option<Notice> {
     match finish {
         FinishReason::Length => Some(Notice::new(
             "truncated",
             "the answer was cut at its limit of tokens",
+        )),
+        FinishReason::Interrupted(reason) => Some(Notice::new(
+            "truncated",
+            format!("the service ended the answer early: {reason}"),
         )),
         FinishReason::Filtered => Some(Notice::new(
             "filtered",

@@ -7,8 +7,10 @@ use futures::channel::mpsc;
 use futures::future::try_join;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
+use super::embedding::ChunkEmbedding;
 use super::read::Numbered;
 use super::statistics::Counter;
+use super::vector_report::{VectorReport, VectorState};
 use super::{Ingestor, Pipeline, Trouble};
 use crate::document::{Chunk, Stage};
 use crate::id::{ChunkId, PointId};
@@ -17,7 +19,6 @@ use crate::library::text::StoredText;
 use crate::rank::bm25::sparse_vector;
 use crate::rank::gate::{GATE_CHARACTERS, gate_document};
 use crate::seam::catalogue::{Claim, StatisticsDelta};
-use crate::seam::embedding_cache::StoredEmbedding;
 use crate::seam::index::Point;
 use crate::seam::{Embedder, VectorIndex};
 
@@ -28,7 +29,8 @@ pub(super) const WAITING_BATCHES: usize = 1;
 
 impl Ingestor {
     /// Stores every chunk as a point of the lease's generation, not visible yet; gives what the version adds to the
-    /// statistics. Reading, embedding and storing go on at the same time, a few batches apart.
+    /// statistics, and what is to be told of its vectors. Reading, embedding and storing go on at the same time, a few
+    /// batches apart.
     pub(super) async fn embed(
         &self,
         claim: &Claim,
@@ -36,7 +38,7 @@ impl Ingestor {
         text: &StoredText<'_>,
         title: &str,
         chunks: u32,
-    ) -> Result<StatisticsDelta, Trouble> {
+    ) -> Result<(StatisticsDelta, VectorReport), Trouble> {
         self.note(&claim.lease, Stage::Embed, 0, chunks.into()).await?;
         let index = pipeline.index().unwrap_or(self.stores.index.as_ref());
         index.ensure(&pipeline.index_spec()).await?;
@@ -46,7 +48,7 @@ impl Ingestor {
             pipeline,
             title,
         };
-        let read = self.batches(pipeline.split_for(text.media_type()), text);
+        let read = self.batches(pipeline, text);
         let embedded = read
             .map_err(Trouble::from)
             .map_ok(|batch| version.embed(batch))
@@ -55,8 +57,8 @@ impl Ingestor {
         // A receiver that is gone has failed, and says why itself.
         let embed = embedded.map(Ok).forward(sender).map(|_| Ok(()));
         let store = self.store(claim, index, embedded_batches, chunks.into());
-        let ((), statistics) = try_join(embed, store).await?;
-        Ok(statistics)
+        let ((), stored) = try_join(embed, store).await?;
+        Ok(stored)
     }
 
     /// Stores batches one by one, in their order.
@@ -66,19 +68,21 @@ impl Ingestor {
         index: &dyn VectorIndex,
         mut batches: mpsc::Receiver<Result<Vec<Embedded>, Trouble>>,
         total: u64,
-    ) -> Result<StatisticsDelta, Trouble> {
+    ) -> Result<(StatisticsDelta, VectorReport), Trouble> {
         let (mut counter, mut done) = (Counter::default(), 0);
+        let mut report = VectorReport::default();
         while let Some(batch) = batches.next().await.transpose()? {
             let mut points = Vec::with_capacity(batch.len());
             for chunk in batch {
                 counter.add(&chunk.point.lexical, &chunk.pieces);
+                report.add(chunk.point.chunk.page, chunk.vector);
                 points.push(chunk.point);
             }
             done += points.len() as u64;
             self.whole(&claim.lease, index.upsert(points)).await?;
             self.note(&claim.lease, Stage::Embed, done, total).await?;
         }
-        Ok(counter.into_delta())
+        Ok((counter.into_delta(), report))
     }
 }
 
@@ -87,6 +91,7 @@ struct Embedded {
     point: Point,
     /// Ids of its wordpieces.
     pieces: Vec<u32>,
+    vector: VectorState,
 }
 
 /// What all points of a version have in common.
@@ -102,16 +107,22 @@ impl Version<'_> {
         let embeddings = self.embeddings(&batch).await?;
         let embedded = batch.into_iter().zip(embeddings).map(|(numbered, embedding)| {
             let (mut point, mut pieces) = (self.point(numbered), Vec::new());
-            if let Some(embedding) = embedding {
+            let vector = embedding.as_ref().map_or(VectorState::Whole, VectorState::of);
+            if let Some(embedding) = embedding.and_then(ChunkEmbedding::into_stored) {
                 (point.dense, point.tokens) = (Some(embedding.vector), embedding.tokens);
                 pieces = embedding.pieces;
             }
-            Embedded { point, pieces }
+            Embedded {
+                point,
+                pieces,
+                vector,
+            }
         });
         Ok(embedded.collect())
     }
 
-    async fn embeddings(&self, batch: &[Numbered]) -> Result<Vec<Option<StoredEmbedding>>, Trouble> {
+    /// What each chunk's embedder made of it; none for any of them where there is no embedder.
+    async fn embeddings(&self, batch: &[Numbered]) -> Result<Vec<Option<ChunkEmbedding>>, Trouble> {
         let Some(embedder) = self.pipeline.embedder() else {
             return Ok(batch.iter().map(|_| None).collect());
         };

@@ -10,8 +10,29 @@ use super::{Ingestor, Retry, Trouble};
 use crate::id::{DocumentId, TenantId};
 use crate::rank::late::{distinct_pieces, keep_piece};
 use crate::rank::token_bits::TokenBits;
-use crate::seam::embedder::{EmbeddedTokens, Embedder, Embedding, TextKind};
+use crate::seam::embedder::{EmbeddedTokens, Embedder, Embedding, PassageEmbedding};
 use crate::seam::embedding_cache::{EmbeddingCacheError, EmbeddingKey, StoredEmbedding};
+
+/// What is stored of a chunk's embedding.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum ChunkEmbedding {
+    /// It stands for the whole chunk.
+    Whole(StoredEmbedding),
+    /// It stands for the chunk's beginning.
+    Beginning(StoredEmbedding),
+    /// There is none, and why.
+    None(String),
+}
+
+impl ChunkEmbedding {
+    /// The embedding, if there is one.
+    pub fn into_stored(self) -> Option<StoredEmbedding> {
+        match self {
+            Self::Whole(embedding) | Self::Beginning(embedding) => Some(embedding),
+            Self::None(_) => None,
+        }
+    }
+}
 
 /// What the embedding cache was good for since the process began.
 #[derive(Debug, Default)]
@@ -57,14 +78,15 @@ impl Ingestor {
     }
 
     /// What is kept of the embeddings of a document's `texts`, each with `prefix` before it, in order. One call embeds all
-    /// that the cache lacks, and it is held before anything is done with it.
+    /// that the cache lacks, and it is held before anything is done with it. Only what stands for a whole text is held:
+    /// of the others it must be told each time.
     pub(super) async fn embeddings(
         &self,
         embedder: &dyn Embedder,
         (tenant, document): (&TenantId, DocumentId),
         prefix: &str,
         texts: &[&str],
-    ) -> Result<Vec<StoredEmbedding>, Trouble> {
+    ) -> Result<Vec<ChunkEmbedding>, Trouble> {
         let texts: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
         let key = |text: &String| EmbeddingKey::of(tenant, prefix.len(), text);
         let keys: Vec<EmbeddingKey> = texts.iter().map(key).collect();
@@ -78,12 +100,16 @@ impl Ingestor {
             .collect();
         let made = made(embedder, prefix, &missing).await?;
         let keys = keys.into_iter().zip(&found).filter(|(_, found)| found.is_none());
-        let fresh = keys.map(|(key, _)| key).zip(made.iter().cloned()).collect();
-        self.keep(embedder, document, fresh).await;
+        let fresh = keys.map(|(key, _)| key).zip(&made);
+        let whole = fresh.filter_map(|(key, made)| match made {
+            ChunkEmbedding::Whole(embedding) => Some((key, embedding.clone())),
+            ChunkEmbedding::Beginning(_) | ChunkEmbedding::None(_) => None,
+        });
+        self.keep(embedder, document, whole.collect()).await;
         let mut made = made.into_iter();
         Ok(found
             .into_iter()
-            .filter_map(|found| found.or_else(|| made.next()))
+            .filter_map(|found| found.map(ChunkEmbedding::Whole).or_else(|| made.next()))
             .collect())
     }
 
@@ -155,11 +181,11 @@ async fn made(
     embedder: &dyn Embedder,
     prefix: &str,
     texts: &[String],
-) -> Result<Vec<StoredEmbedding>, Trouble> {
+) -> Result<Vec<ChunkEmbedding>, Trouble> {
     if texts.is_empty() {
         return Ok(Vec::new());
     }
-    let embeddings = embedder.embed(texts, TextKind::Passage).await?;
+    let embeddings = embedder.embed_passages(texts).await?;
     if embeddings.len() != texts.len() {
         let detail = format!("{} embeddings for {} texts", embeddings.len(), texts.len());
         return Err(Trouble::new(
@@ -169,7 +195,12 @@ async fn made(
             Retry::Spends,
         ));
     }
-    let kept = |embedding| stored(embedding, prefix.len() as u32);
+    let prefix = prefix.len() as u32;
+    let kept = |embedding| match embedding {
+        PassageEmbedding::Whole(embedding) => ChunkEmbedding::Whole(stored(embedding, prefix)),
+        PassageEmbedding::Beginning(embedding) => ChunkEmbedding::Beginning(stored(embedding, prefix)),
+        PassageEmbedding::None(why) => ChunkEmbedding::None(why),
+    };
     Ok(embeddings.into_iter().map(kept).collect())
 }
 

@@ -27,6 +27,7 @@ mod revector;
 mod settings;
 mod statistics;
 mod trouble;
+mod vector_report;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -243,7 +244,7 @@ impl Ingestor {
         let text = self.parse(claim).await?;
         let title = title(claim, text.outline());
         let chunks = self.count(claim, &pipeline, &text).await?;
-        let statistics = self.embed(claim, &pipeline, &text, &title, chunks).await?;
+        let (statistics, vectors) = self.embed(claim, &pipeline, &text, &title, chunks).await?;
         self.note(&claim.lease, Stage::Publish, 0, 1).await?;
         self.whole(&claim.lease, self.detach_the_rest(claim, text.outline()))
             .await?;
@@ -252,7 +253,7 @@ impl Ingestor {
             media_type: text.media_type().to_owned(),
             pages: text.pages().iter().filter_map(|span| span.page).max(),
             chunks,
-            warnings: text.outline().warnings.clone(),
+            warnings: [text.outline().warnings.clone(), vectors.warnings()].concat(),
             pipeline: pipeline.fingerprint().to_owned(),
             statistics,
         };

@@ -1,7 +1,8 @@
 //! A version's text read back from the store: page by page, as chunks in batches.
 //!
 //! Invariant: a page is read once for all of its chunks and let go with the last of them; the chunks are those of
-//! [`crate::split::split_document`] over the whole text, because none of them crosses a page.
+//! [`crate::split::split_document`] over the whole text, because none of them crosses a page, but for chunks that are
+//! longer than what the embedder reads: those are cut again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::{Ingestor, Pipeline, Trouble};
 use crate::document::{PageSpan, Stage};
 use crate::library::text::{StoredText, TextError};
 use crate::seam::catalogue::Claim;
-use crate::split::{Segment, SplitSettings, split_page};
+use crate::split::{Segment, split_page_to_fit};
 
 /// A segment with its place in the document.
 #[derive(Debug)]
@@ -50,12 +51,11 @@ impl Ingestor {
     ) -> Result<u32, Trouble> {
         let total = text.pages().len() as u64;
         self.note(&claim.lease, Stage::Split, 0, total).await?;
-        let split = pipeline.split_for(text.media_type());
         let (pages, mut chunks) = (pages(text), 0_u32);
         pin_mut!(pages);
         while let Some((span, page)) = pages.try_next().await? {
-            let segments = split_page(&page.text, span, &text.outline().sections, &split);
-            chunks = chunks.saturating_add(segments.count() as u32);
+            let segments = segments(pipeline, text, (span, &page.text));
+            chunks = chunks.saturating_add(segments.len() as u32);
         }
         self.note(&claim.lease, Stage::Split, total, total).await?;
         Ok(chunks)
@@ -64,7 +64,7 @@ impl Ingestor {
     /// All chunks in their order; a batch ends by number and by bytes.
     pub(super) fn batches<'a>(
         &self,
-        split: SplitSettings,
+        pipeline: &'a Pipeline,
         text: &'a StoredText<'_>,
     ) -> impl Stream<Item = Result<Vec<Numbered>, TextError>> + 'a {
         let (most_chunks, most_bytes) = (self.settings.batch_chunks, self.settings.batch_bytes);
@@ -72,7 +72,7 @@ impl Ingestor {
             let (mut batch, mut bytes, mut ordinal) = (Vec::new(), 0, 0);
             for await read in pages(text) {
                 let (span, page) = read?;
-                for segment in split_page(&page.text, span, &text.outline().sections, &split) {
+                for segment in segments(pipeline, text, (span, &page.text)) {
                     let is_full = batch.len() >= most_chunks || bytes + segment.text.len() > most_bytes;
                     if is_full && !batch.is_empty() {
                         bytes = 0;
@@ -89,6 +89,13 @@ impl Ingestor {
             }
         }
     }
+}
+
+/// The chunks of a page, none of them longer than what the pipeline's embedder reads.
+fn segments(pipeline: &Pipeline, text: &StoredText<'_>, (span, page): (&PageSpan, &str)) -> Vec<Segment> {
+    let split = pipeline.split_for(text.media_type());
+    let fits = |chunk: &str| pipeline.embedder().is_none_or(|embedder| embedder.fits(chunk));
+    split_page_to_fit(page, span, &text.outline().sections, &split, &fits)
 }
 
 /// The pages of a text, one after the other.

@@ -27,11 +27,17 @@ impl Ingestor {
             .map_err(|trouble| away(trouble.error.detail))?;
         // Its purge may have come before what was just remembered.
         self.forget_if_deleted(document).await;
-        let seen = points.into_iter().zip(made).map(|(point, made)| Point {
-            gate: reading_gate(Some(embedder), &point.chunk.text),
-            dense: Some(made.vector),
-            tokens: made.tokens,
-            ..point
+        let seen = points.into_iter().zip(made).map(|(point, made)| {
+            let (dense, tokens) = match made.into_stored() {
+                Some(stored) => (Some(stored.vector), stored.tokens),
+                None => (None, None),
+            };
+            Point {
+                gate: reading_gate(Some(embedder), &point.chunk.text),
+                dense,
+                tokens,
+                ..point
+            }
         });
         Ok(seen.collect())
     }

@@ -55,7 +55,7 @@ impl Trouble {
     /// What is told once it is not tried again: a hint that it will be is no help any more.
     pub fn given_up(&self, attempts: u32) -> JobError {
         let hint = match self.retry {
-            Retry::Never => return self.error.clone(),
+            Retry::Never | Retry::SpendsOnce => return self.error.clone(),
             Retry::Spends | Retry::Free { .. } => format!(
                 "it was tried {attempts} times; mend what the detail names, then `ragstone job retry ID`"
             ),

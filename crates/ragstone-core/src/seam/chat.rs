@@ -69,7 +69,7 @@ pub enum ChatEvent {
 }
 
 /// Why a model stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// It had said everything.
@@ -80,6 +80,8 @@ pub enum FinishReason {
     NoAnswer,
     /// The service withheld the rest.
     Filtered,
+    /// The service ended it for another reason, in its own word.
+    Interrupted(String),
 }
 
 /// Tokens spent.

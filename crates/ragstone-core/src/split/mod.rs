@@ -3,6 +3,7 @@
 //! Invariant: a chunk never crosses a page, and its range lies in the document's text on character boundaries.
 
 mod code_points;
+mod fit;
 pub mod markdown;
 pub mod recursive;
 mod settings;
@@ -81,6 +82,22 @@ pub fn split_page<'a>(
 ) -> impl Iterator<Item = Segment> + use<'a> {
     let pieces = split_text(text, settings);
     pieces.into_iter().map(move |piece| place(piece, page, sections))
+}
+
+/// Splits a page as [`split_page`] does; a chunk that does not `fit` is cut again, into chunks of half the size, until all
+/// of them do or are too short to be worth it.
+pub fn split_page_to_fit(
+    text: &str,
+    page: &PageSpan,
+    sections: &[SectionSpan],
+    settings: &SplitSettings,
+    fits: &dyn Fn(&str) -> bool,
+) -> Vec<Segment> {
+    let pieces = fit::split(text, settings, fits);
+    pieces
+        .into_iter()
+        .map(|piece| place(piece, page, sections))
+        .collect()
 }
 
 /// Splits one text with the strategy of `settings`.

@@ -6,13 +6,13 @@ use std::ops::RangeInclusive;
 use ragstone_core::metric::ragas::Metric;
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 
-use super::Settings;
 use super::evaluation::{Eval, Feedback};
 use super::fetch::is_range;
 use super::sections::{
-    Access, Ask, Chat, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, OpenAi, Parse, Server, Split,
+    Access, Ask, Chat, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, Parse, Server, Split,
     Telemetry,
 };
+use super::{OpenAi, Secret, Settings};
 
 /// Fewest characters of the admin key.
 pub const MIN_ADMIN_KEY: usize = 32;
@@ -49,6 +49,18 @@ impl Findings {
         let known = value.starts_with("http://") || value.starts_with("https://");
         if !value.is_empty() && (!known || value.contains(char::is_whitespace)) {
             self.say(key, "must be an http:// or https:// address".into());
+        }
+    }
+
+    /// Refuses headers that are written otherwise than `Name: value`; they are not repeated.
+    fn headers(&mut self, key: &'static str, headers: &[Secret]) {
+        let wrong =
+            |header: &&Secret| super::service::split_header(header.expose().unwrap_or_default()).is_err();
+        if let Some(at) = headers.iter().position(|header| wrong(&header)) {
+            self.say(
+                key,
+                format!("header {} is not written as \"Name: value\"", at + 1),
+            );
         }
     }
 
@@ -147,11 +159,8 @@ impl Limits {
             self.tenant_tokens_per_day,
             0..=MAX_TOKENS_PER_DAY,
         );
-        found.range(
-            "limits.wrong_proofs_per_minute",
-            self.wrong_proofs_per_minute,
-            0..=MAX_REQUESTS_PER_MINUTE,
-        );
+        let (key, rate) = ("limits.wrong_proofs_per_minute", 0..=MAX_REQUESTS_PER_MINUTE);
+        found.range(key, self.wrong_proofs_per_minute, rate);
     }
 }
 
@@ -162,11 +171,8 @@ impl Data {
         }
         found.range("data.upgrade_copies", self.upgrade_copies, 0..=100);
         found.range("data.reserve_bytes", self.reserve_bytes, 0..=MAX_RESERVE_BYTES);
-        found.range(
-            "data.quarantine_days",
-            self.quarantine_days,
-            0..=MAX_QUARANTINE_DAYS,
-        );
+        let days = 0..=MAX_QUARANTINE_DAYS;
+        found.range("data.quarantine_days", self.quarantine_days, days);
     }
 }
 
@@ -258,12 +264,14 @@ impl Ingest {
 impl OpenAi {
     fn check(&self, found: &mut Findings) {
         found.url("openai.base_url", &self.base_url);
+        found.headers("openai.headers", &self.headers);
     }
 }
 
 impl Embed {
     fn check(&self, found: &mut Findings) {
         found.url("embed.base_url", &self.base_url);
+        found.headers("embed.headers", &self.headers);
         if self.model.trim().is_empty() && self.provider != EmbedProvider::None {
             found.say(
                 "embed.model",
@@ -273,6 +281,9 @@ impl Embed {
         found.range("embed.dimensions", self.dimensions, 0..=16_384);
         found.range("embed.threads", self.threads, 0..=256);
         found.range("embed.batch_texts", self.batch_texts, 1..=2048);
+        if self.text_tokens != 0 {
+            found.range("embed.text_tokens", self.text_tokens, 16..=1_000_000);
+        }
         found.range("embed.concurrency", self.concurrency, 1..=256);
         found.range("embed.timeout_seconds", self.timeout_seconds, 1..=600);
         found.range("embed.max_attempts", self.max_attempts, 1..=20);
@@ -308,6 +319,7 @@ impl Model {
 impl Chat {
     fn check(&self, found: &mut Findings) {
         found.url("chat.base_url", &self.base_url);
+        found.headers("chat.headers", &self.headers);
         found.range("chat.context_tokens", self.context_tokens, 1024..=10_000_000);
         found.range("chat.first_token_seconds", self.first_token_seconds, 1..=600);
         found.range("chat.idle_seconds", self.idle_seconds, 1..=600);

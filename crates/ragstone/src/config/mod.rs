@@ -11,6 +11,7 @@ mod names;
 mod reference;
 mod secret;
 pub mod sections;
+mod service;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -27,24 +28,28 @@ pub use names::SHORT_NAMES;
 pub use reference::References;
 pub use secret::Secret;
 use sections::{
-    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, OpenAi,
-    Parse, Server, Split, SyncLimits, Telemetry,
+    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, Parse,
+    Server, Split, SyncLimits, Telemetry,
 };
+pub use service::{KeyHeader, OpenAi, Service};
 pub use shared::{BlobPlace, Index, Role, S3, SHARED_KEYS, SharedSet};
 
 /// The settings file that is read if it is there.
 const SETTINGS_FILE: &str = "ragstone.toml";
 /// Keys whose values no message may show.
-const SECRET_KEYS: [&str; 12] = [
+const SECRET_KEYS: [&str; 15] = [
     "access.admin_key",
     "chat.api_key",
+    "chat.headers",
     "data.database_url",
     "embed.api_key",
+    "embed.headers",
     "eval.judge_api_key",
     "index.qdrant_api_key",
     "jobs.redis_url",
     "model.hub_token",
     "openai.api_key",
+    "openai.headers",
     "s3.access_key_id",
     "s3.secret_access_key",
     "s3.session_token",
@@ -108,15 +113,6 @@ pub struct Settings {
     /// The settings file that was read, if any.
     #[serde(skip)]
     pub file: Option<String>,
-}
-
-/// A remote model's service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// Its address, without a slash at the end.
-    pub base_url: String,
-    /// Its key, if it wants one.
-    pub api_key: Secret,
 }
 
 /// One wrong setting.
@@ -251,39 +247,9 @@ impl Settings {
         }
     }
 
-    /// The service that embeds, if one does.
-    pub fn embed_service(&self) -> Service {
-        self.service(&self.embed.base_url, &self.embed.api_key)
-    }
-
-    /// The service that answers, if one does.
-    pub fn chat_service(&self) -> Service {
-        self.service(&self.chat.base_url, &self.chat.api_key)
-    }
-
     /// Whether a model judges evaluations.
     pub fn judges(&self) -> bool {
         !self.eval.judge_model.trim().is_empty()
-    }
-
-    /// The service that judges, if one does.
-    pub fn judge_service(&self) -> Service {
-        self.service(&self.eval.judge_base_url, &self.eval.judge_api_key)
-    }
-
-    /// A service's own key, or the common one where it has no address of its own: a key goes only where it was meant for.
-    fn service(&self, base_url: &str, api_key: &Secret) -> Service {
-        let own = !base_url.is_empty();
-        let base_url = if own { base_url } else { &self.openai.base_url };
-        let api_key = if api_key.is_set() || own {
-            api_key
-        } else {
-            &self.openai.api_key
-        };
-        Service {
-            base_url: base_url.trim_end_matches('/').to_owned(),
-            api_key: api_key.clone(),
-        }
     }
 
     fn names_local_model(&self) -> bool {
@@ -294,7 +260,8 @@ impl Settings {
 
 fn problem(figment: &figment::Figment, error: &figment::Error) -> Problem {
     let key = error.path.join(".");
-    let detail = match SECRET_KEYS.contains(&key.as_str()) {
+    let is_secret = SECRET_KEYS.iter().any(|secret| key.starts_with(secret));
+    let detail = match is_secret {
         true => "must be text".to_owned(),
         false => error.kind.to_string(),
     };

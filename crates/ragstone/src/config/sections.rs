@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::issuer::Issuer;
 use super::secret::Secret;
+use super::service::KeyHeader;
 use super::shared::Role;
 
 /// `[server]`
@@ -174,16 +175,6 @@ pub struct Ingest {
     pub embedding_cache_bytes: u64,
 }
 
-/// `[openai]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpenAi {
-    /// Its key.
-    pub api_key: Secret,
-    /// Its address.
-    pub base_url: String,
-}
-
 /// Who embeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -222,6 +213,14 @@ pub struct Embed {
     pub base_url: String,
     /// Its key.
     pub api_key: Secret,
+    /// How the key is sent.
+    pub key_header: KeyHeader,
+    /// The version of Azure's API.
+    pub api_version: String,
+    /// The name of a deployment there.
+    pub deployment: String,
+    /// Headers of every request.
+    pub headers: Vec<Secret>,
     /// Length of a vector, 0 for what the model gives.
     pub dimensions: usize,
     /// Put before questions.
@@ -234,6 +233,8 @@ pub struct Embed {
     pub precision: Precision,
     /// Texts a request.
     pub batch_texts: usize,
+    /// Tokens of a text, 0 where they are not known.
+    pub text_tokens: usize,
     /// Requests at once.
     pub concurrency: usize,
     /// Seconds a request.
@@ -336,6 +337,14 @@ pub struct Chat {
     pub base_url: String,
     /// Its key.
     pub api_key: Secret,
+    /// How the key is sent.
+    pub key_header: KeyHeader,
+    /// The version of Azure's API.
+    pub api_version: String,
+    /// The name of a deployment there.
+    pub deployment: String,
+    /// Headers of every request.
+    pub headers: Vec<Secret>,
     /// Further models that a request may name.
     pub models: Vec<String>,
     /// Tokens the model reads.
@@ -344,6 +353,8 @@ pub struct Chat {
     pub first_token_seconds: u64,
     /// Seconds between words.
     pub idle_seconds: u64,
+    /// Whether a model's first answer is held until it is known whether it begins with thoughts.
+    pub hold_first_answer: bool,
     /// Attempts.
     pub max_attempts: u32,
 }

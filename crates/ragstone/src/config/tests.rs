@@ -419,3 +419,73 @@ fn deployments_set_what_there_is() {
 }
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn a_service_of_azure_is_three_settings_and_a_key() {
+    let layers = environment(&[
+        ("RAGSTONE_CHAT__BASE_URL", "https://x.openai.azure.com/"),
+        ("RAGSTONE_CHAT__DEPLOYMENT", "my-gpt"),
+        ("RAGSTONE_CHAT__API_VERSION", "2024-10-21"),
+        ("RAGSTONE_CHAT__KEY_HEADER", "api-key"),
+        ("RAGSTONE_CHAT_API_KEY", "k"),
+        ("LLM_MODEL", "gpt-4o"),
+    ]);
+    let chat = Settings::from_layers(&layers).unwrap().chat_service();
+    assert_eq!(
+        (
+            chat.base_url.as_str(),
+            chat.deployment.as_str(),
+            chat.api_version.as_str(),
+            chat.key_header
+        ),
+        (
+            "https://x.openai.azure.com",
+            "my-gpt",
+            "2024-10-21",
+            KeyHeader::ApiKey
+        )
+    );
+    let wrong = refused(&environment(&[("RAGSTONE_CHAT__KEY_HEADER", "x-key")]));
+    assert!(wrong.starts_with("setting chat.key_header"), "{wrong}");
+}
+
+#[test]
+fn headers_go_to_the_service_that_they_are_for() {
+    let layers = environment(&[
+        ("RAGSTONE_OPENAI__HEADERS", r#"["X-Org: env:ORG_TOKEN"]"#),
+        ("RAGSTONE_CHAT__HEADERS", r#"["X-Title: a, b"]"#),
+        ("RAGSTONE_EMBED_BASE_URL", "http://localhost:1/v1"),
+        ("ORG_TOKEN", "org-s3cret"),
+        ("OPENAI_API_KEY", "k"),
+    ]);
+    let settings = Settings::from_layers(&layers).unwrap();
+    let values = |service: Service| service.header_values(&settings.references).unwrap();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        values(settings.chat_service()),
+        [pair("X-Org", "org-s3cret"), pair("X-Title", "a, b")]
+    );
+    assert!(
+        values(settings.embed_service()).is_empty(),
+        "another service gets none of them"
+    );
+    assert_eq!(settings.chat_service().header_names(), ["X-Org", "X-Title"]);
+    assert!(!format!("{settings:?} {:?}", settings.chat_service()).contains("a, b"));
+}
+
+#[test]
+fn a_header_that_cannot_be_read_is_refused_without_its_value() {
+    for header in ["very-secret", "X Y: very-secret", ": very-secret", "X-Org:"] {
+        let wrong = refused(&file(&format!("[chat]\nheaders = [{header:?}]\n")));
+        assert!(
+            wrong.starts_with("setting chat.headers") && !wrong.contains("very-secret"),
+            "{wrong}"
+        );
+    }
+    let settings = Settings::from_layers(&file("[chat]\nheaders = [\"X-Org: env:NOT_THERE\"]\n")).unwrap();
+    let error = settings
+        .chat_service()
+        .header_values(&settings.references)
+        .unwrap_err();
+    assert!(error.contains("X-Org") && error.contains("NOT_THERE"), "{error}");
+}

@@ -35,12 +35,13 @@ pub fn chat_model(settings: &Settings) -> anyhow::Result<Arc<dyn ChatModel>> {
         ..Limits::default()
     };
     Ok(Arc::new(OpenAiChat::new(OpenAiChatOptions {
-        connection: connection(&settings.chat_service(), limits)?,
+        connection: connection(settings, &settings.chat_service(), limits)?,
         model: chat.model.clone(),
         context_tokens: chat.context_tokens,
         temperature: None,
         max_tokens: None,
         token_limit_name: TokenLimitName::Auto,
+        holds_first_answer: chat.hold_first_answer,
     })?))
 }
 
@@ -56,12 +57,14 @@ pub async fn judge(settings: &Settings) -> anyhow::Result<Option<ModelJudge>> {
         ..Limits::default()
     };
     let model = OpenAiChat::new(OpenAiChatOptions {
-        connection: connection(&settings.judge_service(), limits)?,
+        connection: connection(settings, &settings.judge_service(), limits)?,
         model: settings.eval.judge_model.clone(),
         context_tokens: settings.chat.context_tokens,
         temperature: None,
         max_tokens: None,
         token_limit_name: TokenLimitName::Auto,
+        // Nobody reads a verdict before its end.
+        holds_first_answer: true,
     })?;
     let embedder = embedder_if_present(settings).await.unwrap_or_else(|error| {
         tracing::warn!("meanings are not compared: {error:#}");

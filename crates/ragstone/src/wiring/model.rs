@@ -9,15 +9,18 @@ use ragstone_adapters::embed::local::{LocalEmbedder, LocalModel, LocalOptions, P
 use ragstone_adapters::embed::weights::{
     FetchOptions, FetchProgress, Hub, Manifest, ManifestFile, Package, ensure_model, model_folder,
 };
-use ragstone_adapters::embed::{OpenAiEmbedder, OpenAiEmbedderOptions};
-use ragstone_adapters::openai::{Connection, Limits, Secret};
+use ragstone_adapters::embed::{DEFAULT_CHUNK_TOKENS, OpenAiEmbedder, OpenAiEmbedderOptions};
+use ragstone_adapters::openai::{Connection, KeyHeader, Limits, Secret};
 use ragstone_core::seam::Embedder;
 use ragstone_core::seam::embedder::EmbedderFingerprint;
 
-use crate::config::{Service, Settings, sections};
+use crate::config::{self, Service, Settings, sections};
 
 /// Threads for questions; one is enough up to some hundred questions a second.
 const QUERY_THREADS: usize = 2;
+
+/// Characters of a script with spaces that make a token, at least.
+const CHARACTERS_A_TOKEN: usize = 3;
 
 /// Sees how a fetch goes on.
 pub type FetchSink = Arc<dyn Fn(FetchProgress<'_>) + Send + Sync>;
@@ -77,9 +80,29 @@ fn given(settings: &Settings) -> Option<PathBuf> {
 }
 
 /// How a service is reached.
-pub fn connection(service: &Service, limits: Limits) -> anyhow::Result<Connection> {
+pub fn connection(settings: &Settings, service: &Service, limits: Limits) -> anyhow::Result<Connection> {
     let key = service.api_key.expose().map(Secret::new);
-    Connection::new(&service.base_url, key, limits).context("the service's address cannot be used")
+    let headers = service
+        .header_values(&settings.references)
+        .map_err(anyhow::Error::msg)?;
+    let headers = headers
+        .into_iter()
+        .map(|(name, value)| (name, Secret::new(value)));
+    let mut connection = Connection::new(&service.base_url, key, limits)
+        .and_then(|connection| connection.with_headers(headers))
+        .context("the service's address or headers cannot be used")?
+        .with_key_header(match service.key_header {
+            config::KeyHeader::Auto => KeyHeader::Auto,
+            config::KeyHeader::Bearer => KeyHeader::Bearer,
+            config::KeyHeader::ApiKey => KeyHeader::ApiKey,
+        });
+    if !service.deployment.is_empty() {
+        connection = connection.with_deployment(&service.deployment)?;
+    }
+    if !service.api_version.is_empty() {
+        connection = connection.with_api_version(&service.api_version);
+    }
+    Ok(connection)
 }
 
 /// What the embedder of the settings will be known by, while it is not there: told only of a service, whose vectors are
@@ -97,15 +120,26 @@ fn remote(settings: &Settings) -> anyhow::Result<OpenAiEmbedderOptions> {
         tries: embed.max_attempts as usize,
         ..Limits::default()
     };
-    let connection = connection(&settings.embed_service(), limits)?;
+    let connection = connection(settings, &settings.embed_service(), limits)?;
     Ok(OpenAiEmbedderOptions {
         dimensions: Some(embed.dimensions).filter(|dimensions| *dimensions > 0),
         query_prefix: embed.query_prefix.clone(),
         passage_prefix: embed.passage_prefix.clone(),
         batch_texts: embed.batch_texts,
+        text_tokens: Some(embed.text_tokens).filter(|tokens| *tokens > 0),
+        chunk_tokens: chunk_tokens(embed.text_tokens, settings.split.chunk_size),
         passage_lane: embed.concurrency,
         ..OpenAiEmbedderOptions::new(connection, embed.model.clone())
     })
+}
+
+/// Tokens that a chunk may have: what the model reads, else what nearly every model reads. Whoever sets longer chunks knows
+/// a model that reads them, and a chunk in a script of many tokens may hold as much as others.
+fn chunk_tokens(text_tokens: usize, chunk_size: usize) -> usize {
+    match text_tokens {
+        0 => DEFAULT_CHUNK_TOKENS.max(chunk_size / CHARACTERS_A_TOKEN),
+        known => known,
+    }
 }
 
 async fn local(settings: &Settings, folder: PathBuf) -> anyhow::Result<LocalEmbedder> {
@@ -172,6 +206,15 @@ fn manifest(settings: &sections::ModelManifest) -> Manifest {
 mod tests {
     use super::*;
     use crate::config::Layers;
+
+    #[test]
+    fn chunks_fit_what_the_model_reads() {
+        let check = |known, size, expected| assert_eq!(chunk_tokens(known, size), expected, "{known} {size}");
+        check(0, 800, 512);
+        check(0, 4_000, 1_333);
+        check(256, 4_000, 256);
+        check(8_191, 800, 8_191);
+    }
 
     #[test]
     fn the_manual_pins_the_model_that_was_tested() {

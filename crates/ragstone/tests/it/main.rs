@@ -37,6 +37,7 @@ mod sources;
 mod streams;
 mod stub;
 mod support;
+mod thoughts;
 mod tokens;
 mod upgrade;
 mod vectors;

@@ -121,18 +121,29 @@ fn an_outage_of_every_kind_loses_no_document() {
 }
 
 #[test]
-fn what_a_service_refuses_fails_at_once_and_alone() {
+fn a_text_that_a_service_refuses_goes_by_its_words_alone() {
     let service = Moody::start();
     let library = Library::start(sandbox(&service.base_url()));
     let refused = library.send("refused", &format!("This is {UNSPEAKABLE}."));
     let other = library.send("other", &text(1));
-    let ended = library.ended(&refused);
-    assert_eq!(
-        (&ended["state"], &ended["attempts"], &ended["error"]["code"]),
-        (&json!("failed"), &json!(1), &json!("embedding_refused")),
-        "{ended}"
-    );
+    let ended = library.publishes(&refused);
     library.publishes(&other);
+    let path = format!("/api/v1/documents/{}", ended["document_id"].as_str().unwrap());
+    let warnings = &library.get(&path)["warnings"];
+    assert_eq!(warnings[0]["code"], "chunks_without_vectors", "{warnings}");
+    let detail = warnings[0]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("1 of 1") && detail.contains("this cannot be said"),
+        "{detail}"
+    );
+    let query = json!({"query": UNSPEAKABLE});
+    let found = library.post("/api/v1/search", &query).ok(200);
+    assert_eq!(
+        found["passages"][0]["document_id"], ended["document_id"],
+        "{found}"
+    );
+    let found = library.dense(&text(1)).ok(200);
+    assert_eq!(found["passages"][0]["text"], text(1), "{found}");
 }
 
 #[test]

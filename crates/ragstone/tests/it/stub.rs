@@ -105,6 +105,8 @@ impl Service {
             .with("OPENAI_BASE_URL", &format!("http://{}/v1", stub.address))
             .with("OPENAI_API_KEY", KEY)
             .with("LLM_MODEL", "stub-chat")
+            // It never thinks, and what streams is looked at from the first answer on.
+            .with("RAGSTONE_CHAT__HOLD_FIRST_ANSWER", "false")
             .with("RAGSTONE_JOBS__RETRY_BASE_SECONDS", "1")
             .with("RAGSTONE_JOBS__POLL_SECONDS", "1");
         let sandbox = settings

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ragstone_core::rank::gate::{WordPieces, WordStatistics, word_statistics};
+use ragstone_core::rank::gate::{WordPieces, WordStatistics, gate_document, word_statistics};
 use ragstone_core::rank::late::TokenVectors;
 use ragstone_core::seam::embedder::{
     EmbedError, EmbeddedTokens, Embedder, EmbedderFingerprint, Embedding, TextKind,
@@ -212,6 +212,19 @@ impl Embedder for LocalEmbedder {
     fn reads(&self, text: &str) -> Option<WordStatistics> {
         Some(word_statistics(text, self))
     }
+
+    /// By the model's own tokenizer. A text in a language that the model does not read goes by its words alone, which no
+    /// cut would help.
+    fn fits(&self, text: &str) -> bool {
+        let most = self.model.text_tokens();
+        // A token has at least one byte.
+        text.len() <= most
+            || self
+                .model
+                .word_pieces(text)
+                .is_ok_and(|pieces| pieces.len() <= most)
+            || gate_document(word_statistics(text, self)) == 0.0
+    }
 }
 
 impl WordPieces for LocalEmbedder {
@@ -273,6 +286,21 @@ mod tests {
             let vectors = |from: &[Embedding]| from.iter().map(|e| e.vector.clone()).collect::<Vec<_>>();
             assert_eq!(vectors(&got.unwrap()), vectors(&alone), "{texts:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_text_fits_by_its_tokens() {
+        let tiny = Tiny::new(2, 32, Pooling::Mean, Dtype::F32, "").write();
+        let embedder = start(tiny.path());
+        let most = embedder.model.text_tokens();
+        assert_eq!(most, embedder.model.fingerprint().max_length - 2);
+        for (words, fits) in [(most, true), (most + 1, false)] {
+            assert_eq!(embedder.fits(&"a ".repeat(words)), fits, "{words} of {most}");
+        }
+        assert!(
+            embedder.fits(&"退款期限".repeat(most)),
+            "the model reads nothing of it anyway"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]

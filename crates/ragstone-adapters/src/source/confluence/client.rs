@@ -325,7 +325,7 @@ impl Client {
             Fault::Refused { detail, .. } => {
                 SourceError::Refused(format!("{host} refuses {what}: {}", redacted(detail, secret)))
             }
-            Fault::Busy { detail, .. } | Fault::Broken { detail } => {
+            Fault::Busy { detail, .. } | Fault::Broken { detail, .. } => {
                 SourceError::Broken(format!("{host} fails at {what}: {}", redacted(detail, secret)))
             }
         }

@@ -13,7 +13,7 @@ use super::*;
 use crate::ingest::Outcome;
 use crate::library::SearchRequest;
 use crate::rank::gate::WordStatistics;
-use crate::seam::embedder::EmbedderFingerprint;
+use crate::seam::embedder::{EmbedderFingerprint, TextKind};
 use crate::seam::fake::{House, WORKER, WordEmbedder, writer};
 use crate::seam::{Catalogue, EmbedError, EmbeddingCache};
 

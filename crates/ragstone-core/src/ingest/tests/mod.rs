@@ -1,5 +1,6 @@
 //! The story of ingestion over the fakes, with every step that may fail.
 
+mod bad_texts;
 mod deaths;
 mod flow;
 mod mails;

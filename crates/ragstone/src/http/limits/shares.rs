@@ -74,6 +74,10 @@ impl Shares {
     /// A place that counts for each of the holders.
     pub fn place(shares: &Arc<Self>, holders: Vec<Holder>) -> Result<RequestPlace, Problem> {
         let mut held = shares.held();
+        if held.in_all >= shares.most {
+            let detail = format!("{} requests are worked on already", shares.most);
+            return Err(Problem::new(Code::Busy, detail).after(Some(COME_BACK)));
+        }
         let full = holders
             .iter()
             .find(|holder| held.by_holder.get(holder) >= Some(&shares.share));
@@ -84,10 +88,6 @@ impl Shares {
                 full.words()
             );
             return Err(Problem::new(Code::TooManyRequests, detail).after(Some(COME_BACK)));
-        }
-        if held.in_all >= shares.most {
-            let detail = format!("{} requests are worked on already", shares.most);
-            return Err(Problem::new(Code::Busy, detail).after(Some(COME_BACK)));
         }
         held.in_all += 1;
         for holder in &holders {

@@ -333,17 +333,22 @@ async fn requests_of_one_address_leave_places_to_others() {
         max_requests: 4,
         ..HttpSettings::default()
     });
-    // Bodies that never come whole hold a place each.
-    let half = || {
-        let body =
-            axum::body::Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    // Bodies that never come whole hold a place each, from the moment at which they are read.
+    let reading = std::sync::Arc::new(tokio::sync::Notify::new());
+    let half = async || {
+        let read = reading.clone();
+        let body = Body::from_stream(stream::poll_fn(move |_| {
+            read.notify_one();
+            std::task::Poll::<Option<std::io::Result<Vec<u8>>>>::Pending
+        }));
         let call = app.call("POST", "/api/v1/search").body(body).from([127, 0, 0, 2]);
-        Box::pin(call.header("content-type", "application/json").send())
+        let mut sent = Box::pin(call.header("content-type", "application/json").send());
+        tokio::select! {
+            _ = &mut sent => panic!("it was answered"),
+            () = reading.notified() => sent,
+        }
     };
-    let mut held = [half(), half()];
-    for half in &mut held {
-        assert!(futures::poll!(half).is_pending());
-    }
+    let held = [half().await, half().await];
     let list = async |from: [u8; 4]| app.get("/api/v1/documents").from(from).send().await;
     let refused = list([127, 0, 0, 2]).await;
     assert!(refused.headers.contains_key("retry-after"));

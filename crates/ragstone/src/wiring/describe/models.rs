@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ragstone_adapters::openai::Limits;
+
 use super::{Health, Part, Trials, part, shown, skipped};
 use crate::config::{Service, Settings};
 use crate::wiring::{model, trial};
@@ -21,18 +23,15 @@ pub async fn models(settings: &Settings, trials: Trials) -> Vec<Part> {
 async fn embedder(settings: &Settings, trials: Trials) -> Part {
     let name = "embedder";
     if settings.embeds_remotely() {
-        let model = &settings.embed.model;
+        let (model, service) = (&settings.embed.model, settings.embed_service());
+        if let Some(unusable) = unusable(name, settings, model, &service) {
+            return unusable;
+        }
         return match trials.network {
-            false => skipped(name, &format!("{model} (a service)")),
+            false => skipped(name, &in_words(model, &service)),
             true => {
                 let tried = trial::within_patience(trial::embed(settings)).await;
-                of_service(
-                    name,
-                    model,
-                    &settings.embed_service(),
-                    "RAGSTONE_EMBED_API_KEY",
-                    tried,
-                )
+                of_service(name, model, &service, "RAGSTONE_EMBED_API_KEY", tried)
             }
         };
     }
@@ -78,35 +77,34 @@ async fn local(settings: &Settings) -> Part {
 
 async fn chat(settings: &Settings, trials: Trials) -> Part {
     let (name, model) = ("chat", &settings.chat.model);
-    match (settings.chats_remotely(), trials.network) {
-        (false, _) => part(
-            name,
-            Health::Ok,
-            "extractive: answers quote the best sentences, no model",
-            None,
-        ),
-        (true, false) => skipped(name, &format!("{model} (a service)")),
-        (true, true) => {
+    if !settings.chats_remotely() {
+        let detail = "extractive: answers quote the best sentences, no model";
+        return part(name, Health::Ok, detail, None);
+    }
+    let service = settings.chat_service();
+    if let Some(unusable) = unusable(name, settings, model, &service) {
+        return unusable;
+    }
+    match trials.network {
+        false => skipped(name, &in_words(model, &service)),
+        true => {
             let tried = trial::within_patience(trial::chat(settings)).await;
-            of_service(
-                name,
-                model,
-                &settings.chat_service(),
-                "RAGSTONE_CHAT_API_KEY",
-                tried,
-            )
+            of_service(name, model, &service, "RAGSTONE_CHAT_API_KEY", tried)
         }
     }
 }
 
 async fn judge(settings: &Settings, trials: Trials) -> Part {
     let (name, model) = ("judge", &settings.eval.judge_model);
+    let service = settings.judge_service();
+    if let Some(unusable) = unusable(name, settings, model, &service) {
+        return unusable;
+    }
     match trials.network {
-        false => skipped(name, &format!("{model} (a service)")),
+        false => skipped(name, &in_words(model, &service)),
         true => {
             let tried = trial::within_patience(trial::ask_judge(settings)).await;
-            let key = "RAGSTONE_EVAL__JUDGE_API_KEY";
-            of_service(name, model, &settings.judge_service(), key, tried)
+            of_service(name, model, &service, "RAGSTONE_EVAL__JUDGE_API_KEY", tried)
         }
     }
 }
@@ -119,14 +117,9 @@ fn of_service(
     key: &str,
     tried: Result<String, String>,
 ) -> Part {
-    let url = shown(&service.base_url);
+    let words = in_words(model, service);
     match tried {
-        Ok(told) => part(
-            name,
-            Health::Ok,
-            format!("{model} at {url} answers: {told}"),
-            None,
-        ),
+        Ok(told) => part(name, Health::Ok, format!("{words} answers: {told}"), None),
         Err(error) => {
             let with = if service.api_key.is_set() {
                 ""
@@ -134,10 +127,37 @@ fn of_service(
                 " (no key is set)"
             };
             let hint = format!(
-                "see that the service runs at {url} and has the model {model}, and that its key is right: {key} or OPENAI_API_KEY{with}"
+                "see that the service runs there and has the model, and that its key is right: {key} or OPENAI_API_KEY{with}"
             );
-            let detail = format!("{model} at {url} does not answer: {error}");
-            part(name, Health::Broken, detail, Some(&hint))
+            part(
+                name,
+                Health::Broken,
+                format!("{words} does not answer: {error}"),
+                Some(&hint),
+            )
         }
     }
+}
+
+/// A model of a service, and what requests to it are made of. Headers are told by name.
+fn in_words(model: &str, service: &Service) -> String {
+    let mut words = vec![format!("{model} (a service) at {}", shown(&service.base_url))];
+    if !service.deployment.is_empty() {
+        words.push(format!("deployment {}", service.deployment));
+    }
+    if !service.api_version.is_empty() {
+        words.push(format!("api-version {}", service.api_version));
+    }
+    let headers = service.header_names();
+    if !headers.is_empty() {
+        words.push(format!("with the headers {}", headers.join(", ")));
+    }
+    words.join(", ")
+}
+
+/// Why no request to a service can be made at all, which needs no network to be found.
+fn unusable(name: &'static str, settings: &Settings, model: &str, service: &Service) -> Option<Part> {
+    let error = model::connection(settings, service, Limits::default()).err()?;
+    let hint = Some("a header's value is text, env:NAME or file:PATH");
+    Some(part(name, Health::Broken, format!("{model}: {error:#}"), hint))
 }

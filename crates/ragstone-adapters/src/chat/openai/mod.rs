@@ -1,0 +1,186 @@
+//! Chat completions of any OpenAI-compatible service, streamed.
+//!
+//! Invariant: a request is tried again only before its reply has begun; dropping the stream closes the connection; a
+//! reply that breaks off is an error and never looks like a finished answer; thoughts never come out.
+
+mod dialect;
+mod reply;
+mod stream;
+mod thoughts;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use ragstone_core::seam::chat::{ChatDescription, ChatEvent, ChatRequest, Message};
+use ragstone_core::seam::{ChatError, ChatModel};
+use reqwest::Response;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::openai::{Client, Connection, ConnectionError, Fault};
+use dialect::{Dialect, TokenLimit};
+use thoughts::Habits;
+
+/// What a service calls the limit of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TokenLimitName {
+    /// OpenAI's own service the newer, all others the older; the other one if it is refused.
+    #[default]
+    Auto,
+    /// `max_tokens`, which all servers know but OpenAI's newest models.
+    MaxTokens,
+    /// `max_completion_tokens`.
+    MaxCompletionTokens,
+}
+
+/// How a service is used.
+#[derive(Debug, Clone)]
+pub struct OpenAiChatOptions {
+    /// Where it is.
+    pub connection: Connection,
+    /// The model's name there.
+    pub model: String,
+    /// Tokens that the model can read, prompt and answer together.
+    pub context_tokens: usize,
+    /// Sent where a request does not say; none leaves it to the service.
+    pub temperature: Option<f32>,
+    /// Most tokens of an answer where a request does not say.
+    pub max_tokens: Option<u32>,
+    /// What the service calls that.
+    pub token_limit_name: TokenLimitName,
+    /// Whether the first answer of each model is held until it is known whether it begins with thoughts that only a
+    /// closing tag marks.
+    pub holds_first_answer: bool,
+}
+
+/// Any OpenAI-compatible chat model.
+#[derive(Debug)]
+pub struct OpenAiChat {
+    client: Arc<Client>,
+    options: OpenAiChatOptions,
+    dialect: Mutex<Dialect>,
+    habits: Arc<Habits>,
+}
+
+impl OpenAiChat {
+    /// Makes a client; nothing is sent yet.
+    pub fn new(options: OpenAiChatOptions) -> Result<Self, ConnectionError> {
+        let newer_limit = match options.token_limit_name {
+            TokenLimitName::Auto => options.connection.is_openai(),
+            name => name == TokenLimitName::MaxCompletionTokens,
+        };
+        let is_set = options.token_limit_name != TokenLimitName::Auto;
+        let all_marked = !options.holds_first_answer || options.connection.is_openai();
+        Ok(Self {
+            client: Arc::new(Client::new(options.connection.clone())?),
+            dialect: Mutex::new(Dialect::new(newer_limit, is_set)),
+            habits: Arc::new(Habits::new(all_marked)),
+            options,
+        })
+    }
+
+    /// A reply that has begun, and what the service was asked for; parameters that it refuses are left out from then on.
+    async fn open(&self, request: &ChatRequest) -> Result<(Response, Dialect), Fault> {
+        let known = self.dialect().clone();
+        let mut dialect = known.clone();
+        loop {
+            let body = self.body(request, &dialect);
+            let is_final = |fault: &Fault| dialect.without_what(fault, &body).is_some();
+            let fault = match self.client.open("chat/completions", &body, is_final).await {
+                Ok(reply) => {
+                    if dialect != known {
+                        tracing::info!(%dialect, "the chat service takes other parameters, remembered until the end of this process");
+                        *self.dialect() = dialect.clone();
+                    }
+                    return Ok((reply, dialect));
+                }
+                Err(fault) => fault,
+            };
+            dialect = dialect.without_what(&fault, &body).ok_or(fault)?;
+        }
+    }
+
+    fn dialect(&self) -> MutexGuard<'_, Dialect> {
+        self.dialect.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn body<'a>(&'a self, request: &'a ChatRequest, dialect: &Dialect) -> Body<'a> {
+        let limit = request.max_tokens.or(self.options.max_tokens);
+        let usage = dialect.streams && dialect.usage;
+        Body {
+            model: request.model.as_deref().unwrap_or(&self.options.model),
+            messages: dialect.messages(&request.messages),
+            stream: dialect.streams,
+            stream_options: usage.then_some(StreamOptions { include_usage: true }),
+            temperature: request
+                .temperature
+                .or(self.options.temperature)
+                .filter(|_| dialect.temperature),
+            max_tokens: limit.filter(|_| dialect.limit == TokenLimit::Older),
+            max_completion_tokens: limit.filter(|_| dialect.limit == TokenLimit::Newer),
+            response_format: request
+                .reply_schema
+                .as_ref()
+                .filter(|_| dialect.schema)
+                .map(response_format),
+        }
+    }
+}
+
+#[async_trait]
+impl ChatModel for OpenAiChat {
+    fn describe(&self) -> ChatDescription {
+        ChatDescription {
+            model: self.options.model.clone(),
+            endpoint: Some(self.options.connection.endpoint()),
+            context_tokens: self.options.context_tokens,
+        }
+    }
+
+    async fn stream(
+        &self,
+        request: ChatRequest,
+    ) -> Result<BoxStream<'static, Result<ChatEvent, ChatError>>, ChatError> {
+        let (reply, dialect) = self.open(&request).await?;
+        let answer = stream::Answer {
+            client: Arc::clone(&self.client),
+            habits: Arc::clone(&self.habits),
+            model: request.model.unwrap_or_else(|| self.options.model.clone()),
+            usage_was_asked: dialect.streams && dialect.usage,
+        };
+        Ok(answer.events(reply).boxed())
+    }
+}
+
+/// What is sent.
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: std::borrow::Cow<'a, [Message]>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
+}
+
+/// A reply that must fit a schema, in the form of structured outputs.
+fn response_format(schema: &Value) -> Value {
+    serde_json::json!({
+        "type": "json_schema",
+        "json_schema": { "name": "reply", "strict": true, "schema": schema },
+    })
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}

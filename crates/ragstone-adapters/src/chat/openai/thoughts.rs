@@ -1,0 +1,364 @@
+//! A model's thoughts, where its server leaves them in the text: they are taken out before anybody reads or cites them.
+//!
+//! Thoughts stand between tags (`<think>…</think>` and the like), at the beginning or on lines of their own; their end may
+//! be missing where the answer was cut off. Some servers put the opening tag into the prompt, so only the closing one
+//! comes, and everything before it is thoughts. Nothing tells such a text from an answer until the tag comes, and what was
+//! sent cannot be taken back. So the first answer of a model in a process is held until its end or that tag; what it
+//! shows is remembered: later answers go out at once, or are held until the tag.
+//!
+//! Invariant: however the text is cut into pieces, the same comes out; nothing before a closing tag comes out.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Tags that stand around thoughts, in ASCII lower case.
+const TAGS: [(&str, &str); 9] = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[think]", "[/think]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|channel|>analysis", "<|channel|>final<|message|>"),
+];
+
+/// Beginnings of names whose services never leave thoughts in the text, and those of others that begin alike.
+const SEPARATE: [&str; 4] = ["gpt-", "chatgpt-", "claude-", "gemini-"];
+const NOT_SEPARATE: [&str; 1] = ["gpt-oss"];
+
+/// Most models that are remembered; further ones are held each time.
+const MAX_MODELS: usize = 256;
+
+/// What was seen of a model's answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Habit {
+    /// Its text is an answer from the beginning, or says by a tag that it is not.
+    Marked,
+    /// Its text begins with thoughts, and only their end is marked.
+    Unmarked,
+}
+
+/// What was seen of the answers of models since the process began.
+#[derive(Debug, Default)]
+pub(super) struct Habits {
+    seen: Mutex<HashMap<String, Habit>>,
+    /// The operator says that no model leaves the opening tag out.
+    all_marked: bool,
+}
+
+impl Habits {
+    /// With `all_marked`, no answer is ever held.
+    pub fn new(all_marked: bool) -> Self {
+        Self {
+            seen: Mutex::default(),
+            all_marked,
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<String, Habit>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, model: &str) -> Option<Habit> {
+        let name = model.rsplit('/').next().unwrap_or(model).to_ascii_lowercase();
+        let begins = |names: &[&str]| names.iter().any(|begin| name.starts_with(begin));
+        if let Some(habit) = self.seen().get(model) {
+            return Some(*habit);
+        }
+        (self.all_marked || begins(&SEPARATE) && !begins(&NOT_SEPARATE)).then_some(Habit::Marked)
+    }
+
+    fn note(&self, model: &str, habit: Habit) {
+        let mut seen = self.seen();
+        if seen.len() >= MAX_MODELS && !seen.contains_key(model) {
+            return;
+        }
+        if seen.insert(model.to_owned(), habit) != Some(habit) && habit == Habit::Unmarked {
+            tracing::info!(
+                model,
+                "the model's answers begin with thoughts without a sign: each is held until they end"
+            );
+        }
+    }
+}
+
+/// A closing tag came when text before it was out already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LateTag;
+
+/// Takes thoughts out of one answer.
+#[derive(Debug)]
+pub(super) struct ThoughtFilter<'a> {
+    habits: &'a Habits,
+    model: &'a str,
+    /// Text that may be, or become, part of a tag.
+    unread: String,
+    /// The closing tag that is waited for.
+    inside: Option<&'static str>,
+    /// Text that goes out only once it is known to be no thoughts.
+    held: Option<String>,
+    /// Text went out.
+    begun: bool,
+    /// Thoughts were taken out.
+    thought: bool,
+    code: CodeTracker,
+}
+
+impl<'a> ThoughtFilter<'a> {
+    pub fn new(habits: &'a Habits, model: &'a str) -> Self {
+        let is_marked = habits.of(model) == Some(Habit::Marked);
+        Self {
+            habits,
+            model,
+            unread: String::new(),
+            inside: None,
+            held: (!is_marked).then(String::new),
+            begun: false,
+            thought: false,
+            code: CodeTracker::default(),
+        }
+    }
+
+    /// More of the text; what of the answer may go out.
+    pub fn push(&mut self, text: &str) -> Result<String, LateTag> {
+        self.unread.push_str(text);
+        let mut out = String::new();
+        if self.habits.of(self.model) == Some(Habit::Marked) {
+            // Another answer has shown it meanwhile.
+            self.release(&mut out);
+        }
+        self.pass(&mut out, false)?;
+        Ok(out)
+    }
+
+    /// The service keeps thoughts apart itself, so the text is the answer.
+    pub fn is_kept_apart(&mut self) -> String {
+        let mut out = String::new();
+        self.habits.note(self.model, Habit::Marked);
+        self.release(&mut out);
+        out
+    }
+
+    /// The rest, where the model `finished` by itself or was cut off.
+    pub fn end(&mut self, finished: bool) -> Result<String, LateTag> {
+        let mut out = String::new();
+        self.pass(&mut out, true)?;
+        if self.held.is_none() {
+            return Ok(out);
+        }
+        match self.habits.of(self.model) {
+            // It was cut off before its thoughts ended.
+            Some(Habit::Unmarked) if !finished => self.held = None,
+            Some(_) => self.release(&mut out),
+            None => {
+                if finished {
+                    self.habits.note(self.model, Habit::Marked);
+                }
+                self.release(&mut out);
+            }
+        }
+        Ok(out)
+    }
+
+    fn pass(&mut self, out: &mut String, ended: bool) -> Result<(), LateTag> {
+        loop {
+            let text = std::mem::take(&mut self.unread);
+            match self.inside {
+                Some(close) => match find(&text, close) {
+                    Some(at) => {
+                        self.inside = None;
+                        self.thought = true;
+                        self.unread = text[at + close.len()..].to_owned();
+                    }
+                    None => {
+                        self.unread = text[text.len() - begun(&text, [close])..].to_owned();
+                        return Ok(());
+                    }
+                },
+                None => match self.next_tag(&text) {
+                    Some((at, tag)) => {
+                        self.write(&text[..at], out);
+                        self.unread = text[at + tag.text().len()..].to_owned();
+                        self.tag(tag, out)?;
+                    }
+                    None => {
+                        let tags = TAGS.iter().flat_map(|(open, close)| [*open, *close]);
+                        let keep = if ended { 0 } else { begun(&text, tags) };
+                        let (now, later) = text.split_at(text.len() - keep);
+                        self.write(now, out);
+                        self.unread = later.to_owned();
+                        return Ok(());
+                    }
+                },
+            }
+        }
+    }
+
+    /// The first tag of `text` that counts: an opening one at a line's beginning, a closing one anywhere; none in code.
+    fn next_tag(&self, text: &str) -> Option<(usize, Tag)> {
+        let mut code = self.code;
+        for (at, c) in text.char_indices() {
+            if !code.inside() {
+                let rest = &text[at..];
+                let is_first = code.line_is_blank;
+                let opens = TAGS.iter().find(|(open, _)| is_first && begins_with(rest, open));
+                let closes = TAGS.iter().find(|(_, close)| begins_with(rest, close));
+                match (opens, closes) {
+                    (Some((open, close)), _) => return Some((at, Tag::Open { open, close })),
+                    (None, Some((_, close))) => return Some((at, Tag::Close(close))),
+                    (None, None) => {}
+                }
+            }
+            code.see(c);
+        }
+        None
+    }
+
+    fn tag(&mut self, tag: Tag, out: &mut String) -> Result<(), LateTag> {
+        match tag {
+            Tag::Open { close, .. } => {
+                self.inside = Some(close);
+                if self.held.as_ref().is_some_and(|held| held.trim().is_empty()) {
+                    self.habits.note(self.model, Habit::Marked);
+                    self.held = None;
+                }
+                Ok(())
+            }
+            Tag::Close(_) if self.held.is_some() => {
+                self.habits.note(self.model, Habit::Unmarked);
+                self.held = None;
+                self.thought = true;
+                self.code = CodeTracker::default();
+                Ok(())
+            }
+            // A second closing tag behind thoughts that were taken out, or one before any text.
+            Tag::Close(_) if self.thought || (!self.begun && out.trim().is_empty()) => Ok(()),
+            Tag::Close(_) => {
+                self.habits.note(self.model, Habit::Unmarked);
+                Err(LateTag)
+            }
+        }
+    }
+
+    fn write(&mut self, text: &str, out: &mut String) {
+        text.chars().for_each(|c| self.code.see(c));
+        match &mut self.held {
+            Some(held) => held.push_str(text),
+            None => self.send(text, out),
+        }
+    }
+
+    fn release(&mut self, out: &mut String) {
+        if let Some(held) = self.held.take() {
+            self.send(&held, out);
+        }
+    }
+
+    /// White space between thoughts and answer belongs to neither.
+    fn send(&mut self, text: &str, out: &mut String) {
+        let text = match self.begun || !self.thought {
+            true => text,
+            false => text.trim_start(),
+        };
+        self.begun |= !text.trim().is_empty();
+        out.push_str(text);
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Tag {
+    Open { open: &'static str, close: &'static str },
+    Close(&'static str),
+}
+
+impl Tag {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Open { open, .. } => open,
+            Self::Close(close) => close,
+        }
+    }
+}
+
+/// Whether a text is in code: between backticks of a line, or between lines that begin with three of them.
+#[derive(Debug, Clone, Copy)]
+struct CodeTracker {
+    fenced: bool,
+    inline: bool,
+    /// Nothing but white space stands on the line so far.
+    line_is_blank: bool,
+    /// Backticks at the line's beginning.
+    ticks: Option<usize>,
+}
+
+impl Default for CodeTracker {
+    fn default() -> Self {
+        Self {
+            fenced: false,
+            inline: false,
+            line_is_blank: true,
+            ticks: Some(0),
+        }
+    }
+}
+
+impl CodeTracker {
+    fn inside(self) -> bool {
+        self.fenced || self.inline
+    }
+
+    fn see(&mut self, c: char) {
+        match c {
+            '\n' => {
+                *self = Self {
+                    fenced: self.fenced,
+                    ..Self::default()
+                }
+            }
+            '`' => {
+                self.inline = !self.inline;
+                self.line_is_blank = false;
+                self.ticks = self.ticks.map(|ticks| ticks + 1);
+                if self.ticks == Some(3) {
+                    self.fenced = !self.fenced;
+                }
+            }
+            c if c.is_whitespace() => {}
+            _ => {
+                self.line_is_blank = false;
+                self.ticks = None;
+            }
+        }
+    }
+}
+
+fn begins_with(text: &str, tag: &str) -> bool {
+    text.len() >= tag.len() && text.as_bytes()[..tag.len()].eq_ignore_ascii_case(tag.as_bytes())
+}
+
+fn find(text: &str, tag: &str) -> Option<usize> {
+    text.char_indices()
+        .map(|(at, _)| at)
+        .find(|at| begins_with(&text[*at..], tag))
+}
+
+/// Bytes at the end of `text` that may be the beginning of one of `tags`.
+fn begun<'t>(text: &str, tags: impl IntoIterator<Item = &'t str> + Clone) -> usize {
+    let longest = TAGS.iter().map(|(open, close)| open.len().max(close.len())).max();
+    let from = text.len().saturating_sub(longest.unwrap_or(0));
+    let from = text.ceil_char_boundary(from);
+    let may_be = |at: &usize| {
+        let end = &text.as_bytes()[*at..];
+        tags.clone()
+            .into_iter()
+            .any(|tag| end.len() < tag.len() && tag.as_bytes()[..end.len()].eq_ignore_ascii_case(end))
+    };
+    let starts = text[from..].char_indices().map(|(at, _)| from + at);
+    starts.filter(may_be).min().map_or(0, |at| text.len() - at)
+}
+
+#[cfg(test)]
+#[path = "thoughts_tests.rs"]
+mod tests;

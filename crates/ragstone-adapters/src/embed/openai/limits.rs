@@ -1,0 +1,101 @@
+//! What the service was found to take in one request, remembered until the end of the process.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ragstone_core::prompt::tokens;
+
+/// What was found; the estimates of tokens are those of [`tokens`].
+#[derive(Debug)]
+pub(super) struct LearnedLimits {
+    /// Texts of a request.
+    texts: AtomicUsize,
+    /// Tokens of a request.
+    request_tokens: AtomicUsize,
+    /// Tokens of a text that was taken when a longer one was not, or that the settings name.
+    text_tokens: AtomicUsize,
+}
+
+impl LearnedLimits {
+    /// Nothing is known but, perhaps, the tokens of a text.
+    pub fn new(text_tokens: Option<usize>) -> Self {
+        Self {
+            texts: AtomicUsize::new(usize::MAX),
+            request_tokens: AtomicUsize::new(usize::MAX),
+            text_tokens: AtomicUsize::new(text_tokens.unwrap_or(usize::MAX)),
+        }
+    }
+
+    /// Whether a request for these texts is known to be refused.
+    pub fn exceeded_by(&self, texts: &[String]) -> bool {
+        texts.len() > self.texts.load(Ordering::Relaxed)
+            || total(texts) > self.request_tokens.load(Ordering::Relaxed)
+    }
+
+    /// Tokens of a text that are taken.
+    pub fn text_tokens(&self) -> usize {
+        self.text_tokens.load(Ordering::Relaxed)
+    }
+
+    /// A request was refused, and each of its `halves` was taken: the larger one is what may be sent. `by_length` where
+    /// the refusal spoke of tokens.
+    pub fn learn_request(&self, halves: [&[String]; 2], by_length: bool) {
+        let (limit, size, unit) = match by_length {
+            true => (&self.request_tokens, halves.map(total), "tokens, estimated"),
+            false => (&self.texts, halves.map(<[String]>::len), "texts"),
+        };
+        lower(
+            limit,
+            size[0].max(size[1]),
+            "the embedding service takes fewer in a request",
+            unit,
+        );
+    }
+
+    /// A text was refused for its length, and a beginning of so many tokens was taken.
+    pub fn learn_text(&self, taken: usize) {
+        lower(
+            &self.text_tokens,
+            taken,
+            "the embedding model reads less of a text",
+            "tokens, estimated",
+        );
+    }
+}
+
+/// Remembers a limit that is lower than the known one, and says so.
+fn lower(limit: &AtomicUsize, found: usize, what: &str, unit: &str) {
+    let found = found.max(1);
+    if limit.fetch_min(found, Ordering::Relaxed) > found {
+        tracing::info!(
+            limit = found,
+            unit,
+            "{what}, remembered until the end of this process"
+        );
+    }
+}
+
+fn total(texts: &[String]) -> usize {
+    texts.iter().map(|text| tokens(text)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_only_get_lower() {
+        let texts: Vec<String> = (0..8).map(|_| "x".repeat(40)).collect();
+        let limits = LearnedLimits::new(None);
+        assert!(!limits.exceeded_by(&texts));
+        limits.learn_request([&texts[..3], &texts[3..7]], false);
+        assert!(limits.exceeded_by(&texts[..5]) && !limits.exceeded_by(&texts[..4]));
+        limits.learn_request([&texts[..6], &texts[6..]], false);
+        assert!(limits.exceeded_by(&texts[..5]));
+        limits.learn_request([&texts[..2], &texts[2..3]], true);
+        assert!(limits.exceeded_by(&texts[..3]) && !limits.exceeded_by(&texts[..2]));
+        limits.learn_text(300);
+        limits.learn_text(400);
+        assert_eq!(limits.text_tokens(), 300);
+        assert_eq!(LearnedLimits::new(Some(8)).text_tokens(), 8);
+    }
+}

@@ -1,0 +1,259 @@
+//! The vectors of a reply, in all the forms in which services send them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use crate::openai::{Client, Fault, words};
+
+/// A text's vector at unit length, or why it has none.
+pub(super) type Vector = Result<Vec<f32>, String>;
+
+#[derive(Deserialize)]
+struct Reply {
+    data: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    /// Left out where it is 0 by some, altogether by others.
+    #[serde(default)]
+    index: Value,
+    #[serde(default)]
+    embedding: Numbers,
+}
+
+/// Some services send numbers whatever they were asked for.
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum Numbers {
+    Base64(String),
+    Plain(Vec<f32>),
+    /// One row, as of models without pooling.
+    Row([Vec<f32>; 1]),
+    Other(IgnoredAny),
+    #[default]
+    None,
+}
+
+/// `count` vectors in the order of the texts, of `dimensions` components unless that is 0. A reply that cannot be matched
+/// with its texts is broken as a whole.
+pub(super) fn vectors(
+    client: &Client,
+    bytes: &[u8],
+    count: usize,
+    dimensions: usize,
+) -> Result<Vec<Vector>, Fault> {
+    let reply: Reply = serde_json::from_slice(bytes).map_err(|error| unreadable(client, bytes, &error))?;
+    if reply.data.len() > count {
+        return Err(Fault::broken(format!(
+            "it gave {} vectors for {count} texts",
+            reply.data.len()
+        )));
+    }
+    let places = places(&reply.data, count)?;
+    let mut vectors: Vec<Vector> = vec![Err("it gave no vector".to_owned()); count];
+    for (item, place) in reply.data.into_iter().zip(places) {
+        vectors[place] = item.embedding.read().and_then(|vector| unit(vector, dimensions));
+    }
+    Ok(vectors)
+}
+
+/// What a reply without vectors says.
+fn unreadable(client: &Client, bytes: &[u8], error: &serde_json::Error) -> Fault {
+    let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let is_error = ["error", "message", "detail"]
+        .iter()
+        .any(|key| value.get(key).is_some());
+    match is_error {
+        true => Fault::broken(words(&client.redact(&String::from_utf8_lossy(bytes))).0),
+        false => Fault::broken(format!("its reply is not as expected: {error}")),
+    }
+}
+
+/// Where each item belongs: as its index says, else in the order of the list. The one item that lacks what the others
+/// have gets the place that is left.
+fn places(items: &[Item], count: usize) -> Result<Vec<usize>, Fault> {
+    let wrong =
+        |index: &Value| Fault::broken(format!("it gave a vector for no text, or a second one: {index}"));
+    let mut taken = vec![false; count];
+    for index in items
+        .iter()
+        .map(|item| &item.index)
+        .filter(|index| !index.is_null())
+    {
+        let place = as_place(index)
+            .and_then(|place| taken.get_mut(place))
+            .filter(|taken| !**taken);
+        *place.ok_or_else(|| wrong(index))? = true;
+    }
+    let without = items.iter().filter(|item| item.index.is_null()).count();
+    if without == items.len() && without < count {
+        return Err(Fault::broken(format!(
+            "it gave {without} vectors for {count} texts"
+        )));
+    }
+    let left = taken.iter().position(|taken| !taken).filter(|_| without == 1);
+    let mut places = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        places.push(match as_place(&item.index).or(left) {
+            Some(place) => place,
+            None if taken[at] => return Err(wrong(&item.index)),
+            None => at,
+        });
+    }
+    Ok(places)
+}
+
+fn as_place(index: &Value) -> Option<usize> {
+    let number = index.as_f64().or_else(|| index.as_str()?.parse().ok())?;
+    (number >= 0.0 && number.fract() == 0.0).then_some(number as usize)
+}
+
+impl Numbers {
+    fn read(self) -> Vector {
+        let text = match self {
+            Self::Plain(numbers) | Self::Row([numbers]) => return Ok(numbers),
+            Self::Base64(text) => text,
+            Self::Other(_) | Self::None => return Err("its vector is no list of numbers".to_owned()),
+        };
+        let bytes = STANDARD
+            .decode(text)
+            .map_err(|error| format!("its vector is not base64: {error}"))?;
+        let (numbers, rest) = bytes.as_chunks::<4>();
+        match rest.is_empty() {
+            true => Ok(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect()),
+            false => Err(format!("its vector has {} bytes, not four a number", bytes.len())),
+        }
+    }
+}
+
+/// The vector at unit length.
+fn unit(mut vector: Vec<f32>, dimensions: usize) -> Vector {
+    if dimensions != 0 && vector.len() != dimensions {
+        return Err(format!(
+            "its vector has {} dimensions, the others have {dimensions}",
+            vector.len()
+        ));
+    }
+    let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    if !(length.is_finite() && length > 0.0) {
+        return Err("its vector has no length".to_owned());
+    }
+    vector
+        .iter_mut()
+        .for_each(|x| *x = (f64::from(*x) / length) as f32);
+    Ok(vector)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::openai::{Connection, Limits};
+
+    fn read(reply: &str, count: usize) -> Result<Vec<Vector>, Fault> {
+        let connection = Connection::new("http://h", None, Limits::default()).unwrap();
+        vectors(&Client::new(connection).unwrap(), reply.as_bytes(), count, 2)
+    }
+
+    fn item(index: Value, x: f32) -> Value {
+        match index {
+            Value::Null => json!({"embedding": [x, 0.0]}),
+            index => json!({"index": index, "embedding": [x, 0.0]}),
+        }
+    }
+
+    #[test]
+    fn vectors_are_matched_with_their_texts() {
+        // The sign of the first component tells which vector it is: the first item's is negative.
+        let check = |indexes: [Value; 3], expected: Option<usize>| {
+            let signs = [-1.0, 1.0, 1.0];
+            let data: Vec<Value> = indexes
+                .iter()
+                .cloned()
+                .zip(signs)
+                .map(|(index, x)| item(index, x))
+                .collect();
+            let found = read(&json!({ "data": data }).to_string(), 3);
+            let place = found.ok().map(|vectors| {
+                vectors
+                    .iter()
+                    .position(|vector| vector.as_ref().unwrap()[0] < 0.0)
+                    .unwrap()
+            });
+            assert_eq!(place, expected, "{indexes:?}");
+        };
+        let none = || Value::Null;
+        check([json!(2), json!(1), json!(0)], Some(2));
+        check([json!(2.0), json!("1"), json!(0)], Some(2));
+        check([none(), none(), none()], Some(0));
+        check([none(), json!(1), json!(2)], Some(0));
+        check([none(), json!(1), json!(0)], Some(2));
+        check([json!(2), none(), json!(0)], Some(2));
+        check([json!(0), none(), none()], Some(0));
+        check([json!(1), none(), none()], None);
+        check([json!(0), json!(0), json!(1)], None);
+        check([json!(0), json!(1), json!(7)], None);
+        check([json!(0), json!(1), json!(-1)], None);
+        check([json!(0), json!(1), json!(1.5)], None);
+    }
+
+    #[test]
+    fn one_vector_that_is_none_costs_its_neighbours_nothing() {
+        let check = |bad: &str, why: &str| {
+            let reply =
+                format!("{{\"data\": [{{\"index\": 0, \"embedding\": [1, 2]}}, {{\"index\": 1{bad}}}]}}");
+            let vectors = read(&reply, 2).unwrap();
+            assert!(vectors[0].is_ok(), "{bad}");
+            assert!(
+                vectors[1].as_ref().unwrap_err().contains(why),
+                "{bad}: {:?}",
+                vectors[1]
+            );
+        };
+        check(", \"embedding\": null", "no list of numbers");
+        check(", \"embedding\": [null, 1]", "no list of numbers");
+        check(", \"embedding\": {}", "no list of numbers");
+        check("", "no list of numbers");
+        check(", \"embedding\": [0, 0]", "no length");
+        check(", \"embedding\": [1, 2, 3]", "3 dimensions");
+        check(", \"embedding\": []", "0 dimensions");
+        check(", \"embedding\": \"AAAA\"", "3 bytes");
+        check(", \"embedding\": \"?\"", "not base64");
+        let nan = STANDARD.encode([f32::NAN.to_le_bytes(), 1.0_f32.to_le_bytes()].concat());
+        check(&format!(", \"embedding\": \"{nan}\""), "no length");
+    }
+
+    #[test]
+    fn a_reply_that_is_none_is_told_in_its_own_words() {
+        let check = |reply: &str, why: &str| {
+            let detail = read(reply, 2).unwrap_err().detail().to_owned();
+            assert!(detail.contains(why), "{reply}: {detail}");
+        };
+        check(r#"{"error": {"message": "out of memory"}}"#, "out of memory");
+        check(
+            r#"{"object": "error", "message": "no such model"}"#,
+            "no such model",
+        );
+        check(
+            r#"{"data": [{"index": 0, "embedding": [NaN, 1]}]}"#,
+            "not as expected",
+        );
+        check("<html>", "not as expected");
+        check(r#"{"data": []}"#, "0 vectors for 2 texts");
+        check(r#"{"data": [{}, {}, {}]}"#, "3 vectors for 2 texts");
+    }
+
+    #[test]
+    fn numbers_come_in_several_forms() {
+        let base64 = STANDARD.encode([3.0_f32.to_le_bytes(), 4.0_f32.to_le_bytes()].concat());
+        for form in ["[3, 4]", "[3.0, 4.0]", "[[3, 4]]", &format!("{base64:?}")] {
+            let vectors = read(&format!("{{\"data\": [{{\"embedding\": {form}}}]}}"), 1).unwrap();
+            assert_eq!(vectors[0], Ok(vec![0.6, 0.8]), "{form}");
+        }
+    }
+}
