@@ -97,7 +97,21 @@ impl DataDirectory {
 
     /// The catalogue's and the embedded index's database.
     pub fn database(&self) -> PathBuf {
-        self.path.join("ragstone.db")
+        database_of(&self.path)
+    }
+
+    /// The databases of indexes of their own.
+    pub fn indexes(&self) -> io::Result<Vec<PathBuf>> {
+        let mut indexes = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("index-") && name.ends_with(".db") {
+                indexes.push(entry.path());
+            }
+        }
+        Ok(indexes)
     }
 
     /// What was embedded before; may be deleted at any time.
@@ -129,6 +143,11 @@ impl DataDirectory {
     pub fn socket(&self) -> PathBuf {
         socket_of(&self.path)
     }
+}
+
+/// The database of the data directory `path`, for a process that only looks.
+pub fn database_of(path: &Path) -> PathBuf {
+    path.join("ragstone.db")
 }
 
 /// Where the owner of the data directory `path` listens; for a process that found it locked.

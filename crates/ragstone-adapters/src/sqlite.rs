@@ -6,7 +6,10 @@
 //! synced one (the write-ahead log is one file), so a published version never stands on points that were lost. A write
 //! finds the room that the disk's reserve keeps for it.
 
+mod error;
 mod migrations;
+pub mod rollback;
+pub mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +18,11 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::disk_reserve::DiskReserve;
+pub use error::DatabaseError;
+use upgrade::{CopyPolicy, Upgrade};
 
 /// How long a connection waits for a lock that another process holds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reading connections kept open; more are opened for a moment when more reads run at once.
 const MAX_IDLE_READERS: usize = 4;
 /// Page cache of a connection, in KiB.
@@ -28,58 +33,6 @@ const CHECKPOINT_PAGES: i64 = 4_000;
 const LOG_BYTES: i64 = 4 * 1024 * 1024;
 /// Prepared statements a connection keeps.
 const STATEMENTS: usize = 128;
-
-/// Why the database did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum DatabaseError {
-    /// SQLite said no.
-    #[error("sqlite: {0}")]
-    Sqlite(#[from] rusqlite::Error),
-    /// The file could not be made or protected.
-    #[error("cannot open {path}: {source}")]
-    File {
-        /// The database file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A later program wrote it.
-    #[error("{path} has schema {found}, this program knows up to {known}; hint: use the newer program")]
-    Newer {
-        /// The database file.
-        path: PathBuf,
-        /// Its schema.
-        found: u32,
-        /// The newest schema known here.
-        known: u32,
-    },
-    /// A value in a row cannot be read.
-    #[error("damaged row: {0}")]
-    Damaged(String),
-    /// The task that ran the statement ended early.
-    #[error("the database task ended early: {0}")]
-    Ended(String),
-}
-
-impl DatabaseError {
-    /// Whether what is stored cannot be read, rather than not be read now.
-    pub fn is_damaged(&self) -> bool {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        match self {
-            Self::Damaged(_) => true,
-            Self::Sqlite(error) => {
-                matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the disk has no room.
-    pub fn is_full(&self) -> bool {
-        use rusqlite::ErrorCode::DiskFull;
-        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(DiskFull))
-    }
-}
 
 /// What a commit waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,18 +60,27 @@ struct Shared {
 }
 
 impl Database {
-    /// Opens or makes the database file, readable by its owner only, and brings it to the newest schema. Blocks.
+    /// Opens or makes the database file, readable by its owner only, and brings it to the newest schema without a copy.
+    /// Blocks.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
-        Self::open_file(path, None)
+        Ok(Self::open_upgrading(path, None, &CopyPolicy::default())?.0)
     }
 
     /// [`Self::open`] on a disk with a reserve. Blocks.
     pub fn open_with_reserve(path: &Path, reserve: DiskReserve) -> Result<Self, DatabaseError> {
-        reserve.before_write();
-        Self::open_file(path, Some(reserve))
+        Ok(Self::open_upgrading(path, Some(reserve), &CopyPolicy::default())?.0)
     }
 
-    fn open_file(path: &Path, reserve: Option<DiskReserve>) -> Result<Self, DatabaseError> {
+    /// [`Self::open`] on a disk that may have a reserve, with a copy of what an older program left before it is changed;
+    /// says what was changed, if anything was. Blocks, for as long as the copy takes.
+    pub fn open_upgrading(
+        path: &Path,
+        reserve: Option<DiskReserve>,
+        copies: &CopyPolicy,
+    ) -> Result<(Self, Option<Upgrade>), DatabaseError> {
+        if let Some(reserve) = &reserve {
+            reserve.before_write();
+        }
         protect(path).map_err(|source| DatabaseError::File {
             path: path.to_owned(),
             source,
@@ -127,8 +89,19 @@ impl Database {
         writer.pragma_update(None, "journal_mode", "wal")?;
         writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         writer.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+        let pending = migrations::pending(&writer, path)?;
+        let copy = upgrade::copy_before(&writer, path, &pending, copies)?;
         migrations::run(&mut writer, path)?;
-        Ok(Self::new(Some(path.to_owned()), writer, reserve))
+        if copy.is_some() {
+            upgrade::forget_label(&writer)?;
+        }
+        let upgrade = (pending.found > 0 && !pending.is_empty()).then_some(Upgrade {
+            from: pending.found,
+            to: pending.known,
+            additions: pending.additions,
+            copy,
+        });
+        Ok((Self::new(Some(path.to_owned()), writer, reserve), upgrade))
     }
 
     /// A database that ends with its last handle, for tests.

@@ -9,6 +9,7 @@ pub mod ask;
 pub mod cite;
 pub mod document;
 pub mod evaluate;
+pub mod failure_log;
 pub mod filter;
 pub mod id;
 pub mod ingest;

@@ -13,15 +13,25 @@ const LETTERS_PER_MISTAKE: usize = 3;
 /// The name of `known` with the smallest edit distance to `name`, if that is small for its length. Case does not count,
 /// and a transposition is one edit.
 pub fn nearest_name<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let allowed = (name.chars().count() / LETTERS_PER_MISTAKE).max(1);
+    nearest_within(name, known, allowed)
+}
+
+/// The name of `known` with the smallest edit distance to `name`, if that is at most `most_edits`. The first of several
+/// that are equally near.
+pub fn nearest_within<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    most_edits: usize,
+) -> Option<&'a str> {
     if name.len() > MAX_COMPARED_BYTES {
         return None;
     }
     let name = name.to_lowercase();
-    let allowed = (name.chars().count() / LETTERS_PER_MISTAKE).max(1);
     known
         .into_iter()
         .map(|known| (osa_distance(&name, &known.to_lowercase()), known))
-        .filter(|(distance, _)| *distance <= allowed)
+        .filter(|(distance, _)| *distance <= most_edits)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }
@@ -52,6 +62,21 @@ mod tests {
         check("x", None);
         check("", None);
         check(&"filter".repeat(1_000), None);
+    }
+
+    #[test]
+    fn edits_are_counted() {
+        let check = |name: &str, most: usize, expected: Option<&str>| {
+            assert_eq!(
+                nearest_within(name, ["sitting", "listen"], most),
+                expected,
+                "{name}"
+            );
+        };
+        check("kitten", 3, Some("sitting"));
+        check("kitten", 2, None);
+        check("lsiten", 1, Some("listen"));
+        check("listen", 0, Some("listen"));
     }
 
     #[test]

@@ -171,11 +171,10 @@ impl Hands {
 fn log(job: JobId, worker: Worker, outcome: &Outcome) {
     match outcome {
         Outcome::Succeeded => tracing::info!(%job, %worker, "job succeeded"),
-        Outcome::Failed(error) => {
-            tracing::info!(%job, %worker, code = %error.code, detail = %error.detail, "job failed")
-        }
+        // Logged where the failure was recorded, which may be later than here.
+        Outcome::Failed(_) => {}
         Outcome::Retried(error) => {
-            tracing::warn!(%job, %worker, code = %error.code, detail = %error.detail, "job is tried again")
+            tracing::info!(%job, %worker, code = %error.code, detail = %error.detail, "job is tried again")
         }
         Outcome::Stale => tracing::info!(%job, %worker, "job was taken over or cancelled"),
         Outcome::HandedBack => tracing::info!(%job, %worker, "job is handed back"),

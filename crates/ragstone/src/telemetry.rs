@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::sections::{LogFormat, Telemetry};
 
-/// What a command that is no server logs, where nobody asked for more.
-const QUIET: &str = "warn";
+/// What a command that is no server logs, where nobody asked for more. What failed, the command says itself.
+const QUIET: &str = "warn,ragstone::failure=off";
 
 /// Starts logging; `wanted` says whether the setting counts, or only what goes wrong is logged.
 pub fn start(settings: &Telemetry, wanted: bool) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::DatabaseError;
 
@@ -57,20 +57,82 @@ const STEPS: &[Step] = &[
     },
 ];
 
+/// What a database lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The number of its schema; 0 for a database that is made now.
+    pub found: u32,
+    /// The newest one.
+    pub known: u32,
+    /// Additive steps, by name.
+    pub additions: Vec<&'static str>,
+}
+
+impl Pending {
+    /// How many numbered steps there are to run.
+    pub fn numbered(&self) -> u32 {
+        self.known.saturating_sub(self.found)
+    }
+
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.numbered() == 0 && self.additions.is_empty()
+    }
+}
+
+/// What `connection`'s database lacks; refuses one that a later program wrote.
+pub fn pending(connection: &Connection, path: &Path) -> Result<Pending, DatabaseError> {
+    let (found, known) = (number_of(connection)?, numbered(STEPS));
+    if found > known {
+        return Err(newer(path, found, known));
+    }
+    let has_table = "select exists (select 1 from sqlite_master where name = 'schema_additions')";
+    let recorded: bool = connection.query_row(has_table, [], |row| row.get(0))?;
+    let mut additions = Vec::new();
+    for step in STEPS {
+        if let Additive { name, .. } = step
+            && !(recorded && is_recorded(connection, name)?)
+        {
+            additions.push(*name);
+        }
+    }
+    Ok(Pending {
+        found,
+        known,
+        additions,
+    })
+}
+
+fn numbered(steps: &[Step]) -> u32 {
+    steps.iter().filter(|step| matches!(step, Numbered(_))).count() as u32
+}
+
+fn number_of(connection: &Connection) -> Result<u32, DatabaseError> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+fn newer(path: &Path, found: u32, known: u32) -> DatabaseError {
+    DatabaseError::Newer {
+        path: path.to_owned(),
+        found,
+        known,
+    }
+}
+
+fn is_recorded(connection: &Connection, name: &str) -> Result<bool, DatabaseError> {
+    let recorded = "select exists (select 1 from schema_additions where name = ?1)";
+    Ok(connection.query_row(recorded, [name], |row| row.get(0))?)
+}
+
 /// Runs the steps that `connection`'s database lacks, each in a transaction.
 pub fn run(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError> {
     run_steps(connection, path, STEPS)
 }
 
 fn run_steps(connection: &mut Connection, path: &Path, steps: &[Step]) -> Result<(), DatabaseError> {
-    let known = steps.iter().filter(|step| matches!(step, Numbered(_))).count() as u32;
-    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let (found, known) = (number_of(connection)?, numbered(steps));
     if found > known {
-        return Err(DatabaseError::Newer {
-            path: path.to_owned(),
-            found,
-            known,
-        });
+        return Err(newer(path, found, known));
     }
     let mut number = 0;
     for step in steps {
@@ -94,13 +156,36 @@ fn add_once(transaction: &Transaction<'_>, name: &str, script: &str) -> Result<(
     transaction.execute_batch(
         "create table if not exists schema_additions (name text primary key) without rowid, strict",
     )?;
-    let known = "select 1 from schema_additions where name = ?1";
-    let is_there = transaction.query_row(known, [name], |_| Ok(())).optional()?;
-    if is_there.is_none() {
+    if !is_recorded(transaction, name)? {
         transaction.execute_batch(script)?;
         transaction.execute("insert into schema_additions (name) values (?1)", [name])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub mod testing {
+    //! Databases as older programs left them.
+
+    use super::*;
+    use crate::sqlite::{connect, protect};
+    use rusqlite::OpenFlags;
+
+    /// The newest number of a schema.
+    pub fn newest() -> u32 {
+        numbered(STEPS)
+    }
+
+    /// A new database file of that schema, without additive steps.
+    pub fn at_schema(path: &Path, schema: u32) -> Connection {
+        protect(path).unwrap();
+        let mut connection = connect(path, OpenFlags::default()).unwrap();
+        connection.pragma_update(None, "journal_mode", "wal").unwrap();
+        let numbered = STEPS.iter().filter(|step| matches!(step, Numbered(_)));
+        let steps: Vec<Step> = numbered.take(schema as usize).copied().collect();
+        run_steps(&mut connection, path, &steps).unwrap();
+        connection
+    }
 }
 
 #[cfg(test)]

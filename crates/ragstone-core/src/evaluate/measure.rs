@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::document_name::is_called;
 use super::outcome::{Outcome, Shown};
 use super::set::Question;
 use super::summary::Scores;
@@ -22,11 +23,14 @@ const OF_DOCUMENTS: [Measure; 7] = [
 ];
 /// Of ranked pages.
 const OF_PAGES: [Measure; 3] = [Measure::Hit(1), Measure::Hit(5), Measure::Mrr(10)];
+/// Cut of measures of the list that a request gets: longer than any such list, so that its length counts and no cut.
+const WHOLE_LIST: usize = 100;
 
 /// Everything that the question lets be measured.
 pub fn measure(question: &Question, outcome: &Outcome) -> Scores {
     let mut scores = Scores::new();
     retrieval(question, outcome, &mut scores);
+    returned(question, outcome, &mut scores);
     access(question, outcome, &mut scores);
     refusal(question, outcome, &mut scores);
     if outcome.answered {
@@ -47,30 +51,58 @@ pub fn measure(question: &Question, outcome: &Outcome) -> Scores {
 }
 
 fn retrieval(question: &Question, outcome: &Outcome, scores: &mut Scores) {
-    if !question.judgments.is_empty() {
-        let judged: Judgments = question.judgments.clone().into_iter().collect();
-        let found = distinct(outcome.found.iter().map(|shown| document(question, &shown.uri)));
-        let ranking = Ranking::of_order(found.iter().map(String::as_str), &judged);
+    let mut insert = |name: String, ranking: &Ranking, measure: Measure| {
+        scores.insert(name, Some(ranking.measure(measure)));
+    };
+    if let Some(ranking) = of_documents(question, &outcome.found) {
         for measure in OF_DOCUMENTS {
-            scores.insert(measure.to_string(), Some(ranking.measure(measure)));
+            insert(measure.to_string(), &ranking, measure);
         }
     }
-    if !question.pages.is_empty() {
-        let found = distinct(outcome.found.iter().map(|shown| {
-            let right = is_gold(question, &shown.uri, shown.page);
-            let page = shown.page.unwrap_or_default();
-            if right {
-                "gold".to_owned()
-            } else {
-                format!("{}#{page}", shown.uri)
-            }
-        }));
-        let judged = Judgments::from([("gold".to_owned(), 1)]);
-        let ranking = Ranking::of_order(found.iter().map(String::as_str), &judged);
+    if let Some(ranking) = of_pages(question, &outcome.found) {
         for measure in OF_PAGES {
-            scores.insert(format!("page_{measure}"), Some(ranking.measure(measure)));
+            insert(format!("page_{measure}"), &ranking, measure);
         }
     }
+}
+
+/// The list as long as a request without a limit gets it: what is not in it reaches no reader and no model.
+fn returned(question: &Question, outcome: &Outcome, scores: &mut Scores) {
+    let Some(returned) = &outcome.returned else {
+        return;
+    };
+    let mut insert = |name: &str, ranking: &Ranking, measure: Measure| {
+        scores.insert(name.into(), Some(ranking.measure(measure)));
+    };
+    if let Some(ranking) = of_documents(question, returned) {
+        insert("returned_ndcg", &ranking, Measure::Ndcg(WHOLE_LIST));
+        insert("returned_recall", &ranking, Measure::Recall(WHOLE_LIST));
+    }
+    if let Some(ranking) = of_pages(question, returned) {
+        insert("returned_page_hit", &ranking, Measure::Hit(WHOLE_LIST));
+    }
+}
+
+/// The documents of a list, each once, if the question names its own.
+fn of_documents(question: &Question, list: &[Shown]) -> Option<Ranking> {
+    let judged: Judgments = question.judgments.clone().into_iter().collect();
+    let found = distinct(list.iter().map(|shown| document(question, &shown.uri)));
+    (!judged.is_empty()).then(|| Ranking::of_order(found.iter().map(String::as_str), &judged))
+}
+
+/// The pages of a list, each once, if the question names its own.
+fn of_pages(question: &Question, list: &[Shown]) -> Option<Ranking> {
+    let found = distinct(list.iter().map(|shown| {
+        let right = is_gold(question, &shown.uri, shown.page);
+        let page = shown.page.unwrap_or_default();
+        if right {
+            "gold".to_owned()
+        } else {
+            format!("{}#{page}", shown.uri)
+        }
+    }));
+    let judged = Judgments::from([("gold".to_owned(), 1)]);
+    (!question.pages.is_empty()).then(|| Ranking::of_order(found.iter().map(String::as_str), &judged))
 }
 
 /// Whether nothing was found, shown or cited that must not be shown to the caller.
@@ -156,12 +188,6 @@ fn document(question: &Question, uri: &str) -> String {
     name.cloned().unwrap_or_else(|| uri.to_owned())
 }
 
-/// Whether `name` is a URI, or its last parts.
-fn is_called(uri: &str, name: &str) -> bool {
-    uri.strip_suffix(name)
-        .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
-}
-
 /// Each once, in order of the first.
 fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = BTreeMap::new();
@@ -240,6 +266,34 @@ mod tests {
             ..question()
         };
         check(&other, &outcome, &[("hit_5", Some(0.0)), ("page_hit_5", None)]);
+    }
+
+    #[test]
+    fn the_length_of_the_list_that_is_returned_counts() {
+        let list = vec![
+            place("file:///x/a.pdf", 1),
+            place("file:///x/b.pdf", 1),
+            place("file:///x/b.pdf", 2),
+        ];
+        let returned = |length: usize| Outcome {
+            found: list.clone(),
+            returned: Some(list[..length].to_vec()),
+            ..Outcome::default()
+        };
+        let second = 1.0 / 3.0_f64.log2();
+        let expected = |recall: f64, ndcg: f64, page: f64| {
+            [
+                ("recall_10", Some(1.0)),
+                ("returned_recall", Some(recall)),
+                ("returned_ndcg", Some(ndcg)),
+                ("returned_page_hit", Some(page)),
+            ]
+        };
+        check(&question(), &returned(3), &expected(1.0, second, 1.0));
+        check(&question(), &returned(2), &expected(1.0, second, 0.0));
+        check(&question(), &returned(1), &expected(0.0, 0.0, 0.0));
+        check(&question(), &returned(0), &expected(0.0, 0.0, 0.0));
+        check(&question(), &Outcome::default(), &[("returned_recall", None)]);
     }
 
     #[test]

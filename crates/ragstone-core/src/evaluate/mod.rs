@@ -6,6 +6,7 @@
 //! Invariant: equal sets and outcomes give equal figures; a question that failed is never left out of a mean unnoticed.
 
 mod compare;
+mod document_name;
 mod draft;
 mod fingerprint;
 mod judge;
@@ -15,6 +16,7 @@ mod set;
 mod summary;
 
 pub use compare::{Compared, compare};
+pub use document_name::remove_names_of;
 pub use draft::{Draft, DraftError, draft};
 pub use fingerprint::{Fingerprint, Incomparable};
 pub use judge::{ModelJudge, judge};

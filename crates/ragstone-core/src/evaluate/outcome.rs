@@ -35,6 +35,9 @@ pub struct Outcome {
     pub question: String,
     /// What a search found, best first, without texts.
     pub found: Vec<Shown>,
+    /// What a request that names no limit gets, best first, without texts; none where that was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned: Option<Vec<Shown>>,
     /// What the model was shown, best first.
     pub shown: Vec<Shown>,
     /// The score of the best passage that was shown, which decides whether there is an answer.

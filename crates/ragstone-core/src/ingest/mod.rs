@@ -50,6 +50,7 @@ pub use restore::{RestoreError, Restored};
 pub use settings::IngestSettings;
 
 use crate::document::{JobError, JobKind, Outline, Stage, Worker};
+use crate::failure_log::TARGET;
 use crate::id::JobId;
 use crate::seam::catalogue::{Claim, Lease, Progress, PublishedVersion, Wait};
 use crate::seam::{Catalogue, CatalogueError, EmbeddingCache, Parser, VectorIndex};
@@ -314,6 +315,9 @@ impl Ingestor {
                 catalogue
                     .fail(&claim.lease, error.clone(), (self.clock)())
                     .await?;
+                // The detail may quote what a service or a parser was given; `ragstone job show` has it.
+                let (job, document, code) = (claim.job.id, claim.lease.document, error.code.as_str());
+                tracing::warn!(target: TARGET, %job, %document, code, "job failed");
                 Outcome::Failed(error)
             }
         };

@@ -1,8 +1,12 @@
 //! TREC's text formats: a run is `query Q0 document rank score tag` a line, judgments are `query 0 document gain`. BEIR's
 //! judgments, `query document gain` under a line of headings, are read too.
+//!
+//! Columns are separated by tabs where a line has as many columns that way, so that ids may hold spaces, else by any
+//! white space.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::RangeInclusive;
 
 use thiserror::Error;
 
@@ -41,13 +45,18 @@ pub enum TrecError {
     },
 }
 
+/// Columns of a run's line; the tag may be missing.
+const RUN_COLUMNS: RangeInclusive<usize> = 5..=6;
+/// Columns of a judgment: BEIR's or TREC's.
+const JUDGMENT_COLUMNS: RangeInclusive<usize> = 3..=4;
+
 /// Reads a run. The rank column is ignored, as trec_eval does: scores decide. A sixth column may be missing.
 ///
 /// # Errors
 /// [`TrecError`] names the first line that is wrong.
 pub fn parse_run(text: &str) -> Result<HashMap<String, Found>, TrecError> {
     let mut scores: HashMap<String, HashMap<String, f64>> = HashMap::new();
-    for (line, columns) in lines(text) {
+    for (line, columns) in lines(text, RUN_COLUMNS) {
         let ([query, _, document, _, score] | [query, _, document, _, score, _]) = columns[..] else {
             return Err(TrecError::Columns {
                 line,
@@ -74,7 +83,7 @@ pub fn parse_run(text: &str) -> Result<HashMap<String, Found>, TrecError> {
 /// [`TrecError`] names the first line that is wrong.
 pub fn parse_qrels(text: &str) -> Result<HashMap<String, Judgments>, TrecError> {
     let mut judgments = HashMap::new();
-    for (line, columns) in lines(text) {
+    for (line, columns) in lines(text, JUDGMENT_COLUMNS) {
         let ([query, _, document, gain] | [query, document, gain]) = columns[..] else {
             return Err(TrecError::Columns {
                 line,
@@ -94,11 +103,22 @@ pub fn parse_qrels(text: &str) -> Result<HashMap<String, Judgments>, TrecError> 
     Ok(judgments)
 }
 
-fn lines(text: &str) -> impl Iterator<Item = (usize, Vec<&str>)> {
-    let columns = text
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+fn lines(text: &str, expected: RangeInclusive<usize>) -> impl Iterator<Item = (usize, Vec<&str>)> {
+    let columns = text.lines().map(move |line| columns(line, &expected));
     (1..).zip(columns).filter(|(_, columns)| !columns.is_empty())
+}
+
+fn columns<'a>(line: &'a str, expected: &RangeInclusive<usize>) -> Vec<&'a str> {
+    let by_tabs = line
+        .split('\t')
+        .map(str::trim)
+        .filter(|column| !column.is_empty());
+    let by_tabs: Vec<&str> = by_tabs.collect();
+    // Some files align their columns with tabs and spaces together.
+    match line.contains('\t') && expected.contains(&by_tabs.len()) {
+        true => by_tabs,
+        false => line.split_whitespace().collect(),
+    }
 }
 
 fn insert<T>(
@@ -142,6 +162,25 @@ mod tests {
         let beir = parse_qrels("query-id\tcorpus-id\tscore\nq1\ta\t2\nq1\tb\t-1\n").unwrap();
         assert_eq!(trec, beir);
         assert_eq!((trec["q1"]["a"], trec["q1"]["b"]), (2, -1));
+    }
+
+    #[test]
+    fn ids_may_hold_spaces_between_tabs() {
+        let run =
+            parse_run("a question\tQ0\tAnnual report.pdf\t1\t2.5\tmy tag\r\nq2 Q0 b 1 1 tag\n").unwrap();
+        assert_eq!(run["a question"], [("Annual report.pdf".to_owned(), 2.5)]);
+        assert_eq!(run["q2"], [("b".to_owned(), 1.0)]);
+        let trec = parse_qrels("a question\t0\tAnnual report.pdf\t2\n").unwrap();
+        let beir = parse_qrels("query-id\tcorpus-id\tscore\na question\tAnnual report.pdf\t2\n").unwrap();
+        assert_eq!((trec["a question"]["Annual report.pdf"], &beir), (2, &trec));
+        // Aligned with both: neither id holds a space.
+        let mixed = parse_qrels("q1 \t0 a\t 2\nq1\t\t0\tb\t1\n").unwrap();
+        assert_eq!((mixed["q1"]["a"], mixed["q1"]["b"]), (2, 1));
+        // Without tabs a space separates, and the line has a column too many.
+        assert!(matches!(
+            parse_qrels("a question 0 b 1"),
+            Err(TrecError::Columns { columns: 5, .. })
+        ));
     }
 
     #[test]

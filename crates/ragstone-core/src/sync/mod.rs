@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::access::Principal;
 use crate::document::JobError;
+use crate::failure_log::TARGET;
 use crate::id::{SourceId, TenantId};
 use crate::ingest::{Clock, Ingestor, NewId};
 use crate::seam::catalogue::{DocumentFilter, PageRequest};
@@ -150,7 +151,10 @@ impl Turn {
             Err(error) => refused((syncer.clock)(), &error, record.last_sync.as_ref()),
         };
         match syncer.sources.note_sync(tenant, self.id, report.clone()).await? {
-            true => Ok(report),
+            true => {
+                warn_of_failure(self.id, &report);
+                Ok(report)
+            }
             // It was removed meanwhile; what this sync has taken in goes after it.
             false => {
                 syncer.delete_documents(&record).await?;
@@ -236,6 +240,17 @@ impl Syncer {
     fn at_work(&self) -> std::sync::MutexGuard<'_, AtWork> {
         self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The one line that a sync leaves in the log if it ended early or could not take in everything.
+fn warn_of_failure(source: SourceId, report: &SyncReport) {
+    let failed = report.counts.failed;
+    let code = match &report.error {
+        Some(error) => error.code.as_str(),
+        None if failed > 0 => "items_failed",
+        None => return,
+    };
+    tracing::warn!(target: TARGET, %source, code, failed, "sync failed");
 }
 
 /// The report of a source that cannot be opened: what the last sync reported still holds.

@@ -19,6 +19,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt;
 
 use super::Interrupted;
+use super::output::say;
 use super::serve::told_to_stop;
 use super::sse::{self, Event};
 use crate::config::Settings;
@@ -61,7 +62,15 @@ impl Door {
         let socket = wiring::socket(settings);
         for _ in 0..OPEN_TRIES {
             match wiring::open(settings, &fetch).await? {
-                Opened::Here(app) => return Ok(Self::Here(app)),
+                Opened::Here(app) => {
+                    // A log that shows it says it already.
+                    if let Some(upgraded) = app.upgraded()
+                        && !tracing::enabled!(tracing::Level::INFO)
+                    {
+                        say(upgraded);
+                    }
+                    return Ok(Self::Here(app));
+                }
                 Opened::Elsewhere { .. } if listens(&socket).await => return Ok(Self::Socket(socket)),
                 Opened::Elsewhere { .. } => tokio::time::sleep(OPEN_WAIT).await,
             }

@@ -1,18 +1,24 @@
-//! `doctor`: what will run, what is missing, where text goes. Never a secret.
+//! `doctor`: what will run, what is missing, what does not work, where text goes. Never a secret.
 
 use clap::Args;
 
 use super::output::Output;
 use super::{Context, Partly, VERSION};
 use crate::config::DEFAULTS;
-use crate::wiring::{self, Description};
+use crate::wiring::{self, Description, Trials};
 
-/// Tells what will run, what is missing, and where text goes
+/// Tells what will run, what is missing or does not work, and where text goes
+///
+/// What the settings name is tried: the local model is loaded, a service is asked for one word, a shared store is asked
+/// for its version, and a small object is written to the blobs and removed. Exit code 1 if something of it is broken.
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// Print the manual of all settings, with their defaults, instead
     #[arg(long)]
     settings: bool,
+    /// Call no service and no shared store; what is on this machine is tried all the same
+    #[arg(long)]
+    no_network: bool,
 }
 
 impl Doctor {
@@ -20,7 +26,10 @@ impl Doctor {
         if self.settings {
             return context.output.text(DEFAULTS);
         }
-        let description = wiring::describe(&context.settings, VERSION).await;
+        let trials = Trials {
+            network: !self.no_network,
+        };
+        let description = wiring::describe(&context.settings, VERSION, trials).await;
         match context.output.json {
             true => context.output.object(&description)?,
             false => show(&description, context.output)?,

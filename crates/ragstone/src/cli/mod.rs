@@ -22,6 +22,7 @@ mod progress;
 mod quickstart;
 mod recover;
 mod redteam;
+mod rollback;
 mod search;
 mod serve;
 mod source;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{Flags, SHARED_KEYS, Settings, SettingsError};
+use crate::config::{Flags, SHARED_KEYS, Settings, SettingsError, UnknownNames};
 use crate::telemetry;
 use output::{Output, is_closed_pipe, say};
 
@@ -121,6 +122,8 @@ enum Command {
     Fsck(fsck::Fsck),
     /// Make a lost, damaged or old database again from the blobs
     Recover(recover::Recover),
+    /// Undo the last upgrade of the data directory, so that the release before can be started again
+    Rollback(rollback::Rollback),
     /// Measure retrieval and answers, and tell whether a change helped
     #[command(subcommand)]
     Eval(eval::Eval),
@@ -183,6 +186,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = Settings::load(flags(&arguments))?;
     let serves = matches!(arguments.command, Command::Serve(_) | Command::Worker(_));
     telemetry::start(&settings.telemetry, serves || arguments.global.log.is_some())?;
+    warn_of_unknown_names(&settings.unknown_names);
     let output = Output {
         json: arguments.global.json,
     };
@@ -190,6 +194,17 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let done = runtime.block_on(interruptible(arguments.command, Context { settings, output }));
     runtime.shutdown_background();
     done
+}
+
+/// A misspelt setting would have stopped the start; what is left belongs to somebody else, or is an old name.
+fn warn_of_unknown_names(unknown: &UnknownNames) {
+    for name in &unknown.other {
+        tracing::warn!("{name} in the environment is no setting and is ignored");
+    }
+    if !unknown.of_services.is_empty() {
+        let names = Vec::from_iter(unknown.of_services.iter().map(String::as_str)).join(", ");
+        tracing::warn!("variables of a Kubernetes Service are ignored, for they are no settings: {names}");
+    }
 }
 
 /// Whether a command ends by itself when it is told to, because workers of its own may have jobs to hand back.
@@ -242,6 +257,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Import(command) => command.run(context).await,
         Command::Fsck(command) => command.run(context).await,
         Command::Recover(command) => command.run(context).await,
+        Command::Rollback(command) => command.run(context).await,
         Command::Eval(command) => command.run(context).await,
         Command::Redteam(command) => command.run(context).await,
         Command::Doctor(command) => command.run(context).await,

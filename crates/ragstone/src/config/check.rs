@@ -1,5 +1,7 @@
 //! What each section allows beyond its types.
 
+mod services;
+
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
@@ -92,7 +94,7 @@ pub fn findings(settings: &Settings) -> Findings {
     settings.feedback.check(&mut found);
     settings.jobs.check(&mut found);
     settings.telemetry.check(&mut found);
-    check_services(settings, &mut found);
+    services::check(settings, &mut found);
     super::shared::check(settings, &mut found);
     found
 }
@@ -159,11 +161,8 @@ impl Limits {
             self.tenant_tokens_per_day,
             0..=MAX_TOKENS_PER_DAY,
         );
-        found.range(
-            "limits.wrong_proofs_per_minute",
-            self.wrong_proofs_per_minute,
-            0..=MAX_REQUESTS_PER_MINUTE,
-        );
+        let (key, rate) = ("limits.wrong_proofs_per_minute", 0..=MAX_REQUESTS_PER_MINUTE);
+        found.range(key, self.wrong_proofs_per_minute, rate);
     }
 }
 
@@ -172,9 +171,10 @@ impl Data {
         if self.directory.as_os_str().is_empty() {
             found.say("data.directory", "must name a folder".into());
         }
+        found.range("data.upgrade_copies", self.upgrade_copies, 0..=100);
         found.range("data.reserve_bytes", self.reserve_bytes, 0..=MAX_RESERVE_BYTES);
-        let days = self.quarantine_days;
-        found.range("data.quarantine_days", days, 0..=MAX_QUARANTINE_DAYS);
+        let days = 0..=MAX_QUARANTINE_DAYS;
+        found.range("data.quarantine_days", self.quarantine_days, days);
     }
 }
 
@@ -390,29 +390,5 @@ impl Telemetry {
                 format!("{:?} is not a filter: {error}", self.log),
             );
         }
-    }
-}
-
-/// The public service refuses every request without a key: say so at start.
-fn check_services(settings: &Settings, found: &mut Findings) {
-    let needs_key =
-        |service: &super::Service| service.base_url.contains("api.openai.com") && !service.api_key.is_set();
-    if settings.embeds_remotely() && needs_key(&settings.embed_service()) {
-        found.say(
-            "embed.api_key",
-            "must be set (or OPENAI_API_KEY): this model is a service's".into(),
-        );
-    }
-    if settings.judges() && needs_key(&settings.judge_service()) {
-        found.say(
-            "eval.judge_api_key",
-            "must be set (or OPENAI_API_KEY): this model is a service's".into(),
-        );
-    }
-    if settings.chats_remotely() && needs_key(&settings.chat_service()) {
-        found.say(
-            "chat.api_key",
-            "must be set (or OPENAI_API_KEY): this model is a service's".into(),
-        );
     }
 }

@@ -1,10 +1,15 @@
-//! Layers of settings laid over each other: text becomes what the default's type says, unknown keys are refused.
+//! Layers of settings laid over each other: text becomes what the default's type says, unknown keys of a file and
+//! misspelt names of the environment are refused.
+
+use std::collections::BTreeSet;
 
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::names::{Meaning, meaning, nearest};
+use ragstone_core::nearest::nearest_name;
+
+use super::names::{KnownNames, Meaning};
 use super::{Problem, SettingsError};
 
 /// The compiled-in manual.
@@ -26,6 +31,15 @@ pub struct Layers {
     pub environment: Vec<(String, String)>,
     /// Flags: how each was written, its key and its value.
     pub flags: Vec<(String, String, String)>,
+}
+
+/// Names in the environment that begin as settings do and are none: they are ignored, and reported.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct UnknownNames {
+    /// Those that Kubernetes sets for a Service whose name begins like this program's.
+    pub of_services: BTreeSet<String>,
+    /// All others.
+    pub other: BTreeSet<String>,
 }
 
 /// One layer: values by key, and what to call it in a message.
@@ -54,14 +68,15 @@ impl Layers {
             name: BUILT_IN.into(),
             values: defaults,
         });
-        let mut problems = Vec::new();
+        let names = known_names(&known);
+        let mut problems = self.misspelt_names(&names);
         if let Some((name, text)) = &self.file {
             let values = parse(name, text)?;
             refuse_unknown(name, &values, &known, &mut problems);
             let name = name.clone();
             figment = figment.merge(Layer { name, values });
         }
-        for (name, key, value) in self.texts() {
+        for (name, key, value) in self.texts(&names) {
             match typed(&name, &key, &value, &known) {
                 Ok(value) => {
                     let values = nested(&key, value);
@@ -73,10 +88,50 @@ impl Layers {
         SettingsError::unless_empty(problems).map(|()| figment)
     }
 
+    /// Names of `.env` and the environment that begin as settings do and are none.
+    pub fn unknown_names(&self) -> Result<UnknownNames, SettingsError> {
+        let names = known_names(&known_keys()?);
+        let mut unknown = UnknownNames::default();
+        for (name, _) in self.given() {
+            match names.meaning(name) {
+                Meaning::Unknown => unknown.other.insert(name.clone()),
+                Meaning::Service => unknown.of_services.insert(name.clone()),
+                _ => false,
+            };
+        }
+        Ok(unknown)
+    }
+
+    /// What `.env` and the environment set, be it a setting or not.
+    fn given(&self) -> impl Iterator<Item = &(String, String)> {
+        let all = self.dotenv.iter().chain(&self.environment);
+        all.filter(|(_, value)| !value.is_empty())
+    }
+
+    fn misspelt_names(&self, names: &KnownNames) -> Vec<Problem> {
+        let given = self.given().map(|(name, _)| name);
+        let misspelt = given.filter_map(|name| match names.meaning(name) {
+            Meaning::Misspelt(meant) => Some((name, meant)),
+            _ => None,
+        });
+        let problem = |(name, meant): (&String, String)| {
+            let meant = match names.meaning(&meant) {
+                Meaning::Key(key) => format!("{key}? It is set by {meant}"),
+                _ => format!("{meant}?"),
+            };
+            Problem {
+                key: name.clone(),
+                place: "the environment or .env".into(),
+                detail: format!("there is no such setting; did you mean {meant}"),
+            }
+        };
+        misspelt.map(problem).collect()
+    }
+
     /// Values given as text, weakest first: what to call each, its key, its value. Empty ones are not set, except
     /// where a flag says so.
-    fn texts(&self) -> Vec<(String, String, String)> {
-        let named = |(name, value): &(String, String), place: &str| match meaning(name) {
+    fn texts(&self, names: &KnownNames) -> Vec<(String, String, String)> {
+        let named = |(name, value): &(String, String), place: &str| match names.meaning(name) {
             Meaning::Key(key) if !value.is_empty() => Some((format!("{name}{place}"), key, value.clone())),
             _ => None,
         };
@@ -132,12 +187,24 @@ fn refuse_unknown(name: &str, values: &Dict, known: &[(String, Value)], problems
     }));
 }
 
+/// Every key, with its default.
+pub(super) fn known_keys() -> Result<Vec<(String, Value)>, SettingsError> {
+    let mut known = Vec::new();
+    leaves(&parse(BUILT_IN, DEFAULTS)?, "", &mut known);
+    Ok(known)
+}
+
+/// What names in the environment mean, given the keys that there are.
+pub(super) fn known_names(known: &[(String, Value)]) -> KnownNames {
+    KnownNames::new(known.iter().map(|(key, _)| key.clone()))
+}
+
 fn is_known(key: &str, known: &[(String, Value)]) -> bool {
     known.iter().any(|(name, _)| name == key)
 }
 
 fn unknown_key(key: &str, known: &[(String, Value)]) -> String {
-    match nearest(key, known.iter().map(|(name, _)| name.as_str())) {
+    match nearest_name(key, known.iter().map(|(name, _)| name.as_str())) {
         Some(near) => format!("there is no such setting; did you mean {near}?"),
         None => "there is no such setting; `ragstone doctor --settings` prints all of them".into(),
     }

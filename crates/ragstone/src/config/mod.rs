@@ -23,7 +23,7 @@ use serde::Deserialize;
 use evaluation::{Eval, Feedback};
 use fetch::Fetch;
 pub use issuer::{Algorithm, ClaimPath, Issuer, is_loopback, key_url};
-pub use layers::{DEFAULTS, Layers};
+pub use layers::{DEFAULTS, Layers, UnknownNames};
 pub use names::SHORT_NAMES;
 pub use reference::References;
 pub use secret::Secret;
@@ -107,6 +107,9 @@ pub struct Settings {
     /// Whether `access.default_readers` was set, be it to what is shipped.
     #[serde(skip)]
     pub default_readers_given: bool,
+    /// Names in the environment that look like settings and are none.
+    #[serde(skip)]
+    pub unknown_names: UnknownNames,
     /// The settings file that was read, if any.
     #[serde(skip)]
     pub file: Option<String>,
@@ -206,6 +209,7 @@ impl Settings {
         })?;
         settings.default_readers_given = place(&figment, "access.default_readers") != layers::BUILT_IN;
         settings.references = References::new(&layers.dotenv, &layers.environment);
+        settings.unknown_names = layers.unknown_names()?;
         settings.file = layers.file.as_ref().map(|(name, _)| name.clone());
         let found = check::findings(&settings);
         let problems = found.0.into_iter().map(|(key, detail)| Problem {

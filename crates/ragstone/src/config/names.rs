@@ -1,4 +1,8 @@
-//! Names of settings in the environment.
+//! Names of settings in the environment, and what becomes of a name there that is no setting.
+//!
+//! Invariant: a name that Kubernetes gives to a pod never stops the start, whatever its Services are called.
+
+use ragstone_core::nearest::nearest_within;
 
 /// Short environment names and the keys they set. Every key has a systematic name too (`RAGSTONE_<SECTION>__<KEY>`).
 pub const SHORT_NAMES: [(&str, &str); 33] = [
@@ -44,80 +48,215 @@ pub const TEST_PREFIX: &str = "RAGSTONE_TEST_";
 /// How every name of ours begins.
 pub const PREFIX: &str = "RAGSTONE_";
 
-/// What an environment name means.
+/// Characters of a name for each edit by which it may miss the setting that was meant; shorter ones may miss by one.
+const CHARACTERS_PER_EDIT: usize = 4;
+/// Most edits by which a name may miss the setting that was meant.
+const MAX_EDITS: usize = 3;
+/// Characters after the section that the beginning of a setting's name must have to be taken for it.
+const MIN_BEGINNING: usize = 3;
+
+/// What a name of the environment means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Meaning {
     /// It sets this key.
     Key(String),
-    /// It is somebody else's, or not a setting.
+    /// It is nearly this name, which sets something.
+    Misspelt(String),
+    /// It begins as settings do and is not one.
+    Unknown,
+    /// A variable that Kubernetes sets for a Service whose name begins like this program's.
+    Service,
+    /// It has nothing to do with settings.
     None,
 }
 
-/// What `name` means. A name that begins as ours do and is no short one is taken for a systematic one, known or not.
-pub fn meaning(name: &str) -> Meaning {
-    if let Some((_, key)) = SHORT_NAMES.iter().find(|(short, _)| *short == name) {
-        return Meaning::Key((*key).to_owned());
-    }
-    match name.strip_prefix(PREFIX) {
-        Some(rest) if name != CONFIG_FILE && !name.starts_with(TEST_PREFIX) => {
-            Meaning::Key(rest.to_lowercase().replace("__", "."))
+/// The keys that can be set, to tell by which names.
+pub struct KnownNames {
+    keys: Vec<String>,
+}
+
+impl KnownNames {
+    pub fn new(keys: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            keys: keys.into_iter().collect(),
         }
-        _ => Meaning::None,
+    }
+
+    /// What `name` means.
+    pub fn meaning(&self, name: &str) -> Meaning {
+        if let Some((_, key)) = SHORT_NAMES.iter().find(|(short, _)| *short == name) {
+            return Meaning::Key((*key).to_owned());
+        }
+        let Some(rest) = name.strip_prefix(PREFIX) else {
+            return Meaning::None;
+        };
+        if name == CONFIG_FILE || name.starts_with(TEST_PREFIX) {
+            return Meaning::None;
+        }
+        let key = rest.to_lowercase().replace("__", ".");
+        if self.keys.contains(&key) {
+            return Meaning::Key(key);
+        }
+        if is_service_variable(rest) {
+            return Meaning::Service;
+        }
+        match self.meant_by(rest) {
+            Some(meant) => Meaning::Misspelt(meant),
+            None => Meaning::Unknown,
+        }
+    }
+
+    /// The setting's name that `rest`, a name without its prefix, was probably meant to be. Underscores do not count:
+    /// one too few between section and key is the most usual mistake.
+    fn meant_by(&self, rest: &str) -> Option<String> {
+        let letters = letters_of(rest);
+        let names = self.names();
+        let most_edits = (letters.len() / CHARACTERS_PER_EDIT).clamp(1, MAX_EDITS);
+        let near = nearest_within(
+            &letters,
+            names.iter().map(|(letters, _)| letters.as_str()),
+            most_edits,
+        );
+        let near = near.map(str::to_owned).or_else(|| {
+            let begun = self.keys.iter().filter(|key| {
+                let section = key.split('.').next().unwrap_or_default();
+                letters.len() >= section.len() + MIN_BEGINNING && letters_of(key).starts_with(&letters)
+            });
+            begun.map(|key| letters_of(key)).next()
+        })?;
+        names
+            .into_iter()
+            .find(|(letters, _)| *letters == near)
+            .map(|(_, name)| name)
+    }
+
+    /// Every name that sets something, by its letters after the prefix. A short name that has another beginning is
+    /// found by what it would be with ours.
+    fn names(&self) -> Vec<(String, String)> {
+        let systematic = self.keys.iter().map(|key| systematic_name(key));
+        let short = SHORT_NAMES.iter().map(|(name, _)| (*name).to_owned());
+        let all = [CONFIG_FILE.to_owned()]
+            .into_iter()
+            .chain(short)
+            .chain(systematic);
+        all.map(|name| (letters_of(name.strip_prefix(PREFIX).unwrap_or(&name)), name))
+            .collect()
     }
 }
 
-/// The known name nearest to `name`, if one is near enough to have been meant.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distances = known
-        .into_iter()
-        .map(|candidate| (distance(name, candidate), candidate));
-    let (distance, candidate) = distances.min()?;
-    (distance <= name.chars().count().div_ceil(2)).then_some(candidate)
+/// The name in the environment that every key has.
+pub fn systematic_name(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
 }
 
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(x != *y)).min(above + 1).min(row[j] + 1);
-            diagonal = above;
-        }
-    }
-    row[b.len()]
+fn letters_of(name: &str) -> String {
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|letter| letter.to_ascii_uppercase())
+        .collect()
+}
+
+/// Whether Kubernetes gives such names to pods beside a Service (`enableServiceLinks`), where `rest` follows `RAGSTONE_`:
+/// SERVICE_HOST, SERVICE_PORT, SERVICE_PORT_HTTP, PORT, PORT_80_TCP, PORT_80_TCP_ADDR; with more of the Service's name
+/// before it, if it is longer.
+fn is_service_variable(rest: &str) -> bool {
+    let rest = format!("_{rest}");
+    let ends = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"];
+    let docker_link = |port: &str| {
+        let mut parts = port.split('_');
+        let number = parts.next().is_some_and(|number| number.parse::<u16>().is_ok());
+        let protocol = matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"));
+        let member = matches!(parts.next(), None | Some("PROTO" | "PORT" | "ADDR"));
+        number && protocol && member && parts.next().is_none()
+    };
+    ends.iter().any(|end| rest.ends_with(end))
+        || rest.contains("_SERVICE_PORT_")
+        || rest
+            .match_indices("_PORT_")
+            .any(|(at, found)| docker_link(&rest[at + found.len()..]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn names_mean_keys() {
-        let check = |name: &str, expected: Option<&str>| {
-            let expected = expected.map_or(Meaning::None, |key| Meaning::Key(key.into()));
-            assert_eq!(meaning(name), expected, "{name}");
-        };
-        check("LLM_MODEL", Some("chat.model"));
-        check("RAGSTONE_DATA", Some("data.directory"));
-        check("RAGSTONE_SPLIT__CHUNK_SIZE", Some("split.chunk_size"));
-        check("RAGSTONE_TYPO", Some("typo"));
-        check("RAGSTONE_CONFIG", None);
-        check("RAGSTONE_TEST_QDRANT_URL", None);
-        check("PATH", None);
+    fn known() -> KnownNames {
+        KnownNames::new(
+            [
+                "split.chunk_size",
+                "split.chunk_overlap",
+                "server.listen",
+                "chat.base_url",
+                "chat.model",
+                "data.directory",
+            ]
+            .map(String::from),
+        )
     }
 
     #[test]
-    fn the_nearest_name_is_near() {
-        let known = ["split.chunk_size", "split.chunk_overlap", "server.listen"];
-        let check = |name: &str, expected: Option<&str>| assert_eq!(nearest(name, known), expected, "{name}");
-        check("split.chunksize", Some("split.chunk_size"));
-        check("server.listn", Some("server.listen"));
-        check("xyz", None);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
+    fn names_mean_keys() {
+        let check = |name: &str, expected: Meaning| assert_eq!(known().meaning(name), expected, "{name}");
+        let key = |key: &str| Meaning::Key(key.into());
+        check("LLM_MODEL", key("chat.model"));
+        check("RAGSTONE_DATA", key("data.directory"));
+        check("RAGSTONE_SPLIT__CHUNK_SIZE", key("split.chunk_size"));
+        check("RAGSTONE_CONFIG", Meaning::None);
+        check("RAGSTONE_TEST_QDRANT_URL", Meaning::None);
+        check("PATH", Meaning::None);
+    }
+
+    #[test]
+    fn what_is_nearly_a_setting_is_told_from_what_is_foreign() {
+        let misspelt = |name: &str, meant: &str| {
+            assert_eq!(known().meaning(name), Meaning::Misspelt(meant.into()), "{name}");
+        };
+        misspelt("RAGSTONE_CHAT_BASEURL", "RAGSTONE_CHAT_BASE_URL");
+        misspelt("RAGSTONE_LISTENN", "RAGSTONE_LISTEN");
+        misspelt("RAGSTONE_LSITEN", "RAGSTONE_LISTEN");
+        misspelt("RAGSTONE_CONFG", "RAGSTONE_CONFIG");
+        misspelt("RAGSTONE_LOGS", "RAGSTONE_LOG");
+        misspelt("RAGSTONE_SPLIT_CHUNK_SIZE", "RAGSTONE_SPLIT__CHUNK_SIZE");
+        misspelt("RAGSTONE_SPLIT__CHUNKSIZES", "RAGSTONE_SPLIT__CHUNK_SIZE");
+        misspelt("RAGSTONE_DATA_DIR", "RAGSTONE_DATA__DIRECTORY");
+        misspelt("RAGSTONE_QDRANT_URL", "QDRANT_URL");
+        misspelt("RAGSTONE_LLM_MODEL", "LLM_MODEL");
+        for name in [
+            "RAGSTONE_HOME",
+            "RAGSTONE_VERSION",
+            "RAGSTONE_IMAGE_TAG",
+            "RAGSTONE_ENV",
+            "RAGSTONE_BACKUP__BUCKET",
+            "RAGSTONE_",
+        ] {
+            assert_eq!(known().meaning(name), Meaning::Unknown, "{name}");
+        }
+    }
+
+    #[test]
+    fn variables_of_services_are_known_by_their_form() {
+        for name in [
+            "RAGSTONE_SERVICE_HOST",
+            "RAGSTONE_SERVICE_PORT",
+            "RAGSTONE_SERVICE_PORT_HTTP",
+            "RAGSTONE_PORT",
+            "RAGSTONE_PORT_8080_TCP",
+            "RAGSTONE_PORT_8080_TCP_PROTO",
+            "RAGSTONE_PORT_8080_TCP_PORT",
+            "RAGSTONE_PORT_8080_TCP_ADDR",
+            "RAGSTONE_API_SERVICE_HOST",
+            "RAGSTONE_API_PORT_53_UDP_ADDR",
+            "RAGSTONE_LISTEN_PORT",
+            "RAGSTONE_PORT_MIRROR_PORT_80_SCTP",
+        ] {
+            assert_eq!(known().meaning(name), Meaning::Service, "{name}");
+        }
+        for name in [
+            "RAGSTONE_PORTS",
+            "RAGSTONE_PORT_X_TCP",
+            "RAGSTONE_PORT_80_TCP_NAME",
+        ] {
+            assert_eq!(known().meaning(name), Meaning::Unknown, "{name}");
+        }
     }
 }

@@ -97,6 +97,8 @@ pub struct Audit {
 pub struct Data {
     /// The data directory.
     pub directory: PathBuf,
+    /// Copies of its database that are kept from before upgrades.
+    pub upgrade_copies: usize,
     /// Bytes of its disk that are kept for deletes, reads and a restart.
     pub reserve_bytes: u64,
     /// PostgreSQL, in place of the data directory's database.

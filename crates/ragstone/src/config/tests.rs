@@ -1,6 +1,6 @@
 //! Settings as data: what is given, and what comes out or is refused.
 
-use super::names::{Meaning, meaning};
+use super::names::Meaning;
 use super::*;
 
 fn environment(pairs: &[(&str, &str)]) -> Layers {
@@ -140,7 +140,15 @@ fn wrong_values_are_named_with_where_they_came_from() {
     );
     check(
         &environment(&[("RAGSTONE_LISTEM", "x")]),
-        "setting listem (from RAGSTONE_LISTEM): there is no such setting; `ragstone doctor --settings` prints all of them",
+        "setting RAGSTONE_LISTEM (from the environment or .env): there is no such setting; did you mean server.listen? It is set by RAGSTONE_LISTEN",
+    );
+    check(
+        &file("[sever]\nlisten = 1\n"),
+        "setting sever.listen (from ragstone.toml): there is no such setting; did you mean server.listen?",
+    );
+    check(
+        &file("[split]\nzz = 1\n"),
+        "setting split.zz (from ragstone.toml): there is no such setting; `ragstone doctor --settings` prints all of them",
     );
     check(
         &environment(&[("EMBEDDING_MODEL", "text-embedding-3-small")]),
@@ -149,6 +157,55 @@ fn wrong_values_are_named_with_where_they_came_from() {
     assert!(refused(&environment(&[("QDRANT_URL", "http://q:6334")])).contains("all local or all shared"));
     assert!(refused(&file("[split]\nkeep_separator = \"both\"")).contains("split.keep_separator"));
     assert!(refused(&file("[split\n")).starts_with("setting ragstone.toml: "));
+}
+
+#[test]
+fn names_that_are_no_settings_are_told_and_change_nothing() {
+    let layers = environment(&[
+        ("RAGSTONE_SERVICE_HOST", "10.0.0.7"),
+        ("RAGSTONE_PORT", "tcp://10.0.0.7:80"),
+        ("RAGSTONE_API_PORT_8080_TCP_ADDR", "10.0.0.8"),
+        ("RAGSTONE_IMAGE_TAG", "v7"),
+        ("RAGSTONE_EMPTY", ""),
+        ("RAGSTONE_LISTEN", "127.0.0.1:9"),
+        ("RAGSTONE_TEST_QDRANT_URL", "http://q"),
+    ]);
+    let settings = Settings::from_layers(&layers).unwrap();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(
+        settings.unknown_names,
+        UnknownNames {
+            of_services: names(&[
+                "RAGSTONE_API_PORT_8080_TCP_ADDR",
+                "RAGSTONE_PORT",
+                "RAGSTONE_SERVICE_HOST"
+            ]),
+            other: names(&["RAGSTONE_IMAGE_TAG"]),
+        }
+    );
+    assert_eq!(settings.server.listen.port(), 9);
+    let none = Settings::from_layers(&environment(&[("PATH", "/bin")])).unwrap();
+    assert_eq!(none.unknown_names, UnknownNames::default());
+    let mut misspelt = layers.clone();
+    misspelt.dotenv = vec![("RAGSTONE_CHAT_BASEURL".into(), "http://chat".into())];
+    let error = refused(&misspelt);
+    assert!(
+        error.contains("did you mean chat.base_url? It is set by RAGSTONE_CHAT_BASE_URL")
+            && !error.contains("SERVICE"),
+        "{error}"
+    );
+}
+
+/// Kubernetes could not take a setting away by the form of its name.
+#[test]
+fn no_setting_has_the_form_of_a_services_variable() {
+    let keys = layers::known_keys().unwrap();
+    let (known, unknown) = (layers::known_names(&keys), names::KnownNames::new([]));
+    for (key, _) in keys {
+        let name = names::systematic_name(&key);
+        assert_eq!(known.meaning(&name), Meaning::Key(key));
+        assert_ne!(unknown.meaning(&name), Meaning::Service, "{name}");
+    }
 }
 
 #[test]
@@ -179,6 +236,7 @@ fn the_example_names_what_there_is() {
             "{name} is missing"
         );
     }
+    let known = layers::known_names(&layers::known_keys().unwrap());
     let pairs = example
         .lines()
         .filter_map(|line| line.strip_prefix("# ")?.split_once('='));
@@ -187,8 +245,10 @@ fn the_example_names_what_there_is() {
             Ok(settings) => settings,
             Err(error) => panic!("{name}: {error}"),
         };
-        let known = !matches!(names::meaning(name), names::Meaning::None);
-        assert!(known, "{name} is no setting");
+        assert!(
+            matches!(known.meaning(name), Meaning::Key(_)),
+            "{name} is no setting"
+        );
     }
 }
 
@@ -330,6 +390,7 @@ fn deployments_set_what_there_is() {
         include_str!("../../../../deploy/compose.yaml"),
         include_str!("../../../../deploy/kubernetes/settings.yaml"),
     ];
+    let known = layers::known_names(&layers::known_keys().unwrap());
     for text in files {
         let mut given = Vec::new();
         for line in text.lines() {
@@ -346,7 +407,7 @@ fn deployments_set_what_there_is() {
             }
         }
         for (name, _) in &given {
-            assert!(matches!(meaning(name), Meaning::Key(_)), "{name}");
+            assert!(matches!(known.meaning(name), Meaning::Key(_)), "{name}");
         }
         let layers = Layers {
             environment: given,

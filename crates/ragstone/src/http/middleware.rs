@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http_body_util::BodyExt;
+use ragstone_core::failure_log::TARGET;
 use ragstone_core::id::TraceId;
 use tracing::Instrument;
 
 use super::limits::shares::{self, Shares};
-use super::problem::{Code, PROBLEM_JSON, Problem};
+use super::problem::{Code, FailureNote, PROBLEM_JSON, Problem};
 use super::{Api, App, auth, limits, metrics};
 
 /// Names a request in answers and in the log.
@@ -38,17 +39,32 @@ pub(super) async fn observe(State(api): State<Arc<Api>>, mut request: Request, n
         .to_owned();
     let started = tokio::time::Instant::now();
     let span = tracing::info_span!("request", %trace_id, %method, route);
+    let probed = auth::is_open(request.uri().path());
     let mut response = next.run(request).instrument(span).await;
-    let (status, elapsed) = (response.status().as_u16(), started.elapsed());
-    metrics::answered(known(&method), &route, status, elapsed);
-    tracing::debug!(%trace_id, %method, route, status, ?elapsed, "answered");
+    let (status, elapsed) = (response.status(), started.elapsed());
+    metrics::answered(known(&method), &route, status.as_u16(), elapsed);
+    tracing::debug!(%trace_id, %method, route, status = status.as_u16(), ?elapsed, "answered");
+    // A probe that fails is the state of a store, which is logged where it changes.
+    if (status.is_client_error() || status.is_server_error()) && !probed {
+        warn_of(&response, trace_id, &method, &route);
+    }
     let id = HeaderValue::from_str(&trace_id.to_string()).expect("an id is letters and digits");
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
 
+/// The one line that a failed request leaves.
+fn warn_of(response: &Response, trace_id: TraceId, method: &Method, route: &str) {
+    let status = response.status();
+    let note = response.extensions().get::<FailureNote>();
+    let code = note.map_or_else(|| Code::of_status(status).as_str(), |note| note.code.as_str());
+    let cause = note.and_then(|note| note.cause.as_deref());
+    let status = status.as_u16();
+    tracing::warn!(target: TARGET, %trace_id, code, status, %method, route, cause, "request failed");
+}
+
 /// Callers may invent methods; metrics have a label for those that exist.
-pub(super) fn known(method: &axum::http::Method) -> &'static str {
+pub(super) fn known(method: &Method) -> &'static str {
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         .into_iter()
         .find(|known| *known == method.as_str())

@@ -13,6 +13,8 @@ mod body;
 mod documents;
 mod explain;
 mod extract;
+#[cfg(test)]
+mod failure_tests;
 mod feedback;
 mod health;
 #[cfg(test)]
@@ -63,6 +65,7 @@ pub use auth::{ACT_AS, AdminKey, Keyring, OperatorDoor};
 pub use feedback::FeedbackSettings;
 pub use health::Readiness;
 pub use limits::LimitSettings;
+pub use problem::FailureNote;
 pub use routes::{operators, router, worker_router};
 pub use settings::HttpSettings;
 pub use shutdown::Shutdown;

@@ -1,15 +1,17 @@
-//! What will run, what is missing, and where text goes: for `doctor` and for the lines at start.
+//! What will run, what is missing, what does not work, and where text goes: for `doctor` and for the lines at start.
 
-use std::path::PathBuf;
+mod models;
+
+use std::collections::BTreeSet;
 
 use ragstone_adapters::data_dir::{DataDirectory, Locked};
-use ragstone_adapters::openai::Limits;
 use serde::Serialize;
 
-use super::stores::reach;
-use super::{model, parser_pool, socket};
+use super::stores::{SHARED_PARTS, has_keys, reach};
+use super::trial::within_patience;
+use super::{parser_pool, socket};
 
-use crate::config::{BlobPlace, Service, Settings};
+use crate::config::{BlobPlace, Settings, UnknownNames};
 
 /// The state of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -19,6 +21,8 @@ pub enum Health {
     Ok,
     /// It works with less.
     Notice,
+    /// It was not tried.
+    Skipped,
     /// It will not work.
     Broken,
 }
@@ -63,20 +67,31 @@ fn part(name: &'static str, health: Health, detail: impl Into<String>, hint: Opt
     }
 }
 
-/// Looks at what the settings name; opens and changes nothing that is not there.
-pub async fn describe(settings: &Settings, version: &'static str) -> Description {
+/// What may be tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Trials {
+    /// Services and shared stores may be called.
+    pub network: bool,
+}
+
+/// Looks at what the settings name and tries it; makes nothing that is not there, and leaves nothing.
+pub async fn describe(settings: &Settings, version: &'static str, trials: Trials) -> Description {
     let file = settings.file.clone().unwrap_or_else(|| "none".into());
+    let (shared, models, parser, api) = tokio::join!(
+        shared(settings, trials),
+        models::models(settings, trials),
+        parser(settings),
+        api(settings, trials),
+    );
     Description {
         version,
-        parts: [part("settings file", Health::Ok, file, None), data(settings)]
+        parts: [part("settings file", Health::Ok, file, None)]
             .into_iter()
-            .chain(shared(settings).await)
-            .chain([
-                embedder(settings),
-                chat(settings),
-                parser(settings).await,
-                api(settings),
-            ])
+            .chain(environment(&settings.unknown_names))
+            .chain([data(settings)])
+            .chain(shared)
+            .chain(models)
+            .chain([parser, api])
             .chain(issuers(settings).map(|words| part("issuer", Health::Ok, words, None)))
             .collect(),
         text_goes_to: text_goes_to(settings),
@@ -137,6 +152,32 @@ pub fn issuers(settings: &Settings) -> impl Iterator<Item = String> {
     })
 }
 
+/// Names in the environment that are no settings, if there are any.
+fn environment(unknown: &UnknownNames) -> Vec<Part> {
+    let line = |names: &BTreeSet<String>, what: &str, hint: &str| {
+        let names = Vec::from_iter(names.iter().map(String::as_str)).join(", ");
+        (!names.is_empty()).then(|| {
+            part(
+                "environment",
+                Health::Notice,
+                format!("{what} ignored: {names}"),
+                Some(hint),
+            )
+        })
+    };
+    let other = line(
+        &unknown.other,
+        "no settings, and",
+        "`ragstone doctor --settings` prints all settings",
+    );
+    let services = line(
+        &unknown.of_services,
+        "variables of a Kubernetes Service are",
+        "`enableServiceLinks: false` in the pod's specification leaves them out",
+    );
+    other.into_iter().chain(services).collect()
+}
+
 fn data(settings: &Settings) -> Part {
     let folder = &settings.data.directory;
     let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
@@ -167,11 +208,24 @@ fn data(settings: &Settings) -> Part {
     }
 }
 
+/// What was not tried, because the caller of `doctor` wanted no call to leave this machine.
+fn skipped(name: &'static str, detail: &str) -> Part {
+    part(
+        name,
+        Health::Skipped,
+        format!("{detail} (not tried: --no-network)"),
+        None,
+    )
+}
+
 /// The shared stores, each asked whether it answers.
-async fn shared(settings: &Settings) -> Vec<Part> {
+async fn shared(settings: &Settings, trials: Trials) -> Vec<Part> {
     let Some(set) = settings.shared() else {
         return Vec::new();
     };
+    if !trials.network {
+        return SHARED_PARTS.map(|name| skipped(name, "shared")).to_vec();
+    }
     let told = |(name, told): (&'static str, Result<String, String>)| match told {
         Ok(words) => part(name, Health::Ok, words, None),
         Err(error) if name == "doorbell" => {
@@ -213,83 +267,6 @@ fn shared_places(settings: &Settings) -> Vec<String> {
     ]
 }
 
-fn embedder(settings: &Settings) -> Part {
-    if settings.embeds_remotely() {
-        return service(
-            "embedder",
-            settings,
-            &settings.embed.model,
-            &settings.embed_service(),
-        );
-    }
-    if !settings.embeds_locally() {
-        let hint = Some("set embed.provider to auto to search by meaning as well");
-        return part("embedder", Health::Notice, "none: search is by words alone", hint);
-    }
-    let name = &settings.model.manifest.name;
-    let (folder, present): (PathBuf, bool) = model::place(settings);
-    if present {
-        return part(
-            "embedder",
-            Health::Ok,
-            format!("{name} in {}", folder.display()),
-            None,
-        );
-    }
-    let detail = format!(
-        "{name} is not in {}: search is by words alone until it is there",
-        folder.display()
-    );
-    match settings.model.offline {
-        true => part(
-            "embedder",
-            Health::Notice,
-            detail,
-            Some(
-                "RAGSTONE_OFFLINE is set: put the model's files there, or fetch it on a machine with a network",
-            ),
-        ),
-        false => part(
-            "embedder",
-            Health::Notice,
-            detail,
-            Some("run `ragstone model fetch`"),
-        ),
-    }
-}
-
-fn chat(settings: &Settings) -> Part {
-    match settings.chats_remotely() {
-        true => service("chat", settings, &settings.chat.model, &settings.chat_service()),
-        false => part(
-            "chat",
-            Health::Ok,
-            "extractive: answers quote the best sentences, no model",
-            None,
-        ),
-    }
-}
-
-/// A model of a service, and whether what its requests are made of is there. Headers are told by name.
-fn service(name: &'static str, settings: &Settings, model: &str, service: &Service) -> Part {
-    if let Err(error) = model::connection(settings, service, Limits::default()) {
-        let hint = Some("a header's value is text, env:NAME or file:PATH");
-        return part(name, Health::Broken, format!("{model}: {error:#}"), hint);
-    }
-    let mut words = vec![format!("{model} (a service)")];
-    if !service.deployment.is_empty() {
-        words.push(format!("deployment {}", service.deployment));
-    }
-    if !service.api_version.is_empty() {
-        words.push(format!("api-version {}", service.api_version));
-    }
-    let headers = service.header_names();
-    if !headers.is_empty() {
-        words.push(format!("with the headers {}", headers.join(", ")));
-    }
-    part(name, Health::Ok, words.join(", "), None)
-}
-
 async fn parser(settings: &Settings) -> Part {
     let isolation = match parser_pool(settings) {
         Ok(pool) => pool.isolation().await.map_err(|error| error.to_string()),
@@ -311,23 +288,32 @@ async fn parser(settings: &Settings) -> Part {
     }
 }
 
-fn api(settings: &Settings) -> Part {
+/// Where the API listens and who gets in, which depends on whether there is a key.
+async fn api(settings: &Settings, trials: Trials) -> Part {
     let listen = settings.server.listen;
     let access = &settings.access;
-    let who = match (access.admin_key.is_set(), access.issuers.is_empty()) {
-        (true, true) => "callers with the admin key or another one",
-        (_, false) => "callers with a key or a token",
-        (false, true) if listen.ip().is_loopback() => {
-            "callers on this machine; once there is a key, for callers with one"
+    let asked = match settings.shared() {
+        Some(_) if !trials.network => Ok(None),
+        _ => within_patience(has_keys(settings)).await.map(Some),
+    };
+    let who = match (access.admin_key.is_set(), access.issuers.is_empty(), &asked) {
+        (_, false, _) => "callers with a key or a token",
+        (true, true, Ok(Some(true))) => "callers with the admin key or another one",
+        (true, true, _) => "callers with the admin key; no other key exists",
+        (false, true, Ok(Some(true))) => "callers with a key",
+        (false, true, Ok(Some(false))) if listen.ip().is_loopback() => {
+            "callers on this machine, as no key exists; once there is one, for callers with it"
         }
-        (false, true) => {
-            let detail = format!("http://{listen}, for callers with a key; refused while there is none");
-            return part(
-                "api",
-                Health::Notice,
-                detail,
-                Some("`ragstone key create` makes one"),
-            );
+        (false, true, Ok(Some(false))) => {
+            let detail = format!("http://{listen} is refused: it is no loopback address, and no key exists");
+            let hint =
+                Some("`ragstone key create` makes a key; or set RAGSTONE_ADMIN_KEY, or listen at 127.0.0.1");
+            return part("api", Health::Broken, detail, hint);
+        }
+        (false, true, Ok(None)) => "callers with a key, if one exists (not tried: --no-network)",
+        (false, true, Err(error)) => {
+            let detail = format!("http://{listen}; whether a key exists is not known: {error}");
+            return part("api", Health::Notice, detail, Some("see the stores above"));
         }
     };
     part("api", Health::Ok, format!("http://{listen}, for {who}"), None)

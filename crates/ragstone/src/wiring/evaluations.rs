@@ -1,5 +1,6 @@
 //! The operator's routes for evaluations: what a run is made of, where it is kept, and the threshold for answers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
@@ -7,8 +8,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use ragstone_core::document::DocumentStatus;
-use ragstone_core::evaluate::Fingerprint;
+use ragstone_core::access::Principal;
+use ragstone_core::document::{Document, DocumentStatus};
+use ragstone_core::evaluate::{Fingerprint, remove_names_of};
+use ragstone_core::id::TenantId;
 use ragstone_core::ingest::Clock;
 use ragstone_core::library::Library;
 use ragstone_core::seam::catalogue::{DocumentFilter, PageRequest};
@@ -68,6 +71,7 @@ pub fn router(evaluations: Evaluations) -> Router {
     Router::new()
         .route("/operator/v1/evaluations", get(list))
         .route("/operator/v1/evaluations/fingerprint", get(fingerprint))
+        .route("/operator/v1/evaluations/missing", post(missing))
         .route("/operator/v1/evaluations/begin", post(begin))
         .route("/operator/v1/evaluations/record", post(record))
         .route("/operator/v1/evaluations/finish", post(finish))
@@ -109,31 +113,70 @@ impl Evaluations {
 
     /// The published documents, in whatever order they came.
     async fn corpus(&self) -> anyhow::Result<String> {
-        let scope = operator::principal().scope();
+        let mut documents = Vec::new();
+        let principal = operator::principal();
+        let name = |document: &Document| {
+            let (collection, uri) = (document.collection.as_str(), &document.uri);
+            documents.push(format!(
+                "{collection}\n{uri}\n{}\n{}\n",
+                document.title, document.content_hash
+            ));
+        };
+        self.each_published(&principal, name).await?;
+        documents.sort_unstable();
+        Ok(digest(documents.concat().as_bytes()))
+    }
+
+    /// Shows every published document of the operator's tenant to `see`.
+    async fn each_published(
+        &self,
+        operator: &Principal,
+        mut see: impl FnMut(&Document),
+    ) -> anyhow::Result<()> {
+        let scope = operator.scope();
         let filter = DocumentFilter {
             status: Some(DocumentStatus::Published),
             ..DocumentFilter::default()
         };
-        let (mut documents, mut cursor) = (Vec::new(), None);
+        let mut cursor = None;
         loop {
             let request = PageRequest { cursor, limit: PAGE };
             let page = self.catalogue.documents(&scope, &filter, &request).await?;
-            let named = page.items.iter().map(|document| {
-                let (collection, uri) = (document.collection.as_str(), &document.uri);
-                format!(
-                    "{collection}\n{uri}\n{}\n{}\n",
-                    document.title, document.content_hash
-                )
-            });
-            documents.extend(named);
+            page.items.iter().for_each(&mut see);
             match page.next_cursor {
                 Some(next) => cursor = Some(next),
-                None => break,
+                None => return Ok(()),
             }
         }
-        documents.sort_unstable();
-        Ok(digest(documents.concat().as_bytes()))
     }
+
+    /// Those of `wanted` that no published document is called by.
+    async fn missing(&self, wanted: Wanted) -> anyhow::Result<BTreeSet<String>> {
+        let (own, mut missing) = (wanted.names, BTreeSet::new());
+        let tenants = wanted.names_of_tenants.into_iter();
+        let tenants = tenants.map(|(tenant, names)| (operator::of(tenant), names));
+        for (operator, mut names) in tenants.chain([(operator::principal(), own)]) {
+            if !names.is_empty() {
+                self.each_published(&operator, |document| remove_names_of(&document.uri, &mut names))
+                    .await?;
+            }
+            missing.append(&mut names);
+        }
+        Ok(missing)
+    }
+}
+
+/// What documents are called by a set of questions: of the operator's own tenant, and of others.
+#[derive(Deserialize)]
+struct Wanted {
+    names: BTreeSet<String>,
+    #[serde(default)]
+    names_of_tenants: BTreeMap<TenantId, BTreeSet<String>>,
+}
+
+async fn missing(State(app): App, Json(wanted): Json<Wanted>) -> Response {
+    let missing = app.missing(wanted).await;
+    reply(FAILED, missing.map(|missing| json!({ "missing": missing })))
 }
 
 fn digest(bytes: &[u8]) -> String {

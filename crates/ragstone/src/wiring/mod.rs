@@ -19,9 +19,11 @@ mod moving;
 mod options;
 mod parts;
 mod recover;
+mod rollback;
 mod routes;
 pub mod sources;
 mod stores;
+mod trial;
 mod upkeep;
 mod vectors;
 mod workers;
@@ -44,12 +46,14 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 pub use answer::{drafter, judge};
-pub use describe::{Description, describe, issuers, text_goes_to};
+pub use describe::{Description, Trials, describe, issuers, text_goes_to};
 pub use fetcher::Fetcher;
 pub use model::{FetchSink, fetch as fetch_model, place as model_place};
 pub use options::trusted_proxies;
 pub use ragstone_adapters::embed::weights::FetchProgress;
+pub use ragstone_adapters::sqlite::rollback::{ChangedSince, WayBack};
 pub use recover::{Recovery, recover};
+pub use rollback::Rollback;
 pub use vectors::VectorState;
 pub use workers::parser_pool;
 
@@ -106,6 +110,7 @@ pub struct App {
     shutdown: Duration,
     audit: Option<AuditLog>,
     home: Home,
+    upgraded: Option<String>,
 }
 
 impl App {
@@ -139,6 +144,11 @@ impl App {
             detail,
         }])
         .into())
+    }
+
+    /// What opening the data directory changed because an older release had left it, and where the copy from before is.
+    pub fn upgraded(&self) -> Option<&str> {
+        self.upgraded.as_deref()
     }
 
     /// How the vectors stand.
@@ -358,6 +368,7 @@ impl Built {
             vectors: self.vectors,
             shutdown: Duration::from_secs(settings.server.shutdown_seconds),
             audit,
+            upgraded: self.stores.upgraded,
             home: self.stores.home,
         })
     }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::vectors::Vectors;
-use crate::http::OperatorDoor;
+use crate::http::{FailureNote, OperatorDoor};
 
 /// The API with the operator's own routes, all behind the operator's door.
 pub fn operator_router(api: Router, own: Router) -> Router {
@@ -113,5 +113,9 @@ pub(super) fn reply(code: &str, result: anyhow::Result<impl Serialize>) -> Respo
 
 pub(super) fn problem(status: StatusCode, code: &str, detail: String) -> Response {
     let problem = json!({ "status": status.as_u16(), "code": code, "detail": detail });
-    (status, Json(problem)).into_response()
+    let note = FailureNote {
+        code: code.to_owned(),
+        cause: Some(detail),
+    };
+    (status, axum::Extension(note), Json(problem)).into_response()
 }

@@ -278,6 +278,65 @@ fn a_run_tells_whether_a_change_hurt() {
     assert_eq!(names, [("base", true), ("last", true)]);
 }
 
+/// The list is as long as MAX_RETRIEVAL_RESULTS says, and what is missing at its end is a regression.
+#[test]
+fn a_shorter_list_fails_the_gate() {
+    let sandbox = Sandbox::lexical();
+    let mut set = String::new();
+    for topic in 0..8 {
+        for part in 0..3 {
+            let text = format!("Subject{topic} is told in part number{part} of this handbook.");
+            sandbox.write(&format!("docs/{topic}-{part}.txt"), text);
+        }
+        let documents: Vec<String> = (0..3).map(|part| format!("{topic}-{part}.txt")).collect();
+        let question = json!({ "id": topic, "question": format!("Subject{topic}"), "documents": documents });
+        writeln!(set, "{question}").unwrap();
+    }
+    sandbox.write("set.jsonl", set);
+    sandbox.run(&["ingest", "docs"]).ended(0);
+    let run = ["eval", "run", "set.jsonl", "--search-only", "--json"];
+    let gate = [&run[..], &["--baseline", "base", "--fail-on-regression"]].concat();
+    let base = sandbox
+        .run(&[&run[..], &["--save", "base"]].concat())
+        .ended(0)
+        .json();
+    assert_eq!(base["metrics"]["returned_recall"]["mean"], 1.0, "{base}");
+    sandbox.run(&gate).ended(0);
+    let sandbox = sandbox.with("MAX_RETRIEVAL_RESULTS", "1");
+    let worse = sandbox.run(&gate).ended(1).json();
+    let compared = &worse["compared"];
+    assert_eq!(compared["returned_recall"]["regression"], true, "{compared}");
+    // The order of the best hundred is as it was.
+    assert_eq!(compared["recall_10"]["difference"], 0.0, "{compared}");
+}
+
+#[test]
+fn a_set_about_another_library_is_refused() {
+    let sandbox = library();
+    let set = |names: &[&str]| {
+        let question = json!({ "id": 1, "question": "origami", "documents": names });
+        sandbox.write("other.jsonl", question.to_string());
+        sandbox.run(&["eval", "run", "other.jsonl", "--search-only", "--json"])
+    };
+    let foreign = set(&["nowhere.txt", "neither.txt"]).ended(2);
+    assert!(foreign.out.is_empty());
+    assert!(
+        foreign.err.contains("none of the 2 documents") && foreign.err.contains("neither.txt, nowhere.txt"),
+        "{}",
+        foreign.err
+    );
+    let partly = set(&["origami.txt", "nowhere.txt"]).ended(0);
+    assert!(
+        partly.err.contains("1 of the 2 documents") && partly.err.contains("nowhere.txt"),
+        "{}",
+        partly.err
+    );
+    assert_eq!(partly.json()["missing_documents"], 1);
+    let whole = set(&["origami.txt", "docs/violin.txt"]).ended(0);
+    assert!(!whole.err.contains("warning"), "{}", whole.err);
+    assert!(whole.json().get("missing_documents").is_none());
+}
+
 #[test]
 fn another_corpus_or_set_is_named_and_not_blamed() {
     let sandbox = library();

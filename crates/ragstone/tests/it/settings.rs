@@ -15,9 +15,57 @@ fn a_wrong_setting_is_named_with_what_is_allowed() {
         "ask.limit (from MAX_RETRIEVAL_RESULTS): must be 1 to 100, got 0",
     );
     check("RAGSTONE_SPLIT__CHUNKSIZE", "9", "did you mean split.chunk_size?");
+    check("RAGSTONE_LISTENN", "127.0.0.1:9", "It is set by RAGSTONE_LISTEN");
+    check(
+        "RAGSTONE_CHAT_BASEURL",
+        "http://x",
+        "It is set by RAGSTONE_CHAT_BASE_URL",
+    );
     check("QDRANT_URL", "http://localhost:6334", "all local or all shared");
     check("RAGSTONE_ADMIN_KEY", "short", "32 characters or more");
     check("RAGSTONE_CONFIG", "none.toml", "none.toml: cannot be read");
+}
+
+/// What Kubernetes sets for a Service of this program's name stops nothing, and neither does another's variable.
+#[test]
+fn names_that_are_no_settings_are_told() {
+    let mut sandbox = Sandbox::lexical().with("RAGSTONE_IMAGE_TAG", "v7");
+    let of_services = [
+        ("RAGSTONE_SERVICE_HOST", "10.0.0.7"),
+        ("RAGSTONE_SERVICE_PORT", "80"),
+        ("RAGSTONE_SERVICE_PORT_HTTP", "80"),
+        ("RAGSTONE_PORT", "tcp://10.0.0.7:80"),
+        ("RAGSTONE_PORT_8080_TCP", "tcp://10.0.0.7:8080"),
+        ("RAGSTONE_PORT_8080_TCP_ADDR", "10.0.0.7"),
+        ("RAGSTONE_API_SERVICE_HOST", "10.0.0.8"),
+        ("RAGSTONE_API_PORT_8080_TCP_PROTO", "tcp"),
+    ];
+    for (name, value) in of_services {
+        sandbox = sandbox.with(name, value);
+    }
+    let ran = sandbox.run(&["doctor"]).ended(0);
+    let warning = |name: &str| {
+        let lines = ran.err.lines().filter(|line| line.contains("WARN"));
+        lines
+            .filter(|line| {
+                line.contains(&format!("{name} "))
+                    || line.ends_with(name)
+                    || line.contains(&format!("{name},"))
+            })
+            .count()
+    };
+    for name in of_services
+        .map(|(name, _)| name)
+        .into_iter()
+        .chain(["RAGSTONE_IMAGE_TAG"])
+    {
+        assert_eq!(warning(name), 1, "{name}: {}", ran.err);
+        assert!(ran.out.contains(name), "{name}: {}", ran.out);
+    }
+    assert!(ran.out.contains("enableServiceLinks"), "{}", ran.out);
+    assert!(!ran.err.contains("10.0.0.7") && !ran.out.contains("10.0.0.7"));
+    let server = crate::support::Server::start(&sandbox);
+    assert!(server.get("/healthz").starts_with("HTTP/1.1 200"));
 }
 
 #[test]
@@ -54,7 +102,8 @@ fn no_secret_is_shown() {
         &["--json", "doctor"],
         &["--log", "trace", "doctor"],
     ] {
-        let ran = sandbox.run(arguments).ended(0);
+        // Nothing listens there, which doctor finds.
+        let ran = sandbox.run(arguments).ended(1);
         assert!(
             !ran.out.contains("hidden") && !ran.err.contains("hidden"),
             "{}{}",
@@ -67,6 +116,8 @@ fn no_secret_is_shown() {
             ran.out
         );
     }
+    let untried = sandbox.run(&["doctor", "--no-network"]).ended(0);
+    assert!(untried.out.contains("skipped  chat"), "{}", untried.out);
 }
 
 #[test]

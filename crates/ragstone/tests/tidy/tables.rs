@@ -77,6 +77,7 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
     ("filter", &["nearest"]),
     ("rank", &[]),
     ("metric", &[]),
+    ("failure_log", &[]),
     ("access", &["filter", "id"]),
     ("document", &["access", "id"]),
     ("split", &["document"]),
@@ -92,10 +93,21 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
     (
         "ingest",
         &[
-            "access", "document", "filter", "id", "library", "rank", "seam", "split",
+            "access",
+            "document",
+            "failure_log",
+            "filter",
+            "id",
+            "library",
+            "rank",
+            "seam",
+            "split",
         ],
     ),
-    ("sync", &["access", "document", "id", "ingest", "seam"]),
+    (
+        "sync",
+        &["access", "document", "failure_log", "id", "ingest", "seam"],
+    ),
     (
         "ask",
         &[

@@ -84,7 +84,7 @@ async fn run_steps(t: &Session, steps: &[Step]) -> Result<(), Failure> {
     if found > known {
         return Err(PostgresError::Newer { found, known }.into());
     }
-    let mut number = 0;
+    let (mut number, mut additions) = (0, Vec::new());
     for step in steps {
         match step {
             Numbered(script) => {
@@ -93,25 +93,39 @@ async fn run_steps(t: &Session, steps: &[Step]) -> Result<(), Failure> {
                     t.script(script).await?;
                 }
             }
-            Additive { name, script } => add_once(t, name, script).await?,
+            Additive { name, script } => {
+                if add_once(t, name, script).await? {
+                    additions.push(*name);
+                }
+            }
         }
     }
     t.run("update ragstone_schema set version = $1", &[&i64::from(known)])
         .await?;
+    if found > 0 && (found < known || !additions.is_empty()) {
+        tracing::info!(
+            from = found,
+            to = known,
+            ?additions,
+            "the schema of the database was upgraded"
+        );
+    }
     Ok(())
 }
 
-async fn add_once(t: &Session, name: &str, script: &str) -> Result<(), Failure> {
+/// Whether the step had to be run.
+async fn add_once(t: &Session, name: &str, script: &str) -> Result<bool, Failure> {
     t.script("create table if not exists ragstone_schema_additions (name text primary key)")
         .await?;
     let known = "select name from ragstone_schema_additions where name = $1";
-    if t.first(known, &[&name]).await?.is_none() {
-        t.script(script).await?;
-        t.run(
-            "insert into ragstone_schema_additions (name) values ($1)",
-            &[&name],
-        )
-        .await?;
+    if t.first(known, &[&name]).await?.is_some() {
+        return Ok(false);
     }
-    Ok(())
+    t.script(script).await?;
+    t.run(
+        "insert into ragstone_schema_additions (name) values ($1)",
+        &[&name],
+    )
+    .await?;
+    Ok(true)
 }

@@ -69,7 +69,7 @@ use statistics::Statistics;
 pub use doorbell::doorbell;
 pub use error::PostgresError;
 pub use options::{CONNECT_TIMEOUT, POOL_SIZE, PostgresOptions, STATEMENT_TIMEOUT};
-pub use reach::version;
+pub use reach::{has_keys, version};
 
 /// Changes of jobs by this process after which those of all are put into the totals.
 const FOLD_JOBS_AFTER: usize = 512;

@@ -1,17 +1,34 @@
 //! API keys in rows.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use ragstone_core::id::TenantId;
 use ragstone_core::seam::catalogue::{CatalogueError, CatalogueResult, Page, PageRequest};
 use ragstone_core::seam::keys::{Key, KeyHash, KeyId, KeyStore, Pepper, Rotation, StoredKey};
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, named_params, params};
 use time::OffsetDateTime;
 
 use super::row::{damaged, instant, json, name, optional_instant, word};
 use super::{Failure, SqliteCatalogue};
 use crate::catalogue::cursor::{begin_of_keys, page_of_keys};
 use crate::catalogue::value::{PEPPER, nanoseconds, write_json, write_word};
-use crate::sqlite::Durability;
+use crate::sqlite::{BUSY_TIMEOUT, DatabaseError, Durability};
+
+/// Whether the database file holds an API key; one that does not exist holds none. Changes nothing, and works beside a
+/// process that has the database open.
+pub fn file_has_keys(path: &Path) -> Result<bool, DatabaseError> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let has_table = "select exists (select 1 from sqlite_master where type = 'table' and name = 'api_keys')";
+    match connection.query_row(has_table, [], |row| row.get(0))? {
+        false => Ok(false),
+        true => Ok(connection.query_row("select exists (select 1 from api_keys)", [], |row| row.get(0))?),
+    }
+}
 
 #[async_trait]
 impl KeyStore for SqliteCatalogue {

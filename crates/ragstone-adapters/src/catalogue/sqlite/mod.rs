@@ -25,6 +25,8 @@ mod statistics;
 mod tests;
 mod usage;
 
+pub use keys::file_has_keys;
+
 use std::sync::Arc;
 use std::time::Duration;
 

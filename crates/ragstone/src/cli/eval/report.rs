@@ -26,6 +26,9 @@ pub struct Report {
     /// Its metrics.
     pub metrics: BTreeMap<String, Summary>,
     tokens: Tokens,
+    /// Documents that the set judges relevant and the library lacks.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub missing_documents: usize,
     /// Judgements without a score, by metric.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     unjudged: BTreeMap<String, usize>,
@@ -38,6 +41,10 @@ pub struct Report {
     /// How each metric moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared: Option<BTreeMap<String, Compared>>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Report {
@@ -56,6 +63,7 @@ impl Report {
                 prompt: sum(|outcome| outcome.prompt_tokens),
                 completion: sum(|outcome| outcome.completion_tokens),
             },
+            missing_documents: 0,
             unjudged,
             baseline: None,
             changed: None,

@@ -3,12 +3,14 @@
 //! What came of each question is kept at once, so that a run that broke off goes on where it stood. A run counts only
 //! when every question has an outcome.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Args;
 use futures::{FutureExt, StreamExt, stream};
 use ragstone_core::evaluate::{Fingerprint, ModelJudge, Outcome, Question, judge, measure};
 use ragstone_core::metric::ragas::Metric;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::asked::Asking;
@@ -24,6 +26,8 @@ use crate::wiring;
 
 /// The name of a run that was given none; the next such run replaces it.
 const UNNAMED: &str = "last";
+/// Missing documents that are named; the others are counted.
+const NAMED_DOCUMENTS: usize = 5;
 /// Failed questions that are named; the others are counted.
 const NAMED_FAILURES: usize = 5;
 
@@ -33,7 +37,9 @@ const NAMED_FAILURES: usize = 5;
 /// forbidden?: [uri], draft?}`, or a BEIR folder. A caller `{user?, departments?, groups?, tenant?, role?}` is who asks, and
 /// forbidden is what must not be shown then; without one you ask. Drafts are left out. What is measured follows from what the set knows; a judge (setting eval.judge_model) adds RAGAS's metrics.
 /// The same command goes on with a run that broke off. Exit code 1 if a question failed or, if asked for, on a
-/// regression; 2 if the baseline is incomparable: of another corpus or set.
+/// regression; 2 if the baseline is incomparable, of another corpus or set, or no document that the set judges is in the
+/// library. Metrics that begin with returned_ look at the passages that a request gets which names no limit
+/// (MAX_RETRIEVAL_RESULTS); the others at the best hundred.
 #[derive(Debug, Args)]
 pub struct Run {
     /// The set of questions
@@ -58,6 +64,12 @@ pub struct Run {
     split: String,
     #[command(flatten)]
     narrowing: Narrowing,
+}
+
+/// Documents that the library lacks, by the names that the set has for them.
+#[derive(Deserialize)]
+struct Missing {
+    missing: BTreeSet<String>,
 }
 
 /// Everything that one question needs.
@@ -122,6 +134,7 @@ impl Run {
         questions: &[Question],
         judge: String,
     ) -> anyhow::Result<Report> {
+        let missing = bench.missing_documents(questions).await?;
         let fingerprint = bench.fingerprint(questions, judge).await?;
         let baseline = match &self.baseline {
             Some(name) => Some(Kept::read(bench.door, name).await?),
@@ -135,6 +148,7 @@ impl Run {
             .ask_all(questions, &fingerprint, self.concurrency.into())
             .await?;
         let mut report = Report::of(bench.name, &outcomes);
+        report.missing_documents = missing;
         if let (Some(baseline), Some(changed)) = (baseline, changed) {
             baseline.hold_against(&mut report, &outcomes, changed);
         }
@@ -167,6 +181,51 @@ impl Bench<'_> {
             judge,
             ..found
         })
+    }
+
+    /// How many of the documents that the set judges relevant are not in the library; wrong use if it has none of them,
+    /// for then every measure of retrieval would be 0 and mean nothing.
+    async fn missing_documents(&self, questions: &[Question]) -> anyhow::Result<usize> {
+        let (mut own, mut of_tenants) = (BTreeSet::new(), BTreeMap::<&str, BTreeSet<&str>>::new());
+        for question in questions {
+            let tenant = question
+                .caller
+                .as_ref()
+                .and_then(|caller| caller.tenant.as_deref());
+            let relevant = question.judgments.iter().filter(|(_, gain)| **gain > 0);
+            let names = match tenant {
+                Some(tenant) => of_tenants.entry(tenant).or_default(),
+                None => &mut own,
+            };
+            names.extend(relevant.map(|(name, _)| name.as_str()));
+        }
+        let judged = own.len() + of_tenants.values().map(BTreeSet::len).sum::<usize>();
+        if judged == 0 {
+            return Ok(0);
+        }
+        let wanted = json!({ "names": own, "names_of_tenants": of_tenants });
+        let found: Missing = serde_json::from_value(post(self.door, "missing", wanted).await?)?;
+        let missing = found.missing.len();
+        let mut named: Vec<String> = found.missing.into_iter().take(NAMED_DOCUMENTS).collect();
+        if missing > named.len() {
+            named.push("...".into());
+        }
+        let named = named.join(", ");
+        match missing {
+            0 => {}
+            all if all == judged => {
+                let detail =
+                    format!("none of the {judged} documents that the set judges is in the library: {named}");
+                return Err(Usage(format!(
+                    "{detail}; hint: ingest them, or name their library with --data"
+                ))
+                .into());
+            }
+            some => say(&format!(
+                "warning: {some} of the {judged} documents that the set judges are not in the library: {named}"
+            )),
+        }
+        Ok(missing)
     }
 
     /// The outcomes of all questions, those that are known already left alone.

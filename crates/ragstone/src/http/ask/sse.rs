@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use ragstone_core::access::Principal;
 use ragstone_core::ask::{Answer, AnswerEvent, Failed};
+use ragstone_core::failure_log::TARGET;
 use ragstone_core::id::TraceId;
 use serde_json::{Value, json};
 
@@ -43,12 +44,20 @@ pub(super) async fn begin(
         None => return Err(Problem::new(Code::Broken, "the answer ended before it began")),
     };
     let events = futures::stream::once(async { first }).chain(events);
+    let events = events.inspect(move |event| warn_of_failure(trace_id, event));
     let resume_for = resumable.then_some(app.settings.resume_for);
     let (events, shutdown) = (events.map(told).boxed(), app.shutdown.clone());
     let reading = app
         .replays
         .begin(trace_id, identity.principal, events, resume_for, shutdown);
     Ok(answer(&app, reading, 0, place))
+}
+
+/// The answer began, so its request counts as answered: the failure has a log line of its own.
+fn warn_of_failure(trace_id: TraceId, event: &AnswerEvent) {
+    if let AnswerEvent::Failed { code, .. } = event {
+        tracing::warn!(target: TARGET, %trace_id, code, "answer failed");
+    }
 }
 
 /// Goes on behind the event `last`.

@@ -13,6 +13,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use ragstone_core::access::Principal;
 use ragstone_core::document::Job;
+use ragstone_core::failure_log::TARGET;
 use ragstone_core::id::{ContentHash, DocumentId};
 use ragstone_core::ingest::{AcceptError, Received, Upload};
 use ragstone_core::seam::catalogue::{Begun, JobFilter, PageRequest};
@@ -291,14 +292,21 @@ impl Form {
                 }
                 Err(problem) if !several => return Err(problem),
                 Ok(accepted) => FileOutcome::Accepted(Box::new(accepted)),
-                Err(problem) => FileOutcome::Refused {
-                    name,
-                    error: problem.body(),
-                },
+                Err(problem) => refused(name, &problem),
             });
         }
         let list = AcceptedList { documents };
         Ok(once.answer(asked, StatusCode::ACCEPTED, &list).await)
+    }
+}
+
+/// One of several files that was not taken in: the request as a whole did not fail.
+fn refused(name: String, problem: &Problem) -> FileOutcome {
+    let note = problem.note();
+    tracing::warn!(target: TARGET, code = note.code, cause = note.cause, "a file of an upload was refused");
+    FileOutcome::Refused {
+        name,
+        error: problem.body(),
     }
 }
 
@@ -339,11 +347,8 @@ async fn to_its_end(
     match app.arrivals.spawn(begin).await {
         Ok(begun) => Ok(begun?),
         Err(error) => {
-            tracing::error!(%error, "an upload broke off inside");
-            Err(Problem::new(
-                Code::Internal,
-                "the document may or may not have been taken in",
-            ))
+            let detail = "the document may or may not have been taken in";
+            Err(Problem::new(Code::Internal, detail).caused_by(&error))
         }
     }
 }

@@ -15,15 +15,12 @@ use super::{Code, Problem};
 /// When a model that was busy may be asked again; the service's own wait was tried already.
 const MODEL_BUSY_WAIT: Duration = Duration::from_secs(10);
 
-/// Logs what is not told.
 fn internal(error: &dyn std::fmt::Display) -> Problem {
-    tracing::error!(%error, "request failed");
-    Problem::new(Code::Internal, "this request could not be carried out")
+    Problem::new(Code::Internal, "this request could not be carried out").caused_by(error)
 }
 
 fn unavailable(code: Code, error: &dyn std::fmt::Display) -> Problem {
-    tracing::warn!(%error, "request failed");
-    Problem::new(code, code.title().to_lowercase())
+    Problem::new(code, code.title().to_lowercase()).caused_by(error)
 }
 
 impl From<CatalogueError> for Problem {

@@ -31,8 +31,19 @@ pub struct Problem {
     hint: Option<Box<str>>,
     pointer: Option<Box<str>>,
     retry_after: Option<Duration>,
-    challenge: &'static str,
+    /// Whether a token was sent that was refused.
+    of_token: bool,
     extensions: Map<String, Value>,
+    cause: Option<Box<str>>,
+}
+
+/// What the log says of an answer that is an error, beside its status; travels with the response.
+#[derive(Debug, Clone)]
+pub struct FailureNote {
+    /// The stable word.
+    pub code: String,
+    /// What went wrong inside, where it is not told to the caller.
+    pub cause: Option<String>,
 }
 
 /// A problem as it is sent.
@@ -70,8 +81,23 @@ impl Problem {
             hint: None,
             pointer: None,
             retry_after: None,
-            challenge: "Bearer",
+            of_token: false,
             extensions: Map::new(),
+            cause: None,
+        }
+    }
+
+    /// With what went wrong inside, for the log alone.
+    pub fn caused_by(mut self, cause: &dyn std::fmt::Display) -> Self {
+        self.cause = Some(cause.to_string().into());
+        self
+    }
+
+    /// What the log says of it.
+    pub fn note(&self) -> FailureNote {
+        FailureNote {
+            code: self.code.as_str().to_owned(),
+            cause: self.cause.as_deref().map(str::to_owned),
         }
     }
 
@@ -103,7 +129,7 @@ impl Problem {
 
     /// Of a token that was sent: who sent it needs another one (RFC 6750, 3.1).
     pub fn of_a_token(mut self) -> Self {
-        self.challenge = r#"Bearer error="invalid_token""#;
+        self.of_token = true;
         self
     }
 
@@ -142,8 +168,12 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self.body()).expect("a struct of strings serialises");
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         response.extensions_mut().insert(self.code);
+        response.extensions_mut().insert(self.note());
         if status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static(self.challenge);
+            let challenge = HeaderValue::from_static(match self.of_token {
+                true => r#"Bearer error="invalid_token""#,
+                false => "Bearer",
+            });
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = self.retry_after {

@@ -8,24 +8,36 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use ragstone_adapters::blob::reserved::ReservedStore;
 use ragstone_adapters::cache::SqliteEmbeddingCache;
-use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
-use ragstone_adapters::data_dir::{DataDirectory, index_of, remove_indexes_but};
+use ragstone_adapters::catalogue::sqlite::{SqliteCatalogue, file_has_keys};
+use ragstone_adapters::data_dir::{DataDirectory, database_of, index_of, remove_indexes_but};
 use ragstone_adapters::disk_reserve::DiskReserve;
 use ragstone_adapters::doorbell::HereDoorbell;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
-use ragstone_adapters::sqlite::Database;
+use ragstone_adapters::sqlite::upgrade::{CopyPolicy, Upgrade};
+use ragstone_adapters::sqlite::{Database, DatabaseError};
 use ragstone_core::library::mark::Owners;
 use ragstone_core::seam::{Catalogue, EmbeddingCache};
+use time::macros::format_description;
 
 use super::super::migration::{Active, Pair, Record, Side, Sides, clear};
 use super::claim::{claim, recovering};
 use super::{Home, Purpose, Stores};
+use crate::clock::now;
 use crate::config::Settings;
 
 /// The stores of a data directory.
 pub async fn open(settings: &Settings, directory: DataDirectory, purpose: Purpose) -> anyhow::Result<Stores> {
     let reserve = open_reserve(directory.path(), settings.data.reserve_bytes).await?;
-    let (catalogue, database) = open_database(directory.database(), Some(reserve.clone())).await?;
+    let copies = CopyPolicy {
+        kept: settings.data.upgrade_copies,
+        label: copy_label(),
+    };
+    let opened = open_copied_database(directory.database(), Some(reserve.clone()), copies.clone());
+    let (catalogue, database, upgrade) = opened.await?;
+    let upgraded = upgrade.map(|upgrade| in_words(&upgrade));
+    if let Some(upgraded) = &upgraded {
+        tracing::info!("{upgraded}");
+    }
     let logged = database.clone();
     let blobs: Arc<dyn ObjectStore> = Arc::new(ReservedStore::new(
         open_folder(&directory.blobs())?,
@@ -35,8 +47,10 @@ pub async fn open(settings: &Settings, directory: DataDirectory, purpose: Purpos
         Purpose::Use => claim(catalogue.as_ref(), blobs.as_ref(), Owners::One).await?,
         Purpose::Recovery => recovering(catalogue.as_ref(), blobs.as_ref()).await?,
     };
-    let index = open_sides(directory.path(), database, catalogue.as_ref(), Some(&reserve)).await?;
+    let folder = directory.path();
+    let index = open_sides(folder, database, catalogue.as_ref(), Some(&reserve), &copies).await?;
     Ok(Stores {
+        upgraded,
         keys: catalogue.clone(),
         usage: catalogue.clone(),
         idempotency: catalogue.clone(),
@@ -71,14 +85,76 @@ pub async fn open_database(
     path: PathBuf,
     reserve: Option<DiskReserve>,
 ) -> anyhow::Result<(Arc<SqliteCatalogue>, Database)> {
+    let (catalogue, database, _) = open_copied_database(path, reserve, CopyPolicy::default()).await?;
+    Ok((catalogue, database))
+}
+
+/// The same, with a copy of what an older release left.
+async fn open_copied_database(
+    path: PathBuf,
+    reserve: Option<DiskReserve>,
+    copies: CopyPolicy,
+) -> anyhow::Result<(Arc<SqliteCatalogue>, Database, Option<Upgrade>)> {
     let open = move || {
-        let database = match reserve {
-            Some(reserve) => Database::open_with_reserve(&path, reserve)?,
-            None => Database::open(&path)?,
-        };
-        anyhow::Ok((Arc::new(SqliteCatalogue::open(database.clone())?), database))
+        let (database, upgrade) = open_copied(&path, reserve, &copies)?;
+        anyhow::Ok((
+            Arc::new(SqliteCatalogue::open(database.clone())?),
+            database,
+            upgrade,
+        ))
     };
     tokio::task::spawn_blocking(open).await?
+}
+
+/// A database whose older state is copied before it is changed.
+fn open_copied(
+    path: &Path,
+    reserve: Option<DiskReserve>,
+    copies: &CopyPolicy,
+) -> anyhow::Result<(Database, Option<Upgrade>)> {
+    Database::open_upgrading(path, reserve, copies).map_err(|error| match error {
+        DatabaseError::NoRoomForCopy { .. } => anyhow::anyhow!(
+            "{error}; hint: make room, or set data.upgrade_copies to 0 to upgrade without a copy, and so without a way back"
+        ),
+        error => error.into(),
+    })
+}
+
+/// What tells the copies of one upgrade from those of another: this program's version, and the time.
+pub fn copy_label() -> String {
+    let digits = format_description!("[year][month][day]T[hour][minute][second]Z");
+    let time = now().format(&digits).unwrap_or_default();
+    format!("{}-{time}", env!("CARGO_PKG_VERSION"))
+}
+
+fn in_words(upgrade: &Upgrade) -> String {
+    let Upgrade {
+        from,
+        to,
+        additions,
+        copy,
+    } = upgrade;
+    let mut done = match from == to {
+        true => format!("schema {to}"),
+        false => format!("schema {from} to {to}"),
+    };
+    if !additions.is_empty() {
+        done.push_str(&format!("; added: {}", additions.join(", ")));
+    }
+    let copy = match copy {
+        Some(copy) => format!(
+            "the copy from before is {}; `ragstone rollback` tells the way back",
+            copy.display()
+        ),
+        None => "no copy was made of it".to_owned(),
+    };
+    format!("the database of an earlier release was upgraded ({done}); {copy}")
+}
+
+/// Whether the data directory holds an API key, be there another process that has it or not.
+pub async fn has_keys(folder: &Path) -> anyhow::Result<bool> {
+    let path = database_of(folder);
+    tokio::task::spawn_blocking(move || Ok(file_has_keys(&path)?)).await?
 }
 
 /// The index that answers, and the one beside it while the model is changed. What an earlier change left is removed.
@@ -87,6 +163,7 @@ pub async fn open_sides(
     database: Database,
     catalogue: &dyn Catalogue,
     reserve: Option<&DiskReserve>,
+    copies: &CopyPolicy,
 ) -> anyhow::Result<Arc<Sides>> {
     let active = Active::read(catalogue).await?;
     let record = Record::read(catalogue).await?;
@@ -106,7 +183,7 @@ pub async fn open_sides(
     }
     let open = async |place: Option<String>| match place {
         None => anyhow::Ok(Side::new(None, first.clone())),
-        Some(place) => open_side(folder, place, reserve).await,
+        Some(place) => open_copied_side(folder, place, reserve, copies.clone()).await,
     };
     let pair = Pair {
         active: open(place).await?,
@@ -127,18 +204,24 @@ async fn in_database(database: Database) -> anyhow::Result<Arc<EmbeddedIndex>> {
     tokio::task::spawn_blocking(open).await?
 }
 
-/// An index in a database of its own.
+/// A new index in a database of its own.
 pub async fn open_side(
     folder: &Path,
     place: String,
     reserve: Option<&DiskReserve>,
 ) -> anyhow::Result<Arc<Side>> {
+    open_copied_side(folder, place, reserve, CopyPolicy::default()).await
+}
+
+async fn open_copied_side(
+    folder: &Path,
+    place: String,
+    reserve: Option<&DiskReserve>,
+    copies: CopyPolicy,
+) -> anyhow::Result<Arc<Side>> {
     let (path, reserve) = (index_of(folder, &place), reserve.cloned());
     let open = move || {
-        let database = match reserve {
-            Some(reserve) => Database::open_with_reserve(&path, reserve)?,
-            None => Database::open(&path)?,
-        };
+        let (database, _) = open_copied(&path, reserve, &copies)?;
         anyhow::Ok(Arc::new(EmbeddedIndex::open_apart(database)?))
     };
     let index = tokio::task::spawn_blocking(open).await??;

@@ -18,11 +18,20 @@ use ragstone_core::seam::{
 
 use super::disk::ShortenLog;
 use super::migration::Sides;
+use crate::config::Settings;
 pub use claim::{claim, try_claim};
 #[cfg(test)]
 pub use local::open_sides;
-pub use local::{open as open_local, open_database, open_folder, open_side};
-pub use shared::{Reached, open as open_shared, open_catalogue, reach};
+pub use local::{copy_label, open as open_local, open_database, open_folder, open_side};
+pub use shared::{Reached, SHARED_PARTS, open as open_shared, open_catalogue, reach};
+
+/// Whether any API key was ever made; looks without changing anything, and without a lock.
+pub async fn has_keys(settings: &Settings) -> anyhow::Result<bool> {
+    match settings.shared() {
+        Some(set) => shared::has_keys(settings, &set).await,
+        None => local::has_keys(&settings.data.directory).await,
+    }
+}
 
 /// How stores are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +76,8 @@ pub struct Stores {
     pub doorbell: Arc<dyn Doorbell>,
     /// What of the machine is this process's own.
     pub home: Home,
+    /// What was changed because an older release had left it, in words.
+    pub upgraded: Option<String>,
     /// Keeps room on the disk of the data directory, where all stores are in it.
     pub reserve: Option<DiskReserve>,
     /// Gives the room of the database's log back to the disk; does nothing where no database is on it.

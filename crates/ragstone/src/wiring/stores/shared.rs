@@ -21,6 +21,7 @@ use ragstone_core::library::mark::Owners;
 use ragstone_core::seam::Doorbell;
 use uuid::Uuid;
 
+use super::super::trial::{self, within_patience};
 use super::claim::{claim, recovering};
 use super::local::{open_cache, open_folder};
 use super::{Home, Probe, Purpose, Stores};
@@ -76,6 +77,8 @@ pub async fn open(
         None => None,
     };
     Ok(Stores {
+        // The database's own log line tells.
+        upgraded: None,
         probes: probes(&catalogue, &index, &blobs, set, &doorbell),
         keys: catalogue.clone(),
         usage: catalogue.clone(),
@@ -101,6 +104,14 @@ pub async fn open(
     })
 }
 
+/// The shared stores, as they are called in answers.
+pub const SHARED_PARTS: [&str; 4] = ["catalogue", "index", "blobs", "doorbell"];
+
+/// Whether the database holds an API key.
+pub async fn has_keys(settings: &Settings, set: &SharedSet) -> anyhow::Result<bool> {
+    Ok(postgres::has_keys(&database(settings, set, Uuid::new_v4())?).await?)
+}
+
 /// The catalogue and the blobs of the set alone.
 pub async fn open_catalogue(
     settings: &Settings,
@@ -111,24 +122,25 @@ pub async fn open_catalogue(
     Ok((catalogue, blobs(settings, &set.blobs)?))
 }
 
-/// Asks each store whether it answers, and changes nothing: its name, and how it is.
+/// Asks each store whether it answers and can be used, and leaves nothing there: its name, and how it is.
 pub async fn reach(settings: &Settings, set: &SharedSet) -> Vec<(&'static str, Result<String, String>)> {
-    let catalogue = async {
+    let catalogue = within_patience(async {
         let options = database(settings, set, Uuid::new_v4())?;
         anyhow::Ok(format!("PostgreSQL {}", postgres::version(&options).await?))
-    };
-    let index = async {
+    });
+    let index = within_patience(async {
         let version = QdrantIndex::new(qdrant(settings))?.version().await?;
         anyhow::Ok(format!("Qdrant {version}"))
-    };
-    let blobs = async {
+    });
+    let blobs = within_patience(async {
         let store = blobs(settings, &set.blobs)?;
-        ask_blobs(store, folder(&set.blobs).map(PathBuf::from))
-            .await
-            .map_err(anyhow::Error::msg)?;
-        anyhow::Ok("the store answers".to_owned())
-    };
-    let bell = async {
+        let folder = folder(&set.blobs).map(PathBuf::from);
+        let answers = ask_blobs(store.clone(), folder).await;
+        answers.map_err(anyhow::Error::msg)?;
+        trial::store(store.as_ref()).await?;
+        anyhow::Ok("the store answers, and can be written to".to_owned())
+    });
+    let bell = within_patience(async {
         let bell = doorbell(set, &database(settings, set, Uuid::new_v4())?)?;
         // It has rung once it listens.
         let _ = tokio::time::timeout(LOOK_PATIENCE, bell.wait()).await;
@@ -136,15 +148,12 @@ pub async fn reach(settings: &Settings, set: &SharedSet) -> Vec<(&'static str, R
             None => anyhow::Ok(format!("{} wakes the workers", by_whom(set))),
             Some(trouble) => bail!("{trouble}"),
         }
-    };
+    });
     let (catalogue, index, blobs, bell) = tokio::join!(catalogue, index, blobs, bell);
-    let told = |told: anyhow::Result<String>| told.map_err(|error| format!("{error:#}"));
-    vec![
-        ("catalogue", told(catalogue)),
-        ("index", told(index)),
-        ("blobs", told(blobs)),
-        ("doorbell", told(bell)),
-    ]
+    SHARED_PARTS
+        .into_iter()
+        .zip([catalogue, index, blobs, bell])
+        .collect()
 }
 
 /// The data directory, unless another process has it or it cannot be written: then this one goes without.

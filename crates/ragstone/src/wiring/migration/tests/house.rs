@@ -238,9 +238,15 @@ impl House {
         let settings = target(model).over(&Settings::from_layers(&Layers::default()).unwrap());
         let database = Database::open(&folder.path().join("ragstone.db")).unwrap();
         let catalogue: Arc<dyn Catalogue> = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
-        let sides = open_sides(folder.path(), database, catalogue.as_ref(), None)
-            .await
-            .unwrap();
+        let sides = open_sides(
+            folder.path(),
+            database,
+            catalogue.as_ref(),
+            None,
+            &Default::default(),
+        )
+        .await
+        .unwrap();
         let recipe = Recipe {
             parser: "text".into(),
             split: SplitSettings {

@@ -1,0 +1,194 @@
+//! The way back from an upgrade: the copy from before takes the database's place.
+//!
+//! Invariant: the newer database is moved aside and never removed, and there is no moment without a database. Whoever
+//! calls this has the data directory's lock.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+use serde::Serialize;
+
+use super::upgrade::{copies, file_error, sync_folder, with_suffix};
+use super::{BUSY_TIMEOUT, DatabaseError};
+
+/// What stands between a database's name and the label of one that was moved aside.
+const MARK: &str = ".after-";
+
+/// What would be undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WayBack {
+    /// There is no copy that is older than the database's schema.
+    NoCopy,
+    /// The newest copy has the database's schema: an older program opens the database as it is.
+    SameSchema {
+        /// The number of the schema.
+        schema: u32,
+        /// Additive steps that were run since the copy was made.
+        additions: Vec<String>,
+    },
+    /// The copy can take the database's place.
+    Copy {
+        /// Which.
+        copy: PathBuf,
+        /// The number of its schema.
+        from: u32,
+        /// The number of the database's schema.
+        to: u32,
+        /// What has changed since it was made; none if that cannot be told.
+        changed: Option<ChangedSince>,
+    },
+}
+
+/// What has changed since a copy was made, and so is lost or comes back with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ChangedSince {
+    /// Documents that were added: they are lost.
+    pub added: u64,
+    /// Documents with another text, metadata or readers: they are as they were.
+    pub changed: u64,
+    /// Documents that were deleted: they come back, though their originals may be gone.
+    pub deleted: u64,
+    /// API keys that were made: they are lost.
+    pub keys_added: u64,
+    /// API keys that were revoked: they open again.
+    pub keys_revoked: u64,
+}
+
+impl ChangedSince {
+    /// Whether everything is as it was.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Finds what going back from the last upgrade of the database at `path` would mean; changes nothing.
+pub fn find_way_back(path: &Path) -> Result<WayBack, DatabaseError> {
+    let database = look_at(path)?;
+    let to = schema_of(&database)?;
+    let mut same = None;
+    for copy in copies(path)? {
+        let from = schema_of(&look_at(&copy)?)?;
+        if from < to {
+            let changed = changed_since(&database, &copy).ok();
+            return Ok(WayBack::Copy {
+                copy,
+                from,
+                to,
+                changed,
+            });
+        }
+        same = same.or((from == to).then_some(copy));
+    }
+    match same {
+        None => Ok(WayBack::NoCopy),
+        Some(copy) => {
+            let (now, before) = (additions_of(&database)?, additions_of(&look_at(&copy)?)?);
+            let additions = now.into_iter().filter(|name| !before.contains(name)).collect();
+            Ok(WayBack::SameSchema {
+                schema: to,
+                additions,
+            })
+        }
+    }
+}
+
+/// Puts `copy` in the place of the database at `path`, which is moved aside under a name with `label`; gives that name.
+pub fn put_back(path: &Path, copy: &Path, label: &str) -> Result<PathBuf, DatabaseError> {
+    let aside = with_suffix(path, &format!("{MARK}{label}"));
+    raise_counters(copy, path)?;
+    // Everything goes into the file itself, which then is all of the database.
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let busy: bool = connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))?;
+    if busy {
+        let busy = std::io::Error::other("another process reads it");
+        return Err(file_error(path, busy));
+    }
+    drop(connection);
+    // Under two names for a moment, so that a process that dies here leaves a database in either case.
+    fs::hard_link(path, &aside).map_err(|source| file_error(&aside, source))?;
+    for suffix in ["-wal", "-shm"] {
+        match fs::remove_file(with_suffix(path, suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(file_error(path, error));
+            }
+            _ => {}
+        }
+    }
+    fs::rename(copy, path).map_err(|source| file_error(path, source))?;
+    sync_folder(path).map_err(|source| file_error(path, source))?;
+    Ok(aside)
+}
+
+/// Numbers that were drawn since the copy was made are not drawn again: they are in the names of blobs that lie there
+/// still, and the blobs' mark tells how far the library had come.
+fn raise_counters(copy: &Path, newer: &Path) -> Result<(), DatabaseError> {
+    let connection = look_at(copy)?;
+    connection.execute("attach ?1 as newer", [newer.to_string_lossy()])?;
+    connection.execute(
+        "update main.counters set value = max(value, coalesce(
+             (select value from newer.counters n where n.name = main.counters.name), 0))",
+        [],
+    )?;
+    connection.execute("detach newer", [])?;
+    Ok(())
+}
+
+fn look_at(path: &Path) -> Result<Connection, DatabaseError> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
+fn schema_of(connection: &Connection) -> Result<u32, DatabaseError> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+fn additions_of(connection: &Connection) -> Result<Vec<String>, DatabaseError> {
+    let has_table = "select exists (select 1 from sqlite_master where name = 'schema_additions')";
+    if !connection.query_row(has_table, [], |row| row.get(0))? {
+        return Ok(Vec::new());
+    }
+    let mut names = connection.prepare("select name from schema_additions order by name")?;
+    let names = names.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+fn changed_since(database: &Connection, copy: &Path) -> Result<ChangedSince, DatabaseError> {
+    database.execute("attach ?1 as before", [copy.to_string_lossy()])?;
+    let count = |query: &str| database.query_row(query, [], |row| row.get(0));
+    let counted = || {
+        Ok(ChangedSince {
+            added: count(
+                "select count(*) from main.documents now where now.status <> 'deleting'
+                 and not exists (select 1 from before.documents b where b.id = now.id)",
+            )?,
+            changed: count(
+                "select count(*) from main.documents now join before.documents b on b.id = now.id
+                 where now.status <> 'deleting' and b.status <> 'deleting'
+                 and (now.published is not b.published or now.stored is not b.stored or now.acl_revision <> b.acl_revision
+                      or now.metadata <> b.metadata or now.given_title is not b.given_title
+                      or now.source_url is not b.source_url)",
+            )?,
+            deleted: count(
+                "select count(*) from before.documents b where b.status <> 'deleting'
+                 and not exists (select 1 from main.documents now where now.id = b.id and now.status <> 'deleting')",
+            )?,
+            keys_added: count(
+                "select count(*) from main.api_keys now
+                 where not exists (select 1 from before.api_keys b where b.id = now.id)",
+            )?,
+            keys_revoked: count(
+                "select count(*) from main.api_keys now join before.api_keys b on b.id = now.id
+                 where now.revoked_at is not null and b.revoked_at is null",
+            )?,
+        })
+    };
+    let changed: Result<_, rusqlite::Error> = counted();
+    database.execute("detach before", [])?;
+    Ok(changed?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! The copy that is made of a database before an upgrade changes it.
+//!
+//! Invariant: a copy has its final name only once all of it is on the disk; a copy that was not finished is removed by
+//! the next one. The copies of a database lie beside it, named `<database>.before-<version>-<time>`, where the version
+//! is that of the program that upgraded.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::migrations::Pending;
+use super::{DatabaseError, protect};
+
+/// What stands between a database's name and the label of a copy.
+const MARK: &str = ".before-";
+/// How the name of a copy ends that is being written.
+const PARTIAL: &str = ".partial";
+/// The setting that holds the label of the copy while steps are run.
+const LABEL: &str = "upgrade_copy";
+/// Room that a copy leaves on the disk, beside a tenth of its own size: the upgrade itself needs some.
+const MARGIN_BYTES: u64 = 64 << 20;
+
+/// How copies are made; by default none is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CopyPolicy {
+    /// How many copies are kept, the newest ones; with 0 none is made.
+    pub kept: usize,
+    /// The version of this program and the time, such as `0.2.0-20261130T154412Z`.
+    pub label: String,
+}
+
+/// What an upgrade did to a database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The number of its schema before.
+    pub from: u32,
+    /// And after; an older program opens the database if it is the same.
+    pub to: u32,
+    /// Additive steps that were run, by name.
+    pub additions: Vec<&'static str>,
+    /// The copy from before, if one was made.
+    pub copy: Option<PathBuf>,
+}
+
+/// Copies the database of `connection` as far as `pending` steps make it worth it. A new database needs no copy. Where
+/// the disk has no room, additive steps go on without one: the older program opens what they leave.
+pub(super) fn copy_before(
+    connection: &Connection,
+    path: &Path,
+    pending: &Pending,
+    policy: &CopyPolicy,
+) -> Result<Option<PathBuf>, DatabaseError> {
+    if pending.found == 0 || pending.is_empty() || policy.kept == 0 {
+        return Ok(None);
+    }
+    let free = free_bytes(path).map_err(|source| file_error(path, source))?;
+    copy_with_room(connection, path, pending, policy, free)
+}
+
+fn copy_with_room(
+    connection: &Connection,
+    path: &Path,
+    pending: &Pending,
+    policy: &CopyPolicy,
+    free: u64,
+) -> Result<Option<PathBuf>, DatabaseError> {
+    if let Some(copy) = unfinished(connection, path)? {
+        return Ok(Some(copy));
+    }
+    let copy = with_suffix(path, &format!("{MARK}{}", policy.label));
+    let partial = with_suffix(&copy, PARTIAL);
+    for (_, left) in named(path)?
+        .into_iter()
+        .filter(|(name, _)| name.ends_with(PARTIAL))
+    {
+        fs::remove_file(&left).map_err(|source| file_error(&left, source))?;
+    }
+    let needed = bytes_of(connection)?;
+    if free < needed + needed / 10 + MARGIN_BYTES {
+        if pending.numbered() == 0 {
+            tracing::warn!(
+                needed,
+                free,
+                "the disk has no room for a copy of {} before its upgrade",
+                path.display()
+            );
+            return Ok(None);
+        }
+        return Err(DatabaseError::NoRoomForCopy {
+            path: path.to_owned(),
+            needed,
+            free,
+        });
+    }
+    let finish = || fs::rename(&partial, &copy).map_err(|source| file_error(&copy, source));
+    let written = write(connection, &partial).and_then(|()| finish());
+    if let Err(error) = written {
+        let _ = fs::remove_file(&partial);
+        return Err(error);
+    }
+    sync_folder(path).map_err(|source| file_error(path, source))?;
+    prune(path, policy.kept)?;
+    connection.execute(
+        "insert into settings (key, value) values (?1, ?2) on conflict (key) do update set value = ?2",
+        [LABEL, policy.label.as_str()],
+    )?;
+    Ok(Some(copy))
+}
+
+/// The copy of an upgrade that was killed between two of its steps: it is the one from before, and a copy of what is there
+/// now would be one that no release knows.
+fn unfinished(connection: &Connection, path: &Path) -> Result<Option<PathBuf>, DatabaseError> {
+    let label = connection
+        .query_row("select value from settings where key = ?1", [LABEL], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let copy = label.map(|label: String| with_suffix(path, &format!("{MARK}{label}")));
+    Ok(copy.filter(|copy| copy.exists()))
+}
+
+/// Notes that all steps were run.
+pub(super) fn forget_label(connection: &Connection) -> Result<(), DatabaseError> {
+    connection.execute("delete from settings where key = ?1", [LABEL])?;
+    Ok(())
+}
+
+/// The copies of the database at `path`, newest first.
+pub fn copies(path: &Path) -> Result<Vec<PathBuf>, DatabaseError> {
+    let mut copies = named(path)?;
+    copies.retain(|(name, _)| !name.ends_with(PARTIAL));
+    // By time, which stands last: versions do not sort as text.
+    copies.sort_by(|(a, _), (b, _)| time_of(b).cmp(time_of(a)));
+    Ok(copies.into_iter().map(|(_, path)| path).collect())
+}
+
+fn time_of(name: &str) -> &str {
+    name.rsplit('-').next().unwrap_or_default()
+}
+
+/// What lies beside the database and is called a copy of it: names and paths.
+fn named(path: &Path) -> Result<Vec<(String, PathBuf)>, DatabaseError> {
+    let folder = folder_of(path);
+    let failed = |source: io::Error| file_error(folder, source);
+    let prefix = format!("{}{MARK}", path.file_name().unwrap_or_default().to_string_lossy());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(&prefix) {
+            found.push((name, entry.path()));
+        }
+    }
+    Ok(found)
+}
+
+fn prune(path: &Path, kept: usize) -> Result<(), DatabaseError> {
+    for old in copies(path)?.into_iter().skip(kept) {
+        fs::remove_file(&old).map_err(|source| file_error(&old, source))?;
+    }
+    Ok(())
+}
+
+/// The whole database, with what is in its write-ahead log, as a file that its owner alone reads.
+fn write(connection: &Connection, partial: &Path) -> Result<(), DatabaseError> {
+    let failed = |source: io::Error| file_error(partial, source);
+    protect(partial).map_err(failed)?;
+    connection.execute("vacuum into ?1", [partial.to_string_lossy()])?;
+    File::open(partial)
+        .and_then(|file| file.sync_all())
+        .map_err(failed)
+}
+
+fn bytes_of(connection: &Connection) -> Result<u64, DatabaseError> {
+    let pages: u64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    Ok(pages * page)
+}
+
+fn free_bytes(path: &Path) -> io::Result<u64> {
+    let stats = rustix::fs::statvfs(folder_of(path))?;
+    Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+}
+
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let named = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    named.unwrap_or(Path::new("."))
+}
+
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+pub(super) fn file_error(path: &Path, source: io::Error) -> DatabaseError {
+    DatabaseError::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests;

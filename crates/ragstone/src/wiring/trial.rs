@@ -1,0 +1,159 @@
+//! What `doctor` tries: one small call of everything that the settings name, with a short limit of time.
+//!
+//! Invariant: nothing of the library is sent anywhere, and what is stored for a trial is removed by it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use futures::StreamExt;
+use object_store::path::Path as Key;
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use ragstone_core::seam::ChatModel;
+use ragstone_core::seam::chat::{ChatEvent, ChatRequest, Message, MessageRole};
+use ragstone_core::seam::embedder::TextKind;
+use uuid::Uuid;
+
+use super::answer::{chat_model, judge};
+use super::model;
+use crate::config::Settings;
+use crate::config::sections::EmbedProvider;
+
+/// Seconds that one call may take: a service may have to load its model first.
+const TRIAL_SECONDS: u64 = 20;
+/// How long a trial may take in all; one that makes several calls is cut off here.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// What is embedded.
+const WORD: &str = "ragstone";
+/// What a chat model is asked.
+const REQUEST: &str = "Reply with the word: ok";
+/// Most tokens of its reply; a model that thinks first may spend them all on that.
+const REPLY_TOKENS: u32 = 16;
+/// Where the trial of a blob store writes: no blob lies there.
+const TRIAL_PREFIX: &str = "doctor";
+
+/// The settings with one attempt and little time for each call.
+fn impatient(settings: &Settings) -> Settings {
+    let mut settings = settings.clone();
+    let (embed, chat) = (&mut settings.embed, &mut settings.chat);
+    (embed.timeout_seconds, embed.max_attempts) = (TRIAL_SECONDS, 1);
+    (chat.first_token_seconds, chat.idle_seconds, chat.max_attempts) = (TRIAL_SECONDS, TRIAL_SECONDS, 1);
+    settings
+}
+
+/// What `trial` came to, unless it took too long.
+pub async fn within_patience<T>(trial: impl Future<Output = anyhow::Result<T>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, trial).await {
+        Ok(tried) => tried.map_err(|error| format!("{error:#}")),
+        Err(_) => Err(format!("there was no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+/// Loads or asks the embedder of the settings, fetching nothing, and embeds one word: what it is, and how long that took.
+pub async fn embed(settings: &Settings) -> anyhow::Result<String> {
+    let started = Instant::now();
+    let embedder = model::embedder_if_present(&impatient(settings)).await?;
+    let embedder = embedder.context("nothing embeds")?;
+    let vectors = embedder.embed(&[WORD.to_owned()], TextKind::Query).await?;
+    let dimensions = embedder.fingerprint().dimensions;
+    match vectors.as_slice() {
+        [one] if one.vector.len() == dimensions => {
+            Ok(format!("{dimensions} dimensions; {}", took("one word", started)))
+        }
+        _ => bail!("it did not give one vector of {dimensions} numbers for one word"),
+    }
+}
+
+/// Asks the chat model of the settings for one word.
+pub async fn chat(settings: &Settings) -> anyhow::Result<String> {
+    ask(chat_model(&impatient(settings))?).await
+}
+
+/// Asks the judge of the settings for one word.
+pub async fn ask_judge(settings: &Settings) -> anyhow::Result<String> {
+    let mut settings = impatient(settings);
+    // What compares meanings beside the judge has a trial of its own.
+    settings.embed.provider = EmbedProvider::None;
+    let judge = judge(&settings).await?;
+    ask(judge.context("nobody judges")?.model).await
+}
+
+async fn ask(model: Arc<dyn ChatModel>) -> anyhow::Result<String> {
+    let started = Instant::now();
+    let message = Message {
+        role: MessageRole::User,
+        content: REQUEST.into(),
+    };
+    let request = ChatRequest {
+        messages: vec![message],
+        question: REQUEST.into(),
+        passages: Vec::new(),
+        model: None,
+        temperature: None,
+        max_tokens: Some(REPLY_TOKENS),
+        reply_schema: None,
+    };
+    let mut events = model.stream(request).await?;
+    while let Some(event) = events.next().await {
+        if let ChatEvent::End(_) = event? {
+            return Ok(took("a reply", started));
+        }
+    }
+    bail!("its reply broke off")
+}
+
+fn took(what: &str, started: Instant) -> String {
+    format!("{what} took {} ms", started.elapsed().as_millis())
+}
+
+/// Writes, reads and removes a small object, and sees that the store refuses to write over it where it is told to: what
+/// keeps two processes from overwriting each other stands on that.
+pub async fn store(blobs: &dyn ObjectStore) -> anyhow::Result<()> {
+    let key = Key::from(format!("{TRIAL_PREFIX}/{}", Uuid::new_v4()));
+    let write = || {
+        blobs.put_opts(
+            &key,
+            PutPayload::from_static(WORD.as_bytes()),
+            PutMode::Create.into(),
+        )
+    };
+    write().await.context("it cannot be written to")?;
+    let again = write().await;
+    let read = async { blobs.get(&key).await?.bytes().await }.await;
+    let removed = blobs.delete(&key).await;
+    match again {
+        Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {}
+        Ok(_) => bail!("it overwrites what is there although told not to: it ignores If-None-Match"),
+        Err(error) => return Err(error).context("it does not know conditional writes"),
+    }
+    if read.context("what was written cannot be read")? != WORD.as_bytes() {
+        bail!("what was written reads otherwise");
+    }
+    removed.context("what was written cannot be removed")
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_works_is_left_as_it_was() {
+        let blobs = InMemory::new();
+        store(&blobs).await.unwrap();
+        assert_eq!(blobs.list(None).count().await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_written_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+        store(&blobs).await.unwrap();
+        // A file stands where the trial's folder has to be.
+        std::fs::remove_dir_all(folder.path().join(TRIAL_PREFIX)).ok();
+        std::fs::write(folder.path().join(TRIAL_PREFIX), "").unwrap();
+        let error = store(&blobs).await.unwrap_err();
+        assert!(format!("{error:#}").contains("cannot be written"), "{error:#}");
+    }
+}
