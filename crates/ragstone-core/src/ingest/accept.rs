@@ -202,11 +202,13 @@ impl Ingestor {
         let (id, job, now) = (version.document_id(), JobId((self.new_id)()), (self.clock)());
         let catalogue = &self.stores.catalogue;
         let scope = principal.scope();
-        let before = catalogue.named(&[id]).await.unwrap_or_default();
-        let closing = match before.is_empty() {
-            true => None,
-            false => self.close_for(&scope, id, &version.acl).await?,
+        // Where the rows do not answer there may be a document, whose readers must not outlive this change.
+        let rows = catalogue.named(&[id]).await;
+        let closing = match &rows {
+            Ok(rows) if rows.is_empty() => None,
+            _ => self.close_for(&scope, id, &version.acl).await?,
         };
+        let before = rows.unwrap_or_default();
         received.incoming.settle();
         let begun = catalogue.begin(&scope, version, job, now).await;
         match &begun {

@@ -99,8 +99,9 @@ impl Ingestor {
             }
         }
         for (key, generation) in blobs {
-            // Only a published version has a text that is named; the original is where the row says.
-            let explains = match key.filename() == Some("text") {
+            // Only a published version has a text and a manifest that are named; the original is where the row says.
+            let is_made = key.filename() == Some("text") || matches!(BlobKey::read(&key), BlobKey::Manifest(..));
+            let explains = match is_made {
                 true => Named::explains_points,
                 false => Named::explains_blobs,
             };

@@ -71,7 +71,7 @@ async fn finds(house: &House, caller: &Principal, query: &str) -> Vec<String> {
 }
 
 fn readers(names: &[&str]) -> Acl {
-    let names = names.iter().map(|name| name.parse().unwrap());
+    let names = names.iter().map(|name| name.parse().expect("a reader"));
     Acl::any_of("a".parse().unwrap(), names)
 }
 
@@ -85,7 +85,7 @@ fn patched(acl: Acl) -> DocumentPatch {
 #[tokio::test]
 async fn everything_comes_back_as_it_was() {
     let house = House::new();
-    let (law, caller) = (writer("a", &["dept:law"]), writer("a", &[]));
+    let (law, caller) = (writer("a", &["dept:law", "dept:sea"]), writer("a", &[]));
     house.ingest(&caller, "lamp.txt", &["everyone"], LAMP).await;
     let ship = house.ingest(&law, "ship.txt", &["dept:law"], SHIP).await;
     house.ingest(&caller, "m.eml", &["everyone"], MAIL).await;

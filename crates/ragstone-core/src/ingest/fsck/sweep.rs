@@ -56,6 +56,7 @@ impl Ingestor {
             }
         }
         self.check_incoming(&mut check).await?;
+        self.take_leftovers(&mut check).await?;
         Ok(check.report.repaired)
     }
 

@@ -9,6 +9,9 @@ use crate::seam::Catalogue;
 use crate::seam::catalogue::{MAX_DEATHS, suspect_wait};
 use crate::seam::fake::WORKER;
 
+/// No embedding of it is in the cache.
+const OTHER: &str = "The lamp is mended by the smith.";
+
 /// Works on the next job until the embedder is asked, and dies there.
 async fn die(house: &mut House) {
     house.embedder.hang(true);
@@ -27,7 +30,7 @@ async fn fsck(house: &House) -> Report {
 async fn five_processes_that_die_over_one_job_fail_it_and_leave_nothing() {
     let (mut house, caller) = (House::new(), writer("a", &[]));
     let kept = house.ingest(&caller, "kept.txt", &["everyone"], STORY).await;
-    let Begun::Started(pending, _) = house.accept(&caller, "x.txt", &["everyone"], STORY).await else {
+    let Begun::Started(pending, _) = house.accept(&caller, "x.txt", &["everyone"], OTHER).await else {
         panic!("a new document starts")
     };
     for death in 1..=MAX_DEATHS {
