@@ -57,9 +57,13 @@ impl Embedder for Picky {
     }
 }
 
+/// A paragraph for each word, a chunk of its own that shares no word with another one.
 fn story(words: &[&str]) -> String {
-    let paragraph =
-        |word: &&str| format!("{word} stands in a paragraph long enough that none beside it fits.");
+    let others = ["one", "two", "six", "ten", "red", "hot", "icy", "dry"];
+    let paragraph = |word: &&str| {
+        let beside: String = others.iter().map(|other| format!(" {other}{word}")).collect();
+        format!("{word}{beside}")
+    };
     words.iter().map(paragraph).collect::<Vec<_>>().join("\n\n")
 }
 
@@ -98,7 +102,11 @@ async fn a_text_without_a_vector_is_found_by_its_words_and_told_of() {
         published.warnings[0].detail.contains("1 of 4") && published.warnings[0].detail.contains("striped")
     );
     for word in ["zebra", "attic", "ship"] {
-        assert!(finds(&house, &caller, word).await[0].starts_with(word), "{word}");
+        let found = finds(&house, &caller, word).await;
+        assert!(
+            found.iter().any(|text| text.starts_with(word)),
+            "{word}: {found:?}"
+        );
     }
     let caller_b = writer("a", &[]);
     let other = house
@@ -137,7 +145,8 @@ async fn chunks_are_no_longer_than_what_the_embedder_reads() {
     let published = document(&house, &caller, id).await.unwrap();
     assert!(published.chunks > 2, "{}", published.chunks);
     for word in ["lamp", "ship"] {
-        let found = &finds(&house, &caller, word).await[0];
-        assert!(found.starts_with(word) && found.chars().count() <= 40, "{found}");
+        let found = finds(&house, &caller, word).await;
+        assert!(found.iter().any(|text| text.starts_with(word)), "{found:?}");
+        assert!(found.iter().all(|text| text.chars().count() <= 40), "{found:?}");
     }
 }
