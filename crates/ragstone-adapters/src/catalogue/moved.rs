@@ -3,6 +3,7 @@
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus};
 use ragstone_core::seam::catalogue::{CatalogueError, PublishedVersion, StatisticsDelta};
+use ragstone_core::seam::manifest::Manifest;
 use ragstone_core::seam::portable::Packed;
 
 use super::stored::{File, Newest, StoredDocument};
@@ -132,8 +133,10 @@ pub fn unpacked(packed: &Packed, life: u64, incoming: &str) -> StoredDocument {
 }
 
 /// The published document of a manifest, in the life `life`.
-pub fn recovered(packed: &Packed, life: u64) -> StoredDocument {
+pub fn recovered(manifest: &Manifest, life: u64) -> StoredDocument {
+    let packed = &manifest.document;
     let mut stored = unpacked(packed, life, "");
+    stored.document.brought_by.clone_from(&manifest.brought_by);
     let version = PublishedVersion {
         title: packed.title.clone(),
         media_type: packed.media_type.clone(),

@@ -67,6 +67,7 @@ impl Ingestor {
         };
         let manifest = Manifest {
             library: self.settings.library.clone(),
+            brought_by: document.brought_by.clone(),
             attached_to: mail_of(&document),
             document: published(document, claim, version, now),
         };

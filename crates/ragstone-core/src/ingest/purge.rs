@@ -99,8 +99,13 @@ impl Ingestor {
             }
         }
         for (key, generation) in blobs {
+            // The note that a document was deleted goes with its purge, after everything that it is about.
+            if let BlobKey::Deleted(..) = BlobKey::read(&key) {
+                continue;
+            }
             // Only a published version has a text and a manifest that are named; the original is where the row says.
-            let is_made = key.filename() == Some("text") || matches!(BlobKey::read(&key), BlobKey::Manifest(..));
+            let is_made =
+                key.filename() == Some("text") || matches!(BlobKey::read(&key), BlobKey::Manifest(..));
             let explains = match is_made {
                 true => Named::explains_points,
                 false => Named::explains_blobs,

@@ -242,13 +242,13 @@ async fn a_document_that_was_begun_again_is_its_new_life_alone() {
     house.ingestor.delete(&caller, lamp).await.unwrap();
     house.accept(&caller, "lamp.txt", &["dept:law"], SHIP).await;
     // Neither was worked on: the first life's readers are the only ones that a manifest knows of.
-    let (again, _) = recovered(&house).await;
+    let (again, _) = recovered_copy(&house).await;
     let outsider = writer("a", &[]);
     for document in documents(&again).await {
         assert!(!outsider.scope().admits(&document.acl), "{document:?}");
     }
     house.work().await;
-    let (again, told) = recovered(&house).await;
+    let (again, told) = recovered_copy(&house).await;
     assert_eq!((told.documents, told.closed), (1, 0));
     assert_eq!(documents(&again).await[0].acl, readers(&["dept:law"]));
 }

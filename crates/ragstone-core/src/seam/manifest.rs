@@ -59,6 +59,9 @@ pub struct Manifest {
     pub library: String,
     /// The version, without what it adds to the statistics: they are counted again.
     pub document: Packed,
+    /// Who brought it, and so may change it whoever reads it.
+    #[serde(default)]
+    pub brought_by: Option<String>,
     /// The document that it came in, for a file in a mail.
     #[serde(default)]
     pub attached_to: Option<DocumentId>,

@@ -39,9 +39,11 @@ async fn manifest(t: &Session, of: DocumentId) -> Result<Option<Manifest>, Failu
     let mail = "select mail from attachments where document = $1";
     let mail = t.first(mail, &[&of.0]).await?;
     let mail = mail.map(|row| id(&row, "mail")).transpose()?;
+    let brought_by = stored.document.brought_by.clone();
     let packed = moved::pack(stored, StatisticsDelta::default());
     Ok(packed.map(|document| Manifest {
         library: String::new(),
+        brought_by,
         document,
         attached_to: mail.map(DocumentId),
     }))
@@ -52,7 +54,7 @@ async fn recover(t: &Session, manifest: &Manifest) -> Result<bool, Failure> {
     if document(t, packed.id, Hold::Row).await?.is_some() {
         return Ok(false);
     }
-    let stored = moved::recovered(packed, draw_generation(t).await?.0);
+    let stored = moved::recovered(manifest, draw_generation(t).await?.0);
     insert_document(t, &stored).await?;
     if let Some(mail) = manifest.attached_to {
         // By no generation of its mail: the next version of that brings it again, or loses it.

@@ -41,9 +41,11 @@ fn manifest(c: &Connection, id: DocumentId) -> Result<Option<Manifest>, Failure>
         .prepare_cached("select mail from attachments where document = ?1")?
         .query_row([id.0], |row| row.get(0))
         .optional()?;
+    let brought_by = stored.document.brought_by.clone();
     let packed = moved::pack(stored, StatisticsDelta::default());
     Ok(packed.map(|document| Manifest {
         library: String::new(),
+        brought_by,
         document,
         attached_to: mail.map(DocumentId),
     }))
@@ -54,7 +56,7 @@ fn recover(t: &Connection, manifest: &Manifest) -> Result<bool, Failure> {
     if StoredDocument::load(t, packed.id)?.is_some() {
         return Ok(false);
     }
-    let stored = moved::recovered(packed, draw_generation(t)?.0);
+    let stored = moved::recovered(manifest, draw_generation(t)?.0);
     stored.save(t)?;
     if let Some(mail) = manifest.attached_to {
         // By no generation of its mail: the next version of that brings it again, or loses it.

@@ -25,6 +25,7 @@ pub async fn manifest_contract<F: Future<Output = Shared>>(make: impl Fn() -> F)
 async fn begin(catalogue: &Shared, uri: &str, content: &str, job: u128) -> DocumentId {
     let mut new = version(&acl("a", &[&["group:g"], &["everyone", "user:ü"]]), uri, content);
     new.title = (job % 2 == 1).then(|| format!("Title of {uri}"));
+    new.brought_by = Some("ada".into());
     new.department_id = Some("x".into());
     new.source_url = "https://example.org/ü".parse().ok();
     let scope = caller("a", &["group:g"]);

@@ -15,9 +15,11 @@ use crate::seam::portable::Packed;
 impl Manifests for MemoryCatalogue {
     async fn manifest(&self, document: DocumentId) -> CatalogueResult<Option<Manifest>> {
         let state = lock(&self.state);
-        let packed = state.documents.get(&document).and_then(pack);
-        Ok(packed.map(|packed| Manifest {
+        let entry = state.documents.get(&document);
+        let brought_by = entry.and_then(|entry| entry.document.brought_by.clone());
+        Ok(entry.and_then(pack).map(|packed| Manifest {
             library: String::new(),
+            brought_by,
             attached_to: state.attached.get(&document).map(|(mail, _)| *mail),
             document: packed,
         }))
@@ -30,7 +32,9 @@ impl Manifests for MemoryCatalogue {
             return Ok(false);
         }
         let life = state.draw().0;
-        state.documents.insert(id, entry(&manifest.document, life));
+        let mut entry = entry(&manifest.document, life);
+        entry.document.brought_by.clone_from(&manifest.brought_by);
+        state.documents.insert(id, entry);
         if let Some(mail) = manifest.attached_to {
             state.attached.insert(id, (mail, Generation(0)));
         }
