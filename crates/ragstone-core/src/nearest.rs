@@ -73,8 +73,9 @@ mod tests {
                 "{name}"
             );
         };
-        check("kitten", 3, Some("sitting"));
-        check("kitten", 2, None);
+        check("sittin", 1, Some("sitting"));
+        check("kitten", 2, Some("listen"));
+        check("kitten", 1, None);
         check("lsiten", 1, Some("listen"));
         check("listen", 0, Some("listen"));
     }
