@@ -73,8 +73,8 @@ mod tests {
                 "{name}"
             );
         };
-        check("sitten", 2, Some("listen"));
         check("sittin", 1, Some("sitting"));
+        check("kitten", 2, Some("listen"));
         check("kitten", 1, None);
         check("lsiten", 1, Some("listen"));
         check("listen", 0, Some("listen"));

@@ -173,8 +173,8 @@ mod tests {
         let trec = parse_qrels("a question\t0\tAnnual report.pdf\t2\n").unwrap();
         let beir = parse_qrels("query-id\tcorpus-id\tscore\na question\tAnnual report.pdf\t2\n").unwrap();
         assert_eq!((trec["a question"]["Annual report.pdf"], &beir), (2, &trec));
-        // Aligned with both: neither id holds a space.
-        let mixed = parse_qrels("q1 \t0\t a\t 2\nq1\t\t0\tb\t1\n").unwrap();
+        // Columns that tabs alone do not make are made by any white space; what stands around a tab is no column.
+        let mixed = parse_qrels("q1 0\ta 2\nq1\t\t0\tb \t1\n").unwrap();
         assert_eq!((mixed["q1"]["a"], mixed["q1"]["b"]), (2, 1));
         // Without tabs a space separates, and the line has a column too many.
         assert!(matches!(
