@@ -103,6 +103,16 @@ pub(super) struct FailureBody {
 impl SourceBody {
     /// A source, with the failures of its last sync and those of the jobs of its documents.
     async fn of(record: SourceRecord, app: &App) -> Result<Self, Problem> {
+        let running = app.syncer.is_running(record.id);
+        // What was read before a sync ended does not say how it ended.
+        let record = match running {
+            true => record,
+            false => {
+                let sources = &app.syncer.sources;
+                let now = sources.source(&record.tenant, record.id).await?;
+                now.unwrap_or(record)
+            }
+        };
         let last_sync = match record.last_sync {
             Some(report) => {
                 let failed = app
@@ -113,7 +123,7 @@ impl SourceBody {
             None => None,
         };
         Ok(Self {
-            running: app.syncer.is_running(record.id),
+            running,
             id: record.id.0,
             name: record.name.into(),
             kind: record.kind,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a sitemap that cannot be read costs the pages that it names and no others, and those that were known are kept.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use ragstone_core::seam::source::SourceError;
 use reqwest::Url;
@@ -20,20 +20,22 @@ const MAX_LEVELS: usize = 5;
 impl Crawl<'_> {
     /// The pages of the sitemaps that the settings name, and of those that these name.
     pub(super) async fn mapped(&mut self) -> Vec<Url> {
-        let named = self.web.sitemaps.iter().map(|map| (map.clone(), 1));
-        let (mut waiting, mut pages, mut read) = (named.collect::<Vec<_>>(), Vec::new(), HashSet::new());
-        // Those of the settings come first, and each one's children behind it.
-        waiting.reverse();
-        while let Some((map, level)) = waiting.pop() {
-            if !read.insert(map.clone()) {
-                continue;
+        // Level by level, so that each sitemap is met on its shortest way.
+        let (mut known, mut waiting) = (HashSet::new(), VecDeque::new());
+        for map in &self.web.sitemaps {
+            if known.insert(map.clone()) {
+                waiting.push_back((map.clone(), 1));
             }
+        }
+        let (mut pages, mut read) = (Vec::new(), 0);
+        while let Some((map, level)) = waiting.pop_front() {
+            read += 1;
             if level > MAX_LEVELS {
                 let why = format!("more than {MAX_LEVELS} levels of sitemaps lead to it");
                 self.unread_sitemap(&map, SourceError::Refused(why));
                 continue;
             }
-            if read.len() > MAX_SITEMAPS {
+            if read > MAX_SITEMAPS {
                 let why =
                     format!("there are more than {MAX_SITEMAPS} sitemaps: this and what follows is left out");
                 self.unread_sitemap(&map, SourceError::Refused(why));
@@ -41,8 +43,12 @@ impl Crawl<'_> {
             }
             match self.sitemap(&map).await {
                 Ok(found) => {
-                    let deeper = addresses(found.sitemaps).rev();
-                    waiting.extend(deeper.map(|url| (url, level + 1)));
+                    for deeper in addresses(found.sitemaps) {
+                        // One too many is enough to tell that there are more.
+                        if known.len() <= MAX_SITEMAPS && known.insert(deeper.clone()) {
+                            waiting.push_back((deeper, level + 1));
+                        }
+                    }
                     self.take_pages(&map, found.pages, &mut pages);
                     if let Some(why) = found.cut {
                         self.unread_sitemap(&map, SourceError::Refused(why.into()));
@@ -116,7 +122,7 @@ impl Crawl<'_> {
     }
 }
 
-fn addresses(texts: Vec<String>) -> impl DoubleEndedIterator<Item = Url> {
+fn addresses(texts: Vec<String>) -> impl Iterator<Item = Url> {
     texts
         .into_iter()
         .filter_map(|text| address::plain(Url::parse(&text).ok()?))
