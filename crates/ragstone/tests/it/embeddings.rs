@@ -78,8 +78,8 @@ fn a_document_comes_through_faults_that_pass() {
     check("dropped", &["drop@embeddings?every=3"]);
     check("malformed", &["malformed@embeddings?every=3"]);
     check("hanging", &["hang@embeddings?skip=2&first=1"]);
-    // Longer than one request is tried: the job is.
-    let job = check("outage", &["500@embeddings?first=3"]);
+    // Longer than one request and the probe of a plain text are tried: the job is.
+    let job = check("outage", &["500@embeddings?first=8"]);
     assert!(job["attempts"].as_u64().unwrap() > 1, "{job}");
     let jobs = service.get("/api/v1/jobs?state=failed").ok(200);
     assert_eq!(jobs["jobs"], json!([]));

@@ -30,6 +30,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("too_many_tickets", "2,048 tickets of one caller have to wait"),
     ("too_many_requests", "needs two addresses: see crowd.rs"),
     ("too_many_connections", "needs two addresses: see crowd.rs"),
+    ("shutting_down", "needs a server that ends: see streams.rs"),
     ("internal", "nothing breaks on request"),
     ("not_ready", "a process that serves is ready"),
     ("catalogue_unavailable", "its database would have to break"),

@@ -298,13 +298,17 @@ fn whatever_became_of_the_database_the_library_comes_back() {
         let damage = damage(&sandbox, &ages, &mut seed);
         let what = format!("seed {number}: {damage:?}");
         let told = sandbox.run(&["--json", "recover"]).ended(0).json();
-        assert_eq!(told["recovered"]["documents"], expected.len(), "{what}: {told}");
-        let aside = told["aside"].as_array().unwrap();
-        assert_eq!(
-            aside.is_empty(),
-            matches!(damage, Damage::Deleted),
-            "{what}: {told}"
-        );
+        // The log of a database that is cut may hold all of it: then nothing is lost, and nothing made again.
+        let is_whole = told["recovered"].is_null() && matches!(damage, Damage::Cut);
+        if !is_whole {
+            assert_eq!(told["recovered"]["documents"], expected.len(), "{what}: {told}");
+            let aside = told["aside"].as_array().unwrap();
+            assert_eq!(
+                aside.is_empty(),
+                matches!(damage, Damage::Deleted),
+                "{what}: {told}"
+            );
+        }
         assert_eq!(listing(&sandbox), expected, "{what}");
         assert_eq!(texts(&sandbox), found, "{what}");
         sandbox.run(&["fsck"]).ended(0);
