@@ -28,7 +28,7 @@ async fn begin(catalogue: &Shared, uri: &str, content: &str, job: u128) -> Docum
     new.brought_by = Some("ada".into());
     new.department_id = Some("x".into());
     new.source_url = "https://example.org/ü".parse().ok();
-    let scope = caller("a", &["group:g"]);
+    let scope = caller("a", &["group:g", "user:ü"]);
     match catalogue.begin(&scope, new, job_id(job), at(1)).await {
         Ok(Begun::Started(document, _)) => document.id,
         other => panic!("a version was to start: {other:?}"),
@@ -75,7 +75,7 @@ async fn only_what_is_published_has_a_manifest(catalogue: Shared) {
     begin(&catalogue, "x", "other bytes", 3).await;
     let later = manifest(&catalogue, id).await.expect("it is still published");
     assert_eq!(later.document.content_hash, found.document.content_hash);
-    let scope = caller("a", &["group:g"]);
+    let scope = caller("a", &["group:g", "user:ü"]);
     let purge = catalogue.tombstone(&scope, id, job_id(5), at(3)).await;
     purge.expect("an answer").expect("it was there");
     assert_eq!(manifest(&catalogue, id).await, None);
@@ -90,7 +90,7 @@ async fn a_row_is_made_again_as_it_was(from: Shared, to: Shared) {
         assert_eq!(standing(&to, id).await, standing(&from, id).await);
         assert_eq!(manifest(&to, id).await, Some(found));
         // It is made again by jobs like any other document's.
-        let scope = caller("a", &["group:g"]);
+        let scope = caller("a", &["group:g", "user:ü"]);
         let again = to.reingest(&scope, id, "another", job_id(job + 10), at(4)).await;
         assert!(again.expect("an answer").is_some(), "{uri}");
         publish(&to).await;
@@ -146,7 +146,7 @@ async fn what_is_attached_stays_attached(from: Shared, to: Shared) {
         [Attached { document, by }]
     );
     // It has the mail's readers, and goes with it.
-    let scope = caller("a", &["group:g"]);
+    let scope = caller("a", &["group:g", "user:ü"]);
     let patch = DocumentPatch {
         acl: Some(acl("a", &[&["group:g"]])),
         ..DocumentPatch::default()
