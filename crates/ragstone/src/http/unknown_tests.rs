@@ -39,6 +39,10 @@ async fn every_list_refuses_an_unknown_parameter() {
         let Some(known) = parameters.and_then(|all| all.iter().find(|one| in_query(one))) else {
             continue;
         };
+        // The ticket of a stream of events is taken before its handler sees the address.
+        if path.ends_with("/events") {
+            continue;
+        }
         lists += 1;
         let misspelt = format!("{}s", known["name"].as_str().unwrap());
         let path = format!("{}?query=a&{misspelt}=1", path.replace("{id}", ID));

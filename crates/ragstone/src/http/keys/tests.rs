@@ -180,9 +180,9 @@ async fn wrong_wishes_are_refused_with_their_place() {
     check(json!({"name": " "}), "bad_field", Some("/name")).await;
     check(json!({"name": "a\nb"}), "bad_field", Some("/name")).await;
     check(json!({"name": "n".repeat(257)}), "bad_field", Some("/name")).await;
-    check(json!({"role": "owner"}), "bad_body", None).await;
-    check(json!({"tenant": "a b"}), "bad_body", None).await;
-    check(json!({"department": ["x"]}), "bad_body", None).await;
+    check(json!({"role": "owner"}), "bad_body", Some("/role")).await;
+    check(json!({"tenant": "a b"}), "bad_body", Some("/tenant")).await;
+    check(json!({"department": ["x"]}), "bad_body", Some("/department")).await;
     check(
         json!({"departments": ["x", " "]}),
         "bad_reader",
