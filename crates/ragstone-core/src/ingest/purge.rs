@@ -154,6 +154,10 @@ impl Ingestor {
         }
         let text = text_key(&claim.document.acl.tenant, id, own);
         for (key, generation) in blobs {
+            // The note that a document was deleted goes with its purge, after everything that it is about.
+            if let BlobKey::Deleted(..) = BlobKey::read(&key) {
+                continue;
+            }
             let is_record = matches!(BlobKey::read(&key), BlobKey::Manifest(..));
             let is_own = (with_files || is_record) && generation == own;
             // A manifest of what is not published would be taken for one of what is.

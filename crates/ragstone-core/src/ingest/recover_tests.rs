@@ -133,7 +133,8 @@ async fn everything_comes_back_as_it_was() {
     // The files in the mail are still its own.
     let mail = DocumentId::of(caller.tenant(), &before[0].collection, &before[0].source, "m.eml");
     again.ingestor.delete(&caller, mail).await.unwrap();
-    assert!(finds(&again, &caller, "harvest").await.is_empty());
+    let left = finds(&again, &caller, "harvest").await;
+    assert!(!left.iter().any(|text| text.contains("harvest")), "{left:?}");
 }
 
 #[tokio::test]
@@ -427,7 +428,7 @@ async fn a_reader_is_no_operator() {
 #[tokio::test]
 async fn the_sweep_writes_the_manifests_that_a_library_lacks() {
     let house = House::new();
-    let caller = writer("a", &[]);
+    let caller = writer("a", &["dept:law"]);
     house.ingest(&caller, "lamp.txt", &["everyone"], LAMP).await;
     for key in keys(&house, |key| matches!(key, BlobKey::Manifest(..))).await {
         house.blobs.delete(&key).await.unwrap();

@@ -228,8 +228,8 @@ async fn what_a_process_was_receiving_when_it_died_is_removed_and_what_waits_for
     assert_eq!(scene.house.ingestor.sweep_incoming().await.unwrap(), 1);
     assert_eq!(
         scene.house.blob_count().await,
-        before + 1,
-        "what it did not make stays"
+        before + 2,
+        "what it did not make stays, and the upload is in quarantine"
     );
     assert_eq!(scene.house.work().await.len(), 1);
 }
