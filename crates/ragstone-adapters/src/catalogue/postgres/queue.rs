@@ -86,7 +86,16 @@ pub async fn claim(
     if over {
         transact!(database, Mode::Synced, |t| wake(&t, now))?;
     }
-    if !(ready || ran_out || over) || is("taken_up")? {
+    // The suspect whose lease ran out is at work no more.
+    let taken_up = match ran_out {
+        true => {
+            let session = database.session().await?;
+            let asked = session.one(ASKED, &[&steady(now.steady)?, &holder]).await?;
+            get::<bool>(&asked, "taken_up")?
+        }
+        false => is("taken_up")?,
+    };
+    if !(ready || ran_out || over) || taken_up {
         return Ok(None);
     }
     let suspected = is("suspected")? || ran_out || over;

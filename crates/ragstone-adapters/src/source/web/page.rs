@@ -197,7 +197,7 @@ mod tests {
             (Some("/a?b=1&c=2"), Some("/docs/"))
         );
         assert!(page.noindex && !page.nofollow);
-        assert_eq!(page.text, "1 2 4 5 a href=seven>");
+        assert_eq!(page.text, "1 2 5 a href=seven>");
         assert_eq!(
             read("<p class=a>One <b>two</b></p><!-- no -->\n three").text,
             "One two three"

@@ -142,7 +142,9 @@ fn everything(path: &Path) -> Vec<Vec<Value>> {
         if let [Value::Text(kind), Value::Text(name), _] = &object[..]
             && kind == "table"
         {
-            all.extend(ask(&format!("select * from \"{name}\" order by 1, 2")));
+            let columns = ask(&format!("select name from pragma_table_info('{name}') limit 2"));
+            let order = Vec::from_iter((1..=columns.len()).map(|column| column.to_string())).join(", ");
+            all.extend(ask(&format!("select * from \"{name}\" order by {order}")));
         }
     }
     all.extend(schema);

@@ -51,7 +51,7 @@ fn finished(packed: &Packed) -> PublishedVersion {
 
 /// A published document for `group:g`, with all there can be.
 async fn published((catalogue, _): &Moving, uri: &str, content: &str) -> DocumentId {
-    let scope = caller("a", &["group:g"]);
+    let scope = caller("a", &["group:g", "user:ü"]);
     let mut version = version(&acl("a", &[&["group:g"], &["everyone", "user:ü"]]), uri, content);
     version.title = Some(format!("Title of {uri}"));
     version.department_id = Some("x".into());
@@ -73,7 +73,7 @@ async fn published((catalogue, _): &Moving, uri: &str, content: &str) -> Documen
 }
 
 async fn begun(to: &Moving, packed: &Packed, job: u128) -> crate::seam::catalogue::Claim {
-    let scope = caller("a", &["group:g"]);
+    let scope = caller("a", &["group:g", "user:ü"]);
     let unpacked =
         to.1.unpack(&scope, packed, "incoming/x", job_id(job), holder(5))
             .await;
@@ -85,7 +85,7 @@ async fn begun(to: &Moving, packed: &Packed, job: u128) -> crate::seam::catalogu
 
 async fn only_what_is_published_is_taken_out(store: Moving) {
     let (catalogue, portable) = &store;
-    let scope = caller("a", &["group:g"]);
+    let scope = caller("a", &["group:g", "user:ü"]);
     let pending = version(&acl("a", &[&["group:g"]]), "pending", "bytes");
     let id = pending.document_id();
     catalogue
@@ -132,7 +132,7 @@ async fn what_is_put_in_is_what_was_taken_out(from: Moving, to: Moving) {
     };
     assert_eq!(again, expected);
     assert_eq!(again.generation, claim.lease.generation);
-    let (ours, theirs) = (caller("a", &["group:g"]), caller("a", &[]));
+    let (ours, theirs) = (caller("a", &["group:g", "user:ü"]), caller("a", &[]));
     let document =
         to.0.document(&ours, id)
             .await
@@ -156,7 +156,7 @@ async fn what_is_put_in_is_what_was_taken_out(from: Moving, to: Moving) {
 async fn what_is_there_stays(from: Moving, to: Moving) {
     let id = published(&from, "book", "bytes").await;
     let packed = from.1.pack(id).await.expect("asked").expect("published");
-    let scope = caller("a", &["group:g"]);
+    let scope = caller("a", &["group:g", "user:ü"]);
     let put = |packed: Packed, job| {
         let (scope, portable) = (scope.clone(), to.1.clone());
         async move {
