@@ -234,7 +234,8 @@ async fn a_text_is_one_blob_beside_its_original() {
     std::fs::write(&path, &words).unwrap();
     let id = files.ingest(&path).await;
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(files.paths().len(), 2);
+    // The original, its text and its manifest.
+    assert_eq!(files.paths().len(), 3);
     let chunks = files.chunks(id).await;
     assert!(
         chunks
