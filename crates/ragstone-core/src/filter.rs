@@ -91,60 +91,129 @@ impl Filter {
 
     /// Whether a document with these fields passes.
     pub fn matches(&self, fields: &Map<String, Value>) -> bool {
+        match self.shape() {
+            Shape::Comparison(comparison, test) => fields
+                .get(&comparison.key)
+                .is_some_and(|found| test.passes(Field::of(found), &comparison.value)),
+            Shape::All(parts) => parts.iter().all(|part| part.matches(fields)),
+            Shape::Any(parts) => parts.iter().any(|part| part.matches(fields)),
+            Shape::None(parts) => !parts.iter().any(|part| part.matches(fields)),
+        }
+    }
+
+    /// The same filter as one of four shapes, for those that keep fields in another form than a map.
+    pub fn shape(&self) -> Shape<'_> {
         match self {
-            Filter::Eq(c) => field(fields, c).is_some_and(|found| equals(found, &c.value)),
-            Filter::Ne(c) => field(fields, c).is_some_and(|found| !equals(found, &c.value)),
-            Filter::Gt(c) => ordered(fields, c, Ordering::is_gt),
-            Filter::Gte(c) => ordered(fields, c, Ordering::is_ge),
-            Filter::Lt(c) => ordered(fields, c, Ordering::is_lt),
-            Filter::Lte(c) => ordered(fields, c, Ordering::is_le),
-            Filter::In(c) => field(fields, c).is_some_and(|found| one_of(found, &c.value)),
-            Filter::Nin(c) => field(fields, c).is_some_and(|found| !one_of(found, &c.value)),
-            Filter::Prefix(c) => match (field(fields, c), &c.value) {
-                (Some(Value::String(found)), Value::String(prefix)) => found.starts_with(prefix.as_str()),
-                _ => false,
-            },
-            Filter::And(parts) => parts.filters.iter().all(|part| part.matches(fields)),
-            Filter::Or(parts) => parts.filters.iter().any(|part| part.matches(fields)),
-            Filter::Not(parts) => !parts.filters.iter().any(|part| part.matches(fields)),
+            Filter::Eq(c) => Shape::Comparison(c, Test::Eq),
+            Filter::Ne(c) => Shape::Comparison(c, Test::Ne),
+            Filter::Gt(c) => Shape::Comparison(c, Test::Order(Ordering::is_gt)),
+            Filter::Gte(c) => Shape::Comparison(c, Test::Order(Ordering::is_ge)),
+            Filter::Lt(c) => Shape::Comparison(c, Test::Order(Ordering::is_lt)),
+            Filter::Lte(c) => Shape::Comparison(c, Test::Order(Ordering::is_le)),
+            Filter::In(c) => Shape::Comparison(c, Test::In),
+            Filter::Nin(c) => Shape::Comparison(c, Test::Nin),
+            Filter::Prefix(c) => Shape::Comparison(c, Test::Prefix),
+            Filter::And(parts) => Shape::All(&parts.filters),
+            Filter::Or(parts) => Shape::Any(&parts.filters),
+            Filter::Not(parts) => Shape::None(&parts.filters),
         }
     }
 }
 
-fn field<'a>(fields: &'a Map<String, Value>, comparison: &Comparison) -> Option<&'a Value> {
-    fields.get(&comparison.key).filter(|value| !value.is_null())
+/// A filter as a comparison of one field, or as a combination.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape<'a> {
+    /// The field passes the test.
+    Comparison(&'a Comparison, Test),
+    /// All of them.
+    All(&'a [Filter]),
+    /// Any of them.
+    Any(&'a [Filter]),
+    /// None of them.
+    None(&'a [Filter]),
 }
 
-/// A field that is a list equals a value if one of its items does.
-fn equals(found: &Value, wanted: &Value) -> bool {
-    match found {
-        Value::Array(items) => items.iter().any(|item| equals(item, wanted)),
-        Value::Number(_) => compare(found, wanted).is_some_and(Ordering::is_eq),
-        _ => found == wanted,
+/// How a field is compared.
+#[derive(Debug, Clone, Copy)]
+pub enum Test {
+    /// It equals the value.
+    Eq,
+    /// It differs from the value.
+    Ne,
+    /// It stands so to the value.
+    Order(fn(Ordering) -> bool),
+    /// It is one of the values.
+    In,
+    /// It is none of the values.
+    Nin,
+    /// It begins with the value.
+    Prefix,
+}
+
+/// What stands in a field.
+#[derive(Debug, Clone, Copy)]
+pub enum Field<'a> {
+    /// Text.
+    Text(&'a str),
+    /// Anything else.
+    Other(&'a Value),
+}
+
+impl<'a> Field<'a> {
+    /// The field of a map.
+    pub fn of(value: &'a Value) -> Self {
+        match value {
+            Value::String(text) => Self::Text(text),
+            other => Self::Other(other),
+        }
     }
 }
 
-fn one_of(found: &Value, wanted: &Value) -> bool {
+impl Test {
+    /// Whether a field passes; one that is null passes nothing, as if it were missing.
+    pub fn passes(self, found: Field<'_>, wanted: &Value) -> bool {
+        if matches!(found, Field::Other(Value::Null)) {
+            return false;
+        }
+        match self {
+            Self::Eq => equals(found, wanted),
+            Self::Ne => !equals(found, wanted),
+            Self::Order(fits) => compare(found, wanted).is_some_and(fits),
+            Self::In => one_of(found, wanted),
+            Self::Nin => !one_of(found, wanted),
+            Self::Prefix => match (found, wanted) {
+                (Field::Text(found), Value::String(prefix)) => found.starts_with(prefix.as_str()),
+                _ => false,
+            },
+        }
+    }
+}
+
+/// A field that is a list equals a value if one of its items does.
+fn equals(found: Field<'_>, wanted: &Value) -> bool {
+    match found {
+        Field::Text(found) => wanted.as_str() == Some(found),
+        Field::Other(Value::Array(items)) => items.iter().any(|item| equals(Field::of(item), wanted)),
+        Field::Other(Value::Number(_)) => compare(found, wanted).is_some_and(Ordering::is_eq),
+        Field::Other(found) => found == wanted,
+    }
+}
+
+fn one_of(found: Field<'_>, wanted: &Value) -> bool {
     wanted
         .as_array()
         .is_some_and(|values| values.iter().any(|value| equals(found, value)))
 }
 
-fn ordered(fields: &Map<String, Value>, c: &Comparison, fits: fn(Ordering) -> bool) -> bool {
-    field(fields, c)
-        .and_then(|found| compare(found, &c.value))
-        .is_some_and(fits)
-}
-
-fn compare(left: &Value, right: &Value) -> Option<Ordering> {
+fn compare(left: Field<'_>, right: &Value) -> Option<Ordering> {
     match (left, right) {
-        (Value::Number(l), Value::Number(r)) => match (l.as_i64(), r.as_i64()) {
+        (Field::Other(Value::Number(l)), Value::Number(r)) => match (l.as_i64(), r.as_i64()) {
             (Some(l), Some(r)) => Some(l.cmp(&r)),
             _ => l.as_f64()?.partial_cmp(&r.as_f64()?),
         },
-        (Value::String(l), Value::String(r)) => Some(match (instant(l), instant(r)) {
+        (Field::Text(l), Value::String(r)) => Some(match (instant(l), instant(r)) {
             (Some(l), Some(r)) => l.cmp(&r),
-            _ => l.cmp(r),
+            _ => l.cmp(r.as_str()),
         }),
         _ => None,
     }

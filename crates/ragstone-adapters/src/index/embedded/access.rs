@@ -4,6 +4,7 @@
 //! worth asking. So a conjunction of any number of sets is exact.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use ragstone_core::access::{Acl, Reader, Scope};
 use ragstone_core::id::TenantId;
@@ -21,16 +22,21 @@ pub struct AccessIndex {
 struct TenantAccess {
     /// All slots of the tenant.
     all: RoaringBitmap,
-    acls: Vec<(Acl, RoaringBitmap)>,
-    positions: HashMap<Acl, usize>,
+    acls: Vec<(Arc<Acl>, RoaringBitmap)>,
+    positions: HashMap<Arc<Acl>, usize>,
     /// ACLs whose first set names the reader.
     by_reader: HashMap<Reader, Vec<usize>>,
 }
 
 impl AccessIndex {
     /// Adds slots under `acl`.
-    pub fn insert(&mut self, acl: &Acl, slots: &RoaringBitmap) {
-        let tenant = self.tenants.entry(acl.tenant.clone()).or_default();
+    pub fn insert(&mut self, acl: &Arc<Acl>, slots: &RoaringBitmap) {
+        if !self.tenants.contains_key(&acl.tenant) {
+            self.tenants.insert(acl.tenant.clone(), TenantAccess::default());
+        }
+        let Some(tenant) = self.tenants.get_mut(&acl.tenant) else {
+            return;
+        };
         tenant.all |= slots;
         if let Some(position) = tenant.positions.get(acl) {
             tenant.acls[*position].1 |= slots;
@@ -72,7 +78,7 @@ impl AccessIndex {
 }
 
 impl TenantAccess {
-    fn worth_asking(&self, scope: &Scope) -> Box<dyn Iterator<Item = &(Acl, RoaringBitmap)> + '_> {
+    fn worth_asking(&self, scope: &Scope) -> Box<dyn Iterator<Item = &(Arc<Acl>, RoaringBitmap)> + '_> {
         match scope.readers() {
             Some(readers) if readers.len() < self.acls.len() => {
                 let found = readers.iter().filter_map(|reader| self.by_reader.get(reader));

@@ -36,12 +36,18 @@ impl Scored {
 }
 
 /// The best `limit`, best first.
-pub fn best(mut all: Vec<Scored>, limit: usize) -> Vec<Scored> {
+pub fn best(all: Vec<Scored>, limit: usize) -> Vec<Scored> {
+    best_of(all, limit, |scored| scored)
+}
+
+/// The best `limit` of what has a score, best first.
+pub fn best_of<T>(mut all: Vec<T>, limit: usize, scored: impl Fn(&T) -> &Scored) -> Vec<T> {
+    let key = |one: &T| scored(one).key();
     if all.len() > limit && limit > 0 {
-        all.select_nth_unstable_by_key(limit - 1, Scored::key);
+        all.select_nth_unstable_by_key(limit - 1, key);
     }
     all.truncate(limit);
-    all.sort_unstable_by_key(Scored::key);
+    all.sort_unstable_by_key(key);
     all
 }
 

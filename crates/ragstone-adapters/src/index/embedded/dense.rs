@@ -1,13 +1,16 @@
-//! The dense leg: a scan of the coarse vectors, then exact scores of what their bounds cannot rule out.
+//! The dense leg: in large segments a look at the signs, then a scan of the coarse vectors, then exact scores of what
+//! their bounds cannot rule out.
 //!
-//! Invariant: nothing is lost to the bounds, so the list is that of a comparison with every candidate. One search runs
-//! on one thread, which leaves the other cores to other searches.
+//! Invariant: nothing is lost to the bounds of the coarse vectors, so in small segments the list is that of a comparison
+//! with every candidate; what the signs rule out is wrong as seldom as [`Looks::doubt`] says. One search runs on one
+//! thread, which leaves the other cores to other searches.
 
 use std::ops::Range;
 
 use super::best::{Place, Scored, Shortlist, TIE, best};
 use super::memory::Snapshot;
 use super::slots::{Slots, WORD, runs};
+use crate::index::vectors::bits::{BLOCK, BitQuestion, Bits, Looks};
 use crate::index::vectors::{Estimates, QueryVector, RUN, Vectors};
 
 /// Rounding of sums in single precision, and ties.
@@ -22,6 +25,8 @@ const _: () = assert!(RUN == WORD, "a word of slots is estimated in one go");
 pub struct Dense<'a> {
     snapshot: &'a Snapshot,
     vector: QueryVector,
+    /// None where no segment has signs.
+    signs: Option<BitQuestion>,
 }
 
 impl<'a> Dense<'a> {
@@ -30,6 +35,11 @@ impl<'a> Dense<'a> {
         Self {
             snapshot,
             vector: QueryVector::new(vector),
+            signs: snapshot
+                .segments
+                .iter()
+                .find_map(|segment| segment.stored.bits())
+                .map(|bits| bits.question(vector)),
         }
     }
 
@@ -37,7 +47,11 @@ impl<'a> Dense<'a> {
     pub fn best(&self, candidates: &[Slots], limit: usize) -> Vec<Scored> {
         let mut shortlist = Shortlist::new(limit, NO_FLOOR);
         for (segment, slots) in candidates.iter().enumerate() {
-            self.scan(segment, slots, &mut shortlist);
+            let bits = self.snapshot.segments[segment].stored.bits();
+            match bits.zip(self.signs.as_ref()) {
+                Some((bits, signs)) => self.look_and_scan(segment, slots, (bits, signs), &mut shortlist),
+                None => self.scan(segment, slots, &mut shortlist),
+            }
         }
         let places: Vec<Place> = shortlist.finish().collect();
         let exact = self.cosines(&places);
@@ -77,6 +91,53 @@ impl<'a> Dense<'a> {
             }
             vectors.estimate(run.clone(), &self.vector, &mut estimates);
             keep(segment, run, &estimates, found);
+        }
+    }
+}
+
+/// Slots that are asked for together, so that the first has come when the last is asked for.
+const TOGETHER: usize = 32;
+
+impl Dense<'_> {
+    /// Scans only what the signs do not rule out.
+    fn look_and_scan(
+        &self,
+        segment: usize,
+        slots: &Slots,
+        (bits, signs): (&Bits, &BitQuestion),
+        found: &mut Shortlist<Place>,
+    ) {
+        let vectors = self.vectors(segment);
+        let mut looks = Looks::default();
+        let mut waiting: Vec<usize> = Vec::with_capacity(TOGETHER + BLOCK);
+        for (word, candidates) in slots.words().iter().enumerate().filter(|(_, word)| **word != 0) {
+            for (block, candidates) in candidates.to_le_bytes().into_iter().enumerate() {
+                if candidates == 0 {
+                    continue;
+                }
+                let block = word * (WORD / BLOCK) + block;
+                bits.look(block, signs, &mut looks);
+                let floor = found.floor() as f32;
+                let reaches = |at: &usize| looks.score[*at] + looks.doubt[*at] + SLACK >= floor;
+                let asked = (0..BLOCK).filter(|at| candidates >> at & 1 == 1);
+                for slot in asked.filter(reaches).map(|at| block * BLOCK + at) {
+                    vectors.estimated_soon(slot..slot + 1);
+                    waiting.push(slot);
+                }
+                if waiting.len() >= TOGETHER {
+                    self.scan_waiting(segment, &mut waiting, found);
+                }
+            }
+        }
+        self.scan_waiting(segment, &mut waiting, found);
+    }
+
+    fn scan_waiting(&self, segment: usize, waiting: &mut Vec<usize>, found: &mut Shortlist<Place>) {
+        let mut estimates = Estimates::default();
+        for slot in waiting.drain(..) {
+            self.vectors(segment)
+                .estimate(slot..slot + 1, &self.vector, &mut estimates);
+            keep(segment, slot..slot + 1, &estimates, found);
         }
     }
 }

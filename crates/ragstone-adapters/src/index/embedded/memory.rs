@@ -91,8 +91,15 @@ impl Memory {
 
     /// Appends segments, then merges small ones. Called by one writer at a time.
     pub fn append(&self, new: Vec<Segment>, dimensions: usize) {
+        new.iter().for_each(|segment| segment.stored.make_bits());
         self.change(|segments| segments.extend(new.into_iter().map(Arc::new)));
         self.tidy(dimensions);
+    }
+
+    /// Makes what searches of large segments begin with, beside those that do without it meanwhile.
+    pub fn make_bits(&self) {
+        let segments = self.snapshot().segments.clone();
+        segments.iter().for_each(|segment| segment.stored.make_bits());
     }
 
     /// Merges the last segments while they are of like size, and rewrites those that are mostly removed points. The
@@ -114,6 +121,7 @@ impl Memory {
     fn replace(&self, segments: &[Arc<Segment>], range: std::ops::Range<usize>, dimensions: usize) {
         let parts: Vec<&Segment> = segments[range.clone()].iter().map(Arc::as_ref).collect();
         let merged = Arc::new(Segment::merge(&parts, dimensions));
+        merged.stored.make_bits();
         self.change(|segments| drop(segments.splice(range, [merged])));
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod best;
 mod blobs;
+mod columns;
 mod dense;
 mod lexical;
 mod memory;
@@ -13,6 +14,7 @@ mod postings;
 mod rows;
 mod search;
 mod segment;
+mod shared_values;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ use crate::sqlite::{Database, DatabaseError, Durability, blocking, lock};
 const POINT_BYTES: u64 = 16 * 1024;
 use memory::Memory;
 use segment::{MAX_POINTS, Segment};
+use shared_values::SharedValues;
 
 /// The setting that holds the spec.
 const SPEC: &str = "embedded_index_spec";
@@ -54,6 +57,8 @@ struct Shared {
     memory: Memory,
     /// What may be written, and the order of writes: held from before a transaction until memory has followed it.
     writing: Mutex<Option<IndexSpec>>,
+    /// What groups share.
+    shared_values: Mutex<SharedValues>,
 }
 
 impl EmbeddedIndex {
@@ -70,8 +75,9 @@ impl EmbeddedIndex {
 
     fn open_as(database: Database, durability: Durability) -> Result<Self, IndexError> {
         let spec = database.read_blocking(stored_spec)?;
+        let mut shared_values = SharedValues::default();
         let segments = match &spec {
-            Some(spec) => load(&database, dimensions(spec))?,
+            Some(spec) => load(&database, dimensions(spec), &mut shared_values)?,
             None => Vec::new(),
         };
         let shared = Shared {
@@ -79,10 +85,12 @@ impl EmbeddedIndex {
             durability,
             memory: Memory::new(segments),
             writing: Mutex::new(spec),
+            shared_values: Mutex::new(shared_values),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        let shared = Arc::new(shared);
+        let opened = shared.clone();
+        std::thread::spawn(move || opened.memory.make_bits());
+        Ok(Self { shared })
     }
 
     /// Runs one write at a time, off the caller's thread.
@@ -176,9 +184,13 @@ fn stored_spec(c: &rusqlite::Connection) -> Result<Option<IndexSpec>, DatabaseEr
 }
 
 /// Reads all points, in segments of equal size that are built side by side.
-fn load(database: &Database, dimensions: usize) -> Result<Vec<Segment>, DatabaseError> {
+fn load(
+    database: &Database,
+    dimensions: usize,
+    shared: &mut SharedValues,
+) -> Result<Vec<Segment>, DatabaseError> {
     let (groups, ids) =
-        database.read_blocking(|c| Ok::<_, DatabaseError>((rows::groups(c)?, rows::ids(c)?)))?;
+        database.read_blocking(|c| Ok::<_, DatabaseError>((rows::groups(c, shared)?, rows::ids(c)?)))?;
     let segments = ids.len().div_ceil(MAX_POINTS).next_multiple_of(LOADERS);
     let size = ids.len().div_ceil(segments.max(1)).max(1);
     let load = |run: &[i64]| {
@@ -259,9 +271,10 @@ impl VectorIndex for EmbeddedIndex {
                 Ok::<_, Failure>(())
             })?;
             if !empty {
-                shared
-                    .memory
-                    .begin_again(load(&shared.database, dimensions(&spec))?);
+                let mut values = lock(&shared.shared_values);
+                let segments = load(&shared.database, dimensions(&spec), &mut values)?;
+                shared.memory.begin_again(segments);
+                shared.memory.make_bits();
             }
             *held = Some(spec);
             Ok(())
@@ -276,9 +289,10 @@ impl VectorIndex for EmbeddedIndex {
                 let detail = "the disk is full; hint: make room on it, or delete documents".into();
                 return Err(IndexError::Unavailable { detail }.into());
             }
+            let mut values = lock(&shared.shared_values);
             let inserted = shared
                 .database
-                .write_blocking(Durability::Ordered, |t| rows::insert(t, &points))?;
+                .write_blocking(Durability::Ordered, |t| rows::insert(t, &points, &mut values))?;
             if !inserted.is_empty() {
                 let dimensions = spec.as_ref().map_or(0, dimensions);
                 let new = segment::of_points(dimensions, &points, &inserted);
@@ -332,6 +346,7 @@ impl VectorIndex for EmbeddedIndex {
             shared.database.write_blocking(shared.durability, |t| {
                 rows::set_access(t, generation, &acl, acl_revision, &fields)
             })?;
+            let acl = lock(&shared.shared_values).acl(acl);
             shared.memory.change_generation(generation, |segment| {
                 segment.set_access(generation, &acl, acl_revision, &fields);
             });

@@ -15,19 +15,24 @@ use serde::de::DeserializeOwned;
 
 use super::blobs::{decode_dense, decode_sparse, encode_dense, encode_sparse};
 use super::segment::{Group, NewPoint, Segment, SegmentBuilder};
+use super::shared_values::SharedValues;
 use crate::sqlite::DatabaseError;
 
 type Result<T> = std::result::Result<T, DatabaseError>;
 
 /// Inserts the points that are not there yet; says which ones they are, each with its group.
-pub fn insert(t: &Connection, points: &[Point]) -> Result<Vec<(usize, Arc<Group>)>> {
+pub fn insert(
+    t: &Connection,
+    points: &[Point],
+    shared: &mut SharedValues,
+) -> Result<Vec<(usize, Arc<Group>)>> {
     let mut groups = HashMap::new();
     let mut inserted = Vec::new();
     for (at, point) in points.iter().enumerate() {
         if exists(t, point.id)? {
             continue;
         }
-        let group = group_for(t, &mut groups, point)?;
+        let group = group_for(t, &mut groups, point, shared)?;
         insert_point(t, point, group.row)?;
         inserted.push((at, group));
     }
@@ -42,41 +47,48 @@ fn exists(t: &Connection, point: PointId) -> Result<bool> {
 /// A hidden group like the point, which may be one of an earlier batch.
 fn group_for(
     t: &Connection,
-    known: &mut HashMap<DocumentGeneration, Vec<Arc<Group>>>,
+    known: &mut HashMap<DocumentGeneration, Vec<(Arc<Group>, Metadata)>>,
     point: &Point,
+    shared: &mut SharedValues,
 ) -> Result<Arc<Group>> {
     let generation = (point.chunk.document_id, point.generation);
     let groups = match known.entry(generation) {
         std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-        std::collections::hash_map::Entry::Vacant(entry) => entry.insert(hidden_groups(t, generation)?),
+        std::collections::hash_map::Entry::Vacant(entry) => {
+            entry.insert(hidden_groups(t, generation, shared)?)
+        }
     };
-    let fits = |group: &&Arc<Group>| {
-        group.collection == point.collection
-            && group.acl == point.acl
+    let fits = |(group, fields): &&(Arc<Group>, Metadata)| {
+        *group.collection == point.collection
+            && *group.acl == point.acl
             && group.acl_revision == point.acl_revision
-            && group.fields == point.fields
+            && *fields == point.fields
     };
-    if let Some(group) = groups.iter().find(fits) {
+    if let Some((group, _)) = groups.iter().find(fits) {
         return Ok(group.clone());
     }
-    let group = Arc::new(insert_group(t, point)?);
-    groups.push(group.clone());
+    let group = Arc::new(insert_group(t, point, shared)?);
+    groups.push((group.clone(), point.fields.clone()));
     Ok(group)
 }
 
-fn hidden_groups(t: &Connection, (document, generation): DocumentGeneration) -> Result<Vec<Arc<Group>>> {
+fn hidden_groups(
+    t: &Connection,
+    (document, generation): DocumentGeneration,
+    shared: &mut SharedValues,
+) -> Result<Vec<(Arc<Group>, Metadata)>> {
     let mut statement = t.prepare_cached(
         "select * from point_groups where document = ?1 and generation = ?2 and visible = 0",
     )?;
     let mut rows = statement.query(params![document.0, generation.0])?;
     let mut groups = Vec::new();
     while let Some(row) = rows.next()? {
-        groups.push(Arc::new(read_group(row)?));
+        groups.push((Arc::new(read_group(row, shared)?), json(row, "fields")?));
     }
     Ok(groups)
 }
 
-fn insert_group(t: &Connection, point: &Point) -> Result<Group> {
+fn insert_group(t: &Connection, point: &Point, shared: &mut SharedValues) -> Result<Group> {
     t.prepare_cached(
         "insert into point_groups (document, generation, collection, visible, acl, acl_revision, fields)
          values (?1, ?2, ?3, 0, ?4, ?5, ?6)",
@@ -93,10 +105,9 @@ fn insert_group(t: &Connection, point: &Point) -> Result<Group> {
         row: t.last_insert_rowid(),
         document: point.chunk.document_id,
         generation: point.generation,
-        collection: point.collection.clone(),
-        acl: point.acl.clone(),
+        collection: shared.collection(point.collection.clone()),
+        acl: shared.acl(point.acl.clone()),
         acl_revision: point.acl_revision,
-        fields: point.fields.clone(),
     })
 }
 
@@ -201,8 +212,10 @@ pub fn generations(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-const TEXT: &str = "select p.point, p.chunk, p.ordinal, g.document, g.generation, g.collection, g.acl,
-    x.range_start, x.range_end, x.page, x.section, x.text
+/// In the order in which [`read_chunk`] reads them.
+const TEXT: &str =
+    "select g.acl, p.point, g.generation, p.chunk, g.document, p.ordinal, x.text, x.range_start, x.range_end,
+    x.page, x.section, g.collection
     from points p join point_groups g on g.id = p.point_group join point_texts x on x.id = p.id";
 
 /// Texts of visible points that `scope` admits.
@@ -258,34 +271,65 @@ pub fn scroll(
 }
 
 fn read_chunk(row: &Row<'_>, scope: &Scope) -> Result<Option<StoredChunk>> {
-    if !scope.admits(&json(row, "acl")?) {
+    let acl = row.get_ref(0)?.as_str().map_err(unreadable)?;
+    let acl = serde_json::from_str(acl).map_err(|error| damaged("acl", error))?;
+    if !scope.admits(&acl) {
         return Ok(None);
     }
+    let name: String = row.get(11)?;
     Ok(Some(StoredChunk {
-        point: PointId(row.get("point")?),
-        generation: Generation(row.get("generation")?),
+        point: PointId(row.get(1)?),
+        generation: Generation(row.get(2)?),
         chunk: Chunk {
-            id: ChunkId(row.get("chunk")?),
-            document_id: DocumentId(row.get("document")?),
-            ordinal: row.get("ordinal")?,
-            text: row.get("text")?,
-            range: row.get("range_start")?..row.get("range_end")?,
-            page: row.get("page")?,
-            section: row.get("section")?,
+            id: ChunkId(row.get(3)?),
+            document_id: DocumentId(row.get(4)?),
+            ordinal: row.get(5)?,
+            text: row.get(6)?,
+            range: row.get(7)?..row.get(8)?,
+            page: row.get(9)?,
+            section: row.get(10)?,
         },
-        collection: collection(row)?,
+        collection: name.try_into().map_err(|error| damaged("collection", error))?,
         tokens: None,
     }))
 }
 
 /// Every group by its row, with whether it is visible.
-pub fn groups(c: &Connection) -> Result<HashMap<i64, (Arc<Group>, bool)>> {
-    let mut statement = c.prepare("select * from point_groups")?;
+pub fn groups(c: &Connection, shared: &mut SharedValues) -> Result<HashMap<i64, (Arc<Group>, bool)>> {
+    let mut statement = c.prepare(
+        "select id, document, generation, visible, acl_revision, collection, acl from point_groups",
+    )?;
     let mut rows = statement.query([])?;
     let mut groups = HashMap::new();
+    let mut acls: HashMap<String, Arc<Acl>> = HashMap::new();
+    let mut collections: HashMap<String, Arc<CollectionName>> = HashMap::new();
     while let Some(row) = rows.next()? {
-        let group = read_group(row)?;
-        groups.insert(group.row, (Arc::new(group), row.get("visible")?));
+        let text = |column: usize| row.get_ref(column)?.as_str().map_err(unreadable);
+        let acl = match acls.get(text(6)?) {
+            Some(acl) => acl.clone(),
+            None => {
+                let acl = shared.acl(json(row, "acl")?);
+                acls.insert(text(6)?.to_owned(), acl.clone());
+                acl
+            }
+        };
+        let name = match collections.get(text(5)?) {
+            Some(name) => name.clone(),
+            None => {
+                let name = shared.collection(collection(row)?);
+                collections.insert(text(5)?.to_owned(), name.clone());
+                name
+            }
+        };
+        let group = Group {
+            row: row.get(0)?,
+            document: DocumentId(row.get(1)?),
+            generation: Generation(row.get(2)?),
+            collection: name,
+            acl,
+            acl_revision: row.get(4)?,
+        };
+        groups.insert(group.row, (Arc::new(group), row.get(3)?));
     }
     Ok(groups)
 }
@@ -311,6 +355,7 @@ pub fn load(
     let mut statement = c.prepare(
         "select point, chunk, point_group, gate, dense, sparse from points where id between ?1 and ?2 order by id",
     )?;
+    let mut fields = c.prepare("select fields from point_groups where id = ?1")?;
     let mut rows = statement.query([start, end])?;
     let mut builder = SegmentBuilder::new(dimensions, size);
     let mut dense = Vec::with_capacity(dimensions);
@@ -319,6 +364,10 @@ pub fn load(
         let Some((group, visible)) = groups.get(&number) else {
             return Err(damaged("point", format!("group {number} is missing")));
         };
+        if !builder.has(group) {
+            let fields: Metadata = fields.query_row([number], |row| Ok(json(row, "fields")))??;
+            builder.push_group(group, |columns| columns.push(&fields));
+        }
         let has_dense = match row.get_ref(4)?.as_blob_or_null().map_err(unreadable)? {
             Some(bytes) => {
                 decode_dense(bytes, dimensions, &mut dense)?;
@@ -341,15 +390,14 @@ pub fn load(
     Ok(builder.build())
 }
 
-fn read_group(row: &Row<'_>) -> Result<Group> {
+fn read_group(row: &Row<'_>, shared: &mut SharedValues) -> Result<Group> {
     Ok(Group {
         row: row.get("id")?,
         document: DocumentId(row.get("document")?),
         generation: Generation(row.get("generation")?),
-        collection: collection(row)?,
-        acl: json(row, "acl")?,
+        collection: shared.collection(collection(row)?),
+        acl: shared.acl(json(row, "acl")?),
         acl_revision: row.get("acl_revision")?,
-        fields: json(row, "fields")?,
     })
 }
 

@@ -3,12 +3,10 @@
 //! Invariant: a slot outside of the scope is never a candidate and never counts, neither for the gate nor for the
 //! length of a list. Nothing is approximate: see [`Vectors`](crate::index::vectors::Vectors).
 
-use std::collections::{HashMap, HashSet};
-
 use ragstone_core::access::ScopedQuery;
 use ragstone_core::seam::index::{Hit, Hits, IndexQuery, SearchMode};
 
-use super::best::{Place, Scored, best};
+use super::best::{Place, Scored, best_of};
 use super::dense::Dense;
 use super::lexical::{self, Found};
 use super::memory::Snapshot;
@@ -41,7 +39,7 @@ fn candidates(segment: &Segment, query: &ScopedQuery<IndexQuery>) -> Slots {
     if let Some(collection) = query.collection() {
         match segment.slots_in(collection) {
             Some(found) => slots.keep(found),
-            None => slots.retain(|_| false),
+            None => slots.clear(),
         }
     }
     for generation in &query.query().without {
@@ -50,11 +48,7 @@ fn candidates(segment: &Segment, query: &ScopedQuery<IndexQuery>) -> Slots {
         }
     }
     if let Some(filter) = query.filter() {
-        let mut passes: Vec<Option<bool>> = vec![None; segment.groups.len()];
-        slots.retain(|slot| {
-            let place = segment.stored.groups[usize::from(slot)] as usize;
-            *passes[place].get_or_insert_with(|| filter.matches(&segment.groups[place].fields))
-        });
+        slots.keep_words(&segment.columns.matching(filter, &segment.stored.groups));
     }
     slots
 }
@@ -85,31 +79,33 @@ impl Search<'_> {
         self.dense.as_ref().map(best).unwrap_or_default()
     }
 
-    /// The union of the best by words and of the best by cosine, best first.
+    /// The union of the best by words and of the best by cosine, in the order of places.
     fn union(&self, lexical: &[Found], mut dense: Vec<Scored>) -> Hits {
         let gate = self.gate(lexical, &dense);
         dense.truncate(self.asked.depth);
-        let mut cosines: HashMap<Place, f64> = dense.iter().map(|found| (found.place, found.score)).collect();
+        let mut cosines: Vec<(Place, f64)> = dense.iter().map(|found| (found.place, found.score)).collect();
+        cosines.sort_unstable_by_key(|(place, _)| *place);
         let mut found = match self.asked.mode {
             SearchMode::Dense => Vec::new(),
             SearchMode::Lexical | SearchMode::Hybrid => {
                 self.best(lexical, self.asked.depth, |found| found.score(gate))
             }
         };
-        let by_words: HashSet<Place> = found.iter().map(|found| found.place).collect();
-        let by_cosine_only = cosines.keys().filter(|place| !by_words.contains(place));
-        let by_cosine_only = by_cosine_only.copied().collect();
+        found.sort_unstable_by_key(|found| found.place);
+        let by_cosine_only = missing(&cosines, |(place, _)| *place, &found, |found| found.place);
+        let by_words_only = missing(&found, |found| found.place, &cosines, |(place, _)| *place);
         found.extend(lexical::scores(
             self.snapshot,
             &self.asked.lexical,
             by_cosine_only,
         ));
-        let by_words_only = by_words.into_iter().filter(|place| !cosines.contains_key(place));
-        let by_words_only: Vec<Place> = by_words_only.collect();
+        found.sort_unstable_by_key(|found| found.place);
         cosines.extend(self.dense.iter().flat_map(|dense| dense.cosines(&by_words_only)));
+        cosines.sort_unstable_by_key(|(place, _)| *place);
+        let mut cosines = cosines.into_iter().peekable();
         let hits = found.iter().map(|found| {
-            let cosine = cosines.get(&found.place).copied();
-            self.hit(found, cosine.unwrap_or(0.0))
+            let cosine = cosines.next_if(|(place, _)| *place == found.place);
+            self.hit(found, cosine.map_or(0.0, |(_, cosine)| cosine))
         });
         Hits {
             gate,
@@ -156,10 +152,28 @@ impl Search<'_> {
 
     /// The best by a score, of those that have one.
     fn best(&self, found: &[Found], limit: usize, score: impl Fn(&Found) -> f64) -> Vec<Found> {
-        let positive = found.iter().filter(|found| score(found) > 0.0);
-        let scored = positive.map(|found| self.snapshot.scored(found.place, score(found)));
-        let by_place: HashMap<Place, &Found> = found.iter().map(|found| (found.place, found)).collect();
-        let best = best(scored.collect(), limit);
-        best.iter().map(|scored| *by_place[&scored.place]).collect()
+        let scored = found.iter().zip(0..).filter_map(|(found, at): (_, u32)| {
+            let score = score(found);
+            (score > 0.0).then(|| (self.snapshot.scored(found.place, score), at))
+        });
+        let best = best_of(scored.collect(), limit, |(scored, _)| scored);
+        best.into_iter().map(|(_, at)| found[at as usize]).collect()
     }
+}
+
+/// The places of `these` that are not among `those`; both ascend.
+fn missing<A, B>(
+    these: &[A],
+    place: impl Fn(&A) -> Place,
+    those: &[B],
+    other_place: impl Fn(&B) -> Place,
+) -> Vec<Place> {
+    let mut others = those.iter().map(other_place).peekable();
+    let places = these.iter().map(place);
+    places
+        .filter(|place| {
+            while others.next_if(|other| other < place).is_some() {}
+            others.peek() != Some(place)
+        })
+        .collect()
 }

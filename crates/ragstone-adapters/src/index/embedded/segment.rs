@@ -4,7 +4,7 @@
 //! when a search is looking at it. Slots ascend in the order in which points were stored.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ragstone_core::access::Acl;
 use ragstone_core::document::Metadata;
@@ -14,13 +14,18 @@ use ragstone_core::seam::index::{DocumentGeneration, Point};
 use roaring::RoaringBitmap;
 
 use super::access::AccessIndex;
+use super::columns::{Columns, ColumnsBuilder};
 use super::postings::{Postings, PostingsBuilder};
 use crate::index::vectors::Vectors;
+use crate::index::vectors::bits::Bits;
+
+/// A segment of fewer components is scanned as it is: a first look at a megabyte saves nothing.
+const FEWEST_COMPONENTS: usize = 1 << 20;
 
 /// Most points of a segment: a slot is 16 bits.
 pub const MAX_POINTS: usize = 1 << 16;
 
-/// Points of one generation that share everything but their chunk.
+/// Points of one generation that share everything but their chunk. Their fields stand in the columns of a segment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// Its row.
@@ -30,13 +35,11 @@ pub struct Group {
     /// The generation.
     pub generation: Generation,
     /// The document's collection.
-    pub collection: CollectionName,
+    pub collection: Arc<CollectionName>,
     /// Who may read it.
-    pub acl: Acl,
+    pub acl: Arc<Acl>,
     /// The ACL's revision.
     pub acl_revision: u64,
-    /// What a caller's filter may compare.
-    pub fields: Metadata,
 }
 
 /// A point on its way into a segment.
@@ -74,7 +77,10 @@ pub struct Stored {
     pub unigrams: Postings,
     /// Pairs.
     pub bigrams: Postings,
-    by_generation: HashMap<DocumentGeneration, Vec<u32>>,
+    /// Each group's place, by generation.
+    by_generation: Vec<(DocumentGeneration, u32)>,
+    /// Signs of the vectors, once they were made.
+    bits: OnceLock<Bits>,
     collections: HashMap<CollectionName, RoaringBitmap>,
 }
 
@@ -91,6 +97,8 @@ pub struct Segment {
     pub groups: Arc<Vec<Arc<Group>>>,
     /// Who may read which slots.
     pub access: Arc<AccessIndex>,
+    /// What filters compare.
+    pub columns: Arc<Columns>,
 }
 
 impl Segment {
@@ -101,10 +109,11 @@ impl Segment {
 
     /// Slots of the points of one generation, removed ones too.
     pub fn slots_of(&self, generation: DocumentGeneration) -> RoaringBitmap {
-        let Some(groups) = self.stored.by_generation.get(&generation) else {
+        let groups = self.stored.groups_of(generation);
+        if groups.is_empty() {
             return RoaringBitmap::new();
-        };
-        let is_one = |(_, group): &(u32, &u32)| groups.contains(*group);
+        }
+        let is_one = |(_, group): &(u32, &u32)| groups.iter().any(|(_, place)| place == *group);
         (0..)
             .zip(&self.stored.groups)
             .filter(is_one)
@@ -131,29 +140,31 @@ impl Segment {
 
     /// Whether it holds points of a generation, removed ones too.
     pub fn has(&self, generation: DocumentGeneration) -> bool {
-        self.stored.by_generation.contains_key(&generation)
+        !self.stored.groups_of(generation).is_empty()
     }
 
     /// Gives the points of a generation another ACL and other fields.
     pub fn set_access(
         &mut self,
         generation: DocumentGeneration,
-        acl: &Acl,
+        acl: &Arc<Acl>,
         revision: u64,
         fields: &Metadata,
     ) {
         let slots = self.slots_of(generation);
         let access = Arc::make_mut(&mut self.access);
         let groups = Arc::make_mut(&mut self.groups);
-        for position in self.stored.by_generation.get(&generation).into_iter().flatten() {
-            let group = &mut groups[*position as usize];
+        let columns = Arc::make_mut(&mut self.columns);
+        for (_, place) in self.stored.groups_of(generation) {
+            let group = &mut groups[*place as usize];
             access.remove(&group.acl, &slots);
             *group = Arc::new(Group {
                 acl: acl.clone(),
                 acl_revision: revision,
-                fields: fields.clone(),
                 ..Group::clone(group)
             });
+            let of_group = (0..).zip(&self.stored.groups).filter(|(_, of)| *of == place);
+            columns.change(*place as usize, fields, &of_group.map(|(slot, _)| slot).collect());
         }
         access.insert(acl, &slots);
     }
@@ -175,12 +186,36 @@ impl Segment {
     }
 }
 
+impl Stored {
+    /// The signs of the vectors; none of a small segment, or before [`Self::make_bits`].
+    pub fn bits(&self) -> Option<&Bits> {
+        self.bits.get()
+    }
+
+    /// Makes the signs of the vectors, where that pays.
+    pub fn make_bits(&self) {
+        if self.vectors.len() * self.vectors.dimensions() >= FEWEST_COMPONENTS {
+            self.bits.get_or_init(|| Bits::of(&self.vectors));
+        }
+    }
+
+    /// The places of a generation's groups.
+    fn groups_of(&self, generation: DocumentGeneration) -> &[(DocumentGeneration, u32)] {
+        let start = self.by_generation.partition_point(|(of, _)| *of < generation);
+        let rest = &self.by_generation[start..];
+        &rest[..rest.partition_point(|(of, _)| *of == generation)]
+    }
+}
+
 /// Segments of the points that were inserted.
 pub fn of_points(dimensions: usize, points: &[Point], inserted: &[(usize, Arc<Group>)]) -> Vec<Segment> {
     let build = |run: &[(usize, Arc<Group>)]| {
         let mut builder = SegmentBuilder::new(dimensions, run.len());
         for (at, group) in run {
             let point = &points[*at];
+            if !builder.has(group) {
+                builder.push_group(group, |columns| columns.push(&point.fields));
+            }
             let new = NewPoint {
                 point: point.id,
                 chunk: point.chunk.id,
@@ -210,6 +245,7 @@ pub struct SegmentBuilder {
     vectors: Vectors,
     visible: RoaringBitmap,
     groups: Vec<Arc<Group>>,
+    columns: ColumnsBuilder,
     place_of: HashMap<i64, u32>,
     unigrams: PostingsBuilder,
     bigrams: PostingsBuilder,
@@ -226,13 +262,26 @@ impl SegmentBuilder {
             vectors: Vectors::with_capacity(dimensions, points),
             visible: RoaringBitmap::new(),
             groups: Vec::new(),
+            columns: ColumnsBuilder::default(),
             place_of: HashMap::new(),
             unigrams: PostingsBuilder::default(),
             bigrams: PostingsBuilder::default(),
         }
     }
 
-    /// Appends a point with its terms and pairs.
+    /// Whether it has the group.
+    pub fn has(&self, group: &Group) -> bool {
+        self.place_of.contains_key(&group.row)
+    }
+
+    /// Appends a group that it has not, and its fields by `push_fields`.
+    pub fn push_group(&mut self, group: &Arc<Group>, push_fields: impl FnOnce(&mut ColumnsBuilder)) {
+        self.place_of.insert(group.row, self.groups.len() as u32);
+        self.groups.push(group.clone());
+        push_fields(&mut self.columns);
+    }
+
+    /// Appends a point with its terms and pairs. Its group is there.
     pub fn push(
         &mut self,
         point: &NewPoint<'_>,
@@ -248,14 +297,11 @@ impl SegmentBuilder {
 
     fn place(&mut self, point: &NewPoint<'_>) -> u16 {
         let slot = self.points.len() as u16;
-        let next = self.groups.len() as u32;
-        let place = *self.place_of.entry(point.group.row).or_insert(next);
-        if place == next {
-            self.groups.push(point.group.clone());
-        }
+        let place = self.place_of.get(&point.group.row).copied();
+        debug_assert!(place.is_some(), "a point of no group");
         self.points.push(point.point);
         self.chunks.push(point.chunk);
-        self.places.push(place);
+        self.places.push(place.unwrap_or_default());
         self.gates.push(point.gate);
         if point.visible {
             self.visible.insert(slot.into());
@@ -278,10 +324,15 @@ impl SegmentBuilder {
         let take = |slot: u32| {
             let at = slot as usize;
             kept.contains(slot).then(|| {
+                let place = stored.groups[at] as usize;
+                let group = &part.groups[place];
+                if !self.has(group) {
+                    self.push_group(group, |columns| columns.push_from(&part.columns, place));
+                }
                 self.place(&NewPoint {
                     point: stored.points[at],
                     chunk: stored.chunks[at],
-                    group: &part.groups[stored.groups[at] as usize],
+                    group,
                     visible: part.visible.contains(slot),
                     gate: stored.gates[at],
                     dense: None,
@@ -299,11 +350,9 @@ impl SegmentBuilder {
     }
 
     fn finish(self, unigrams: Postings, bigrams: Postings) -> Segment {
-        let mut by_generation: HashMap<DocumentGeneration, Vec<u32>> = HashMap::new();
-        for (place, group) in (0..).zip(&self.groups) {
-            let generation = (group.document, group.generation);
-            by_generation.entry(generation).or_default().push(place);
-        }
+        let generation = |(place, group): (u32, &Arc<Group>)| ((group.document, group.generation), place);
+        let mut by_generation: Vec<_> = (0..).zip(&self.groups).map(generation).collect();
+        by_generation.sort_unstable();
         let mut slots = vec![RoaringBitmap::new(); self.groups.len()];
         for (slot, place) in (0..).zip(&self.places) {
             slots[*place as usize].insert(slot);
@@ -312,8 +361,12 @@ impl SegmentBuilder {
         let mut collections: HashMap<CollectionName, RoaringBitmap> = HashMap::new();
         for (group, slots) in self.groups.iter().zip(&slots) {
             access.insert(&group.acl, slots);
-            *collections.entry(group.collection.clone()).or_default() |= slots;
+            match collections.get_mut(group.collection.as_ref()) {
+                Some(of_collection) => *of_collection |= slots,
+                None => drop(collections.insert(CollectionName::clone(&group.collection), slots.clone())),
+            }
         }
+        let columns = self.columns.build(&slots);
         let stored = Stored {
             points: self.points,
             chunks: self.chunks,
@@ -324,6 +377,7 @@ impl SegmentBuilder {
             unigrams,
             bigrams,
             by_generation,
+            bits: OnceLock::new(),
             collections,
         };
         Segment {
@@ -332,6 +386,7 @@ impl SegmentBuilder {
             removed: RoaringBitmap::new(),
             groups: Arc::new(self.groups),
             access: Arc::new(access),
+            columns: Arc::new(columns),
         }
     }
 }

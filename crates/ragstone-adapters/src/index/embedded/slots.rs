@@ -9,6 +9,8 @@ pub const WORD: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Slots {
     words: Vec<u64>,
+    /// Slots of the segment.
+    points: usize,
 }
 
 impl Slots {
@@ -16,7 +18,51 @@ impl Slots {
     pub fn none(points: usize) -> Self {
         Self {
             words: vec![0; points.div_ceil(WORD)],
+            points,
         }
+    }
+
+    /// Adds all slots of the segment.
+    pub fn fill(&mut self) {
+        self.words.fill(u64::MAX);
+        let rest = self.points % WORD;
+        if let Some(last) = self.words.last_mut().filter(|_| rest > 0) {
+            *last = (1 << rest) - 1;
+        }
+    }
+
+    /// Adds the slots that pass.
+    pub fn set_where(&mut self, passes: impl Fn(usize) -> bool) {
+        for (place, word) in self.words.iter_mut().enumerate() {
+            let start = place * WORD;
+            for bit in 0..WORD.min(self.points - start) {
+                *word |= u64::from(passes(start + bit)) << bit;
+            }
+        }
+    }
+
+    /// Takes out what is not among `others`, of the same segment.
+    pub fn keep_words(&mut self, others: &Slots) {
+        self.words
+            .iter_mut()
+            .zip(&others.words)
+            .for_each(|(word, other)| *word &= other);
+    }
+
+    /// Adds `others`, of the same segment.
+    pub fn add_words(&mut self, others: &Slots) {
+        self.words
+            .iter_mut()
+            .zip(&others.words)
+            .for_each(|(word, other)| *word |= other);
+    }
+
+    /// Takes `others`, of the same segment, out.
+    pub fn take_words(&mut self, others: &Slots) {
+        self.words
+            .iter_mut()
+            .zip(&others.words)
+            .for_each(|(word, other)| *word &= !other);
     }
 
     /// Adds slots.
@@ -39,12 +85,9 @@ impl Slots {
             .for_each(|(word, kept)| *word &= kept);
     }
 
-    /// Takes out what does not pass.
-    pub fn retain(&mut self, mut passes: impl FnMut(u16) -> bool) {
-        for (place, word) in self.words.iter_mut().enumerate() {
-            let failing = bits(*word).filter(|bit| !passes((place * WORD) as u16 + bit));
-            *word &= !failing.fold(0, |failing, bit| failing | 1 << bit);
-        }
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        self.words.fill(0);
     }
 
     /// The words, each with [`WORD`] slots; the first slot is the lowest bit.
@@ -122,8 +165,18 @@ mod tests {
         assert_eq!(collected(&slots), &a | &b);
         slots.keep(&b);
         assert_eq!(collected(&slots), b);
-        slots.retain(|slot| slot % 2 == 0);
+        let mut even = Slots::none(200);
+        even.set_where(|slot| slot % 2 == 0);
+        slots.keep_words(&even);
         assert_eq!(slots.iter().collect::<Vec<_>>(), [64, 128, 198]);
+        slots.add_words(&even);
+        assert_eq!(slots.count(), 100);
+        slots.fill();
+        assert_eq!(slots.count(), 200, "and none beyond the segment");
+        slots.take_words(&even);
+        assert_eq!(slots.iter().next(), Some(1));
+        slots.clear();
+        assert_eq!(slots.count(), 0);
     }
 
     #[test]

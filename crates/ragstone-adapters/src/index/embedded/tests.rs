@@ -149,7 +149,12 @@ async fn random_searches_find_what_brute_force_finds() {
                     tenant: chosen.acl.tenant.clone(),
                     ..some_acl(&mut sample)
                 };
-                let fields = chosen.fields.clone();
+                let mut fields = chosen.fields.clone();
+                fields.insert("n".into(), sample.below(8).into());
+                if sample.below(2) == 0 {
+                    fields.remove("lang");
+                }
+                fields.insert(format!("own{}", sample.below(3)), json!([1, "x"]));
                 index
                     .set_access(document, generation, &acl, 2, &fields)
                     .await
@@ -160,6 +165,7 @@ async fn random_searches_find_what_brute_force_finds() {
                 {
                     point.acl = acl.clone();
                     point.acl_revision = 2;
+                    point.fields = fields.clone();
                 }
             }
             let again = reopened(&database);
@@ -171,6 +177,43 @@ async fn random_searches_find_what_brute_force_finds() {
                 assert_same(&again.search(&query).await.unwrap(), &wanted, &case);
             }
         }
+    }
+}
+
+/// A segment that is large enough to be looked at by signs first finds what a comparison with every vector finds.
+#[tokio::test]
+async fn a_look_at_the_signs_loses_nothing() {
+    let dimensions = 256;
+    let mut sample = Sample::new(11, dimensions);
+    let index = EmbeddedIndex::open(Database::in_memory().unwrap()).unwrap();
+    let spec = IndexSpec {
+        dimensions: Some(dimensions),
+        ..spec()
+    };
+    index.ensure(&spec).await.unwrap();
+    let open = acl("a", &[&["everyone"]]);
+    let centers: Vec<_> = (0..20).map(|_| sample.vector()).collect();
+    let mut points: Vec<Point> = (0..5_000).map(|n| sample.point(&open, "c", 1, n)).collect();
+    for (n, point) in points.iter_mut().enumerate() {
+        point.dense = Some(sample.vector_near(&centers[n % 20], 0.06));
+    }
+    index.upsert(points.clone()).await.unwrap();
+    index
+        .publish(points[0].chunk.document_id, Generation(1))
+        .await
+        .unwrap();
+    let large = index.shared.memory.snapshot().segments[0].stored.bits().is_some();
+    assert!(large, "the segment has signs");
+    for center in &centers {
+        let query = IndexQuery {
+            mode: SearchMode::Dense,
+            dense: Some(sample.vector_near(center, 0.03)),
+            depth: 200,
+            ..question(&mut sample)
+        };
+        let query = ScopedQuery::for_contract(&caller("a", &[]), None, None, query);
+        let wanted = expected(&points, &query);
+        assert_same(&index.search(&query).await.unwrap(), &wanted, "signs");
     }
 }
 

@@ -5,8 +5,10 @@
 //! [`Estimates::error`] says, so whoever keeps all candidates within that bound loses none: the scan is exact, not
 //! approximate. Every processor keeps the same bytes and gives the same scores.
 
+pub mod bits;
 mod dot;
 pub mod near;
+mod rotation;
 
 use dot::{LINE, Level, Line};
 
@@ -132,6 +134,22 @@ impl Vectors {
     /// Components of a vector; 0 in a lexical index.
     pub fn dimensions(&self) -> usize {
         self.dimensions
+    }
+
+    /// Slots, with and without a vector.
+    pub fn len(&self) -> usize {
+        self.scale.len()
+    }
+
+    /// The vector at `slot` as it was stored, in place of what `vector` holds.
+    fn restore(&self, slot: usize, vector: &mut Vec<f32>) {
+        let coarse = self.coarse[slot * self.lines..(slot + 1) * self.lines].iter();
+        let coarse = coarse.flat_map(|line| line.0);
+        let fine = &self.fine[slot * self.dimensions..(slot + 1) * self.dimensions];
+        let component =
+            |(coarse, fine): (i8, &i16)| self.scale[slot] * (f32::from(coarse) + f32::from(*fine) / FINE);
+        vector.clear();
+        vector.extend(coarse.zip(fine).map(component));
     }
 
     /// Whether there is a vector at `slot`.

@@ -1,0 +1,262 @@
+//! What callers' filters compare, by column: each key's values once, and which groups or slots have them.
+//!
+//! Invariant: a filter lets through the slots of those groups whose fields it matches ([`Filter::matches`]), and no
+//! others. A comparison is made once for each value of its column, not for each slot.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ragstone_core::document::Metadata;
+use ragstone_core::filter::{Comparison, Field, Filter, Shape, Test};
+use roaring::RoaringBitmap;
+use serde_json::Value;
+
+use super::slots::Slots;
+
+/// A column of at most so many values keeps the slots of each.
+const FEW_VALUES: usize = 256;
+/// The place of no value.
+const NONE: u32 = u32::MAX;
+
+/// The columns of a segment's groups.
+#[derive(Debug, Clone, Default)]
+pub struct Columns(HashMap<Arc<str>, Column>);
+
+#[derive(Debug, Clone)]
+struct Column {
+    /// Place of a group in the segment to place of its value; shorter than the groups where the last have none.
+    of_group: Vec<u32>,
+    values: Values,
+    /// Place of a value to its slots; none once there are many values.
+    slots: Option<Vec<RoaringBitmap>>,
+}
+
+#[derive(Debug, Clone)]
+enum Values {
+    /// Texts, end to end.
+    Texts { text: String, ends: Vec<u32> },
+    /// Whatever they are.
+    Mixed(Vec<Value>),
+}
+
+impl Values {
+    fn len(&self) -> usize {
+        match self {
+            Self::Texts { ends, .. } => ends.len(),
+            Self::Mixed(values) => values.len(),
+        }
+    }
+
+    fn get(&self, place: usize) -> Field<'_> {
+        match self {
+            Self::Texts { text, ends } => {
+                let start = place.checked_sub(1).map_or(0, |before| ends[before] as usize);
+                Field::Text(&text[start..ends[place] as usize])
+            }
+            Self::Mixed(values) => Field::of(&values[place]),
+        }
+    }
+
+    fn push(&mut self, value: Field<'_>) {
+        match (&mut *self, value) {
+            (Self::Texts { text, ends }, Field::Text(new)) if text.len() + new.len() < u32::MAX as usize => {
+                text.push_str(new);
+                ends.push(text.len() as u32);
+            }
+            (Self::Texts { .. }, value) => {
+                let held = (0..self.len()).map(|place| owned(self.get(place)));
+                *self = Self::Mixed(held.chain([owned(value)]).collect());
+            }
+            (Self::Mixed(values), value) => values.push(owned(value)),
+        }
+    }
+}
+
+fn owned(value: Field<'_>) -> Value {
+    match value {
+        Field::Text(text) => Value::String(text.to_owned()),
+        Field::Other(value) => value.clone(),
+    }
+}
+
+impl Column {
+    fn new() -> Self {
+        Self {
+            of_group: Vec::new(),
+            values: Values::Texts {
+                text: String::new(),
+                ends: Vec::new(),
+            },
+            slots: Some(Vec::new()),
+        }
+    }
+
+    fn set(&mut self, group: usize, place: u32) {
+        if self.of_group.len() <= group {
+            self.of_group.resize(group + 1, NONE);
+        }
+        self.of_group[group] = place;
+    }
+
+    /// The place of a value, which becomes one of the column's. Only a column of few values looks whether it has it.
+    fn place_of(&mut self, value: Field<'_>, known: &mut HashMap<String, u32>) -> u32 {
+        let next = self.values.len() as u32;
+        if self.values.len() > FEW_VALUES {
+            known.clear();
+            self.values.push(value);
+            return next;
+        }
+        let written = match value {
+            Field::Text(text) => format!("\"{text}"),
+            Field::Other(value) => value.to_string(),
+        };
+        *known.entry(written).or_insert_with(|| {
+            self.values.push(value);
+            next
+        })
+    }
+
+    fn passing(&self, test: Test, wanted: &Value, groups: &[u32], slots: &mut Slots) {
+        let passes = |place: usize| test.passes(self.values.get(place), wanted);
+        let places = 0..self.values.len();
+        match &self.slots {
+            Some(by_value) => places
+                .filter(|place| passes(*place))
+                .for_each(|place| slots.add(&by_value[place])),
+            None => {
+                let passes: Vec<bool> = places.map(passes).collect();
+                let of_group = |group: &u32| self.of_group.get(*group as usize).copied().unwrap_or(NONE);
+                slots.set_where(|slot| {
+                    passes
+                        .get(of_group(&groups[slot]) as usize)
+                        .copied()
+                        .unwrap_or(false)
+                });
+            }
+        }
+    }
+}
+
+impl Columns {
+    /// The slots of a segment of as many slots as `groups` names groups of, whose fields `filter` matches.
+    pub fn matching(&self, filter: &Filter, groups: &[u32]) -> Slots {
+        let mut found = Slots::none(groups.len());
+        match filter.shape() {
+            Shape::Comparison(Comparison { key, value }, test) => {
+                if let Some(column) = self.0.get(key.as_str()) {
+                    column.passing(test, value, groups, &mut found);
+                }
+            }
+            Shape::All(parts) => {
+                found.fill();
+                parts
+                    .iter()
+                    .for_each(|part| found.keep_words(&self.matching(part, groups)));
+            }
+            Shape::Any(parts) => parts
+                .iter()
+                .for_each(|part| found.add_words(&self.matching(part, groups))),
+            Shape::None(parts) => {
+                found.fill();
+                parts
+                    .iter()
+                    .for_each(|part| found.take_words(&self.matching(part, groups)));
+            }
+        }
+        found
+    }
+
+    /// Gives the group at `place`, which has `slots`, other fields.
+    pub fn change(&mut self, place: usize, fields: &Metadata, slots: &RoaringBitmap) {
+        for column in self.0.values_mut() {
+            let old = column.of_group.get(place).copied().unwrap_or(NONE);
+            if old != NONE {
+                column.of_group[place] = NONE;
+                if let Some(by_value) = &mut column.slots {
+                    by_value[old as usize] -= slots;
+                }
+            }
+        }
+        for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+            let column = self.0.entry(key.as_str().into()).or_insert_with(Column::new);
+            let value = Field::of(value);
+            let mut known = column.known();
+            let at = column.place_of(value, &mut known);
+            column.set(place, at);
+            if let Some(by_value) = &mut column.slots {
+                by_value.resize_with(column.values.len(), RoaringBitmap::new);
+                by_value[at as usize] |= slots;
+            }
+        }
+    }
+}
+
+impl Column {
+    /// The values of a column of few, as written, with their places.
+    fn known(&self) -> HashMap<String, u32> {
+        let few = self.values.len().min(FEW_VALUES + 1);
+        let written = |place: usize| match self.values.get(place) {
+            Field::Text(text) => format!("\"{text}"),
+            Field::Other(value) => value.to_string(),
+        };
+        (0..few).map(|place| (written(place), place as u32)).collect()
+    }
+}
+
+/// Columns in the making.
+#[derive(Default)]
+pub struct ColumnsBuilder {
+    columns: Columns,
+    known: HashMap<Arc<str>, HashMap<String, u32>>,
+    groups: usize,
+}
+
+impl ColumnsBuilder {
+    /// Appends a group with these fields.
+    pub fn push(&mut self, fields: &Metadata) {
+        for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+            self.field(key, Field::of(value));
+        }
+        self.groups += 1;
+    }
+
+    /// Appends the group at `place` of `other`.
+    pub fn push_from(&mut self, other: &Columns, place: usize) {
+        for (key, column) in &other.0 {
+            match column.of_group.get(place).copied().unwrap_or(NONE) {
+                NONE => {}
+                value => self.field(key, column.values.get(value as usize)),
+            }
+        }
+        self.groups += 1;
+    }
+
+    fn field(&mut self, key: &str, value: Field<'_>) {
+        if !self.columns.0.contains_key(key) {
+            let key: Arc<str> = key.into();
+            self.columns.0.insert(key.clone(), Column::new());
+            self.known.insert(key, HashMap::new());
+        }
+        if let (Some(column), Some(known)) = (self.columns.0.get_mut(key), self.known.get_mut(key)) {
+            let place = column.place_of(value, known);
+            column.set(self.groups, place);
+        }
+    }
+
+    /// The columns of the groups that were pushed, whose slots are these.
+    pub fn build(mut self, slots: &[RoaringBitmap]) -> Columns {
+        for column in self.columns.0.values_mut() {
+            column.of_group.shrink_to_fit();
+            column.slots = (column.values.len() <= FEW_VALUES).then(|| {
+                let mut by_value = vec![RoaringBitmap::new(); column.values.len()];
+                for (place, slots) in column.of_group.iter().zip(slots) {
+                    if *place != NONE {
+                        by_value[*place as usize] |= slots;
+                    }
+                }
+                by_value
+            });
+        }
+        self.columns
+    }
+}
