@@ -6,6 +6,7 @@
 //! synced one (the write-ahead log is one file), so a published version never stands on points that were lost. A write
 //! finds the room that the disk's reserve keeps for it.
 
+mod document_access;
 mod error;
 mod migrations;
 pub mod rollback;
@@ -15,9 +16,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ragstone_core::id::DocumentId;
+use ragstone_core::seam::catalogue::DocumentAccess;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::disk_reserve::DiskReserve;
+use document_access::AccessMemory;
 pub use error::DatabaseError;
 use upgrade::{CopyPolicy, Upgrade};
 
@@ -55,6 +59,7 @@ struct Shared {
     path: Option<PathBuf>,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    access: AccessMemory,
     /// Of the disk that it lies on, if it has one.
     reserve: Option<DiskReserve>,
 }
@@ -101,7 +106,7 @@ impl Database {
             additions: pending.additions,
             copy,
         });
-        Ok((Self::new(Some(path.to_owned()), writer, reserve), upgrade))
+        Ok((Self::new(Some(path.to_owned()), writer, reserve)?, upgrade))
     }
 
     /// A database that ends with its last handle, for tests.
@@ -109,18 +114,24 @@ impl Database {
         let mut writer = Connection::open_in_memory()?;
         configure(&writer)?;
         migrations::run(&mut writer, Path::new(":memory:"))?;
-        Ok(Self::new(None, writer, None))
+        Self::new(None, writer, None)
     }
 
-    fn new(path: Option<PathBuf>, writer: Connection, reserve: Option<DiskReserve>) -> Self {
-        Self {
+    fn new(
+        path: Option<PathBuf>,
+        writer: Connection,
+        reserve: Option<DiskReserve>,
+    ) -> Result<Self, DatabaseError> {
+        document_access::note_touched(&writer)?;
+        Ok(Self {
             shared: Arc::new(Shared {
                 path,
                 writer: Mutex::new(writer),
                 readers: Mutex::default(),
+                access: AccessMemory::default(),
                 reserve,
             }),
-        }
+        })
     }
 
     /// Whether all of the file can be read and is as SQLite wrote it: a part that was cut off is often not missed until
@@ -158,10 +169,32 @@ impl Database {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| self.note_full(error.into()))?;
         let value = work(&transaction)?;
+        let touched = document_access::touched(&transaction)?;
         transaction
             .commit()
             .map_err(|error| self.note_full(error.into()))?;
+        self.shared.access.follow(touched);
         Ok(value)
+    }
+
+    /// Who may read those of `documents` that are not tombstoned, from memory; the first call reads all rows. Blocks only
+    /// then.
+    pub fn access_blocking(&self, documents: &[DocumentId]) -> Result<Vec<DocumentAccess>, DatabaseError> {
+        loop {
+            if let Some(found) = self.shared.access.get(documents) {
+                return Ok(found);
+            }
+            self.shared.access.load(&lock(&self.shared.writer))?;
+        }
+    }
+
+    /// [`Self::access_blocking`], off the caller's thread where it blocks.
+    pub async fn access(&self, documents: &[DocumentId]) -> Result<Vec<DocumentAccess>, DatabaseError> {
+        if let Some(found) = self.shared.access.get(documents) {
+            return Ok(found);
+        }
+        let (database, documents) = (self.clone(), documents.to_vec());
+        blocking(move || database.access_blocking(&documents)).await
     }
 
     fn note_full(&self, error: DatabaseError) -> DatabaseError {
@@ -285,6 +318,17 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(())
+}
+
+#[cfg(test)]
+impl Database {
+    fn forget_access(&self) {
+        self.shared.access.forget();
+    }
+
+    fn remembered_acls(&self) -> usize {
+        self.shared.access.acls()
+    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ impl ChatModel for Extractive {
         ChatDescription {
             model: "extractive".into(),
             endpoint: None,
+            quotes_sentences: true,
             context_tokens: usize::MAX,
         }
     }

@@ -39,17 +39,21 @@ pub const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// What an answer rests on; `Library` gives it.
 #[async_trait]
 pub trait Evidence: Send + Sync {
-    /// The passages that answer the question, best first.
-    async fn passages(&self, scope: &Scope, request: &AskRequest) -> Result<Found, AskError>;
-
-    /// The text that is stored at `range` (bytes of the document's text) of a passage's version, read again; none if
-    /// it is withdrawn, or differs from what the passage holds there.
-    async fn verify(
+    /// The passages that answer the question, best first, with scored sentences if `with_sentences`.
+    async fn passages(
         &self,
         scope: &Scope,
-        passage: &Passage,
-        range: &TextRange,
-    ) -> Result<Option<String>, AskError>;
+        request: &AskRequest,
+        with_sentences: bool,
+    ) -> Result<Found, AskError>;
+
+    /// The texts that are stored where these passages of one version stand, read again and in their order; none if the
+    /// version is withdrawn, or has no such range.
+    async fn stored_texts(
+        &self,
+        scope: &Scope,
+        passages: &[&Passage],
+    ) -> Result<Vec<Option<String>>, AskError>;
 
     /// Whether the scope still admits every one of these documents.
     async fn still_admitted(&self, scope: &Scope, documents: &[DocumentId]) -> Result<bool, AskError>;
@@ -102,7 +106,7 @@ fn tell(
 ) -> impl Stream<Item = Result<AnswerEvent, Failed>> + Send + 'static {
     try_stream! {
         let speaker = speaker(model.as_ref(), &request, &options)?;
-        let mut found = evidence.passages(&scope, &request).await?;
+        let mut found = evidence.passages(&scope, &request, model.describe().quotes_sentences).await?;
         let abstain = found.thin || found.passages.is_empty();
         let messages = if abstain { Vec::new() } else { fit(&mut found, model.as_ref(), &request, &options)? };
         let mut telling = Telling::new(evidence, scope, found, speaker, options);
@@ -181,6 +185,9 @@ fn fit(
     Ok(messages)
 }
 
+/// The text that is stored where a passage stands; none if there is none.
+type Stored = Option<String>;
+
 /// An answer on its way.
 struct Telling {
     evidence: Arc<dyn Evidence>,
@@ -188,7 +195,9 @@ struct Telling {
     found: Found,
     links: Links,
     assembler: Assembler,
-    /// Spans that were read again, with their text.
+    /// What was read again of each passage, once one of its version was cited.
+    stored: Vec<Option<Stored>>,
+    /// Spans that were compared and found equal, with their text.
     verified: Vec<(Claim, String)>,
     /// By number.
     citations: Vec<Citation>,
@@ -225,6 +234,7 @@ impl Telling {
             links: Links::new(sources, texts.clone()),
             evidence,
             scope,
+            stored: vec![None; found.passages.len()],
             found,
             assembler: Assembler::new(texts),
             verified: Vec::new(),
@@ -313,14 +323,36 @@ impl Telling {
         self.admitted(documents.collect()).await?;
         let mut holds = Vec::with_capacity(claims.len());
         for claim in claims {
-            let passage = &self.found.passages[claim.passage];
-            let range = document_range(passage, &claim.range);
-            let stored = self.evidence.verify(&self.scope, passage, &range).await?;
-            let same = stored.filter(|stored| passage.chunk.text.get(claim.range.clone()) == Some(stored));
+            self.read_again(claim.passage).await?;
+            let stored = self.stored[claim.passage].as_ref();
+            let quote = stored.and_then(|text| text.as_deref()?.get(claim.range.clone()));
+            let shown = self.found.passages[claim.passage]
+                .chunk
+                .text
+                .get(claim.range.clone());
+            let same = quote.filter(|quote| shown == Some(quote)).map(str::to_owned);
             holds.push(same.is_some());
             self.verified.extend(same.map(|quote| (claim, quote)));
         }
         Ok(holds)
+    }
+
+    /// Reads the stored text of a passage, and of all others of its version in one go, unless that was done.
+    async fn read_again(&mut self, passage: usize) -> Result<(), Failed> {
+        if self.stored[passage].is_some() {
+            return Ok(());
+        }
+        let of = |passage: &Passage| (passage.chunk.document_id, passage.generation);
+        let passages = &self.found.passages;
+        let version: Vec<usize> = (0..passages.len())
+            .filter(|n| of(&passages[*n]) == of(&passages[passage]))
+            .collect();
+        let asked: Vec<&Passage> = version.iter().map(|n| &*passages[*n]).collect();
+        let mut texts = self.evidence.stored_texts(&self.scope, &asked).await?.into_iter();
+        for n in version {
+            self.stored[n] = Some(texts.next().flatten());
+        }
+        Ok(())
     }
 
     async fn admitted(&self, mut documents: Vec<DocumentId>) -> Result<(), Failed> {

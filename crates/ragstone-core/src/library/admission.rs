@@ -1,17 +1,15 @@
 //! Which hits a scope may see, by the catalogue's word.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use super::{Library, LibraryError};
 use crate::access::Scope;
-use crate::document::Document;
 use crate::id::DocumentId;
+use crate::seam::catalogue::DocumentAccess;
 use crate::seam::index::{DocumentGeneration, Hit};
 
-/// Hits that passed, their documents, and the generations of hits that were out of date.
+/// Hits that passed, and the generations of hits that were out of date.
 pub(super) struct Admission {
-    pub documents: HashMap<DocumentId, Document>,
     pub hits: Vec<Hit>,
     pub stale: Vec<DocumentGeneration>,
 }
@@ -25,52 +23,59 @@ enum Verdict {
     Leaked,
 }
 
+/// What the catalogue says of the documents of some hits, by id, and whether the scope admits each.
+struct Known(Vec<(DocumentAccess, bool)>);
+
 impl Library {
-    /// Checks all hits with one catalogue query: published generation, tombstone, ACL.
-    pub(super) async fn admit(&self, scope: &Scope, hits: Vec<Hit>) -> Result<Admission, LibraryError> {
+    /// Checks all hits with one question to the catalogue: published generation, tombstone, ACL.
+    pub(super) async fn admit(&self, scope: &Scope, mut hits: Vec<Hit>) -> Result<Admission, LibraryError> {
         let mut ids: Vec<DocumentId> = hits.iter().map(|hit| hit.document).collect();
         ids.sort_unstable();
         ids.dedup();
-        let documents = self.catalogue.standing(&ids).await?;
-        let documents: HashMap<_, _> = documents
-            .into_iter()
-            .map(|document| (document.id, document))
-            .collect();
-        let mut admission = Admission {
-            documents,
-            hits: Vec::with_capacity(hits.len()),
-            stale: Vec::new(),
-        };
-        let mut leaks = 0;
-        for hit in hits {
-            match judge(scope, admission.documents.get(&hit.document), &hit) {
-                Verdict::Admitted => admission.hits.push(hit),
-                Verdict::Stale => admission.stale.push((hit.document, hit.generation)),
-                Verdict::Leaked => leaks += 1,
+        let known = Known::new(scope, self.catalogue.access(&ids).await?);
+        let (mut stale, mut leaks) = (Vec::new(), 0);
+        hits.retain(|hit| match known.judge(hit) {
+            Verdict::Admitted => true,
+            Verdict::Stale => {
+                stale.push((hit.document, hit.generation));
+                false
             }
-        }
+            Verdict::Leaked => {
+                leaks += 1;
+                false
+            }
+        });
         self.alarms.note_leaks(leaks);
-        self.alarms
-            .stale
-            .fetch_add(admission.stale.len() as u64, Ordering::Relaxed);
-        admission.stale.sort_unstable();
-        admission.stale.dedup();
-        Ok(admission)
+        self.alarms.stale.fetch_add(stale.len() as u64, Ordering::Relaxed);
+        stale.sort_unstable();
+        stale.dedup();
+        Ok(Admission { hits, stale })
     }
 }
 
-fn judge(scope: &Scope, document: Option<&Document>, hit: &Hit) -> Verdict {
-    match document {
-        Some(document) if document.published == Some(hit.generation) => {
-            match (
-                scope.admits(&document.acl),
-                document.acl_revision == hit.acl_revision,
-            ) {
-                (true, _) => Verdict::Admitted,
-                (false, true) => Verdict::Leaked,
-                (false, false) => Verdict::Stale,
-            }
+impl Known {
+    fn new(scope: &Scope, mut documents: Vec<DocumentAccess>) -> Self {
+        documents.sort_unstable_by_key(|document| document.id);
+        let judged = |document: DocumentAccess| {
+            let admits = scope.admits(&document.acl);
+            (document, admits)
+        };
+        Self(documents.into_iter().map(judged).collect())
+    }
+
+    fn judge(&self, hit: &Hit) -> Verdict {
+        let place = self
+            .0
+            .binary_search_by_key(&hit.document, |(document, _)| document.id);
+        let Ok(place) = place else {
+            return Verdict::Stale;
+        };
+        let (document, admits) = &self.0[place];
+        match (admits, document.acl_revision == hit.acl_revision) {
+            _ if document.published != Some(hit.generation) => Verdict::Stale,
+            (true, _) => Verdict::Admitted,
+            (false, true) => Verdict::Leaked,
+            (false, false) => Verdict::Stale,
         }
-        _ => Verdict::Stale,
     }
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Library, LibraryError, Passage, SearchRequest};
-use crate::access::Scope;
+use crate::access::{Admitted, Scope};
 use crate::ask::{self, AskError, AskRequest, Found};
 use crate::document::TextRange;
 use crate::id::DocumentId;
@@ -26,14 +26,19 @@ impl From<LibraryError> for AskError {
 
 #[async_trait]
 impl ask::Evidence for Library {
-    async fn passages(&self, scope: &Scope, request: &AskRequest) -> Result<Found, AskError> {
+    async fn passages(
+        &self,
+        scope: &Scope,
+        request: &AskRequest,
+        with_sentences: bool,
+    ) -> Result<Found, AskError> {
         let search = SearchRequest {
             query: request.question.clone(),
             limit: request.limit,
             collection: request.collection.clone(),
             filter: request.filter.clone(),
             mode: request.mode,
-            sentences: true,
+            sentences: with_sentences,
             collapse: true,
         };
         let found = self.search(scope, &search).await?;
@@ -45,26 +50,32 @@ impl ask::Evidence for Library {
         })
     }
 
-    async fn verify(
+    async fn stored_texts(
         &self,
         scope: &Scope,
-        passage: &Passage,
-        range: &TextRange,
-    ) -> Result<Option<String>, AskError> {
-        let quote = self
-            .quote(scope, passage.chunk.document_id, passage.generation, range)
+        passages: &[&Passage],
+    ) -> Result<Vec<Option<String>>, AskError> {
+        let Some(first) = passages.first() else {
+            return Ok(Vec::new());
+        };
+        let ranges: Vec<TextRange> = passages
+            .iter()
+            .map(|passage| passage.chunk.range.clone())
+            .collect();
+        let texts = self
+            .quotes(scope, first.chunk.document_id, first.generation, &ranges)
             .await?;
-        Ok(quote.map(|quote| quote.into_inner()))
+        Ok(texts.map_or_else(|| vec![None; ranges.len()], Admitted::into_inner))
     }
 
     async fn still_admitted(&self, scope: &Scope, documents: &[DocumentId]) -> Result<bool, AskError> {
-        let standing = self
+        let access = self
             .catalogue
-            .standing(documents)
+            .access(documents)
             .await
             .map_err(LibraryError::from)?;
         let admitted = |id: &DocumentId| {
-            standing
+            access
                 .iter()
                 .any(|document| document.id == *id && scope.admits(&document.acl))
         };

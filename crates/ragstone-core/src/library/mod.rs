@@ -12,6 +12,7 @@ pub mod mark;
 mod passage;
 mod question;
 mod read;
+mod reader;
 mod search;
 pub mod text;
 
@@ -153,5 +154,7 @@ impl Library {
     }
 }
 
+#[cfg(test)]
+mod counts;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use super::{Library, LibraryError};
 use crate::access::{Admitted, Scope};
 use crate::document::{Chunk, Document, TextRange};
 use crate::id::{DocumentId, Generation};
-use crate::seam::catalogue::{DocumentFilter, Page, PageRequest};
+use crate::seam::catalogue::{DocumentAccess, DocumentFilter, Page, PageRequest};
 use crate::seam::{CatalogueError, index::StoredChunk};
 
 /// A document's original bytes, and how many they are.
@@ -105,15 +105,35 @@ impl Library {
         generation: Generation,
         range: &TextRange,
     ) -> Result<Option<Admitted<String>>, LibraryError> {
-        let Some((document, published)) = self.published(scope, id).await? else {
+        let texts = self
+            .quotes(scope, id, generation, std::slice::from_ref(range))
+            .await?;
+        let text = texts.and_then(|texts| texts.into_inner().pop().flatten());
+        Ok(text.map(Admitted::new))
+    }
+
+    /// [`Self::quote`] for several ranges of one version, which is opened once; none for what is no range of it.
+    pub(super) async fn quotes(
+        &self,
+        scope: &Scope,
+        id: DocumentId,
+        generation: Generation,
+        ranges: &[TextRange],
+    ) -> Result<Option<Admitted<Vec<Option<String>>>>, LibraryError> {
+        let access = self.catalogue.access(&[id]).await?.pop();
+        let is_shown =
+            |access: &DocumentAccess| access.published == Some(generation) && scope.admits(&access.acl);
+        let Some(access) = access.filter(is_shown) else {
             return Ok(None);
         };
-        if published != generation {
-            return Ok(None);
-        }
-        let key = text_key(&document.acl.tenant, id, generation);
+        let key = text_key(&access.acl.tenant, id, generation);
         let stored = StoredText::open(self.blobs.as_ref(), key).await?;
-        Ok(stored.read(range).await?.map(Admitted::new))
+        let mut reader = stored.reader();
+        let mut texts = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            texts.push(reader.read(range).await?);
+        }
+        Ok(Some(Admitted::new(texts)))
     }
 
     /// The original bytes of a document's published version, all of them or a range.

@@ -4,20 +4,15 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::admission::Admission;
 use super::question::Question;
-use super::{
-    Library, LibraryError, MAX_PASSAGES, MAX_QUESTION_BYTES, MAX_STALE_REPEATS, Passage, Ranks, Sentence,
-};
+use super::reader::Reader;
+use super::{Library, LibraryError, MAX_PASSAGES, MAX_QUESTION_BYTES, MAX_STALE_REPEATS, Passage, Ranks};
 use crate::access::{Admitted, Scope, ScopedQuery};
 use crate::filter::Filter;
 use crate::id::{ChunkId, CollectionName};
-use crate::rank::fusion::{Candidate, DEPTH, Ranked, by_cosine, by_lexical, fuse};
-use crate::rank::late::{TOP_LATE, late_interaction};
-use crate::rank::near_duplicate::without_near_copies;
-use crate::rank::sentence::{best_sentences, best_sentences_by_words};
-use crate::rank::token_bits::{BitQuery, TokenBits};
-use crate::seam::index::{DocumentGeneration, Hit, IndexQuery, SearchMode, StoredChunk};
+use crate::rank::fusion::{Candidate, DEPTH, Ranked, by_cosine, by_lexical, fuse_lists};
+use crate::rank::late::TOP_LATE;
+use crate::seam::index::{DocumentGeneration, Hit, IndexQuery, SearchMode};
 
 /// What a caller looks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,19 +107,32 @@ impl Library {
     pub async fn search(&self, scope: &Scope, request: &SearchRequest) -> Result<SearchResult, LibraryError> {
         check(request)?;
         let question = self.question(scope, &request.query, request.mode).await?;
-        let (gate, admission) = self.admitted_hits(scope, request, &question).await?;
-        let order = Order::new(request.mode, &question, gate, &admission.hits);
-        let head = order.fused.len().min(head(request));
-        let stored = self
-            .read(scope, &admission, &order.fused[..head], &question)
-            .await?;
-        let reader = Reader {
-            question: &question,
-            request,
-            gate,
-            admission: &admission,
+        let (gate, hits) = self.admitted_hits(scope, request, &question).await?;
+        let Order {
+            fused,
+            dense,
+            lexical,
+            mut evidence,
+        } = Order::new(request.mode, &question, gate, &hits);
+        let mut reader = Reader::new(self, scope, request, &question, &hits);
+        let ranked = match question.late.is_some() {
+            true => reader.read_and_order(fused, gate, &mut evidence).await?,
+            false => fused,
         };
-        Ok(reader.result(order, stored))
+        let mut passages = Vec::with_capacity(request.limit);
+        for (n, stored) in reader.shown(&ranked).await? {
+            let Ranked { id, score } = &ranked[n];
+            let ranks = Ranks {
+                dense: dense.get(id).copied(),
+                lexical: lexical.get(id).copied(),
+            };
+            passages.extend(reader.passage(*score, ranks, stored));
+        }
+        Ok(SearchResult {
+            passages,
+            evidence,
+            notices: question.notices,
+        })
     }
 
     /// The hits a scope may see; searched again without stale generations if those took the place of good ones.
@@ -133,7 +141,7 @@ impl Library {
         scope: &Scope,
         request: &SearchRequest,
         question: &Question,
-    ) -> Result<(f64, Admission), LibraryError> {
+    ) -> Result<(f64, Vec<Hit>), LibraryError> {
         let mut without = Vec::new();
         for repeat in 0.. {
             let query = index_query(request, question, without.clone());
@@ -142,34 +150,11 @@ impl Library {
             let admission = self.admit(scope, found.hits).await?;
             let enough = admission.hits.len() >= request.limit || admission.stale.is_empty();
             if enough || repeat == MAX_STALE_REPEATS {
-                return Ok((found.gate, admission));
+                return Ok((found.gate, admission.hits));
             }
             without.extend(admission.stale);
         }
         unreachable!("the loop ends by its bound")
-    }
-
-    async fn read(
-        &self,
-        scope: &Scope,
-        admission: &Admission,
-        head: &[Ranked<ChunkId>],
-        question: &Question,
-    ) -> Result<HashMap<ChunkId, StoredChunk>, LibraryError> {
-        let points: HashMap<ChunkId, &Hit> = admission.hits.iter().map(|hit| (hit.chunk, hit)).collect();
-        let wanted: Vec<_> = head.iter().map(|ranked| points[&ranked.id].point).collect();
-        let with_tokens = question.late.is_some();
-        let stored = question.index.chunks(scope, &wanted, with_tokens).await?;
-        let known = |chunk: &StoredChunk| {
-            points
-                .get(&chunk.chunk.id)
-                .is_some_and(|hit| hit.generation == chunk.generation)
-        };
-        Ok(stored
-            .into_iter()
-            .filter(known)
-            .map(|chunk| (chunk.chunk.id, chunk))
-            .collect())
     }
 }
 
@@ -188,8 +173,8 @@ fn check(request: &SearchRequest) -> Result<(), LibraryError> {
     }
 }
 
-/// How many of the best are read: what may be shown, and what late interaction looks at.
-fn head(request: &SearchRequest) -> usize {
+/// How many of the best may be read: what may be shown, and what late interaction looks at.
+pub(super) fn head(request: &SearchRequest) -> usize {
     request.limit.max(TOP_LATE)
 }
 
@@ -246,7 +231,7 @@ impl Order {
         let (dense_ranks, lexical_ranks) = (ranks(&dense), ranks(&lexical));
         let fused = match (mode, question.dense.is_some()) {
             (SearchMode::Dense, _) => dense,
-            (SearchMode::Hybrid, true) => fuse(&candidates, upper, gate),
+            (SearchMode::Hybrid, true) => fuse_lists(&candidates, &lexical, &dense, upper, gate),
             _ => lexical
                 .into_iter()
                 .map(|hit| Ranked {
@@ -276,119 +261,4 @@ fn ranks(order: &[Ranked<ChunkId>]) -> HashMap<ChunkId, u32> {
         .zip(1..)
         .map(|(ranked, rank)| (ranked.id, rank))
         .collect()
-}
-
-/// Makes passages of what was read.
-struct Reader<'a> {
-    question: &'a Question,
-    request: &'a SearchRequest,
-    gate: f64,
-    admission: &'a Admission,
-}
-
-impl Reader<'_> {
-    fn result(&self, order: Order, mut stored: HashMap<ChunkId, StoredChunk>) -> SearchResult {
-        let tokens: HashMap<ChunkId, TokenBits> = stored
-            .iter()
-            .filter_map(|(id, chunk)| Some((*id, TokenBits::from_bytes(chunk.tokens.as_ref()?).ok()?)))
-            .collect();
-        let mut evidence = order.evidence;
-        let fused = order.fused;
-        let late = self
-            .question
-            .late
-            .as_ref()
-            .filter(|_| self.request.mode == SearchMode::Hybrid);
-        let ranked = match late {
-            Some(late) => late_interaction(fused, self.gate, |id| {
-                let maxsim = tokens.get(id).map_or(0.0, |bits| late.maxsim(bits));
-                evidence.maxsim = Some(evidence.maxsim.unwrap_or(f64::MIN).max(maxsim));
-                maxsim
-            }),
-            None => fused,
-        };
-        let ranked: Vec<_> = ranked
-            .into_iter()
-            .filter(|hit| stored.contains_key(&hit.id))
-            .collect();
-        let kept = self.kept(&ranked, &stored);
-        let passages = kept
-            .into_iter()
-            .take(self.request.limit)
-            .filter_map(|n| {
-                let ranked = &ranked[n];
-                let ranks = Ranks {
-                    dense: order.dense.get(&ranked.id).copied(),
-                    lexical: order.lexical.get(&ranked.id).copied(),
-                };
-                self.passage(
-                    ranked.score,
-                    ranks,
-                    stored.remove(&ranked.id)?,
-                    tokens.get(&ranked.id),
-                )
-            })
-            .collect();
-        SearchResult {
-            passages,
-            evidence,
-            notices: self.question.notices.clone(),
-        }
-    }
-
-    /// Which of the ranked stay, best first. Only as many as could be shown are compared.
-    fn kept(&self, ranked: &[Ranked<ChunkId>], stored: &HashMap<ChunkId, StoredChunk>) -> Vec<usize> {
-        let head = ranked.len().min(head(self.request));
-        match self.request.collapse {
-            true => without_near_copies(
-                ranked[..head]
-                    .iter()
-                    .map(|hit| stored[&hit.id].chunk.text.as_str()),
-            ),
-            false => (0..head).collect(),
-        }
-    }
-
-    fn passage(
-        &self,
-        score: f64,
-        ranks: Ranks,
-        stored: StoredChunk,
-        tokens: Option<&TokenBits>,
-    ) -> Option<Admitted<Passage>> {
-        let document = self.admission.documents.get(&stored.chunk.document_id)?;
-        let sentences = match self.request.sentences {
-            true => self.sentences(&stored.chunk.text, score, tokens),
-            false => Vec::new(),
-        };
-        Some(Admitted::new(Passage {
-            point: stored.point,
-            generation: stored.generation,
-            collection: stored.collection,
-            title: document.title.clone(),
-            uri: document.uri.clone(),
-            source_url: document.source_url.clone(),
-            score,
-            ranks,
-            sentences,
-            chunk: stored.chunk,
-        }))
-    }
-
-    fn sentences(&self, text: &str, score: f64, tokens: Option<&TokenBits>) -> Vec<Sentence> {
-        let late: Option<(&BitQuery, &TokenBits)> = self.question.late.as_ref().zip(tokens);
-        let scored = match late {
-            Some((late, bits)) => best_sentences(text, bits.spans(), score, |rows| {
-                late.maxsim_rows(bits, rows.iter().copied())
-            }),
-            None => best_sentences_by_words(text, &self.question.lexical, score),
-        };
-        scored
-            .into_iter()
-            .map(|sentence| Sentence {
-                range: sentence.range,
-                score: sentence.score,
-            })
-            .collect()
-    }
 }

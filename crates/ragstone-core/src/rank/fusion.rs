@@ -4,8 +4,6 @@
 //! another formula.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
-use std::hash::Hash;
 
 /// Weight of the bigram score inside B'.
 pub const BIGRAM_WEIGHT: f64 = 0.1;
@@ -51,21 +49,35 @@ pub struct Ranked<Id> {
 }
 
 /// The order by F of the 200 best by B' (those above 0) and, if the gate is open at all, the 200 best by cosine.
-pub fn fuse<Id: Ord + Hash + Clone>(
+pub fn fuse<Id: Ord + Clone>(documents: &[Candidate<Id>], upper_bound: f64, gate: f64) -> Vec<Ranked<Id>> {
+    let lexical = by_lexical(documents, gate);
+    let dense = match gate > 0.0 {
+        true => by_cosine(documents),
+        false => Vec::new(),
+    };
+    fuse_lists(documents, &lexical, &dense, upper_bound, gate)
+}
+
+/// [`fuse`] where the orders of both legs are at hand.
+pub fn fuse_lists<Id: Ord + Clone>(
     documents: &[Candidate<Id>],
+    lexical: &[Ranked<Id>],
+    dense: &[Ranked<Id>],
     upper_bound: f64,
     gate: f64,
 ) -> Vec<Ranked<Id>> {
-    let mut found: HashSet<Id> = by_lexical(documents, gate)
-        .into_iter()
+    let dense = dense.iter().take(if gate > 0.0 { DEPTH } else { 0 });
+    let mut found: Vec<&Id> = lexical
+        .iter()
         .take(DEPTH)
-        .map(|hit| hit.id)
+        .chain(dense)
+        .map(|hit| &hit.id)
         .collect();
-    if gate > 0.0 {
-        found.extend(by_cosine(documents).into_iter().take(DEPTH).map(|hit| hit.id));
-    }
+    found.sort_unstable();
     rank(
-        documents.iter().filter(|document| found.contains(&document.id)),
+        documents
+            .iter()
+            .filter(|document| found.binary_search(&&document.id).is_ok()),
         |document| document.fused(upper_bound, gate),
     )
 }
@@ -100,7 +112,7 @@ fn rank<'a, Id: Ord + Clone + 'a>(
             score: score(document),
         })
         .collect();
-    ranked.sort_by(compare);
+    ranked.sort_unstable_by(compare);
     ranked
 }
 

@@ -3,67 +3,94 @@
 //! Neighbouring chunks overlap by a fifth and must both stay, so only texts that agree nearly everywhere are copies. Texts
 //! whose numbers differ are none, however alike the words: last year's table is not this year's.
 
-use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 
-use super::analyzer::analyze;
-use super::bm25::TermId;
+use super::analyzer::for_each_term;
 
 /// Least share of common to all term triples (Jaccard) that makes two texts copies.
 pub const COPY_SIMILARITY: f64 = 0.9;
 /// Neighbouring terms that are compared as one.
 const SHINGLE: usize = 3;
 
-/// Numbers of the texts that stay, in order: each text that is no near copy of one that stays before it. Give the best
-/// text first.
-pub fn without_near_copies<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
-    let mut kept: Vec<(usize, Fingerprint)> = Vec::new();
-    for (number, text) in texts.into_iter().enumerate() {
+/// The texts that stay of those shown to it, the best first.
+#[derive(Default)]
+pub struct WithoutCopies(Vec<Fingerprint>);
+
+impl WithoutCopies {
+    /// Whether `text` is no near copy of one that stays, and so stays itself.
+    pub fn stays(&mut self, text: &str) -> bool {
         let fingerprint = Fingerprint::of(text);
-        if !kept.iter().any(|(_, earlier)| earlier.is_copy(&fingerprint)) {
-            kept.push((number, fingerprint));
+        let stays = !self.0.iter().any(|earlier| earlier.is_copy(&fingerprint));
+        if stays {
+            self.0.push(fingerprint);
         }
+        stays
     }
-    kept.into_iter().map(|(number, _)| number).collect()
 }
 
 struct Fingerprint {
-    shingles: HashSet<TermId>,
+    /// Hashes of the term triples, sorted, each once. They live as long as one search.
+    shingles: Vec<u64>,
     /// Terms with a digit, sorted, repeats kept.
     numbers: Vec<String>,
 }
 
 impl Fingerprint {
     fn of(text: &str) -> Fingerprint {
-        let mut terms = analyze(text);
-        let shingles = match terms.len() {
-            0 => HashSet::from([TermId::of(text.trim())]),
-            1..SHINGLE => HashSet::from([TermId::of(&terms.join("_"))]),
-            _ => terms
-                .windows(SHINGLE)
-                .map(|triple| TermId::of(&triple.join("_")))
-                .collect(),
+        let (mut terms, mut numbers) = (Vec::with_capacity(text.len() / 6), Vec::new());
+        for_each_term(text, |term| {
+            terms.push(hash(term));
+            if term.contains(char::is_numeric) {
+                numbers.push(term.to_owned());
+            }
+        });
+        let mut shingles: Vec<u64> = match terms.len() {
+            0 => vec![hash(text.trim())],
+            1..SHINGLE => vec![hash(&terms)],
+            _ => terms.windows(SHINGLE).map(|terms| hash(terms)).collect(),
         };
-        terms.retain(|term| term.contains(char::is_numeric));
-        terms.sort_unstable();
-        Fingerprint {
-            shingles,
-            numbers: terms,
-        }
+        shingles.sort_unstable();
+        shingles.dedup();
+        numbers.sort_unstable();
+        Fingerprint { shingles, numbers }
     }
 
     fn is_copy(&self, other: &Fingerprint) -> bool {
-        let common = self.shingles.intersection(&other.shingles).count();
-        let all = self.shingles.len() + other.shingles.len() - common;
-        common as f64 >= COPY_SIMILARITY * all as f64 && self.numbers == other.numbers
+        let (few, many) = (self.shingles.len(), other.shingles.len());
+        let (few, many) = (few.min(many), few.max(many));
+        // No more can be in common than the shorter one has.
+        if (few as f64) < COPY_SIMILARITY * many as f64 || self.numbers != other.numbers {
+            return false;
+        }
+        let common = self.common(other);
+        common as f64 >= COPY_SIMILARITY * (few + many - common) as f64
     }
+
+    fn common(&self, other: &Fingerprint) -> usize {
+        let mut others = other.shingles.iter().peekable();
+        let is_common = |shingle: &&u64| {
+            while others.next_if(|other| other < shingle).is_some() {}
+            others.next_if_eq(shingle).is_some()
+        };
+        self.shingles.iter().filter(is_common).count()
+    }
+}
+
+fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::without_near_copies;
+    use super::WithoutCopies;
 
     fn check(texts: &[&str], expected: &[usize]) {
-        assert_eq!(without_near_copies(texts.iter().copied()), expected, "{texts:?}");
+        let mut without = WithoutCopies::default();
+        let stay: Vec<usize> = (0..texts.len()).filter(|n| without.stays(texts[*n])).collect();
+        assert_eq!(stay, expected, "{texts:?}");
     }
 
     fn words(range: std::ops::Range<u32>) -> String {

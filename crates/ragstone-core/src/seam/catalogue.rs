@@ -3,6 +3,7 @@
 //! Invariant: a document and its job are written in one transaction; every write of a worker carries its lease and
 //! changes nothing once the lease is stale; a tombstoned document is never published again under the same generation.
 
+mod admission;
 mod course;
 mod error;
 mod ledger;
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use admission::{DocumentAccess, DocumentLabel};
 pub use course::Course;
 pub use error::{CatalogueError, CatalogueResult};
 pub use ledger::{
@@ -378,9 +380,16 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
     /// Every tenant that has documents, in order: for the upkeep of the whole library, and for nothing else.
     async fn tenants(&self) -> CatalogueResult<Vec<TenantId>>;
 
-    /// How these documents stand, whatever their tenant and ACL, tombstoned ones left out: what `library` checks every
-    /// hit against, in one query. For nothing else.
+    /// These documents, whatever their tenant and ACL, tombstoned ones left out: for workers, and for nothing that is shown
+    /// to a caller.
     async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>>;
+
+    /// Who may read these documents, whatever their tenant and ACL, tombstoned ones left out, in no promised order: what
+    /// `library` checks every hit against, from memory or in one query. For nothing else.
+    async fn access(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentAccess>>;
+
+    /// How those of these documents are named that `scope` admits, tombstoned ones left out, in no promised order.
+    async fn labels(&self, scope: &Scope, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentLabel>>;
 
     /// A job whose document `scope` admits.
     async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>>;

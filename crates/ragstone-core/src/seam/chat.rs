@@ -100,6 +100,8 @@ pub struct ChatDescription {
     pub model: String,
     /// Where the text of prompts goes; none where it stays in the process.
     pub endpoint: Option<String>,
+    /// Whether it quotes the scored sentences of passages, and so wants them.
+    pub quotes_sentences: bool,
     /// Tokens the model can read, prompt and answer together.
     pub context_tokens: usize,
 }

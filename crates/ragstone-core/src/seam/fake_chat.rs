@@ -83,6 +83,7 @@ impl ChatModel for FakeChat {
         ChatDescription {
             model: "fake".into(),
             endpoint: None,
+            quotes_sentences: false,
             context_tokens: 8_192,
         }
     }

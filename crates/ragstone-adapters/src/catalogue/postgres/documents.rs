@@ -1,16 +1,20 @@
 //! Reading documents, each time through a scope.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ragstone_core::access::Scope;
-use ragstone_core::document::Document;
-use ragstone_core::id::{DocumentId, SourceName, TenantId};
-use ragstone_core::seam::catalogue::{DocumentFilter, FailedDocuments, Page, PageRequest};
+use ragstone_core::document::{Document, SourceUrl};
+use ragstone_core::id::{DocumentId, Generation, SourceName, TenantId};
+use ragstone_core::seam::catalogue::{
+    DocumentAccess, DocumentFilter, DocumentLabel, FailedDocuments, Page, PageRequest,
+};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::database::Session;
 use super::error::Failure;
-use super::row::{DOCUMENT, Hold, get, json, name, number, plain, read_document};
+use super::row::{DOCUMENT, Hold, get, json, name, number, optional_number, plain, read_document};
 use crate::catalogue::cursor::{Key, page_of};
 use crate::catalogue::value::{nanoseconds, write_word};
 use crate::catalogue::version::is_visible;
@@ -137,4 +141,48 @@ pub async fn standing(c: &Session, ids: &[DocumentId]) -> Result<Vec<Document>, 
         found.insert(document.id, document);
     }
     Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+}
+
+/// Who may read those of `ids` that are not tombstoned.
+pub async fn access(c: &Session, ids: &[DocumentId]) -> Result<Vec<DocumentAccess>, Failure> {
+    let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = c
+        .all(
+            "select id, acl, acl_revision, published from documents where id = any($1) and status <> 'deleting'",
+            &[&uuids],
+        )
+        .await?;
+    let of = |row: &Row| {
+        Ok(DocumentAccess {
+            id: DocumentId(get(row, "id")?),
+            acl: Arc::new(json(row, "acl")?),
+            acl_revision: number(row, "acl_revision")?,
+            published: optional_number(row, "published")?.map(Generation),
+        })
+    };
+    rows.iter().map(of).collect()
+}
+
+/// How those of `ids` are named that `scope` admits and that are not tombstoned.
+pub async fn labels(c: &Session, scope: &Scope, ids: &[DocumentId]) -> Result<Vec<DocumentLabel>, Failure> {
+    let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = c
+        .all(
+            "select id, acl, coalesce(given_title, published_title, name) as title, uri, source_url from documents
+             where id = any($1) and status <> 'deleting'",
+            &[&uuids],
+        )
+        .await?;
+    let mut labels = Vec::with_capacity(rows.len());
+    for row in &rows {
+        if scope.admits(&json(row, "acl")?) {
+            labels.push(DocumentLabel {
+                id: DocumentId(get(row, "id")?),
+                title: get(row, "title")?,
+                uri: get(row, "uri")?,
+                source_url: SourceUrl::of_text(get::<Option<&str>>(row, "source_url")?),
+            });
+        }
+    }
+    Ok(labels)
 }

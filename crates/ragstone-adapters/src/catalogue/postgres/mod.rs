@@ -54,9 +54,9 @@ use ragstone_core::document::{Document, DocumentStatus, Job, JobCounts, JobError
 use ragstone_core::id::{DocumentId, JobId, SourceName, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
 use ragstone_core::seam::catalogue::{
-    Begun, Catalogue, CatalogueResult, Claim, DocumentFilter, DocumentPatch, FailedDocuments, Flipped,
-    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
-    Wait,
+    Begun, Catalogue, CatalogueResult, Claim, DocumentAccess, DocumentFilter, DocumentLabel, DocumentPatch,
+    FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress,
+    PublishedVersion, Redriven, Wait,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -352,6 +352,14 @@ impl Catalogue for PostgresCatalogue {
 
     async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
         Ok(documents::standing(&self.database.session().await?, documents).await?)
+    }
+
+    async fn access(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentAccess>> {
+        Ok(documents::access(&self.database.session().await?, documents).await?)
+    }
+
+    async fn labels(&self, scope: &Scope, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentLabel>> {
+        Ok(documents::labels(&self.database.session().await?, scope, documents).await?)
     }
 
     async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>> {

@@ -1,9 +1,9 @@
 //! Reading documents, each time through a scope.
 
 use ragstone_core::access::Scope;
-use ragstone_core::document::{Document, DocumentStatus};
+use ragstone_core::document::{Document, DocumentStatus, SourceUrl};
 use ragstone_core::id::{DocumentId, SourceName, TenantId};
-use ragstone_core::seam::catalogue::{DocumentFilter, FailedDocuments, Page, PageRequest};
+use ragstone_core::seam::catalogue::{DocumentFilter, DocumentLabel, FailedDocuments, Page, PageRequest};
 use rusqlite::{Connection, named_params, params};
 use uuid::Uuid;
 
@@ -118,4 +118,32 @@ pub fn standing(connection: &Connection, ids: &[DocumentId]) -> Result<Vec<Docum
         standing.extend(found.filter(|document| document.status != DocumentStatus::Deleting));
     }
     Ok(standing)
+}
+
+const LABEL: &str = "select acl, coalesce(given_title, published_title, name), uri, source_url from documents
+    where id = ?1 and status <> 'deleting'";
+
+/// How those of `ids` are named that `scope` admits and that are not tombstoned.
+pub fn labels(
+    connection: &Connection,
+    scope: &Scope,
+    ids: &[DocumentId],
+) -> Result<Vec<DocumentLabel>, Failure> {
+    let mut statement = connection.prepare_cached(LABEL)?;
+    let mut labels = Vec::with_capacity(ids.len());
+    for id in ids {
+        let mut rows = statement.query([id.0])?;
+        let Some(row) = rows.next()? else { continue };
+        let acl: String = row.get(0)?;
+        if scope.admits(&read_json(&acl, "acl")?) {
+            let source_url: Option<String> = row.get(3)?;
+            labels.push(DocumentLabel {
+                id: *id,
+                title: row.get(1)?,
+                uri: row.get(2)?,
+                source_url: SourceUrl::of_text(source_url.as_deref()),
+            });
+        }
+    }
+    Ok(labels)
 }

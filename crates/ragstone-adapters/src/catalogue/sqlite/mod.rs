@@ -36,9 +36,9 @@ use ragstone_core::document::{Document, DocumentStatus, Job, JobCounts, JobError
 use ragstone_core::id::{DocumentId, JobId, SourceName, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
 use ragstone_core::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentFilter, DocumentPatch, FailedDocuments,
-    Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion,
-    Redriven, Wait,
+    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentAccess, DocumentFilter, DocumentLabel,
+    DocumentPatch, FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page,
+    PageRequest, Progress, PublishedVersion, Redriven, Wait,
 };
 use ragstone_core::seam::source::Turns;
 use rusqlite::{Connection, OptionalExtension, Transaction};
@@ -341,6 +341,15 @@ impl Catalogue for SqliteCatalogue {
     async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
         let documents = documents.to_vec();
         self.read(move |c| documents::standing(c, &documents)).await
+    }
+
+    async fn access(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentAccess>> {
+        Ok(self.database.access(documents).await?)
+    }
+
+    async fn labels(&self, scope: &Scope, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentLabel>> {
+        let (scope, documents) = (scope.clone(), documents.to_vec());
+        self.read(move |c| documents::labels(c, &scope, &documents)).await
     }
 
     async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>> {

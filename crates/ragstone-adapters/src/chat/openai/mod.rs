@@ -135,6 +135,7 @@ impl ChatModel for OpenAiChat {
         ChatDescription {
             model: self.options.model.clone(),
             endpoint: Some(self.options.connection.endpoint()),
+            quotes_sentences: false,
             context_tokens: self.options.context_tokens,
         }
     }

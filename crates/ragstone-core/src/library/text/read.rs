@@ -1,5 +1,6 @@
 //! Reading a version's text again, whole pages or the few bytes of a quote.
 
+use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
@@ -12,13 +13,36 @@ pub struct StoredText<'a> {
     pub(super) blobs: &'a dyn ObjectStore,
     pub(super) key: Path,
     pub(super) head: Head,
+    /// What was read to find the head: often all of a short text.
+    pub(super) end: End,
+}
+
+/// The last bytes of an object, as far as they were read.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl End {
+    /// The bytes at `range` of the object, if they are among these.
+    fn get(&self, range: &std::ops::Range<u64>) -> Option<Bytes> {
+        let at = |place: u64| usize::try_from(place.checked_sub(self.start)?).ok();
+        let (start, end) = (at(range.start)?, at(range.end)?);
+        (start <= end && end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
+    }
 }
 
 impl<'a> StoredText<'a> {
     /// Reads the head.
     pub async fn open(blobs: &'a dyn ObjectStore, key: Path) -> Result<StoredText<'a>, TextError> {
-        let head = read_head(blobs, &key).await?;
-        Ok(Self { blobs, key, head })
+        let (head, end) = read_head(blobs, &key).await?;
+        Ok(Self {
+            blobs,
+            key,
+            head,
+            end,
+        })
     }
 
     /// Copies it to another key.
@@ -66,7 +90,7 @@ impl<'a> StoredText<'a> {
     }
 }
 
-async fn read_head(blobs: &dyn ObjectStore, key: &Path) -> Result<Head, TextError> {
+async fn read_head(blobs: &dyn ObjectStore, key: &Path) -> Result<(Head, End), TextError> {
     let damaged = || TextError::Damaged(key.clone());
     let options = GetOptions {
         range: Some(GetRange::Suffix(HEAD_GUESS)),
@@ -81,6 +105,10 @@ async fn read_head(blobs: &dyn ObjectStore, key: &Path) -> Result<Head, TextErro
     if magic != MAGIC || length > MAX_HEAD_BYTES || (length + TAIL_BYTES) as u64 > size {
         return Err(damaged());
     }
+    let end = End {
+        start: size.saturating_sub(last.len() as u64),
+        bytes: last.clone(),
+    };
     let parsed = match rest.len().checked_sub(length) {
         Some(start) => serde_json::from_slice(&rest[start..]),
         None => {
@@ -89,7 +117,8 @@ async fn read_head(blobs: &dyn ObjectStore, key: &Path) -> Result<Head, TextErro
             serde_json::from_slice(&head)
         }
     };
-    parsed.map_err(|_| damaged())
+    let head = parsed.map_err(|_| damaged())?;
+    Ok((head, end))
 }
 
 /// Reads ranges of a text, and unpacks a frame once for all that follow one another in it.
@@ -122,9 +151,17 @@ impl TextReader<'_> {
 
     async fn frame(&mut self, number: usize) -> Result<&[u8], TextError> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
-            let StoredText { blobs, key, head } = self.stored;
+            let StoredText {
+                blobs,
+                key,
+                head,
+                end,
+            } = self.stored;
             let stored = head.frames[number].stored.clone();
-            let packed = blobs.get_range(key, stored).await?;
+            let packed = match end.get(&stored) {
+                Some(packed) => packed,
+                None => blobs.get_range(key, stored).await?,
+            };
             let text =
                 zstd::bulk::decompress(&packed, FRAME_BYTES).map_err(|_| TextError::Damaged(key.clone()))?;
             self.open = Some((number, text));

@@ -6,6 +6,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use zstd::bulk::Compressor;
 
+use super::read::End;
 use super::{FRAME_BYTES, Frame, Head, LEVEL, MAGIC, StoredText, TextError};
 use crate::document::{Outline, PageSpan};
 use crate::library::blob::BlobWriter;
@@ -97,6 +98,7 @@ impl<'a> TextWriter<'a> {
             blobs: self.blobs,
             key: self.key,
             head,
+            end: End::default(),
         })
     }
 

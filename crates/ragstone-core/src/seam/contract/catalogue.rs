@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::sample::{acl, caller, tenant};
-use super::{attachments, catalogue_ledger, ended_jobs, manifest, writers};
+use super::{admission, attachments, catalogue_ledger, ended_jobs, manifest, writers};
 use crate::access::{Acl, Scope};
 use crate::document::{
     BoundedMetadata, Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker,
@@ -42,6 +42,7 @@ pub async fn catalogue_contract<F: Future<Output = Shared>>(make: impl Fn() -> F
     catalogue_ledger::ledger_contract(&make).await;
     lists_fill_their_pages_within_the_scope(make().await).await;
     standing_is_of_every_living_document(make().await).await;
+    admission::admission_contract(&make).await;
     the_same_bytes_are_ingested_again_for_another_pipeline(make().await).await;
     a_reingest_after_a_failed_version_is_of_the_published_bytes(make().await).await;
     upkeep_finds_every_tenant_and_what_another_pipeline_made(make().await).await;

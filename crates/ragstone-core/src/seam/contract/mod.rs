@@ -3,6 +3,7 @@
 //! A suite is an async function that takes a maker of fresh, empty implementations and panics at the first broken
 //! promise. Each one holds, for every allowed case, its refused twin.
 
+mod admission;
 mod attachments;
 mod audit;
 pub mod catalogue;

@@ -4,7 +4,7 @@ pub(super) mod state;
 pub(super) mod version;
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,9 +17,9 @@ use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKin
 use crate::id::{DocumentId, JobId, SourceName, TenantId};
 use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, Company, DocumentFilter, DocumentPatch,
-    FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress,
-    PublishedVersion, Redriven, Wait, check_writer,
+    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, Company, DocumentAccess, DocumentFilter,
+    DocumentLabel, DocumentPatch, FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original,
+    Page, PageRequest, Progress, PublishedVersion, Redriven, Wait, check_writer,
 };
 use state::{Entry, State, Task};
 use version::made_again;
@@ -412,6 +412,28 @@ impl Catalogue for MemoryCatalogue {
         let found = documents.iter().filter_map(|id| state.documents.get(id));
         let lives = |entry: &&Entry| entry.document.status != DocumentStatus::Deleting;
         Ok(found.filter(lives).map(|entry| entry.document.clone()).collect())
+    }
+
+    async fn access(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentAccess>> {
+        let of = |document: Document| DocumentAccess {
+            id: document.id,
+            acl: Arc::new(document.acl),
+            acl_revision: document.acl_revision,
+            published: document.published,
+        };
+        Ok(self.standing(documents).await?.into_iter().map(of).collect())
+    }
+
+    async fn labels(&self, scope: &Scope, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentLabel>> {
+        let mut standing = self.standing(documents).await?;
+        standing.retain(|document| scope.admits(&document.acl));
+        let of = |document: Document| DocumentLabel {
+            id: document.id,
+            title: document.title,
+            uri: document.uri,
+            source_url: document.source_url,
+        };
+        Ok(standing.into_iter().map(of).collect())
     }
 
     async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>> {

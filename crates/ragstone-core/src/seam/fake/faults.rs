@@ -1,5 +1,6 @@
 //! Stores that fail at a call of the test's choice, or do something before it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,9 +25,9 @@ use crate::rank::{TermId, TermStatistics};
 use crate::seam::attachments::{Attached, Attachment, Attachments};
 use crate::seam::audit::{Audit, Named};
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, FailedDocuments, Flipped,
-    JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress, PublishedVersion, Redriven,
-    Wait,
+    Begun, Catalogue, CatalogueError, Claim, DocumentAccess, DocumentFilter, DocumentLabel, DocumentPatch,
+    FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress,
+    PublishedVersion, Redriven, Wait,
 };
 use crate::seam::embedding_cache::{EmbeddingCache, EmbeddingCacheError, EmbeddingKey, StoredEmbedding};
 use crate::seam::index::{
@@ -68,9 +69,16 @@ struct Plan {
     dead: bool,
     /// The call at which the event came.
     came: Option<&'static str>,
+    /// Calls of each name.
+    counts: BTreeMap<&'static str, usize>,
 }
 
 impl Faults {
+    /// How often each call came since this was asked last.
+    pub fn counts(&self) -> Vec<(&'static str, usize)> {
+        std::mem::take(&mut lock(&self.plan).counts).into_iter().collect()
+    }
+
     /// Lets `event` come at the `n`-th call from here on.
     pub fn at(&self, n: usize, event: Event) {
         let mut plan = lock(&self.plan);
@@ -120,6 +128,7 @@ impl Faults {
     fn next(&self, name: &'static str) -> Option<Event> {
         let mut plan = lock(&self.plan);
         plan.calls += 1;
+        *plan.counts.entry(name).or_default() += 1;
         if plan.dead {
             return Some(Event::Fails(Fault::Dead));
         }
@@ -262,6 +271,8 @@ watched! { Catalogue of Catalogue, CatalogueError:
     fn failed_documents(tenant: &TenantId, source: &SourceName, limit: usize) -> FailedDocuments;
     fn tenants() -> Vec<TenantId>;
     fn standing(documents: &[DocumentId]) -> Vec<Document>;
+    fn access(documents: &[DocumentId]) -> Vec<DocumentAccess>;
+    fn labels(scope: &Scope, documents: &[DocumentId]) -> Vec<DocumentLabel>;
     fn job(scope: &Scope, job: JobId) -> Option<Job>;
     fn jobs(scope: &Scope, filter: &JobFilter, page: &PageRequest) -> Page<Job>;
     fn job_counts(tenant: &TenantId) -> JobCounts;

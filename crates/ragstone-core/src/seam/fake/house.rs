@@ -77,6 +77,23 @@ impl House {
         Self::built(Arc::new(MemoryIndex::default()), None, left)
     }
 
+    /// The same library as one that reads watched stores sees it.
+    pub fn watched(&self, faults: &Arc<Faults>) -> Library {
+        let stores = faults.watch(Stores {
+            catalogue: self.catalogue.clone(),
+            index: self.index.clone(),
+            blobs: self.blobs.clone(),
+            parser: Arc::new(TextParser),
+            embeddings: None,
+        });
+        let in_use = InUse {
+            embedder: self.embedder.clone(),
+            index: stores.index.clone(),
+        };
+        let slot = Arc::new(RwLock::new(Some(in_use)));
+        Library::new(stores.catalogue, stores.index, stores.blobs, slot)
+    }
+
     /// An empty library whose ingestor works on stores that fail as they are told; the library reads them as they are.
     pub fn failing(faults: &Arc<Faults>) -> Self {
         Self::built(Arc::new(MemoryIndex::default()), Some(faults), Left::default())

@@ -1,0 +1,174 @@
+//! Who may read which document, in memory.
+//!
+//! Invariant: it is what the committed rows say. A trigger notes every document that a transaction touches, whoever writes
+//! it; the transaction reads those rows again before it commits, and memory follows before the next one begins.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ragstone_core::access::Acl;
+use ragstone_core::id::{DocumentId, Generation};
+use ragstone_core::seam::catalogue::DocumentAccess;
+use rusqlite::{Connection, Row};
+
+use super::DatabaseError;
+
+/// The triggers are the connection's own, so the file stays what earlier programs know.
+const NOTE_TOUCHED: &str = "
+    create temp table touched_documents (id blob primary key) strict, without rowid;
+    create temp trigger touched_by_insert after insert on main.documents
+        begin insert or ignore into touched_documents values (new.id); end;
+    create temp trigger touched_by_update after update on main.documents
+        begin insert or ignore into touched_documents values (old.id), (new.id); end;
+    create temp trigger touched_by_delete after delete on main.documents
+        begin insert or ignore into touched_documents values (old.id); end;";
+
+const TOUCHED: &str = "select t.id, d.acl, d.acl_revision, d.published
+    from touched_documents t left join main.documents d on d.id = t.id and d.status <> 'deleting'";
+
+const ALL: &str = "select id, acl, acl_revision, published from documents where status <> 'deleting'";
+
+/// A document as a transaction leaves it; none where it is gone or tombstoned.
+pub struct Touched(DocumentId, Option<DocumentAccess>);
+
+/// Lets the writing connection note what it touches.
+pub fn note_touched(writer: &Connection) -> rusqlite::Result<()> {
+    writer.execute_batch(NOTE_TOUCHED)
+}
+
+/// What the transaction that is about to commit touched.
+pub fn touched(transaction: &Connection) -> Result<Vec<Touched>, DatabaseError> {
+    let mut statement = transaction.prepare_cached(TOUCHED)?;
+    let mut rows = statement.query([])?;
+    let mut touched = Vec::new();
+    while let Some(row) = rows.next()? {
+        let acl = row.get_ref(1)?.as_str_or_null().map_err(damaged)?;
+        let access = acl.map(|acl| read(row, Arc::new(parse(acl)?))).transpose()?;
+        touched.push(Touched(DocumentId(row.get(0)?), access));
+    }
+    if !touched.is_empty() {
+        transaction
+            .prepare_cached("delete from touched_documents")?
+            .execute([])?;
+    }
+    Ok(touched)
+}
+
+/// Who may read every document that is not tombstoned, once it was read from the rows.
+#[derive(Debug, Default)]
+pub struct AccessMemory(RwLock<Option<Documents>>);
+
+#[derive(Debug, Default)]
+struct Documents {
+    held: HashMap<DocumentId, DocumentAccess>,
+    /// Each ACL once, however many documents have it.
+    acls: HashSet<Arc<Acl>>,
+    /// How many ACLs stayed when those that nobody has were dropped last.
+    live_acls: usize,
+}
+
+impl AccessMemory {
+    /// Those of `ids` that are not tombstoned; none if the rows were not read yet.
+    pub fn get(&self, ids: &[DocumentId]) -> Option<Vec<DocumentAccess>> {
+        let documents = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let held = &documents.as_ref()?.held;
+        Some(ids.iter().filter_map(|id| held.get(id).cloned()).collect())
+    }
+
+    /// Reads the rows. `writer` is held by the caller, so that no commit comes between.
+    pub fn load(&self, writer: &Connection) -> Result<(), DatabaseError> {
+        let mut documents = Documents::default();
+        let mut parsed: HashMap<String, Arc<Acl>> = HashMap::new();
+        let mut statement = writer.prepare(ALL)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let text = row.get_ref(1)?.as_str().map_err(damaged)?;
+            let acl = match parsed.get(text) {
+                Some(acl) => acl.clone(),
+                None => {
+                    let acl = documents.shared(Arc::new(parse(text)?));
+                    parsed.insert(text.to_owned(), acl.clone());
+                    acl
+                }
+            };
+            let access = read(row, acl)?;
+            documents.held.insert(access.id, access);
+        }
+        drop(parsed);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(documents);
+        Ok(())
+    }
+
+    /// Follows a commit, under the writer's lock.
+    pub fn follow(&self, touched: Vec<Touched>) {
+        if touched.is_empty() {
+            return;
+        }
+        let mut documents = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(documents) = documents.as_mut() {
+            documents.follow(touched);
+        }
+    }
+}
+
+#[cfg(test)]
+impl AccessMemory {
+    pub fn forget(&self) {
+        *self.0.write().unwrap() = None;
+    }
+
+    pub fn acls(&self) -> usize {
+        self.0
+            .read()
+            .unwrap()
+            .as_ref()
+            .map_or(0, |documents| documents.acls.len())
+    }
+}
+
+impl Documents {
+    fn follow(&mut self, touched: Vec<Touched>) {
+        for Touched(id, access) in touched {
+            match access {
+                Some(mut access) => {
+                    access.acl = self.shared(access.acl);
+                    self.held.insert(id, access);
+                }
+                None => drop(self.held.remove(&id)),
+            }
+        }
+    }
+
+    /// The same ACL, as the one that others have.
+    fn shared(&mut self, acl: Arc<Acl>) -> Arc<Acl> {
+        if let Some(held) = self.acls.get(&acl) {
+            return held.clone();
+        }
+        if self.acls.len() > 2 * self.live_acls {
+            self.acls.retain(|acl| Arc::strong_count(acl) > 1);
+            self.live_acls = self.acls.len().max(1);
+        }
+        self.acls.insert(acl.clone());
+        acl
+    }
+}
+
+fn read(row: &Row<'_>, acl: Arc<Acl>) -> Result<DocumentAccess, DatabaseError> {
+    Ok(DocumentAccess {
+        id: DocumentId(row.get(0)?),
+        acl,
+        acl_revision: row.get(2)?,
+        published: row.get::<_, Option<u64>>(3)?.map(Generation),
+    })
+}
+
+fn parse(acl: &str) -> Result<Acl, DatabaseError> {
+    serde_json::from_str(acl).map_err(damaged)
+}
+
+fn damaged(why: impl std::fmt::Display) -> DatabaseError {
+    DatabaseError::Damaged(format!("documents: {why}"))
+}
+
+#[cfg(test)]
+mod tests;
