@@ -41,7 +41,7 @@ async fn what_passes_is_tried_again() {
     server.fail("set_payload", [Fault::Unavailable, Fault::Lost, Fault::Late]);
     store_visible(&index, &points).await;
     assert_eq!(index.count().await.unwrap(), 20);
-    for read in ["query", "query_batch", "count"] {
+    for read in ["query_batch", "scroll", "get", "count"] {
         server.fail(read, [Fault::Unavailable; 2]);
     }
     let query = ask(&caller("a", &[]), &question(&mut Sample::new(42, DIMENSIONS)));

@@ -12,29 +12,132 @@ use serde_json::json;
 
 use crate::{index, options};
 use ragstone_adapters::index::qdrant::QdrantIndex;
-use ragstone_adapters::index::qdrant::testing::TestServer;
+use ragstone_adapters::index::qdrant::testing::{TestServer, Traffic};
+
+/// Points of one document that everyone may read.
+fn open_points(sample: &mut Sample, count: u32) -> Vec<Point> {
+    let open = acl("a", &[&["everyone"]]);
+    (0..count).map(|n| sample.point(&open, "x", 1, n)).collect()
+}
+
+/// What one search asks for: how many rounds, the calls in order of name, and what it is given.
+async fn cost(
+    server: &TestServer,
+    index: &QdrantIndex,
+    query: &ScopedQuery<IndexQuery>,
+) -> (u64, Vec<&'static str>, Traffic) {
+    server.calls();
+    server.traffic();
+    let before = index.search_rounds();
+    index.search(query).await.unwrap();
+    let mut calls = server.calls();
+    calls.sort_unstable();
+    (index.search_rounds() - before, calls, server.traffic())
+}
+
+/// Stores points of one document, and shows them at once.
+async fn store(index: &QdrantIndex, points: &[Point]) {
+    index.ensure(&spec()).await.unwrap();
+    index.upsert(points.to_vec()).await.unwrap();
+    let (document, generation) = (points[0].chunk.document_id, points[0].generation);
+    index.publish(document, generation).await.unwrap();
+}
 
 #[tokio::test]
-async fn a_search_takes_four_rounds() {
+async fn a_search_takes_two_rounds_and_reads_no_payloads() {
     let server = TestServer::start().await;
-    let index: Arc<dyn VectorIndex> = Arc::new(index(&server.url()));
+    let index = index(&server.url());
     let mut sample = Sample::new(31, DIMENSIONS);
-    let points: Vec<Point> = (0..50)
-        .map(|n| sample.point(&acl("a", &[&["everyone"]]), "x", 1, n))
-        .collect();
-    store_visible(&index, &points).await;
-    server.calls();
+    let mut points = open_points(&mut sample, 400);
+    for (n, point) in points.iter_mut().enumerate() {
+        // The gate is guessed rightly, and few points share a pair.
+        point.gate = 1.0;
+        point.lexical.bigrams.retain(|_| n % 20 == 0);
+    }
+    store(&index, &points).await;
+    let asked = IndexQuery {
+        depth: 100,
+        ..question(&mut sample)
+    };
+    let query = ask(&caller("a", &[]), &asked);
+    let (rounds, calls, _) = cost(&server, &index, &query).await;
+    assert_eq!(
+        rounds, 4,
+        "the size of the scope, and the gates, are not known yet"
+    );
+    assert_eq!(calls, ["count", "get", "query_batch", "query_batch", "scroll"]);
+    let (rounds, calls, traffic) = cost(&server, &index, &query).await;
+    assert_eq!(rounds, 2);
+    assert_eq!(calls, ["get", "query_batch", "query_batch"]);
+    let expected = Traffic {
+        queries: 5,
+        points: 368,
+        payloads: 0,
+        // Eleven points may be among the ten best: a dense vector and a sparse one each.
+        vectors: 22,
+        bytes: 2_112,
+    };
+    assert_eq!(
+        traffic, expected,
+        "lists, what they lack, and the vectors of the best"
+    );
+}
+
+#[tokio::test]
+async fn a_scope_no_larger_than_a_list_lacks_no_scores() {
+    let server = TestServer::start().await;
+    let index = index(&server.url());
+    let mut sample = Sample::new(37, DIMENSIONS);
+    store(&index, &open_points(&mut sample, 20)).await;
     let query = ask(&caller("a", &[]), &question(&mut sample));
     index.search(&query).await.unwrap();
-    let mut calls = server.calls();
-    assert_eq!(calls.pop(), Some("get"), "the vectors of the best");
-    assert_eq!(calls.pop(), Some("query_batch"), "the true scores of the union");
-    calls[..2].sort_unstable();
+    let (rounds, calls, traffic) = cost(&server, &index, &query).await;
+    assert_eq!((rounds, calls), (2, vec!["get", "query_batch"]));
+    assert_eq!((traffic.queries, traffic.payloads), (3, 0));
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_a_point_grants_nothing() {
+    let server = TestServer::start().await;
+    let options = options(&server.url());
+    let [ours, theirs] = [&options; 2].map(|options| QdrantIndex::new(options.clone()).unwrap());
+    let (ours, theirs): (Arc<dyn VectorIndex>, Arc<dyn VectorIndex>) = (Arc::new(ours), Arc::new(theirs));
+    let mut sample = Sample::new(38, DIMENSIONS);
+    let points = open_points(&mut sample, 3);
+    store_visible(&ours, &points).await;
+    let (document, generation) = (points[0].chunk.document_id, points[0].generation);
+    let query = ask(&caller("a", &["group:g"]), &question(&mut sample));
+    let revisions = async || {
+        let hits = ours.search(&query).await.unwrap().hits;
+        hits.iter().map(|hit| hit.acl_revision).collect::<Vec<_>>()
+    };
+    assert_eq!(revisions().await, [1; 3]);
+    let set = async |index: &Arc<dyn VectorIndex>, sets: &[&[&str]], revision| {
+        let (acl, fields) = (acl("a", sets), &points[0].fields);
+        let set = index.set_access(document, generation, &acl, revision, fields);
+        set.await.unwrap();
+    };
+    set(&theirs, &[&["group:h"]], 2).await;
+    assert!(revisions().await.is_empty(), "another process took it away");
+    set(&theirs, &[&["group:g"]], 3).await;
     assert_eq!(
-        calls,
-        ["count", "query", "query", "query"],
-        "gates and scope, then both lists"
+        revisions().await,
+        [1; 3],
+        "given back; what was read before is never newer than the list"
     );
+    set(&ours, &[&["group:g"]], 4).await;
+    assert_eq!(revisions().await, [4; 3], "this process knows what it changed");
+    let five: &[&[&str]] = &[
+        &["group:g"],
+        &["group:g"],
+        &["group:g"],
+        &["group:g"],
+        &["group:h"],
+    ];
+    set(&ours, five, 5).await;
+    assert!(revisions().await.is_empty(), "the fifth set is looked at here");
+    set(&theirs, &[five[0], five[0], five[0], five[0], five[0]], 6).await;
+    assert_eq!(revisions().await, [6; 3], "and each time anew");
 }
 
 #[tokio::test]
@@ -136,6 +239,15 @@ async fn a_large_scope_is_walked_and_a_small_one_compared() {
         server.state().walks,
         1,
         "the list; scores of candidates are always exact"
+    );
+    server.calls();
+    for _ in 0..3 {
+        walking.search(&query).await.unwrap();
+    }
+    assert_eq!(server.state().walks, 4);
+    assert!(
+        !server.calls().contains(&"count"),
+        "the size of a scope is remembered for a while"
     );
 }
 

@@ -35,13 +35,13 @@ pub(super) struct Scores {
     pub bigrams: f64,
 }
 
-/// A question that points are measured by.
-pub(super) struct Ruler<'a> {
+/// Scores points by their stored vectors, to the last digit.
+pub(super) struct ExactScorer<'a> {
     asked: &'a IndexQuery,
     dense: Option<(usize, QueryVector)>,
 }
 
-impl<'a> Ruler<'a> {
+impl<'a> ExactScorer<'a> {
     /// `dense` is the question's vector, if there is a dense leg.
     pub fn new(asked: &'a IndexQuery, dense: Option<&[f32]>) -> Self {
         Self {
@@ -115,13 +115,13 @@ pub(super) fn replace(hits: &mut [Hit], exact: &HashMap<PointId, Scores>) {
 /// The scores of points by their stored vectors.
 pub(super) async fn measured(
     server: &Server,
-    ruler: &Ruler<'_>,
+    scorer: &ExactScorer<'_>,
     points: &[PointId],
 ) -> Result<HashMap<PointId, Scores>, IndexError> {
     if points.is_empty() {
         return Ok(HashMap::new());
     }
-    let names: &[&str] = match ruler.dense {
+    let names: &[&str] = match scorer.dense {
         Some(_) => &[DENSE, LEXICAL],
         None => &[LEXICAL],
     };
@@ -138,7 +138,7 @@ pub(super) async fn measured(
     });
     let found = answer.await?.result.into_iter().map(|mut found| {
         let point = point_id(found.id.as_ref())?;
-        Ok((point, ruler.measure(&StoredVectors::take(&mut found))))
+        Ok((point, scorer.measure(&StoredVectors::take(&mut found))))
     });
     found.collect()
 }

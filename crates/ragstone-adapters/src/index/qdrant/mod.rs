@@ -3,16 +3,24 @@
 //! Invariant: nothing statistical is Qdrant's. It multiplies the vectors it is given; weights, idf, gates and the order of
 //! ties are ours, so an answer is the embedded index's own.
 
+mod batches;
+mod bounds;
 mod collection;
 mod error;
 mod exact;
+mod facts;
 mod filter;
 mod leg;
+mod lists;
+mod memory;
 mod options;
 mod payload;
+mod query;
+mod rounds;
 mod scope;
 mod search;
 mod server;
+mod sizes;
 mod stored;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -34,16 +42,15 @@ use ragstone_core::seam::index::{
     DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
 };
 
+use batches::{batches, check_fit, check_length};
 use error::mismatch;
+use memory::SearchMemory;
 pub use options::{ApiKey, QdrantOptions};
 use payload::{ACL, DOCUMENT, GENERATION, LIVE, ORDINAL, Payload, Reading, STORED, STORED_MORE};
-use search::{Search, include};
+use query::include;
+use search::Search;
 use server::Server;
 
-/// Most points of one request that stores.
-const MAX_POINTS: usize = 256;
-/// Most bytes of one request that stores, about; Qdrant takes 32 MiB.
-const MAX_BYTES: usize = 8 << 20;
 /// Most ids of one request that reads.
 const MAX_IDS: usize = 1_000;
 /// Points of one request that looks through all.
@@ -54,6 +61,7 @@ pub struct QdrantIndex {
     server: Server,
     /// The collection's spec, once it is known.
     spec: RwLock<Option<IndexSpec>>,
+    memory: SearchMemory,
 }
 
 impl QdrantIndex {
@@ -65,6 +73,7 @@ impl QdrantIndex {
         Ok(Self {
             server: Server::new(options)?,
             spec: RwLock::new(None),
+            memory: SearchMemory::default(),
         })
     }
 
@@ -74,6 +83,12 @@ impl QdrantIndex {
     /// [`IndexError::Unavailable`] while it does not answer.
     pub async fn version(&self) -> Result<String, IndexError> {
         collection::version(&self.server).await
+    }
+
+    /// Rounds of requests that searches made so far, those of one round at once.
+    #[cfg(feature = "testing")]
+    pub fn search_rounds(&self) -> u64 {
+        self.memory.rounds()
     }
 
     /// The collection's spec; none while there is no collection.
@@ -149,65 +164,6 @@ fn select(filter: Filter) -> PointsSelector {
     }
 }
 
-fn check_length(spec: &IndexSpec, vector: &[f32]) -> Result<(), IndexError> {
-    match spec.dimensions {
-        Some(wanted) if wanted == vector.len() => Ok(()),
-        wanted => Err(mismatch(format!(
-            "it holds vectors of {} components, not of {}",
-            wanted.unwrap_or(0),
-            vector.len()
-        ))),
-    }
-}
-
-fn check_fit(spec: &IndexSpec, points: &[Point]) -> Result<(), IndexError> {
-    for vector in points.iter().filter_map(|point| point.dense.as_deref()) {
-        check_length(spec, vector)?;
-        if !vector.iter().all(|component| component.is_finite()) {
-            return Err(mismatch("a vector has a component that is not finite"));
-        }
-    }
-    Ok(())
-}
-
-/// About how many bytes the point takes on the wire.
-fn size(point: &Point) -> usize {
-    let terms = point.lexical.unigrams.len() + point.lexical.bigrams.len();
-    let vectors = 4 * point.dense.as_ref().map_or(0, Vec::len) + 8 * terms;
-    // Base64 makes four bytes of three; ACL and fields stand there twice.
-    let tokens = 4 * point.tokens.as_ref().map_or(0, Vec::len) / 3;
-    let readers: usize = point
-        .acl
-        .sets
-        .iter()
-        .flatten()
-        .map(|reader| reader.as_str().len())
-        .sum();
-    let fields: usize = point
-        .fields
-        .iter()
-        .map(|(key, value)| key.len() + value.to_string().len())
-        .sum();
-    vectors + tokens + point.chunk.text.len() + 2 * (readers + fields)
-}
-
-/// Runs of points that fit into one request each.
-fn batches(points: &[Point]) -> Vec<&[Point]> {
-    let (mut batches, mut start, mut bytes) = (Vec::new(), 0, 0);
-    for (n, point) in points.iter().enumerate() {
-        let more = size(point);
-        if n > start && (n - start == MAX_POINTS || bytes + more > MAX_BYTES) {
-            batches.push(&points[start..n]);
-            (start, bytes) = (n, 0);
-        }
-        bytes += more;
-    }
-    if start < points.len() {
-        batches.push(&points[start..]);
-    }
-    batches
-}
-
 fn stored(
     scope: &Scope,
     found: &[RetrievedPoint],
@@ -273,7 +229,9 @@ impl VectorIndex for QdrantIndex {
             let request = request.clone();
             async move { client.delete_points(request).await }
         });
-        answer.await
+        answer.await?;
+        self.memory.facts.forget((document, generation));
+        Ok(())
     }
 
     async fn set_access(
@@ -286,7 +244,9 @@ impl VectorIndex for QdrantIndex {
     ) -> Result<(), IndexError> {
         let access = payload::access(acl, acl_revision, fields)?;
         self.set_payload("setting access", (document, generation), access)
-            .await
+            .await?;
+        self.memory.facts.forget((document, generation));
+        Ok(())
     }
 
     async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
@@ -302,7 +262,7 @@ impl VectorIndex for QdrantIndex {
         if let Some(vector) = dense {
             check_length(&spec, vector)?;
         }
-        Search::new(&self.server, query, dense).run().await
+        Search::new(&self.server, &self.memory, query, dense).run().await
     }
 
     async fn chunks(

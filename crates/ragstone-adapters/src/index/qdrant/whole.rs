@@ -9,7 +9,7 @@ use ragstone_core::seam::portable::PointReader;
 use super::payload::{
     self, ACL, ACL_REVISION, DENSE, FIELDS, GATE, LEXICAL, ORDINAL, PAIRS, Reading, STORED, STORED_MORE,
 };
-use super::search::include;
+use super::query::include;
 use super::stored::{StoredVectors, with};
 use super::{QdrantIndex, scope};
 

@@ -8,6 +8,9 @@ use qdrant_client::qdrant::{
     WithVectorsSelector, vector_output, vectors_output, with_vectors_selector,
 };
 
+use qdrant_client::qdrant::value::Kind;
+
+use super::Traffic;
 use super::evaluate::Stored;
 
 /// The parts of a payload that were asked for.
@@ -69,5 +72,43 @@ fn named(point: &Stored, wanted: &WithVectorsSelector) -> VectorsOutput {
         vectors_options: Some(vectors_output::VectorsOptions::Vectors(NamedVectorsOutput {
             vectors: named.collect(),
         })),
+    }
+}
+
+impl Traffic {
+    /// Counts a point that is given.
+    pub fn count_point(&mut self, payload: &HashMap<String, Value>, vectors: Option<&VectorsOutput>) {
+        self.points += 1;
+        self.payloads += usize::from(!payload.is_empty());
+        self.bytes += payload
+            .iter()
+            .map(|(key, value)| key.len() + size(value))
+            .sum::<usize>();
+        let Some(vectors_output::VectorsOptions::Vectors(named)) =
+            vectors.and_then(|vectors| vectors.vectors_options.as_ref())
+        else {
+            return;
+        };
+        self.vectors += named.vectors.len();
+        for vector in named.vectors.values() {
+            self.bytes += match &vector.vector {
+                Some(vector_output::Vector::Dense(dense)) => size_of_val(dense.data.as_slice()),
+                Some(vector_output::Vector::Sparse(sparse)) => 2 * size_of_val(sparse.indices.as_slice()),
+                _ => 0,
+            };
+        }
+    }
+}
+
+fn size(value: &Value) -> usize {
+    match &value.kind {
+        Some(Kind::StringValue(text)) => text.len(),
+        Some(Kind::ListValue(list)) => list.values.iter().map(size).sum(),
+        Some(Kind::StructValue(fields)) => fields
+            .fields
+            .iter()
+            .map(|(key, value)| key.len() + size(value))
+            .sum(),
+        _ => size_of::<f64>(),
     }
 }

@@ -26,7 +26,7 @@ impl Collections for TestServer {
         request: Request<GetCollectionInfoRequest>,
     ) -> Result<Response<GetCollectionInfoResponse>, Status> {
         let (request, _) = self.enter("get_collection", request).await?;
-        self.with(&request.collection_name, |collection| {
+        self.with(&request.collection_name, |collection, _| {
             let config = CollectionConfig {
                 metadata: collection.definition.metadata.clone(),
                 ..CollectionConfig::default()

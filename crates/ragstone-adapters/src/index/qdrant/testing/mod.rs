@@ -47,6 +47,21 @@ pub struct Collection {
     pub points: BTreeMap<String, Stored>,
 }
 
+/// What the server gave back since it was asked last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Queries, those of a batch one by one.
+    pub queries: usize,
+    /// Points, each time one was given.
+    pub points: usize,
+    /// Points that came with a part of their payload.
+    pub payloads: usize,
+    /// Vectors.
+    pub vectors: usize,
+    /// Bytes of payloads and vectors, without what the protocol adds.
+    pub bytes: usize,
+}
+
 /// What the server holds and how it behaves.
 #[derive(Debug, Default)]
 pub struct State {
@@ -56,6 +71,8 @@ pub struct State {
     pub faults: HashMap<&'static str, VecDeque<Fault>>,
     /// The names of the calls that came.
     pub calls: Vec<&'static str>,
+    /// What they were given.
+    pub traffic: Traffic,
     /// How many queries left it to the graph which points are compared.
     pub walks: usize,
     /// What it says it is.
@@ -111,6 +128,11 @@ impl TestServer {
         std::mem::take(&mut self.state().calls)
     }
 
+    /// Forgets what was given back, and tells it.
+    pub fn traffic(&self) -> Traffic {
+        std::mem::take(&mut self.state().traffic)
+    }
+
     /// Notes a call, checks its key, and fails it if that was asked for.
     pub async fn enter<T>(
         &self,
@@ -141,10 +163,11 @@ impl TestServer {
     pub fn with<T>(
         &self,
         name: &str,
-        work: impl FnOnce(&mut Collection) -> Result<T, Status>,
+        work: impl FnOnce(&mut Collection, &mut Traffic) -> Result<T, Status>,
     ) -> Result<T, Status> {
-        match self.state().collections.get_mut(name) {
-            Some(collection) => work(collection),
+        let state = &mut *self.state();
+        match state.collections.get_mut(name) {
+            Some(collection) => work(collection, &mut state.traffic),
             None => Err(Status::not_found(format!(
                 "Not found: Collection `{name}` doesn't exist!"
             ))),

@@ -11,7 +11,7 @@ use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
     BatchResult, CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, DeletePoints, Filter,
     GetPoints, GetResponse, PayloadSchemaInfo, PointId, PointStruct, PointsOperationResponse, PointsSelector,
-    QueryBatchPoints, QueryBatchResponse, QueryPoints, QueryResponse, ScoredPoint, ScrollPoints,
+    QueryBatchPoints, QueryBatchResponse, QueryPoints, RetrievedPoint, ScoredPoint, ScrollPoints,
     ScrollResponse, SetPayloadPoints, UpdateMode, UpdateResult, UpdateStatus, UpsertPoints, query, vector,
     vector_input, vectors::VectorsOptions,
 };
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::answer::{retrieved, selected};
 use super::evaluate::{Stored, passes, score};
-use super::{Collection, Fault, TestServer, not_called};
+use super::{Collection, Fault, TestServer, Traffic, not_called};
 
 fn wrong(what: impl std::fmt::Display) -> Status {
     Status::invalid_argument(format!("Wrong input: {what}"))
@@ -134,6 +134,18 @@ fn nearest(collection: &Collection, query: &QueryPoints) -> Result<Vec<ScoredPoi
     Ok(answer.collect())
 }
 
+/// Whether it is left to the graph which points are compared.
+fn is_walk(query: &QueryPoints) -> bool {
+    let params = query.params.as_ref();
+    let exact = params.is_some_and(|params| params.exact == Some(true));
+    query.using.as_deref() == Some("dense") && !exact
+}
+
+fn given(point: RetrievedPoint, traffic: &mut Traffic) -> RetrievedPoint {
+    traffic.count_point(&point.payload, point.vectors.as_ref());
+    point
+}
+
 fn integer(point: &Stored, key: &str) -> Option<i64> {
     match point.payload.get(key)?.kind.as_ref()? {
         Kind::IntegerValue(number) => Some(*number),
@@ -148,7 +160,7 @@ impl Points for TestServer {
         request: Request<UpsertPoints>,
     ) -> Result<Response<PointsOperationResponse>, Status> {
         let (request, fault) = self.enter("upsert", request).await?;
-        self.with(&request.collection_name, |collection| {
+        self.with(&request.collection_name, |collection, _| {
             let read: Result<Vec<Stored>, Status> = request
                 .points
                 .iter()
@@ -170,7 +182,7 @@ impl Points for TestServer {
     ) -> Result<Response<PointsOperationResponse>, Status> {
         let (request, fault) = self.enter("delete", request).await?;
         let filter = filter_of(request.points);
-        self.with(&request.collection_name, |collection| {
+        self.with(&request.collection_name, |collection, _| {
             collection.points.retain(|_, point| !passes(point, &filter));
             updated(fault, request.wait)
         })
@@ -178,20 +190,16 @@ impl Points for TestServer {
 
     async fn get(&self, request: Request<GetPoints>) -> Result<Response<GetResponse>, Status> {
         let (request, _) = self.enter("get", request).await?;
-        self.with(&request.collection_name, |collection| {
+        self.with(&request.collection_name, |collection, traffic| {
             let ids: Result<Vec<String>, Status> = request.ids.iter().map(|id| uuid(Some(id))).collect();
             let found = ids?
                 .into_iter()
                 .filter_map(|id| collection.points.get(&id).cloned());
-            let result = found
-                .map(|point| {
-                    retrieved(
-                        &point,
-                        request.with_payload.as_ref(),
-                        request.with_vectors.as_ref(),
-                    )
-                })
-                .collect();
+            let give = |point: Stored| {
+                let (payload, vectors) = (request.with_payload.as_ref(), request.with_vectors.as_ref());
+                given(retrieved(&point, payload, vectors), traffic)
+            };
+            let result = found.map(give).collect();
             Ok(Response::new(GetResponse {
                 result,
                 ..GetResponse::default()
@@ -205,7 +213,7 @@ impl Points for TestServer {
     ) -> Result<Response<PointsOperationResponse>, Status> {
         let (request, fault) = self.enter("set_payload", request).await?;
         let filter = filter_of(request.points_selector);
-        self.with(&request.collection_name, |collection| {
+        self.with(&request.collection_name, |collection, _| {
             for point in collection
                 .points
                 .values_mut()
@@ -225,7 +233,7 @@ impl Points for TestServer {
         request: Request<CreateFieldIndexCollection>,
     ) -> Result<Response<PointsOperationResponse>, Status> {
         let (request, fault) = self.enter("create_field_index", request).await?;
-        self.with(&request.collection_name, |collection| {
+        self.with(&request.collection_name, |collection, _| {
             let info = PayloadSchemaInfo {
                 params: request.field_index_params.clone(),
                 ..PayloadSchemaInfo::default()
@@ -237,7 +245,7 @@ impl Points for TestServer {
 
     async fn scroll(&self, request: Request<ScrollPoints>) -> Result<Response<ScrollResponse>, Status> {
         let (request, _) = self.enter("scroll", request).await?;
-        self.with(&request.collection_name, |collection| {
+        self.with(&request.collection_name, |collection, traffic| {
             let filter = request.filter.clone().unwrap_or_default();
             let from = request
                 .offset
@@ -266,11 +274,9 @@ impl Points for TestServer {
                 next_page_offset: next.map(|point| point.id.as_str().into()),
                 result: page
                     .map(|point| {
-                        retrieved(
-                            point,
-                            request.with_payload.as_ref(),
-                            request.with_vectors.as_ref(),
-                        )
+                        let (payload, vectors) =
+                            (request.with_payload.as_ref(), request.with_vectors.as_ref());
+                        given(retrieved(point, payload, vectors), traffic)
                     })
                     .collect(),
                 ..ScrollResponse::default()
@@ -280,7 +286,7 @@ impl Points for TestServer {
 
     async fn count(&self, request: Request<CountPoints>) -> Result<Response<CountResponse>, Status> {
         let (request, _) = self.enter("count", request).await?;
-        self.with(&request.collection_name, |collection| {
+        self.with(&request.collection_name, |collection, _| {
             let filter = request.filter.clone().unwrap_or_default();
             let count = collection
                 .points
@@ -294,31 +300,20 @@ impl Points for TestServer {
         })
     }
 
-    async fn query(&self, request: Request<QueryPoints>) -> Result<Response<QueryResponse>, Status> {
-        let (request, _) = self.enter("query", request).await?;
-        let exact = request
-            .params
-            .as_ref()
-            .is_some_and(|params| params.exact == Some(true));
-        self.state().walks += usize::from(request.using.as_deref() == Some("dense") && !exact);
-        self.with(&request.collection_name, |collection| {
-            Ok(Response::new(QueryResponse {
-                result: nearest(collection, &request)?,
-                ..QueryResponse::default()
-            }))
-        })
-    }
-
     async fn query_batch(
         &self,
         request: Request<QueryBatchPoints>,
     ) -> Result<Response<QueryBatchResponse>, Status> {
         let (request, _) = self.enter("query_batch", request).await?;
-        self.with(&request.collection_name, |collection| {
+        self.state().walks += request.query_points.iter().filter(|query| is_walk(query)).count();
+        self.with(&request.collection_name, |collection, traffic| {
             let answer = |query| {
-                Ok(BatchResult {
-                    result: nearest(collection, query)?,
-                })
+                let result = nearest(collection, query)?;
+                traffic.queries += 1;
+                result
+                    .iter()
+                    .for_each(|found| traffic.count_point(&found.payload, None));
+                Ok(BatchResult { result })
             };
             let result: Result<Vec<BatchResult>, Status> = request.query_points.iter().map(answer).collect();
             Ok(Response::new(QueryBatchResponse {
@@ -337,6 +332,7 @@ impl Points for TestServer {
         delete_field_index(DeleteFieldIndexCollection) -> PointsOperationResponse;
         create_vector_name(CreateVectorNameRequest) -> PointsOperationResponse;
         delete_vector_name(DeleteVectorNameRequest) -> PointsOperationResponse;
+        query(QueryPoints) -> QueryResponse;
         search(SearchPoints) -> SearchResponse;
         search_batch(SearchBatchPoints) -> SearchBatchResponse;
         search_groups(SearchPointGroups) -> SearchGroupsResponse;

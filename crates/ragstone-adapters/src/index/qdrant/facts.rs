@@ -1,0 +1,233 @@
+//! What searches remember of points: the parts of a payload that a hit needs and that never change.
+//!
+//! A server parses a whole payload to give back a part of it, so a list of hundreds of candidates costs less without
+//! payloads. Chunk, document, generation and gate of a point are written once. Its access is not: only the revision that
+//! was read with it is kept, and nothing of a point whose ACL has more sets than the server is asked about.
+//!
+//! Invariant: a revision from here is never newer than the one by which the server made a list: a search uses only what was
+//! known before it asked. So a hit that its document's newest ACL no longer admits is never taken for a leak while it is
+//! merely out of date.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use ragstone_core::id::{ChunkId, DocumentId, Generation, PointId};
+use ragstone_core::seam::index::DocumentGeneration;
+
+/// Points that are remembered at least, if so many were met; twice as many at most. About 60 bytes each.
+const REMEMBERED: usize = 131_072;
+
+/// What a hit needs to know of a point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Fact {
+    pub chunk: ChunkId,
+    /// How well the encoder reads the chunk.
+    pub gate: f32,
+    pub document: DocumentId,
+    pub generation: Generation,
+    /// As it was read.
+    pub acl_revision: u64,
+}
+
+/// What is known of points: a fact, or none for one that is not the caller's.
+pub(super) type Known = HashMap<PointId, Option<Fact>>;
+
+/// What the points of one generation have in common.
+#[derive(Debug)]
+struct Group {
+    document: DocumentId,
+    generation: Generation,
+    acl_revision: u64,
+    /// Which reading it came with; see [`Facts::now`].
+    reading: u64,
+    /// Whether it is known to have changed since.
+    outdated: AtomicBool,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    chunk: ChunkId,
+    gate: f32,
+    group: Arc<Group>,
+}
+
+/// Facts about the points that searches met last.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Points met since the other half was filled.
+    young: HashMap<PointId, Entry>,
+    /// Points met before; dropped when the young half is full.
+    old: HashMap<PointId, Entry>,
+    groups: HashMap<DocumentGeneration, Weak<Group>>,
+    readings: u64,
+}
+
+impl Facts {
+    /// The number of readings so far. A search takes it before it asks and passes it to [`Self::known`].
+    pub fn now(&self) -> u64 {
+        self.table().readings
+    }
+
+    /// What was known of `points` at `when`.
+    pub fn known(&self, points: &[PointId], when: u64) -> HashMap<PointId, Fact> {
+        let mut table = self.table();
+        let known = points.iter().filter_map(|point| {
+            let entry = table.find(*point)?;
+            entry.group.is_usable(when).then(|| (*point, entry.fact()))
+        });
+        known.collect()
+    }
+
+    /// Remembers points as they were read.
+    pub fn remember(&self, read: impl IntoIterator<Item = (PointId, Fact)>) {
+        let mut table = self.table();
+        table.readings += 1;
+        for (point, fact) in read {
+            let entry = Entry {
+                chunk: fact.chunk,
+                gate: fact.gate,
+                group: table.group(&fact),
+            };
+            table.insert(point, entry);
+        }
+    }
+
+    /// Forgets the points of a generation that is changed.
+    pub fn forget(&self, generation: DocumentGeneration) {
+        let group = self.table().groups.remove(&generation);
+        if let Some(group) = group.and_then(|group| group.upgrade()) {
+            group.outdated.store(true, Ordering::Release);
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Group {
+    fn is_usable(&self, when: u64) -> bool {
+        self.reading <= when && !self.outdated.load(Ordering::Acquire)
+    }
+}
+
+impl Entry {
+    fn fact(&self) -> Fact {
+        Fact {
+            chunk: self.chunk,
+            gate: self.gate,
+            document: self.group.document,
+            generation: self.group.generation,
+            acl_revision: self.group.acl_revision,
+        }
+    }
+}
+
+impl Table {
+    fn find(&mut self, point: PointId) -> Option<Entry> {
+        if let Some(entry) = self.young.get(&point) {
+            return Some(entry.clone());
+        }
+        let entry = self.old.remove(&point)?;
+        self.insert(point, entry.clone());
+        Some(entry)
+    }
+
+    fn insert(&mut self, point: PointId, entry: Entry) {
+        self.young.insert(point, entry);
+        if self.young.len() >= REMEMBERED {
+            self.old = std::mem::take(&mut self.young);
+            self.groups.retain(|_, group| group.strong_count() > 0);
+        }
+    }
+
+    /// The group of a point, if it is known with the same access; else one of this reading.
+    fn group(&mut self, read: &Fact) -> Arc<Group> {
+        let key = (read.document, read.generation);
+        let known = self.groups.get(&key).and_then(Weak::upgrade);
+        if let Some(group) = known {
+            if group.acl_revision == read.acl_revision {
+                return group;
+            }
+            group.outdated.store(true, Ordering::Release);
+        }
+        let group = Arc::new(Group {
+            document: read.document,
+            generation: read.generation,
+            acl_revision: read.acl_revision,
+            reading: self.readings,
+            outdated: AtomicBool::new(false),
+        });
+        self.groups.insert(key, Arc::downgrade(&group));
+        group
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(number: usize) -> T {
+        let text = format!("00000000-0000-0000-0000-{number:012}");
+        text.parse().expect("an id")
+    }
+
+    fn fact(number: usize, document: usize, acl_revision: u64) -> (PointId, Fact) {
+        let fact = Fact {
+            chunk: id(number),
+            gate: 0.5,
+            document: id(document),
+            generation: Generation(1),
+            acl_revision,
+        };
+        (id(number), fact)
+    }
+
+    fn revision(facts: &Facts, point: usize, when: u64) -> Option<u64> {
+        let known = facts.known(&[id(point)], when);
+        known.values().next().map(|fact| fact.acl_revision)
+    }
+
+    #[test]
+    fn a_search_uses_what_was_known_before_it_asked() {
+        let facts = Facts::default();
+        let before = facts.now();
+        facts.remember([fact(1, 1, 1), fact(2, 1, 1)]);
+        assert_eq!(revision(&facts, 1, before), None);
+        assert_eq!(revision(&facts, 1, facts.now()), Some(1));
+        assert_eq!(revision(&facts, 3, facts.now()), None);
+    }
+
+    #[test]
+    fn a_generation_that_was_read_with_another_access_is_read_again() {
+        let facts = Facts::default();
+        facts.remember([fact(1, 1, 1), fact(2, 1, 1), fact(3, 2, 1)]);
+        facts.remember([fact(2, 1, 2)]);
+        let now = facts.now();
+        assert_eq!(revision(&facts, 1, now), None);
+        assert_eq!(revision(&facts, 2, now), Some(2));
+        assert_eq!(revision(&facts, 3, now), Some(1));
+        facts.forget((id(1), Generation(1)));
+        assert_eq!(revision(&facts, 2, now), None);
+        assert_eq!(revision(&facts, 3, now), Some(1));
+    }
+
+    #[test]
+    fn no_more_points_are_remembered_than_there_is_room_for() {
+        let facts = Facts::default();
+        for start in (0..3 * REMEMBERED).step_by(REMEMBERED / 2) {
+            facts.remember((start..start + REMEMBERED / 2).map(|number| fact(number, number, 1)));
+            // The first one is met again and again.
+            assert_eq!(revision(&facts, 0, facts.now()), Some(1), "{start}");
+        }
+        let table = facts.table();
+        assert!(table.young.len() + table.old.len() <= 2 * REMEMBERED);
+        assert!(table.groups.len() <= 2 * REMEMBERED);
+    }
+}

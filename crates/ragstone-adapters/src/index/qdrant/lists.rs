@@ -1,0 +1,232 @@
+//! The lists of a first round: points with scores, best first, and what is known of the points beyond their ends.
+//!
+//! Invariant: a point that is missing from a list scores no more than [`Ranking::beyond`] says, unless the list was walked
+//! through a graph, which may miss points.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use ragstone_core::id::{ChunkId, PointId};
+use ragstone_core::rank::fusion::{BIGRAM_WEIGHT, Ranked, compare};
+use ragstone_core::seam::index::SearchMode;
+
+use super::exact::least;
+use super::facts::{Fact, Known};
+
+/// One leg's best points.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ranking {
+    entries: Vec<(PointId, f64)>,
+    by_point: HashMap<PointId, f64>,
+    exhausted: bool,
+}
+
+impl Ranking {
+    /// A list of `entries`, best first; `exhausted` says that the scope holds no further point of this leg.
+    pub fn new(entries: Vec<(PointId, f64)>, exhausted: bool) -> Self {
+        let by_point = entries.iter().copied().collect();
+        Self {
+            entries,
+            by_point,
+            exhausted,
+        }
+    }
+
+    /// A leg that nothing is asked of: it finds nothing, and nothing is missing.
+    pub fn nothing() -> Self {
+        Self::new(Vec::new(), true)
+    }
+
+    pub fn score(&self, point: PointId) -> Option<f64> {
+        self.by_point.get(&point).copied()
+    }
+
+    /// Whether the list says by leaving `point` out that this leg does not find it.
+    pub fn leaves_out(&self, point: PointId) -> bool {
+        self.exhausted && !self.by_point.contains_key(&point)
+    }
+
+    /// The most that a point outside of the list can score; none where there is no such point.
+    pub fn beyond(&self) -> Option<f64> {
+        match self.exhausted {
+            true => None,
+            false => Some(self.entries.last().map_or(f64::INFINITY, |(_, score)| *score)),
+        }
+    }
+}
+
+/// A point of a list that is the caller's.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Found {
+    pub point: PointId,
+    pub score: f64,
+    pub gate: f32,
+    chunk: ChunkId,
+}
+
+impl Found {
+    pub fn new(point: PointId, score: f64, fact: &Fact) -> Self {
+        Self {
+            point,
+            score,
+            gate: fact.gate,
+            chunk: fact.chunk,
+        }
+    }
+
+    /// Best first, ties by chunk and then by point.
+    pub fn in_order(&self, other: &Self) -> Ordering {
+        let ranked = |found: &Self| Ranked {
+            id: found.chunk,
+            score: found.score,
+        };
+        compare(&ranked(self), &ranked(other)).then_with(|| self.point.cmp(&other.point))
+    }
+}
+
+/// What the best of a list are.
+#[derive(Debug, PartialEq)]
+pub(super) enum Top {
+    /// All points that may be among them, best first.
+    Found(Vec<Found>),
+    /// Points of the list are not known yet.
+    Unknown,
+    /// Points beyond the end of the list may be among them.
+    Short,
+}
+
+/// The lists of one first round.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    /// By cosine.
+    pub dense: Ranking,
+    /// By B' with [`Self::guess`] for the gate.
+    pub mixed: Ranking,
+    /// By B2, the score of pairs. Few points share one, so this list is nearly always exhausted.
+    pub pairs: Ranking,
+    /// The gate that was taken for the question's, which is not known before the lists are.
+    pub guess: f64,
+    /// Whether longer lists are not to be had.
+    pub is_final: bool,
+}
+
+impl Lists {
+    /// All points of the lists that decide which are hits and which lend their gates, each once.
+    pub fn points(&self) -> Vec<PointId> {
+        distinct(&[&self.dense, &self.mixed])
+    }
+
+    /// The points that may be hits, each once.
+    pub fn candidates(&self, mode: SearchMode) -> Vec<PointId> {
+        match mode {
+            SearchMode::Hybrid => self.points(),
+            SearchMode::Dense => distinct(&[&self.dense]),
+            SearchMode::Lexical => distinct(&[&self.mixed]),
+        }
+    }
+
+    /// B2 of a point, if the lists tell it.
+    pub fn bigrams(&self, point: PointId) -> Option<f64> {
+        let shares_no_term = self.guess > 0.0 && self.mixed.leaves_out(point);
+        match self.pairs.leaves_out(point) || shares_no_term {
+            true => Some(0.0),
+            false => self.pairs.score(point),
+        }
+    }
+
+    /// B of a point with this B2, if the lists tell it.
+    pub fn unigrams(&self, point: PointId, bigrams: f64) -> Option<f64> {
+        match self.mixed.leaves_out(point) {
+            true => Some(0.0),
+            false => {
+                let mixed = self.mixed.score(point)?;
+                let words = mixed - BIGRAM_WEIGHT * self.guess * bigrams;
+                // What rounding leaves of nothing is nothing.
+                let is_rest = bigrams > 0.0 && words < mixed - least(mixed);
+                Some(if is_rest { 0.0 } else { words })
+            }
+        }
+    }
+
+    /// The most that a point outside of the list by B' can reach by B' at `gate`; none where there is no such point.
+    pub fn beyond_at(&self, gate: f64) -> Option<f64> {
+        let beyond = self.mixed.beyond()?;
+        let more = BIGRAM_WEIGHT * (gate - self.guess).max(0.0);
+        if more == 0.0 {
+            return Some(beyond);
+        }
+        let outside = self
+            .pairs
+            .entries
+            .iter()
+            .find(|(point, _)| self.mixed.score(*point).is_none());
+        let listed = outside.map_or(0.0, |(_, bigrams)| *bigrams);
+        Some(beyond + more * listed.max(self.pairs.beyond().unwrap_or(0.0)))
+    }
+
+    /// The best `limit` by B, and what ties with the last of them. `pairs` has B2 of the points whose lists do not tell it,
+    /// once it was asked for; whoever is not in it shares none.
+    pub fn top_by_words(&self, known: &Known, limit: usize, pairs: Option<&HashMap<PointId, f64>>) -> Top {
+        let mut entries = Vec::with_capacity(self.mixed.entries.len());
+        for (point, _) in &self.mixed.entries {
+            let asked = pairs.map(|pairs| pairs.get(point).copied().unwrap_or(0.0));
+            let bigrams = self.bigrams(*point).or(asked);
+            match bigrams.and_then(|bigrams| self.unigrams(*point, bigrams)) {
+                Some(words) if words > 0.0 => entries.push((*point, words)),
+                Some(_) => {}
+                None => return Top::Unknown,
+            }
+        }
+        entries.sort_by(|a, b| b.1.total_cmp(&a.1));
+        // B is no more than B' at any gate.
+        self.top_of(&entries, self.mixed.beyond(), known, limit)
+    }
+
+    /// The best `limit` by cosine, and what ties with the last of them.
+    pub fn top_by_cosine(&self, known: &Known, limit: usize) -> Top {
+        self.top_of(&self.dense.entries, self.dense.beyond(), known, limit)
+    }
+
+    fn top_of(&self, entries: &[(PointId, f64)], beyond: Option<f64>, known: &Known, limit: usize) -> Top {
+        let mut found: Vec<Found> = Vec::new();
+        let mut floor = f64::NEG_INFINITY;
+        for (point, score) in entries {
+            if *score < floor {
+                break;
+            }
+            match known.get(point) {
+                Some(Some(fact)) => found.push(Found::new(*point, *score, fact)),
+                Some(None) => continue,
+                None => return Top::Unknown,
+            }
+            if found.len() == limit {
+                floor = least(least(*score));
+            }
+        }
+        found.sort_by(Found::in_order);
+        self.complete(found, beyond, limit)
+    }
+
+    /// The best `limit` of points in order, and what ties with the last of them; `beyond` is the most that a point which is
+    /// not among them can score.
+    pub fn complete(&self, mut found: Vec<Found>, beyond: Option<f64>, limit: usize) -> Top {
+        if limit == 0 {
+            return Top::Found(Vec::new());
+        }
+        let floor = found.get(limit - 1).map(|end| least(least(end.score)));
+        let reaches = |beyond: f64| floor.is_none_or(|floor| beyond >= floor);
+        if beyond.is_some_and(reaches) && !self.is_final {
+            return Top::Short;
+        }
+        found.retain(|found| floor.is_none_or(|floor| found.score >= floor));
+        Top::Found(found)
+    }
+}
+
+fn distinct(lists: &[&Ranking]) -> Vec<PointId> {
+    let entries = lists.iter().flat_map(|list| &list.entries);
+    let mut points: Vec<PointId> = entries.map(|(point, _)| *point).collect();
+    points.sort_unstable();
+    points.dedup();
+    points
+}

@@ -1,0 +1,89 @@
+//! Queries of a search, as Qdrant takes them.
+//!
+//! Invariant: a query for a list or for scores names no payload: the server parses a whole one to give a part of it.
+
+use qdrant_client::qdrant::{
+    BatchResult, Condition, DenseVector, Filter, PayloadIncludeSelector, Query, QueryBatchPoints,
+    QueryPoints, VectorInput, WithPayloadSelector, query, vector_input,
+    with_payload_selector::SelectorOptions,
+};
+use ragstone_core::id::PointId;
+use ragstone_core::seam::index::IndexError;
+
+use super::leg::Leg;
+use super::lists::Ranking;
+use super::payload::{DENSE, LEXICAL, id, point_id};
+use super::server::Server;
+
+/// The best `limit` points by a leg, of those that `filter` lets through.
+pub(super) fn nearest(server: &Server, leg: &Leg, filter: &Filter, limit: usize) -> QueryPoints {
+    let (using, variant) = match leg {
+        Leg::Dense { vector, .. } => {
+            let dense = DenseVector { data: vector.clone() };
+            (DENSE, vector_input::Variant::Dense(dense))
+        }
+        Leg::Lexical(terms) => (LEXICAL, vector_input::Variant::Sparse(terms.clone())),
+    };
+    let nearest = VectorInput {
+        variant: Some(variant),
+    };
+    QueryPoints {
+        collection_name: server.collection(),
+        query: Some(Query {
+            variant: Some(query::Variant::Nearest(nearest)),
+        }),
+        using: Some(using.to_owned()),
+        filter: Some(filter.clone()),
+        params: leg.params(server.options.graph_breadth),
+        limit: Some(limit as u64),
+        ..QueryPoints::default()
+    }
+}
+
+/// Answers queries in one request, in order; none makes no request.
+pub(super) async fn ask(
+    server: &Server,
+    what: &str,
+    queries: Vec<QueryPoints>,
+) -> Result<Vec<BatchResult>, IndexError> {
+    if queries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let request = QueryBatchPoints {
+        collection_name: server.collection(),
+        query_points: queries,
+        ..QueryBatchPoints::default()
+    };
+    let answer = server.read(what, |client| {
+        let request = request.clone();
+        async move { client.query_batch(request).await }
+    });
+    Ok(answer.await?.result)
+}
+
+/// The points of an answer to a query for `limit` points. Points that share no term with a lexical leg do not count.
+pub(super) fn ranking(leg: &Leg, answer: &BatchResult, limit: usize) -> Result<Ranking, IndexError> {
+    let all_count = matches!(leg, Leg::Dense { .. });
+    let entries = answer
+        .result
+        .iter()
+        .filter(|found| all_count || found.score > 0.0);
+    let entries = entries.map(|found| Ok((point_id(found.id.as_ref())?, f64::from(found.score))));
+    let entries: Result<Vec<(PointId, f64)>, IndexError> = entries.collect();
+    let entries = entries?;
+    let exhausted = entries.len() < limit;
+    Ok(Ranking::new(entries, exhausted))
+}
+
+/// These points and no others.
+pub(super) fn among(points: &[PointId]) -> Condition {
+    Condition::has_id(points.iter().copied().map(id))
+}
+
+/// Only these parts of the payload.
+pub(super) fn include(fields: Vec<&str>) -> WithPayloadSelector {
+    let fields = fields.into_iter().map(str::to_owned).collect();
+    WithPayloadSelector {
+        selector_options: Some(SelectorOptions::Include(PayloadIncludeSelector { fields })),
+    }
+}
