@@ -20,3 +20,7 @@ mod retry_after;
 pub mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: ragstone_core::counting::CountingAllocator = ragstone_core::counting::CountingAllocator;

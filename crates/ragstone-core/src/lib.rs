@@ -7,6 +7,8 @@
 pub mod access;
 pub mod ask;
 pub mod cite;
+#[cfg(any(test, feature = "contract"))]
+pub mod counting;
 pub mod document;
 pub mod evaluate;
 pub mod failure_log;
@@ -21,3 +23,7 @@ pub mod rank;
 pub mod seam;
 pub mod split;
 pub mod sync;
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: counting::CountingAllocator = counting::CountingAllocator;

@@ -12,5 +12,9 @@ mod schedule;
 mod telemetry;
 mod wiring;
 
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: ragstone_core::counting::CountingAllocator = ragstone_core::counting::CountingAllocator;
+
 /// The argument that makes this program a parser process.
 pub const PARSER_ROLE: &str = "parse-worker";

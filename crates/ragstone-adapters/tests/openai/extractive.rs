@@ -39,7 +39,8 @@ fn scored(question: &str, texts: &[&str], scores: &[(usize, &str, f64)]) -> Chat
     };
     request.passages = request
         .passages
-        .into_iter()
+        .iter()
+        .cloned()
         .enumerate()
         .map(with_scores)
         .collect();

@@ -76,7 +76,7 @@ fn request(question: &str, texts: &[&str]) -> ChatRequest {
     ChatRequest {
         messages: prompt::build(question, &passages, &options).messages,
         question: question.to_owned(),
-        passages,
+        passages: passages.into(),
         model: None,
         temperature: None,
         max_tokens: None,

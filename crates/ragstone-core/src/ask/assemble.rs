@@ -7,6 +7,7 @@
 //! is lost but markers and white space before them. A citation comes out only after [`Assembler::resolve`] confirmed it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::AnswerSentence;
 use super::marker::{self, Glue};
@@ -97,7 +98,7 @@ pub(super) struct Assembler {
 
 impl Assembler {
     /// For an answer over passages with these texts, which the model numbers from 1.
-    pub fn new(passages: Vec<String>) -> Self {
+    pub fn new(passages: Vec<Arc<str>>) -> Self {
         Self {
             passages: passages.into_iter().map(Source::new).collect(),
             input: VecDeque::new(),
@@ -122,6 +123,8 @@ impl Assembler {
 
     /// More of the model's text.
     pub fn text(&mut self, text: &str) {
+        // Nearly all of it will be visible, and goes out as one piece.
+        self.visible.reserve(text.len());
         self.input.extend(text.chars().map(Input::Character));
     }
 

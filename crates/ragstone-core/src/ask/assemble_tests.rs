@@ -9,7 +9,7 @@ const PASSAGES: [&str; 2] = [
 
 /// Runs the text through in these pieces; every claim holds unless it quotes `refused`.
 fn assemble(pieces: &[&str], refused: &str) -> (String, Vec<String>, Vec<AnswerSentence>) {
-    let mut assembler = Assembler::new(PASSAGES.map(str::to_owned).to_vec());
+    let mut assembler = Assembler::new(PASSAGES.map(Arc::from).to_vec());
     let (mut answer, mut events) = (String::new(), Vec::new());
     for at in 0..=pieces.len() {
         match pieces.get(at) {
@@ -211,7 +211,7 @@ fn the_same_span_has_one_number() {
 
 #[test]
 fn a_model_that_copies_gives_its_own_span() {
-    let mut assembler = Assembler::new(PASSAGES.map(str::to_owned).to_vec());
+    let mut assembler = Assembler::new(PASSAGES.map(Arc::from).to_vec());
     assembler.text("Gift cards expire after two years.");
     assembler.quote(1, 76..110);
     assembler.text(" Nothing.");
@@ -296,7 +296,7 @@ proptest! {
 
     #[test]
     fn only_markers_are_taken(text in "([a-z]{1,6}|é|[.!?]|[.] [A-Z]| |\n|\\[1\\]| \\[2, 1\\]|`|\\[x\\]|\\[|日。){0,20}") {
-        let mut assembler = Assembler::new(vec![String::new(); 2]);
+        let mut assembler = Assembler::new(vec![Arc::from(""); 2]);
         assembler.text(&text);
         assembler.end();
         while assembler.step().is_some() {}

@@ -3,6 +3,8 @@
 //! Invariant: a stream of events ends with exactly one `Done` or `Failed`; `Sources` comes before the first `Delta`;
 //! a citation is verified or does not exist.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::access::Admitted;
@@ -83,7 +85,7 @@ pub enum AnswerEvent {
     /// The passages, before the model has said a word.
     Sources {
         /// Best first; the model numbers them from 1 in this order.
-        passages: Vec<Admitted<Passage>>,
+        passages: Arc<[Admitted<Passage>]>,
         /// What was found out while searching.
         notices: Vec<Notice>,
     },
@@ -175,7 +177,15 @@ impl From<ChatError> for Failed {
             ChatError::Refused { .. } => "model_refused",
             ChatError::Broken { .. } => "model_failed",
         };
-        Self::new(code, error.to_string())
+        match &error {
+            ChatError::Busy {
+                after: Some(after), ..
+            } => {
+                let seconds = after.as_secs_f64().ceil();
+                Self::new(code, format!("{error}; it asks to wait {seconds} s"))
+            }
+            _ => Self::new(code, error.to_string()),
+        }
     }
 }
 

@@ -8,7 +8,9 @@
 //! Invariant: however the text is cut into pieces, the same comes out. No target comes out that is not the address of
 //! a shown document, with at most a fragment behind it, which stays with the reader.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::target::{self, Target};
 
@@ -34,7 +36,7 @@ const ACTIVE: [&str; 20] = [
 #[derive(Debug, Default)]
 pub(super) struct Links {
     allowed: HashSet<String>,
-    texts: Vec<String>,
+    texts: Vec<Arc<str>>,
     held: String,
     /// The character before what is held.
     last: Option<char>,
@@ -78,7 +80,7 @@ impl Fence {
 
 impl Links {
     /// For an answer that may link to these addresses, from passages with these texts.
-    pub fn new(allowed: impl IntoIterator<Item = String>, texts: Vec<String>) -> Self {
+    pub fn new(allowed: impl IntoIterator<Item = String>, texts: Vec<Arc<str>>) -> Self {
         Self {
             allowed: allowed.into_iter().collect(),
             texts,
@@ -87,14 +89,20 @@ impl Links {
     }
 
     /// More of the model's text; what may go on.
-    pub fn text(&mut self, piece: &str) -> String {
-        self.held.push_str(piece);
-        self.pass(false)
+    pub fn text<'a>(&mut self, piece: &'a str) -> Cow<'a, str> {
+        match self.held.is_empty() {
+            true => self.pass(Cow::Borrowed(piece), false),
+            false => {
+                let held = std::mem::take(&mut self.held) + piece;
+                self.pass(Cow::Owned(held), false)
+            }
+        }
     }
 
     /// The rest of what was held back: nothing follows, or nothing that belongs to it.
     pub fn end(&mut self) -> String {
-        self.pass(true)
+        let held = std::mem::take(&mut self.held);
+        self.pass(Cow::Owned(held), true).into_owned()
     }
 
     /// How many targets and addresses were taken out.
@@ -102,26 +110,35 @@ impl Links {
         self.removed
     }
 
-    fn pass(&mut self, ended: bool) -> String {
-        let held = std::mem::take(&mut self.held);
-        let (mut out, mut at) = (String::with_capacity(held.len()), 0);
-        while let Some(c) = held[at..].chars().next() {
-            let taken = match self.look(c, &held[at..], ended) {
+    /// What may go on of a text; the rest is held. A text in which nothing is replaced is not copied.
+    fn pass<'a>(&mut self, text: Cow<'a, str>, ended: bool) -> Cow<'a, str> {
+        let (mut changed, mut at) = (None::<String>, 0);
+        while let Some(c) = text[at..].chars().next() {
+            let taken = match self.look(c, &text[at..], ended) {
                 Next::Wait => break,
                 Next::Plain => {
-                    out.push(c);
+                    changed.as_mut().into_iter().for_each(|out| out.push(c));
                     c.len_utf8()
                 }
-                Next::Replace(bytes, text) => {
-                    out.push_str(&text);
+                Next::Replace(bytes, instead) => {
+                    changed
+                        .get_or_insert_with(|| text[..at].to_owned())
+                        .push_str(&instead);
                     bytes
                 }
             };
-            self.passed(&held[at..at + taken]);
+            self.passed(&text[at..at + taken]);
             at += taken;
         }
-        self.held = held[at..].to_owned();
-        out
+        self.held.push_str(&text[at..]);
+        match (changed, text) {
+            (Some(out), _) => Cow::Owned(out),
+            (None, Cow::Borrowed(text)) => Cow::Borrowed(&text[..at]),
+            (None, Cow::Owned(mut text)) => {
+                text.truncate(at);
+                Cow::Owned(text)
+            }
+        }
     }
 
     fn passed(&mut self, taken: &str) {

@@ -9,7 +9,7 @@ const TEXT: &str =
 fn links() -> Links {
     Links::new(
         [SOURCE.to_owned(), "file:///a/b.pdf".to_owned()],
-        vec![TEXT.to_owned()],
+        vec![TEXT.into()],
     )
 }
 
@@ -85,9 +85,11 @@ fn only_shown_documents_are_linked() {
 fn what_is_too_long_is_not_held_for_ever() {
     let long = "x".repeat(5_000);
     let mut links = links();
-    let out = links.text(&format!("[a](https://evil.example/{long}"));
+    let target = format!("[a](https://evil.example/{long}");
+    let out = links.text(&target);
     assert!(out.starts_with("[a]") && out.len() > 2_000 && !out.contains("evil"));
-    let out = links.text(&format!(" https://evil.example/{long}"));
+    let address = format!(" https://evil.example/{long}");
+    let out = links.text(&address);
     assert!(out.contains(REMOVED) && !out.contains("evil"));
     assert!(links.held.len() < 8, "{}", links.held.len());
     assert_eq!(links.removed(), 2);

@@ -188,11 +188,17 @@ fn fit(
 /// The text that is stored where a passage stands; none if there is none.
 type Stored = Option<String>;
 
+/// What was found, shared by all who are shown it.
+struct Shown {
+    passages: Arc<[Admitted<Passage>]>,
+    notices: Vec<Notice>,
+}
+
 /// An answer on its way.
 struct Telling {
     evidence: Arc<dyn Evidence>,
     scope: Scope,
-    found: Found,
+    found: Shown,
     links: Links,
     assembler: Assembler,
     /// What was read again of each passage, once one of its version was cited.
@@ -216,10 +222,14 @@ impl Telling {
         speaker: String,
         options: AskOptions,
     ) -> Self {
-        let texts: Vec<String> = found
+        let found = Shown {
+            passages: found.passages.into(),
+            notices: found.notices,
+        };
+        let texts: Vec<Arc<str>> = found
             .passages
             .iter()
-            .map(|passage| passage.chunk.text.clone())
+            .map(|passage| passage.chunk.text.as_str().into())
             .collect();
         let sources = found
             .passages
@@ -440,7 +450,7 @@ impl Telling {
         notices.extend(closing_notice(&text, answered, &finish));
         notices.extend(links_notice(self.links.removed()));
         let mut sources: Vec<String> = Vec::new();
-        for passage in &self.found.passages {
+        for passage in self.found.passages.iter() {
             if !sources.contains(&passage.uri) {
                 sources.push(passage.uri.clone());
             }
@@ -499,6 +509,8 @@ fn document_range(passage: &Passage, range: &TextRange) -> TextRange {
     start + range.start..start + range.end
 }
 
+#[cfg(test)]
+mod count_tests;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]

@@ -6,8 +6,9 @@
 mod words;
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub(crate) use words::unspaced;
 
@@ -44,7 +45,7 @@ const VERBATIM: f64 = 2.0;
 /// The span of `passage_text`, one or two neighbouring sentences, that supports `sentence`, where the model named
 /// the passage.
 pub fn support(sentence: &str, passage_text: &str) -> Option<Range<usize>> {
-    Source::new(passage_text.to_owned()).support(sentence)
+    Source::new(passage_text).support(sentence)
 }
 
 /// The best-supporting passage of several where the model named none, with the stricter threshold.
@@ -64,22 +65,44 @@ pub fn support_among(sentence: &str, passages: &[Source]) -> Option<(usize, Rang
 /// A passage's text, taken apart once for all the sentences that are held against it.
 #[derive(Debug)]
 pub struct Source {
-    text: String,
+    text: Arc<str>,
     parts: OnceLock<Parts>,
 }
 
+/// A passage's sentences. It is held for as long as an answer is told, so its terms are too, as eight bytes each.
 #[derive(Debug)]
 struct Parts {
-    spans: Vec<(Range<usize>, BTreeSet<String>)>,
-    terms: BTreeSet<String>,
+    spans: Vec<(Range<usize>, TermHashes)>,
     names_count: bool,
+}
+
+/// Terms by their hash, in order.
+#[derive(Debug)]
+struct TermHashes(Box<[u64]>);
+
+impl TermHashes {
+    fn of(terms: &BTreeSet<String>) -> Self {
+        let mut hashes: Box<[u64]> = terms.iter().map(|term| hash(term)).collect();
+        hashes.sort_unstable();
+        Self(hashes)
+    }
+
+    fn contains(&self, term: u64) -> bool {
+        self.0.binary_search(&term).is_ok()
+    }
+}
+
+fn hash(term: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    term.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Source {
     /// Takes the text; the work is done with the first sentence.
-    pub fn new(text: String) -> Self {
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self {
-            text,
+            text: text.into(),
             parts: OnceLock::new(),
         }
     }
@@ -106,11 +129,11 @@ impl Source {
             });
         }
         let parts = self.parts.get_or_init(|| Parts::of(&self.text));
-        if parts.names_count && !claim.names.is_subset(&parts.terms) {
+        if parts.names_count && !claim.names.iter().all(|name| parts.holds(*name)) {
             return None;
         }
         let mut best: Option<Support> = None;
-        for (range, score) in parts.candidates(&claim.terms) {
+        for (range, score) in parts.candidates(&claim.wanted) {
             let better = best.as_ref().is_none_or(|best| score > best.score);
             if score >= threshold && better && claim.agrees_with(&self.text[range.clone()]) {
                 best = Some(Support { range, score });
@@ -124,19 +147,22 @@ impl Parts {
     fn of(text: &str) -> Self {
         let spans: Vec<_> = words::sentences(text)
             .into_iter()
-            .map(|range| (range.clone(), words::terms(&text[range])))
+            .map(|range| (range.clone(), TermHashes::of(&words::terms(&text[range]))))
             .collect();
         Self {
-            terms: spans.iter().flat_map(|(_, terms)| terms).cloned().collect(),
             names_count: words::capitals_mean_names(text),
             spans,
         }
     }
 
+    fn holds(&self, term: u64) -> bool {
+        self.spans.iter().any(|(_, terms)| terms.contains(term))
+    }
+
     /// Single sentences, then pairs of neighbours, with the share of `wanted` that each holds.
-    fn candidates(&self, wanted: &BTreeSet<String>) -> impl Iterator<Item = (Range<usize>, f64)> {
-        let share = |held: &dyn Fn(&String) -> bool| {
-            wanted.iter().filter(|term| held(term)).count() as f64 / wanted.len() as f64
+    fn candidates(&self, wanted: &[u64]) -> impl Iterator<Item = (Range<usize>, f64)> {
+        let share = |held: &dyn Fn(u64) -> bool| {
+            wanted.iter().filter(|term| held(**term)).count() as f64 / wanted.len() as f64
         };
         let single = self
             .spans
@@ -147,7 +173,7 @@ impl Parts {
             .windows(2)
             .filter(|pair| pair[1].0.start - pair[0].0.end <= NEIGHBOUR_GAP);
         let pairs = neighbours.map(move |pair| {
-            let held = |term: &String| pair.iter().any(|(_, terms)| terms.contains(term));
+            let held = |term: u64| pair.iter().any(|(_, terms)| terms.contains(term));
             (pair[0].0.start..pair[1].0.end, share(&held))
         });
         single.chain(pairs)
@@ -168,19 +194,24 @@ pub fn sentences(text: &str) -> Vec<Range<usize>> {
 struct Claim<'a> {
     text: &'a str,
     terms: BTreeSet<String>,
+    /// The hashes of those.
+    wanted: Vec<u64>,
     numbers: BTreeSet<String>,
-    names: BTreeSet<String>,
+    /// As hashes.
+    names: Vec<u64>,
     clauses: Vec<(BTreeSet<String>, bool)>,
 }
 
 impl<'a> Claim<'a> {
     fn of(sentence: &'a str) -> Self {
         let text = without_list_marker(sentence.trim());
+        let terms = words::claim_terms(text);
         Self {
             text,
-            terms: words::claim_terms(text),
+            wanted: terms.iter().map(|term| hash(term)).collect(),
+            terms,
             numbers: words::numbers(text),
-            names: words::names(text),
+            names: words::names(text).iter().map(|name| hash(name)).collect(),
             clauses: words::clauses(text).map(polarity).collect(),
         }
     }

@@ -92,7 +92,7 @@ fn part_of_a_word_is_not_verbatim() {
 
 #[test]
 fn without_a_name_more_is_asked_for() {
-    let sources = ["Nothing of it here.", POLICY].map(|text| Source::new(text.to_owned()));
+    let sources = ["Nothing of it here.", POLICY].map(Source::new);
     let among = |sentence: &str| support_among(sentence, &sources).map(|(at, range)| (at, &POLICY[range]));
     let window = "The refund window is thirty days from delivery, and cannot be extended.";
     assert_eq!(

@@ -98,7 +98,7 @@ fn request(passage: &str, count: usize, boundary: &str) -> ChatRequest {
             content,
         }],
         question: String::new(),
-        passages: Vec::new(),
+        passages: [].into(),
         model: None,
         temperature: Some(TEMPERATURE),
         max_tokens: None,

@@ -41,7 +41,7 @@ impl ModelJudge {
                 content: prompt(call),
             }],
             question: String::new(),
-            passages: Vec::new(),
+            passages: [].into(),
             model: None,
             temperature: Some(temperature),
             max_tokens: None,

@@ -1,5 +1,6 @@
 //! Passages and a question to an answer, streamed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,7 +39,7 @@ pub struct ChatRequest {
     /// The question alone, for a model that reads no prompt.
     pub question: String,
     /// The passages that the prompt numbers from 1, in that order.
-    pub passages: Vec<Admitted<Passage>>,
+    pub passages: Arc<[Admitted<Passage>]>,
     /// Another model than the configured one, from the allowed list.
     pub model: Option<String>,
     /// 0 to 2.

@@ -116,7 +116,7 @@ async fn a_failed_request_leaves_one_line() {
 async fn an_answer_that_fails_on_its_way_leaves_one_line() {
     let (app, (log, _guard)) = (TestApp::new(), Log::start());
     let sources = || AnswerEvent::Sources {
-        passages: vec![],
+        passages: [].into(),
         notices: vec![],
     };
     app.script(stream::iter([sources(), failed("model_failed")]));

@@ -87,7 +87,7 @@ async fn ask(model: Arc<dyn ChatModel>) -> anyhow::Result<String> {
     let request = ChatRequest {
         messages: vec![message],
         question: REQUEST.into(),
-        passages: Vec::new(),
+        passages: [].into(),
         model: None,
         temperature: None,
         max_tokens: Some(REPLY_TOKENS),

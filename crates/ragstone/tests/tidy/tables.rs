@@ -78,6 +78,7 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
     ("rank", &[]),
     ("metric", &[]),
     ("failure_log", &[]),
+    ("counting", &[]),
     ("access", &["filter", "id"]),
     ("document", &["access", "id"]),
     ("split", &["document"]),

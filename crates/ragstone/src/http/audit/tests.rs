@@ -229,7 +229,7 @@ async fn an_answer_names_what_was_shown_to_the_model() {
                 .search(&scope, &SearchRequest::new("turbine", 5))
                 .await;
             let sources = AnswerEvent::Sources {
-                passages: found.unwrap().passages,
+                passages: found.unwrap().passages.into(),
                 notices: vec![],
             };
             let failed = AnswerEvent::Failed {

@@ -1,0 +1,95 @@
+//! Counts what a piece of work takes from the heap, for tests that assert it. A test binary that counts makes
+//! [`CountingAllocator`] its global allocator.
+//!
+//! Invariant: each thread counts for itself, so tests beside each other do not change each other's counts.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// The system's allocator, which counts.
+pub struct CountingAllocator;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<isize> = const { Cell::new(0) };
+}
+
+/// What a piece of work took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// How often memory was asked for, or asked to grow.
+    pub allocations: usize,
+    /// Bytes that are held now and were not before; what was freed counts against them.
+    pub bytes: isize,
+}
+
+/// Does `work`, and counts what it takes on this thread.
+pub fn counted<T>(work: impl FnOnce() -> T) -> (T, Taken) {
+    let (allocations, bytes) = (ALLOCATIONS.get(), BYTES.get());
+    let done = work();
+    let taken = Taken {
+        allocations: ALLOCATIONS.get() - allocations,
+        bytes: BYTES.get() - bytes,
+    };
+    (done, taken)
+}
+
+fn note(allocations: usize, bytes: isize) {
+    // A thread that ends frees memory after its counters are gone.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + allocations));
+    let _ = BYTES.try_with(|held| held.set(held.get() + bytes));
+}
+
+fn size(layout: Layout) -> isize {
+    layout.size().cast_signed()
+}
+
+// SAFETY: every call is handed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(1, size(layout));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note(1, size(layout));
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        note(0, -size(layout));
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        note(1, new_size.cast_signed() - size(layout));
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(at, layout, new_size) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_and_given_back_is_counted() {
+        let (kept, taken) = counted(|| {
+            drop(vec![0_u8; 100]);
+            let mut kept = Vec::<u8>::with_capacity(10);
+            kept.reserve_exact(30);
+            kept
+        });
+        assert_eq!(
+            taken,
+            Taken {
+                allocations: 3,
+                bytes: 30
+            }
+        );
+        drop(kept);
+    }
+}
