@@ -11,9 +11,9 @@ use backon::{ExponentialBuilder, Retryable};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response};
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::connection::{Connection, ConnectionError};
+use super::connection::{Connection, ConnectionError, Limits};
 use super::fault::Fault;
 
 /// Idle connections kept for each host.
@@ -68,33 +68,31 @@ impl Client {
         read: impl Fn(&[u8]) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let once = || async {
-            let reply = self.reply(path, body).await?;
+            let reply = self.reply(path, body, None).await?;
             let bytes = self.read(reply, self.connection.limits.reply_bytes).await?;
             read(&bytes)
         };
-        self.patiently(tries, may_pass, once).await
+        self.patiently(tries, may_pass, None, once).await
     }
 
     /// The reply once its head says 200; its body is the caller's to read, and read once only. What `is_final` is not
-    /// tried again.
+    /// tried again, and nothing is where the wait before the next try would end after `deadline`.
     pub async fn open(
         &self,
         path: &str,
         body: &impl Serialize,
         is_final: impl Fn(&Fault) -> bool,
+        deadline: Instant,
     ) -> Result<Response, Fault> {
         let may_pass = |fault: &Fault| fault.passes() && !is_final(fault);
-        self.patiently(self.connection.limits.tries, may_pass, || self.reply(path, body))
-            .await
+        let tries = self.connection.limits.tries;
+        let once = || self.reply(path, body, Some(deadline));
+        self.patiently(tries, may_pass, Some(deadline), once).await
     }
 
-    /// What a piece of a streamed body is; none at its end.
-    pub async fn piece(&self, reply: &mut Response) -> Result<Option<bytes::Bytes>, Fault> {
-        let idle = self.connection.limits.idle;
-        match timeout(idle, reply.chunk()).await {
-            Ok(piece) => piece.map_err(|error| self.transport(error)),
-            Err(_) => Err(Fault::broken(format!("it sent nothing for {idle:?}"))),
-        }
+    /// How long things may take.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.connection.limits
     }
 
     /// `detail` without secrets.
@@ -106,8 +104,10 @@ impl Client {
         &self,
         tries: usize,
         may_pass: impl FnMut(&Fault) -> bool,
+        deadline: Option<Instant>,
         once: impl FnMut() -> F,
     ) -> Result<T, Fault> {
+        let in_time = |wait: &Duration| deadline.is_none_or(|deadline| Instant::now() + *wait < deadline);
         let limits = &self.connection.limits;
         let pauses = ExponentialBuilder::new()
             .with_min_delay(limits.pause)
@@ -115,25 +115,39 @@ impl Client {
             .with_max_times(tries.saturating_sub(1));
         once.retry(pauses)
             .when(may_pass)
-            .adjust(|fault, pause| match (pause, fault.after()) {
-                (None, _) => None,
-                (Some(pause), None) => Some(some_of(pause)),
-                // Others were told the same moment: come a little later than that.
-                (Some(pause), Some(after)) => {
-                    (after <= limits.longest_retry_after).then(|| after + some_of(pause))
-                }
+            .adjust(|fault, pause| {
+                let wait = match (pause, fault.after()) {
+                    (None, _) => None,
+                    (Some(pause), None) => Some(some_of(pause)),
+                    // Others were told the same moment: come a little later than that.
+                    (Some(pause), Some(after)) => {
+                        (after <= limits.longest_retry_after).then(|| after + some_of(pause))
+                    }
+                };
+                wait.filter(in_time)
             })
             .await
     }
 
-    async fn reply(&self, path: &str, body: &impl Serialize) -> Result<Response, Fault> {
+    /// One try; it ends at `deadline` too, if there is one.
+    async fn reply(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        deadline: Option<Instant>,
+    ) -> Result<Response, Fault> {
         let first_byte = self.connection.limits.first_byte;
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let limit = left.map_or(first_byte, |left| left.min(first_byte));
         let request = self
             .authorised(self.http.post(self.connection.url(path)))
             .json(body);
-        let reply = match timeout(first_byte, request.send()).await {
+        let reply = match timeout(limit, request.send()).await {
             Ok(reply) => reply.map_err(|error| self.transport(error))?,
-            Err(_) => return Err(Fault::broken(format!("it did not answer within {first_byte:?}"))),
+            Err(_) => {
+                let seconds = limit.as_secs_f64();
+                return Err(Fault::broken(format!("it did not answer within {seconds:.1} s")));
+            }
         };
         let (status, headers) = (reply.status(), reply.headers().clone());
         if status.is_success() {
@@ -160,6 +174,15 @@ impl Client {
             .fold(request, |request, (name, value)| request.header(name, value))
     }
 
+    /// A piece of a reply that is read whole; none at its end.
+    async fn piece(&self, reply: &mut Response) -> Result<Option<bytes::Bytes>, Fault> {
+        let idle = self.connection.limits.idle;
+        match timeout(idle, reply.chunk()).await {
+            Ok(piece) => piece.map_err(|error| self.transport(error)),
+            Err(_) => Err(Fault::broken(format!("it sent nothing for {idle:?}"))),
+        }
+    }
+
     async fn read(&self, mut reply: Response, most: usize) -> Result<Vec<u8>, Fault> {
         let mut bytes = Vec::new();
         while let Some(piece) = self.piece(&mut reply).await? {
@@ -171,7 +194,7 @@ impl Client {
         Ok(bytes)
     }
 
-    fn transport(&self, error: reqwest::Error) -> Fault {
+    pub(super) fn transport(&self, error: reqwest::Error) -> Fault {
         let error = error.without_url();
         match error.is_builder() {
             true => Fault::refused("the request cannot be made: is the key one line of plain characters?"),

@@ -68,6 +68,9 @@ pub struct Limits {
     pub connect: Duration,
     /// From a request to the head of its reply; a local server may load its model first.
     pub first_byte: Duration,
+    /// From the first attempt until a streamed reply says anything, all attempts, the pauses between them and the waits
+    /// that the service asks for included.
+    pub opening: Duration,
     /// Between two pieces of a reply, so between two tokens.
     pub idle: Duration,
     /// A whole reply, a streamed one too.
@@ -90,6 +93,7 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(60),
+            opening: Duration::from_secs(600),
             idle: Duration::from_secs(30),
             total: Duration::from_secs(600),
             reply_bytes: 128 << 20,
@@ -236,6 +240,10 @@ impl Connection {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{path}", self.base.path()));
         url
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(crate) fn tries(&self) -> usize {

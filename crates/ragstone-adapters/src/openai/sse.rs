@@ -4,10 +4,14 @@
 //! only a single line end separates are told apart, and the last one needs no line end at all, as long as each event's
 //! data is one whole JSON value or the end marker.
 
+use memchr::memchr2;
 use serde::de::IgnoredAny;
 
 /// Most bytes of one event.
 const MAX_EVENT_BYTES: usize = 4 << 20;
+
+/// Bytes that a reader keeps for the next event, at most, once it has read one.
+const KEPT_BYTES: usize = 4 << 10;
 
 /// What stands behind the last event of a reply.
 pub(crate) const DONE: &str = "[DONE]";
@@ -15,19 +19,22 @@ pub(crate) const DONE: &str = "[DONE]";
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A whole event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SseEvent {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SseEvent<'a> {
     /// Whether its sender called it `error`.
     pub is_error: bool,
     /// Its data lines, joined; never blank.
-    pub data: String,
+    pub data: &'a str,
 }
 
 /// Collects pieces until events are whole.
 #[derive(Debug, Default)]
 pub(crate) struct SseReader {
+    /// The beginning of a line whose end has not come.
     line: Vec<u8>,
-    data: Option<String>,
+    /// The data lines so far.
+    data: String,
+    has_data: bool,
     is_error: bool,
     /// The last byte was a carriage return: a line feed behind it ends no further line.
     returned: bool,
@@ -40,77 +47,96 @@ pub(crate) struct SseReader {
 pub(crate) struct TooLong;
 
 impl SseReader {
-    /// The events that `bytes` complete. Comments, other fields and events without data are left out.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<SseEvent>, TooLong> {
-        let mut events = Vec::new();
-        for &byte in bytes {
-            let returned = std::mem::replace(&mut self.returned, byte == b'\r');
-            match byte {
-                b'\n' if returned => {}
-                b'\n' | b'\r' => events.extend(self.end_of_line()),
-                _ => self.line.push(byte),
+    /// Gives the events that `bytes` complete. Comments, other fields and events without data are left out.
+    pub fn push(&mut self, bytes: &[u8], mut take: impl FnMut(SseEvent<'_>)) -> Result<(), TooLong> {
+        let mut rest = bytes;
+        while let Some(end) = memchr2(b'\n', b'\r', rest) {
+            let returned = std::mem::replace(&mut self.returned, rest[end] == b'\r');
+            if !(end == 0 && returned && rest[end] == b'\n') {
+                self.end_of_line(&rest[..end], &mut take);
             }
+            rest = &rest[end + 1..];
         }
-        let held = self.line.len() + self.data.as_ref().map_or(0, String::len);
-        if held > MAX_EVENT_BYTES {
-            Err(TooLong)
-        } else {
-            Ok(events)
+        if !rest.is_empty() {
+            self.returned = false;
+            self.line.extend_from_slice(rest);
+        }
+        match self.line.len() + self.data.len() > MAX_EVENT_BYTES {
+            true => Err(TooLong),
+            false => Ok(()),
         }
     }
 
-    /// What was said before the stream ended without an empty line, or any line end, behind it. Half a value is nothing.
-    pub fn finish(&mut self) -> Vec<SseEvent> {
-        let mut events: Vec<SseEvent> = self.end_of_line().into_iter().collect();
-        events.extend(self.end_of_event());
-        events.retain(|event| event.is_error || is_whole(&event.data));
-        events
+    /// Gives what was said before the stream ended without an empty line, or any line end, behind it. Half a value is
+    /// nothing.
+    pub fn finish(&mut self, mut take: impl FnMut(SseEvent<'_>)) {
+        let mut take_whole = |event: SseEvent<'_>| {
+            if event.is_error || is_whole(event.data) {
+                take(event);
+            }
+        };
+        self.end_of_line(&[], &mut take_whole);
+        self.end_of_event(&mut take_whole);
     }
 
-    fn end_of_line(&mut self) -> Option<SseEvent> {
+    /// Reads a line, of which `end` is what came last.
+    fn end_of_line(&mut self, end: &[u8], take: &mut impl FnMut(SseEvent<'_>)) {
+        if self.line.is_empty() {
+            return self.whole_line(end, take);
+        }
         let mut line = std::mem::take(&mut self.line);
-        if !std::mem::replace(&mut self.begun, true) && line.starts_with(BYTE_ORDER_MARK) {
-            line.drain(..BYTE_ORDER_MARK.len());
+        line.extend_from_slice(end);
+        self.whole_line(&line, take);
+        if line.capacity() <= KEPT_BYTES {
+            line.clear();
+            self.line = line;
         }
+    }
+
+    fn whole_line(&mut self, line: &[u8], take: &mut impl FnMut(SseEvent<'_>)) {
+        let line = match std::mem::replace(&mut self.begun, true) {
+            true => line,
+            false => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
+        };
         if line.is_empty() {
-            return self.end_of_event();
+            return self.end_of_event(take);
         }
-        let text = String::from_utf8_lossy(&line);
+        let text = String::from_utf8_lossy(line);
         let (field, value) = text.split_once(':').unwrap_or((&text, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => {
                 // A name stands before its data: data that is whole belongs to an event before it.
-                let before = self.end_of_whole_event();
+                self.end_of_whole_event(take);
                 self.is_error = value.trim() == "error";
-                before
             }
             "data" => {
-                let before = self.end_of_whole_event();
-                match &mut self.data {
-                    Some(data) => {
-                        data.push('\n');
-                        data.push_str(value);
-                    }
-                    None => self.data = Some(value.to_owned()),
+                self.end_of_whole_event(take);
+                if std::mem::replace(&mut self.has_data, true) {
+                    self.data.push('\n');
                 }
-                before
+                self.data.push_str(value);
             }
-            _ => None,
+            _ => {}
         }
     }
 
-    fn end_of_event(&mut self) -> Option<SseEvent> {
+    fn end_of_event(&mut self, take: &mut impl FnMut(SseEvent<'_>)) {
         let is_error = std::mem::take(&mut self.is_error);
-        let data = self.data.take()?;
-        (!data.trim().is_empty()).then_some(SseEvent { is_error, data })
+        if std::mem::take(&mut self.has_data) && !self.data.trim().is_empty() {
+            take(SseEvent {
+                is_error,
+                data: &self.data,
+            });
+        }
+        self.data.clear();
+        self.data.shrink_to(KEPT_BYTES);
     }
 
-    /// The event so far, if nothing can be missing of it.
-    fn end_of_whole_event(&mut self) -> Option<SseEvent> {
-        match &self.data {
-            Some(data) if is_whole(data) => self.end_of_event(),
-            _ => None,
+    /// Ends the event so far, if nothing can be missing of it.
+    fn end_of_whole_event(&mut self, take: &mut impl FnMut(SseEvent<'_>)) {
+        if self.has_data && is_whole(&self.data) {
+            self.end_of_event(take);
         }
     }
 }
@@ -126,17 +152,18 @@ mod tests {
 
     fn read(stream: &str, size: usize) -> Vec<String> {
         let mut reader = SseReader::default();
-        let mut events: Vec<SseEvent> = stream
-            .as_bytes()
-            .chunks(size)
-            .flat_map(|piece| reader.push(piece).unwrap())
-            .collect();
-        events.extend(reader.finish());
-        let shown = |event: SseEvent| match event.is_error {
-            true => format!("error {}", event.data),
-            false => event.data,
+        let mut shown = Vec::new();
+        let mut take = |event: SseEvent<'_>| {
+            shown.push(match event.is_error {
+                true => format!("error {}", event.data),
+                false => event.data.to_owned(),
+            });
         };
-        events.into_iter().map(shown).collect()
+        for piece in stream.as_bytes().chunks(size) {
+            reader.push(piece, &mut take).unwrap();
+        }
+        reader.finish(&mut take);
+        shown
     }
 
     #[test]
@@ -173,7 +200,8 @@ mod tests {
     fn an_endless_event_is_refused() {
         let mut reader = SseReader::default();
         let piece = vec![b'x'; MAX_EVENT_BYTES / 2];
-        assert!(reader.push(&piece).is_ok() && reader.push(&piece).is_ok());
-        assert_eq!(reader.push(b"x"), Err(TooLong));
+        let mut push = |bytes: &[u8]| reader.push(bytes, |_| {});
+        assert!(push(&piece).is_ok() && push(&piece).is_ok());
+        assert_eq!(push(b"x"), Err(TooLong));
     }
 }

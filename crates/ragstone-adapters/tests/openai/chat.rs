@@ -102,6 +102,55 @@ async fn what_passes_is_tried_again_before_the_first_byte_over_the_stub() {
     }
 }
 
+/// A model whose answers have to begin within a moment.
+fn hurried(url: &str) -> OpenAiChat {
+    let limits = super::Limits {
+        opening: std::time::Duration::from_millis(200),
+        ..limits()
+    };
+    let connection = super::Connection::new(url, None, limits).unwrap();
+    let options = OpenAiChatOptions {
+        connection,
+        ..options(url)
+    };
+    OpenAiChat::new(options).unwrap()
+}
+
+#[tokio::test]
+async fn a_wait_that_ends_after_the_deadline_is_not_begun() {
+    let busy = |wait: &'static str| {
+        move |_: &_, number| match number {
+            0 => Reply::json(429, json!({})).header("retry-after", wait),
+            _ => Reply::stream(&(delta("a") + &finish("stop"))),
+        }
+    };
+    let fake = Fake::start(busy("20")).await;
+    let error = all(&hurried(&fake.url)).await.unwrap_err();
+    let told = std::time::Duration::from_secs(20);
+    assert!(
+        matches!(&error, ChatError::Busy { after: Some(after), .. } if *after == told),
+        "{error}"
+    );
+    assert_eq!(fake.asked().len(), 1);
+    let fake = Fake::start(busy("0")).await;
+    assert_eq!(self::told(&hurried(&fake.url)).await.0, "a");
+    assert_eq!(fake.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_begins_and_says_nothing_ends_at_the_deadline() {
+    // Whether or not the head of the reply comes.
+    let silent = Fake::start(|_, _| Reply::stream("").stays()).await;
+    let (said, last) = told(&hurried(&silent.url)).await;
+    assert!(matches!(last, Err(ChatError::Broken { .. })), "{last:?}");
+    assert_eq!((said.as_str(), silent.asked().len()), ("", 1));
+    // One word is enough: from there on the limit between two words holds.
+    let slow = Fake::start(|_, _| Reply::stream(&delta("a")).stays()).await;
+    let (said, last) = told(&hurried(&slow.url)).await;
+    assert!(matches!(last, Err(ChatError::Broken { .. })), "{last:?}");
+    assert_eq!(said, "a");
+}
+
 #[tokio::test]
 async fn what_breaks_off_is_no_answer_over_the_stub() {
     for fault in ["drop_mid", "malformed_mid", "error_mid", "hang_mid", "malformed"] {

@@ -349,7 +349,7 @@ pub struct Chat {
     pub models: Vec<String>,
     /// Tokens the model reads.
     pub context_tokens: usize,
-    /// Seconds to the first word.
+    /// Seconds until the service begins its answer, all attempts and waits together.
     pub first_token_seconds: u64,
     /// Seconds between words.
     pub idle_seconds: u64,

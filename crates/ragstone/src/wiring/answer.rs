@@ -21,14 +21,20 @@ use crate::http::Answerer;
 /// Longest answer of a service, start to end.
 const LONGEST_ANSWER: Duration = Duration::from_secs(600);
 
-/// The chat model that the settings mean.
+/// The chat model that the settings mean, for somebody who waits for the answer.
 pub fn chat_model(settings: &Settings) -> anyhow::Result<Arc<dyn ChatModel>> {
     if !settings.chats_remotely() {
         return Ok(Arc::new(Extractive));
     }
+    service(settings, Duration::from_secs(settings.chat.first_token_seconds))
+}
+
+/// The chat service, whose answers have to begin within `opening`.
+fn service(settings: &Settings, opening: Duration) -> anyhow::Result<Arc<dyn ChatModel>> {
     let chat = &settings.chat;
     let limits = Limits {
         first_byte: Duration::from_secs(chat.first_token_seconds),
+        opening,
         idle: Duration::from_secs(chat.idle_seconds),
         total: LONGEST_ANSWER,
         tries: chat.max_attempts as usize,
@@ -76,11 +82,12 @@ pub async fn judge(settings: &Settings) -> anyhow::Result<Option<ModelJudge>> {
     }))
 }
 
-/// The chat model that the settings mean, if it can be asked for more than the words of passages.
+/// The chat model that the settings mean, if it can be asked for more than the words of passages. Nobody waits for what
+/// it drafts, so a service that is busy is waited for.
 pub fn drafter(settings: &Settings) -> anyhow::Result<Option<Arc<dyn ChatModel>>> {
     settings
         .chats_remotely()
-        .then(|| chat_model(settings))
+        .then(|| service(settings, LONGEST_ANSWER))
         .transpose()
 }
 

@@ -126,7 +126,6 @@ fn faults_that_pass_are_not_seen() {
         check(fault, false);
         check(fault, true);
     }
-    check("hang@chat?first=1", true);
 }
 
 #[test]
@@ -137,7 +136,8 @@ fn faults_that_last_are_a_problem_or_the_end_of_the_stream() {
     let check = |fault: &str, requests: i64, status: u16, code: &str| {
         service.stub.faults(&[fault]);
         let problem = service.ask(QUESTION, false).send();
-        problem.problem(status, code);
+        let found = &problem.problem(status, code)["passages"];
+        assert_eq!(found[0]["uri"], "attic.md", "{found}");
         assert_eq!(service.stub.stats("chat_requests"), requests, "{fault}");
         let events = stream(&service, QUESTION);
         let failed = last(&events);
@@ -151,6 +151,11 @@ fn faults_that_last_are_a_problem_or_the_end_of_the_stream() {
         assert!(!told.contains(KEY) && failed.data["detail"] != "", "{told}");
     };
     check("429@chat?retry_after=0", 2, 503, "model_busy");
+    // Longer than the answer may take to begin.
+    check("429@chat?retry_after=1", 1, 503, "model_busy");
+    // All the time there is goes into the first try.
+    check("hang@chat", 1, 502, "model_failed");
+    check("hang_mid@chat?after=0", 1, 502, "model_failed");
     // Longer than anybody waits for.
     check("429@chat?retry_after=3600", 1, 503, "model_busy");
     check("500@chat", 2, 502, "model_failed");
@@ -237,6 +242,25 @@ fn a_document_that_is_withdrawn_ends_the_answer() {
         ("failed", &json!("withdrawn"))
     );
     json.join().unwrap().problem(409, "withdrawn");
+}
+
+#[test]
+fn a_problem_of_the_model_shows_no_document_that_was_withdrawn() {
+    let Some(service) = Service::lexical(&SETTINGS) else {
+        return;
+    };
+    let listed = service.get("/api/v1/documents").ok(200);
+    let path = format!(
+        "/api/v1/documents/{}",
+        listed["documents"][0]["id"].as_str().unwrap()
+    );
+    service.stub.faults(&["hang@chat"]);
+    let asked = service.ask(QUESTION, false);
+    let asked = std::thread::spawn(move || asked.send());
+    service.stub.until("in_flight", 1);
+    service.call("DELETE", &path).send().ok(202);
+    let problem = asked.join().unwrap().problem(502, "model_failed");
+    assert_eq!(problem.get("passages"), None, "{problem}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod stream;
 mod thoughts;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -18,6 +19,7 @@ use ragstone_core::seam::{ChatError, ChatModel};
 use reqwest::Response;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::openai::{Client, Connection, ConnectionError, Fault};
 use dialect::{Dialect, TokenLimit};
@@ -81,24 +83,40 @@ impl OpenAiChat {
         })
     }
 
-    /// A reply that has begun, and what the service was asked for; parameters that it refuses are left out from then on.
-    async fn open(&self, request: &ChatRequest) -> Result<(Response, Dialect), Fault> {
+    /// Parameters that the service refuses are left out from then on.
+    async fn open(&self, request: &ChatRequest) -> Result<Opened, Fault> {
+        let begun = Instant::now();
         let known = self.dialect().clone();
         let mut dialect = known.clone();
         loop {
             let body = self.body(request, &dialect);
+            let deadline = begun + self.patience(&dialect);
             let is_final = |fault: &Fault| dialect.without_what(fault, &body).is_some();
-            let fault = match self.client.open("chat/completions", &body, is_final).await {
+            let opening = self.client.open("chat/completions", &body, is_final, deadline);
+            let fault = match opening.await {
                 Ok(reply) => {
                     if dialect != known {
                         tracing::info!(%dialect, "the chat service takes other parameters, remembered until the end of this process");
                         *self.dialect() = dialect.clone();
                     }
-                    return Ok((reply, dialect));
+                    return Ok(Opened {
+                        reply,
+                        dialect,
+                        deadline,
+                    });
                 }
                 Err(fault) => fault,
             };
             dialect = dialect.without_what(&fault, &body).ok_or(fault)?;
+        }
+    }
+
+    /// How long a reply may take to begin. One that comes whole has its last word when it begins.
+    fn patience(&self, dialect: &Dialect) -> Duration {
+        let limits = self.options.connection.limits();
+        match dialect.streams {
+            true => limits.opening,
+            false => limits.opening + limits.idle,
         }
     }
 
@@ -144,15 +162,28 @@ impl ChatModel for OpenAiChat {
         &self,
         request: ChatRequest,
     ) -> Result<BoxStream<'static, Result<ChatEvent, ChatError>>, ChatError> {
-        let (reply, dialect) = self.open(&request).await?;
+        let Opened {
+            reply,
+            dialect,
+            deadline,
+        } = self.open(&request).await?;
         let answer = stream::Answer {
             client: Arc::clone(&self.client),
             habits: Arc::clone(&self.habits),
             model: request.model.unwrap_or_else(|| self.options.model.clone()),
             usage_was_asked: dialect.streams && dialect.usage,
         };
-        Ok(answer.events(reply).boxed())
+        Ok(answer.events(reply, deadline).boxed())
     }
+}
+
+/// A reply that has begun.
+struct Opened {
+    reply: Response,
+    /// What the service was asked for.
+    dialect: Dialect,
+    /// When its first piece has to be there.
+    deadline: Instant,
 }
 
 /// What is sent.

@@ -3,6 +3,8 @@
 //! Invariant: an error in whatever form is an error, and never an empty piece of an answer; what only carries no text in
 //! an unusual form is no error.
 
+mod common;
+
 use ragstone_core::seam::chat::{FinishReason, Usage};
 use serde_json::Value;
 
@@ -33,6 +35,12 @@ pub(super) struct Piece {
 
 /// Reads an event; `is_error` if its sender named it so.
 pub(super) fn read(client: &Client, data: &str, is_error: bool) -> Result<Piece, Fault> {
+    if !is_error && let Some(text) = common::text(data) {
+        return Ok(Piece {
+            text,
+            ..Piece::default()
+        });
+    }
     match serde_json::from_str::<Value>(data) {
         Ok(value) => piece(client, &value, is_error),
         Err(_) if is_error => Err(Fault::of_event(&client.redact(data), None)),
@@ -189,3 +197,6 @@ fn code(said: &Value) -> Option<u64> {
         .filter(|code| *code >= 0.0)
         .map(|code| code as u64)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::reply::{self, Piece};
 use super::thoughts::{Habits, LateTag, ThoughtFilter};
-use crate::openai::{Client, DONE, Fault, SseReader};
+use crate::openai::{Client, DONE, Fault, Pieces, SseReader};
 
 /// How long the count of tokens is waited for once the answer ended: it follows at once, or never.
 const USAGE_PATIENCE: Duration = Duration::from_millis(500);
@@ -31,24 +31,33 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The events; the end comes once the service said that it is the end.
-    pub fn events(self, mut reply: Response) -> impl Stream<Item = Result<ChatEvent, ChatError>> + Send {
+    /// The events; the end comes once the service said that it is the end. The first piece of the reply has to come
+    /// before `deadline`.
+    pub fn events(
+        self,
+        mut reply: Response,
+        deadline: Instant,
+    ) -> impl Stream<Item = Result<ChatEvent, ChatError>> + Send {
         try_stream! {
             let client = self.client.as_ref();
             let mut reader = ReplyReader::default();
             let mut filter = ThoughtFilter::new(&self.habits, &self.model);
-            let (mut finish, mut usage, mut deadline) = (None, None, None);
+            let (mut finish, mut usage) = (None, None);
+            let mut pieces = Pieces::new(client, &mut reply, deadline);
+            let mut said = Vec::new();
+            let mut usage_deadline = None;
             'reply: loop {
-                let bytes = match (deadline, client.piece(&mut reply)) {
+                let bytes = match usage_deadline {
+                    None => pieces.next().await?,
                     // All was said; only the count of tokens may be missing.
-                    (Some(deadline), next) => match timeout_at(deadline, next).await {
+                    Some(deadline) => match timeout_at(deadline, pieces.next()).await {
                         Ok(Ok(bytes)) => bytes,
                         _ => break,
                     },
-                    (None, next) => next.await?,
                 };
                 let at_end = bytes.is_none();
-                for said in reader.read(client, bytes.as_deref()) {
+                reader.read(client, bytes.as_deref(), &mut said);
+                for said in said.drain(..) {
                     let piece = match said {
                         Ok(Said::Piece(piece)) => piece,
                         Ok(Said::Done) => {
@@ -64,7 +73,7 @@ impl Answer {
                             yield ChatEvent::Delta(text);
                         }
                     }
-                    let text = filter.push(&piece.text).map_err(late)?;
+                    let text = filter.push(piece.text).map_err(late)?;
                     if !text.is_empty() {
                         yield ChatEvent::Delta(text);
                     }
@@ -74,8 +83,8 @@ impl Answer {
                 if at_end || (finish.is_some() && (usage.is_some() || !self.usage_was_asked)) {
                     break;
                 }
-                if finish.is_some() && deadline.is_none() {
-                    deadline = Some(Instant::now() + USAGE_PATIENCE);
+                if finish.is_some() && usage_deadline.is_none() {
+                    usage_deadline = Some(Instant::now() + USAGE_PATIENCE);
                 }
             }
             let finish = finish.ok_or_else(|| reader.broke_off(client))?;
@@ -117,52 +126,44 @@ enum ReplyReader {
 }
 
 impl ReplyReader {
-    /// What `bytes` complete; none are the end.
-    fn read(&mut self, client: &Client, bytes: Option<&[u8]>) -> Vec<Result<Said, Fault>> {
+    /// Adds what `bytes` complete; none are the end.
+    fn read(&mut self, client: &Client, bytes: Option<&[u8]>, all: &mut Vec<Result<Said, Fault>>) {
         let Some(bytes) = bytes else {
-            return self.finish(client);
+            return self.finish(client, all);
         };
         if matches!(self, Self::Unknown) {
             let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
             match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
-                None => return Vec::new(),
+                None => return,
                 Some(b'{' | b'[') => *self = Self::Whole(Vec::new()),
                 Some(b'<') => *self = Self::Foreign(Vec::new()),
                 Some(_) => *self = Self::Events(SseReader::default()),
             }
         }
         match self {
-            Self::Unknown => Vec::new(),
-            Self::Events(reader) => match reader.push(bytes) {
-                Ok(events) => events
-                    .iter()
-                    .map(|event| said(client, &event.data, event.is_error))
-                    .collect(),
-                Err(_) => vec![Err(Fault::broken("it sent an event without an end"))],
-            },
+            Self::Unknown => {}
+            Self::Events(reader) => {
+                let read = reader.push(bytes, |event| all.push(said(client, event.data, event.is_error)));
+                if read.is_err() {
+                    all.push(Err(Fault::broken("it sent an event without an end")));
+                }
+            }
             Self::Whole(held) | Self::Foreign(held) if held.len() + bytes.len() > MAX_WHOLE_BYTES => {
-                vec![Err(Fault::broken(format!(
+                all.push(Err(Fault::broken(format!(
                     "its reply is longer than {MAX_WHOLE_BYTES} bytes"
-                )))]
+                ))));
             }
-            Self::Whole(held) | Self::Foreign(held) => {
-                held.extend_from_slice(bytes);
-                Vec::new()
-            }
+            Self::Whole(held) | Self::Foreign(held) => held.extend_from_slice(bytes),
         }
     }
 
-    fn finish(&mut self, client: &Client) -> Vec<Result<Said, Fault>> {
+    fn finish(&mut self, client: &Client, all: &mut Vec<Result<Said, Fault>>) {
         match self {
             Self::Events(reader) => {
-                let events = reader.finish();
-                events
-                    .iter()
-                    .map(|event| said(client, &event.data, event.is_error))
-                    .collect()
+                reader.finish(|event| all.push(said(client, event.data, event.is_error)));
             }
-            Self::Whole(held) => whole(client, &String::from_utf8_lossy(held)),
-            Self::Unknown | Self::Foreign(_) => Vec::new(),
+            Self::Whole(held) => all.extend(whole(client, &String::from_utf8_lossy(held))),
+            Self::Unknown | Self::Foreign(_) => {}
         }
     }
 
@@ -197,4 +198,33 @@ fn whole(client: &Client, text: &str) -> Vec<Result<Said, Fault>> {
     }
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     lines.map(|line| said(client, line, false)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ragstone_core::counting::counted;
+
+    use super::*;
+    use crate::openai::{Connection, Limits};
+
+    #[test]
+    fn a_token_is_parsed_once_into_its_text() {
+        let client = Client::new(Connection::new("http://h", None, Limits::default()).unwrap()).unwrap();
+        let habits = Habits::new(true);
+        let (mut reader, mut filter) = (ReplyReader::default(), ThoughtFilter::new(&habits, "m"));
+        let event = b"data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"},\"finish_reason\":null}]}\n\n";
+        let mut said = Vec::with_capacity(1);
+        reader.read(&client, Some(event), &mut said);
+        for n in 0..100 {
+            said.clear();
+            let (text, taken) = counted(|| {
+                reader.read(&client, Some(event), &mut said);
+                match said.pop() {
+                    Some(Ok(Said::Piece(piece))) => filter.push(piece.text).unwrap(),
+                    _ => String::new(),
+                }
+            });
+            assert_eq!((text.as_str(), taken.allocations), (" word", 1), "token {n}");
+        }
+    }
 }

@@ -11,6 +11,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use memchr::memchr3;
+
 /// Tags that stand around thoughts, in ASCII lower case.
 const TAGS: [(&str, &str); 9] = [
     ("<think>", "</think>"),
@@ -23,6 +25,9 @@ const TAGS: [(&str, &str); 9] = [
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|channel|>analysis", "<|channel|>final<|message|>"),
 ];
+
+/// The bytes that tags begin with.
+const TAG_BYTES: [u8; 3] = [b'<', b'[', "◁".as_bytes()[0]];
 
 /// Beginnings of names whose services never leave thoughts in the text, and those of others that begin alike.
 const SEPARATE: [&str; 4] = ["gpt-", "chatgpt-", "claude-", "gemini-"];
@@ -122,15 +127,28 @@ impl<'a> ThoughtFilter<'a> {
     }
 
     /// More of the text; what of the answer may go out.
-    pub fn push(&mut self, text: &str) -> Result<String, LateTag> {
-        self.unread.push_str(text);
+    pub fn push(&mut self, text: impl Into<String>) -> Result<String, LateTag> {
+        let text = text.into();
+        if self.passes_whole(&text) {
+            self.code.see_all(&text);
+            self.begun |= !text.trim().is_empty();
+            return Ok(text);
+        }
+        self.unread.push_str(&text);
         let mut out = String::new();
-        if self.habits.of(self.model) == Some(Habit::Marked) {
+        if self.held.is_some() && self.habits.of(self.model) == Some(Habit::Marked) {
             // Another answer has shown it meanwhile.
             self.release(&mut out);
         }
         self.pass(&mut out, false)?;
         Ok(out)
+    }
+
+    /// Whether nothing is waited for, and `text` holds no beginning of a tag: then all of it goes out.
+    fn passes_whole(&self, text: &str) -> bool {
+        let waits = self.inside.is_some() || self.held.is_some() || !self.unread.is_empty();
+        let is_trimmed = self.thought && !self.begun;
+        !waits && !is_trimmed && memchr3(TAG_BYTES[0], TAG_BYTES[1], TAG_BYTES[2], text.as_bytes()).is_none()
     }
 
     /// The service keeps thoughts apart itself, so the text is the answer.
@@ -243,7 +261,7 @@ impl<'a> ThoughtFilter<'a> {
     }
 
     fn write(&mut self, text: &str, out: &mut String) {
-        text.chars().for_each(|c| self.code.see(c));
+        self.code.see_all(text);
         match &mut self.held {
             Some(held) => held.push_str(text),
             None => self.send(text, out),
@@ -305,6 +323,10 @@ impl Default for CodeTracker {
 }
 
 impl CodeTracker {
+    fn see_all(&mut self, text: &str) {
+        text.chars().for_each(|c| self.see(c));
+    }
+
     fn inside(self) -> bool {
         self.fenced || self.inline
     }

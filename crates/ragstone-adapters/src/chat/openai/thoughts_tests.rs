@@ -37,6 +37,13 @@ fn thoughts_are_taken_out_however_they_are_marked() {
 }
 
 #[test]
+fn every_tag_begins_with_one_of_the_bytes_that_are_looked_for() {
+    for tag in TAGS.iter().flat_map(|(open, close)| [open, close]) {
+        assert!(TAG_BYTES.contains(&tag.as_bytes()[0]), "{tag}");
+    }
+}
+
+#[test]
 fn what_only_looks_like_a_tag_is_text() {
     for text in [
         "",

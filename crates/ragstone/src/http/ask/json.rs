@@ -7,9 +7,14 @@ use axum::extract::State;
 use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use ragstone_core::ask::collect;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use ragstone_core::access::{Admitted, Principal};
+use ragstone_core::ask::{Answer, AnswerEvent, Evidence, collect};
 use ragstone_core::id::TraceId;
+use ragstone_core::library::Passage;
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -17,9 +22,12 @@ use super::{AskBody, events, sse};
 use crate::http::App;
 use crate::http::audit::Trail;
 use crate::http::auth::Identity;
-use crate::http::body::NoticeBody;
+use crate::http::body::{NoticeBody, PassageBody};
 use crate::http::extract::{Json, header};
-use crate::http::problem::Problem;
+use crate::http::problem::{Code, Problem};
+
+/// Problems of the chat model alone: what was found still holds.
+const OF_THE_MODEL: [Code; 3] = [Code::ModelBusy, Code::ModelFailed, Code::ModelRefused];
 
 /// A whole answer.
 #[derive(Serialize, ToSchema)]
@@ -78,7 +86,8 @@ pub(in crate::http) struct UsageBody {
 }
 
 /// Answers a question from the documents that the caller may read. With `stream: true` or `Accept: text/event-stream`
-/// the answer is server-sent events: `sources`, `delta`, `citation`, and exactly one of `done` and `failed`.
+/// the answer is server-sent events: `sources`, `delta`, `citation`, and exactly one of `done` and `failed`. Where the
+/// chat model fails, is busy or refuses, the problem holds the `passages` that were found, as in a search.
 #[utoipa::path(post, path = "/api/v1/ask", tag = "ask", request_body = AskBody,
     params(("Last-Event-ID" = Option<String>, Header, description = "resumes a stream after this event")),
     responses((status = 200, description = "the answer, or `text/event-stream`", body = AnswerBody),
@@ -99,6 +108,47 @@ pub(in crate::http) async fn ask(
         return sse::begin(app, identity, body, trace_id, trail).await;
     }
     let events = events(&app, &identity, body, trace_id, trail).await?;
-    let answer = collect(events).await?;
+    let answer = whole(&app, &identity.principal, events).await?;
     Ok((StatusCode::OK, axum::Json(answer)).into_response())
+}
+
+/// The answer once all of it is there.
+async fn whole(
+    app: &App,
+    principal: &Principal,
+    events: BoxStream<'static, AnswerEvent>,
+) -> Result<Answer, Problem> {
+    let mut found = Arc::from([]);
+    let watched = events.inspect(|event| {
+        if let AnswerEvent::Sources { passages, .. } = event {
+            found = passages.clone();
+        }
+    });
+    match collect(watched).await {
+        Ok(answer) => Ok(answer),
+        Err(failed) => Err(with_passages(app, principal, failed.into(), &found).await),
+    }
+}
+
+/// The problem of a model with what its caller can read instead, unless a document of that was withdrawn since.
+async fn with_passages(
+    app: &App,
+    principal: &Principal,
+    problem: Problem,
+    passages: &[Admitted<Passage>],
+) -> Problem {
+    if passages.is_empty() || !OF_THE_MODEL.contains(&problem.code) {
+        return problem;
+    }
+    let documents: Vec<_> = passages.iter().map(|passage| passage.chunk.document_id).collect();
+    match app.library.still_admitted(&principal.scope(), &documents).await {
+        Ok(true) => {
+            let passages: Vec<_> = passages
+                .iter()
+                .map(|passage| PassageBody::from(&**passage))
+                .collect();
+            problem.with("passages", json!(passages))
+        }
+        Ok(false) | Err(_) => problem,
+    }
 }
