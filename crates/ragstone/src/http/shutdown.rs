@@ -1,7 +1,7 @@
 //! The end of the process: told to whoever is being answered.
 //!
-//! Invariant: once it has begun, no request but `/healthz` is begun any more, and every stream ends with one `failed`
-//! event; what is still worked on when it is over is answered as well.
+//! Invariant: once it has begun, no request but `/healthz` is begun any more, and the progress of jobs ends with one
+//! `failed` event. Answers go on, streamed or not; those that are not done when it is over are ended, each with a word.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Streams end, and nothing more is begun.
+    /// Nothing more is begun, and what may have no end of its own ends.
     pub fn begin(&self) {
         self.begun.cancel();
     }
@@ -46,9 +46,24 @@ impl Shutdown {
         self.begun.cancelled().await;
     }
 
-    /// The data of the last event of a stream.
+    /// Ends once what is still worked on has to be answered.
+    pub(super) async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    /// The code and the detail of the last event of a stream.
+    pub(super) fn failure() -> (&'static str, &'static str) {
+        (Code::ShuttingDown.as_str(), DETAIL)
+    }
+
+    /// The data of that event.
     pub(super) fn last_event() -> Value {
-        json!({"code": Code::ShuttingDown.as_str(), "detail": DETAIL})
+        let (code, detail) = Self::failure();
+        json!({"code": code, "detail": detail})
     }
 }
 

@@ -2,15 +2,17 @@
 //!
 //! Invariant: JSON has no line break of its own, so a frame is never cut by its data.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_stream::stream;
 use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use serde::Serialize;
+use tokio::time::{Instant, Sleep};
 
 /// Sent while nothing happens, so that proxies keep the connection.
 const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
@@ -23,15 +25,11 @@ pub(super) fn frame(event: &str, id: &str, data: &impl Serialize) -> Bytes {
 
 /// The answer that carries `frames`; ends when they end, and drops them when the client leaves.
 pub(super) fn response(frames: impl Stream<Item = Bytes> + Send + 'static, heartbeat: Duration) -> Response {
-    let kept_alive = stream! {
-        let mut frames = std::pin::pin!(frames);
-        loop {
-            match tokio::time::timeout(heartbeat, frames.next()).await {
-                Ok(Some(frame)) => yield Ok::<_, std::convert::Infallible>(frame),
-                Ok(None) => break,
-                Err(_) => yield Ok(HEARTBEAT),
-            }
-        }
+    let kept_alive = KeptAlive {
+        frames: Box::pin(frames),
+        heartbeat,
+        last: Instant::now(),
+        timer: Box::pin(tokio::time::sleep(heartbeat)),
     };
     let head = [
         (header::CONTENT_TYPE.as_str(), "text/event-stream"),
@@ -41,8 +39,41 @@ pub(super) fn response(frames: impl Stream<Item = Bytes> + Send + 'static, heart
     (head, Body::from_stream(kept_alive)).into_response()
 }
 
+/// Frames, and a comment where none came for a while. The timer is set anew when it ends, and not with every frame.
+struct KeptAlive<S> {
+    frames: Pin<Box<S>>,
+    heartbeat: Duration,
+    /// When something was last sent.
+    last: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S: Stream<Item = Bytes>> Stream for KeptAlive<S> {
+    type Item = Result<Bytes, std::convert::Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Poll::Ready(frame) = self.frames.as_mut().poll_next(context) {
+            self.last = Instant::now();
+            return Poll::Ready(frame.map(Ok));
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            let (now, due) = (Instant::now(), self.last + self.heartbeat);
+            if due > now {
+                self.timer.as_mut().reset(due);
+                continue;
+            }
+            self.last = now;
+            let next = now + self.heartbeat;
+            self.timer.as_mut().reset(next);
+            return Poll::Ready(Some(Ok(HEARTBEAT)));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt;
     use serde_json::json;
 
     use super::*;

@@ -196,7 +196,7 @@ fn a_page_that_can_send_no_header_uses_a_ticket_once() {
 
 #[test]
 fn a_stream_that_the_end_of_the_server_cuts_off_says_so() {
-    let Some(service) = Service::lexical(&[]) else {
+    let Some(service) = Service::lexical(&[("RAGSTONE_SERVER__SHUTDOWN_SECONDS", "1")]) else {
         return;
     };
     let stub = &service.stub;
@@ -211,5 +211,21 @@ fn a_stream_that_the_end_of_the_server_cuts_off_says_so() {
         ("failed", &json!("shutting_down"))
     );
     stub.until("streams_abandoned", 1);
+    assert_eq!(service.exit_code(), Some(0));
+}
+
+#[test]
+fn a_stream_that_ends_in_time_is_told_to_its_end_although_the_server_ends() {
+    let Some(service) = Service::lexical(&[]) else {
+        return;
+    };
+    service.stub.set(&json!({"answer": LONG, "itl_ms": 20}));
+    let mut events = service.ask(QUESTION, true).open().events();
+    assert_eq!(events.next().unwrap().name, "sources");
+    service.stub.until("streams_open", 1);
+    service.terminate();
+    let rest: Vec<Event> = events.collect();
+    assert_eq!(rest.last().unwrap().name, "done");
+    assert_eq!(format!("fixed:{}", text_of(&rest)), LONG);
     assert_eq!(service.exit_code(), Some(0));
 }

@@ -6,17 +6,15 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use ragstone_core::access::Principal;
-use ragstone_core::ask::{Answer, AnswerEvent, Failed};
+use ragstone_core::ask::{AnswerEvent, Failed};
 use ragstone_core::failure_log::TARGET;
 use ragstone_core::id::TraceId;
-use serde_json::{Value, json};
 
-use super::replay::{Found, Reading};
+use super::replay::{Found, NewStream, Reading};
 use super::{AskBody, events};
 use crate::http::App;
 use crate::http::audit::Trail;
 use crate::http::auth::Identity;
-use crate::http::body::{NoticeBody, PassageBody};
 use crate::http::extract::header;
 use crate::http::limits::Place;
 use crate::http::problem::{Code, Problem};
@@ -43,14 +41,16 @@ pub(super) async fn begin(
         Some(first) => first,
         None => return Err(Problem::new(Code::Broken, "the answer ended before it began")),
     };
-    let events = futures::stream::once(async { first }).chain(events);
+    let events = futures::stream::once(std::future::ready(first)).chain(events);
     let events = events.inspect(move |event| warn_of_failure(trace_id, event));
-    let resume_for = resumable.then_some(app.settings.resume_for);
-    let (events, shutdown) = (events.map(told).boxed(), app.shutdown.clone());
-    let reading = app
-        .replays
-        .begin(trace_id, identity.principal, events, resume_for, shutdown);
-    Ok(answer(&app, reading, 0, place))
+    let reading = app.replays.begin(NewStream {
+        trace_id,
+        principal: identity.principal,
+        answer: events.boxed(),
+        resume_for: resumable.then_some(app.settings.resume_for),
+        shutdown: app.shutdown.clone(),
+    });
+    Ok(response_of(&app, reading, place))
 }
 
 /// The answer began, so its request counts as answered: the failure has a log line of its own.
@@ -74,50 +74,17 @@ pub(super) fn resume(app: &App, principal: &Principal, last: &str) -> Result<Res
         n.parse().map_err(|_| unknown())?,
     );
     match app.replays.find(trace_id, principal, n) {
-        Found::Rest(reading) => Ok(answer(app, reading, n, app.limits.stream(principal)?)),
+        Found::Rest(reading) => Ok(response_of(app, reading, app.limits.stream(principal)?)),
         Found::Nothing => Ok(StatusCode::NO_CONTENT.into_response()),
         Found::Unknown => Err(unknown()),
     }
 }
 
 /// The place is the reader's, and free again when it leaves.
-fn answer(app: &App, reading: Reading, from: usize, place: Place) -> Response {
-    let held = move |frame| {
+fn response_of(app: &App, reading: Reading, place: Place) -> Response {
+    let held = move |frames| {
         let _ = &place;
-        frame
+        frames
     };
-    response(reading.frames(from).map(held), app.settings.heartbeat)
-}
-
-/// The name and the data of an event.
-fn told(event: AnswerEvent) -> (&'static str, Value) {
-    match event {
-        AnswerEvent::Sources { passages, notices } => {
-            let passages: Vec<_> = passages
-                .iter()
-                .map(|passage| PassageBody::from(&**passage))
-                .collect();
-            let notices: Vec<_> = notices
-                .into_iter()
-                .map(|notice| NoticeBody {
-                    code: notice.code,
-                    detail: notice.detail,
-                })
-                .collect();
-            ("sources", json!({"passages": passages, "notices": notices}))
-        }
-        AnswerEvent::Delta { text } => ("delta", json!({ "text": text })),
-        AnswerEvent::Citation(citation) => ("citation", json!(citation)),
-        AnswerEvent::Done(answer) => ("done", without_text(&answer)),
-        AnswerEvent::Failed { code, detail } => ("failed", json!({"code": code, "detail": detail})),
-    }
-}
-
-/// The JSON answer without the text, which the deltas were.
-fn without_text(answer: &Answer) -> Value {
-    let mut done = json!(answer);
-    if let Some(fields) = done.as_object_mut() {
-        fields.remove("answer");
-    }
-    done
+    response(reading.map(held), app.settings.heartbeat)
 }

@@ -35,6 +35,10 @@ use stall::Stalling;
 /// Wait after an accept that failed for want of something, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Most bytes of a connection that were read and not looked at, or that wait for the client to take them; of what is read
+/// more where a request's head may be larger.
+const CONNECTION_BYTES: usize = 64 * 1024;
+
 /// How long who connected after the stop may still take to send a request, once all others have ended.
 const LATE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -226,6 +230,7 @@ async fn serve_connection(
             .timer(TokioTimer::new())
             .keep_alive(limits.requests == Requests::Many)
             .header_read_timeout(limits.head)
+            .max_buf_size(CONNECTION_BYTES.max(limits.head_bytes))
             .max_header_size(limits.head_bytes)
             .max_headers(limits.headers)
             .serve_connection(io, service)

@@ -29,14 +29,38 @@ fn is_told((last, times): (String, usize)) {
 async fn a_stream_ends_with_one_event_that_says_so() {
     let app = TestApp::new();
     let sources = AnswerEvent::Sources {
-        passages: Vec::new(),
+        passages: [].into(),
         notices: Vec::new(),
     };
     let delta = AnswerEvent::Delta { text: "One".into() };
     app.script(stream::iter([sources, delta]).chain(stream::pending()));
     let answer = app.get("/api/v1/ask-stream?query=a").open().await;
     app.api.shutdown.begin();
+    app.api.shutdown.end();
     is_told(last_event(answer).await);
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_in_time_is_told_to_its_end() {
+    let app = TestApp::new();
+    let (tell, told) = futures::channel::mpsc::unbounded();
+    let sources = AnswerEvent::Sources {
+        passages: [].into(),
+        notices: Vec::new(),
+    };
+    tell.unbounded_send(sources).unwrap();
+    app.script(told);
+    let answer = app.get("/api/v1/ask-stream?query=a").open().await;
+    app.api.shutdown.begin();
+    let end = AnswerEvent::Failed {
+        code: "model_failed".into(),
+        detail: "why".into(),
+    };
+    tell.unbounded_send(AnswerEvent::Delta { text: "One".into() })
+        .unwrap();
+    tell.unbounded_send(end).unwrap();
+    let (last, times) = last_event(answer).await;
+    assert!(last.contains("model_failed") && times == 1, "{last}");
 }
 
 #[tokio::test]

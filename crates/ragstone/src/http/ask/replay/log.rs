@@ -1,0 +1,296 @@
+//! The events of a stream as they are kept: the data of each once, from which frames are made when somebody reads.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use ragstone_core::ask::{Answer, AnswerEvent, AnswerSentence, Citation, Notice};
+use ragstone_core::id::TraceId;
+use ragstone_core::seam::chat::Usage;
+use serde::Serialize;
+
+use crate::http::body::{NoticeBody, PassageBody};
+
+/// Bytes of frames after which no further one joins the same write.
+const MAX_WRITE: usize = 16 * 1024;
+
+/// Bytes of a frame beside the name, the number and the data: those of the id of a trace, and what stands between.
+const FRAME_BYTES: usize = "event: \nid: 00000000-0000-0000-0000-000000000000:\ndata: \n\n".len();
+
+/// What an event is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EventName {
+    Sources,
+    Delta,
+    Citation,
+    Done,
+    Failed,
+}
+
+impl EventName {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Sources => "sources",
+            Self::Delta => "delta",
+            Self::Citation => "citation",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    /// One JSON object after the other.
+    data: Vec<u8>,
+    /// Of each event its name, and where its data end.
+    events: Vec<(EventName, usize)>,
+}
+
+impl Log {
+    /// Adds an event.
+    pub fn push(&mut self, event: &AnswerEvent) {
+        let name = match event {
+            AnswerEvent::Sources { passages, notices } => {
+                self.write(&SourcesData {
+                    passages: passages
+                        .iter()
+                        .map(|passage| PassageBody::from(&**passage))
+                        .collect(),
+                    notices: notices.iter().map(notice).collect(),
+                });
+                EventName::Sources
+            }
+            AnswerEvent::Delta { text } => {
+                self.write(&DeltaData { text });
+                EventName::Delta
+            }
+            AnswerEvent::Citation(citation) => {
+                self.write(citation);
+                EventName::Citation
+            }
+            AnswerEvent::Done(answer) => {
+                self.write(&DoneData::from(&**answer));
+                EventName::Done
+            }
+            AnswerEvent::Failed { code, detail } => {
+                self.push_failed(code, detail);
+                return;
+            }
+        };
+        self.events.push((name, self.data.len()));
+    }
+
+    /// Adds the end without an answer.
+    pub fn push_failed(&mut self, code: &str, detail: &str) {
+        self.write(&FailedData { code, detail });
+        self.events.push((EventName::Failed, self.data.len()));
+    }
+
+    fn write(&mut self, data: &impl Serialize) {
+        serde_json::to_writer(&mut self.data, data).expect("what is sent is made of text and numbers");
+    }
+
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Bytes that are held.
+    pub fn bytes(&self) -> usize {
+        self.data.capacity() + self.events.capacity() * size_of::<(EventName, usize)>()
+    }
+
+    /// Nothing more will be added.
+    pub fn close(&mut self) {
+        self.data.shrink_to_fit();
+        self.events.shrink_to_fit();
+    }
+
+    /// The frames of the events behind the first `from`, as many as fit one write and one at least, and how many events
+    /// these and all before them are.
+    pub fn frames(&self, from: usize, trace_id: TraceId) -> (Bytes, usize) {
+        let (next, bytes) = self.write_of(from);
+        let mut frames = Vec::with_capacity(bytes);
+        let mut at = self.start(from);
+        for (n, (name, end)) in (from + 1..).zip(&self.events[from..next]) {
+            let name = name.as_str();
+            write!(frames, "event: {name}\nid: {trace_id}:{n}\ndata: ").expect("a vector takes all");
+            frames.extend_from_slice(&self.data[at..*end]);
+            frames.extend_from_slice(b"\n\n");
+            at = *end;
+        }
+        (Bytes::from(frames), next)
+    }
+
+    /// The number of the last event that a write from `from` on takes, and the bytes of that write.
+    fn write_of(&self, from: usize) -> (usize, usize) {
+        let (mut next, mut bytes) = (from, 0);
+        for (name, end) in &self.events[from..] {
+            let data = end - self.start(next);
+            let frame = FRAME_BYTES + name.as_str().len() + digits(next + 1) + data;
+            if next > from && bytes + frame > MAX_WRITE {
+                break;
+            }
+            (next, bytes) = (next + 1, bytes + frame);
+        }
+        (next, bytes)
+    }
+
+    /// Where the data of an event begin.
+    fn start(&self, event: usize) -> usize {
+        event.checked_sub(1).map_or(0, |before| self.events[before].1)
+    }
+}
+
+fn digits(number: usize) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
+#[derive(Serialize)]
+struct SourcesData {
+    passages: Vec<PassageBody>,
+    notices: Vec<NoticeBody>,
+}
+
+#[derive(Serialize)]
+struct DeltaData<'a> {
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct FailedData<'a> {
+    code: &'a str,
+    detail: &'a str,
+}
+
+/// The JSON answer without the text, which the deltas were.
+#[derive(Serialize)]
+struct DoneData<'a> {
+    answered: bool,
+    sentences: &'a [AnswerSentence],
+    citations: &'a [Citation],
+    sources: &'a [String],
+    usage: &'a Usage,
+    model: &'a str,
+    trace_id: TraceId,
+    notices: &'a [Notice],
+}
+
+impl<'a> From<&'a Answer> for DoneData<'a> {
+    fn from(answer: &'a Answer) -> Self {
+        // Every field by name: a new one does not compile until it is thought of here.
+        let Answer {
+            answer: _,
+            answered,
+            sentences,
+            citations,
+            sources,
+            usage,
+            model,
+            trace_id,
+            notices,
+        } = answer;
+        Self {
+            answered: *answered,
+            sentences,
+            citations,
+            sources,
+            usage,
+            model,
+            trace_id: *trace_id,
+            notices,
+        }
+    }
+}
+
+fn notice(notice: &Notice) -> NoticeBody {
+    NoticeBody {
+        code: notice.code.clone(),
+        detail: notice.detail.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ragstone_core::counting::{Taken, counted};
+    use ragstone_core::id::TraceId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn delta(text: &str) -> AnswerEvent {
+        AnswerEvent::Delta { text: text.into() }
+    }
+
+    fn frames(log: &Log, from: usize) -> (String, usize) {
+        let (bytes, next) = log.frames(from, TraceId(Uuid::nil()));
+        (String::from_utf8(bytes.to_vec()).unwrap(), next)
+    }
+
+    #[test]
+    fn frames_are_made_from_any_event_on() {
+        let mut log = Log::default();
+        log.push(&delta("a\nb\r\n\u{2028}ü 日本"));
+        log.push(&delta("\"c\""));
+        log.push_failed("interrupted", "why");
+        let id = |n: usize| format!("id: {}:{n}", Uuid::nil());
+        let first = format!(
+            "event: delta\n{}\ndata: {{\"text\":\"a\\nb\\r\\n\u{2028}ü 日本\"}}\n\n",
+            id(1)
+        );
+        let second = format!("event: delta\n{}\ndata: {{\"text\":\"\\\"c\\\"\"}}\n\n", id(2));
+        let third = format!(
+            "event: failed\n{}\ndata: {{\"code\":\"interrupted\",\"detail\":\"why\"}}\n\n",
+            id(3)
+        );
+        assert_eq!(frames(&log, 0), (first + &second + &third, 3));
+        assert_eq!(frames(&log, 1), (second + &third, 3));
+        assert_eq!(frames(&log, 2), (third, 3));
+    }
+
+    #[test]
+    fn a_write_takes_what_fits_and_one_event_at_least() {
+        let mut log = Log::default();
+        log.push(&delta(&"x".repeat(2 * MAX_WRITE)));
+        (0..1_000).for_each(|_| log.push(&delta("0123456789")));
+        let (first, next) = frames(&log, 0);
+        assert_eq!((next, first.len() > 2 * MAX_WRITE), (1, true));
+        let mut at = next;
+        let mut writes = 0;
+        while at < log.len() {
+            let (frames, next) = frames(&log, at);
+            assert!(frames.len() <= MAX_WRITE && next > at);
+            (at, writes) = (next, writes + 1);
+        }
+        assert_eq!(writes, 8);
+    }
+
+    #[test]
+    fn a_token_is_written_once_into_memory_that_fits() {
+        let mut log = Log::default();
+        let token = delta("word ");
+        log.data.reserve(64 * 1024);
+        log.events.reserve(1_024);
+        for n in 0..1_000 {
+            let (bytes, taken) = counted(|| {
+                log.push(&token);
+                log.frames(n, TraceId(Uuid::nil())).0
+            });
+            let held = Taken {
+                allocations: 1,
+                bytes: bytes.len().cast_signed(),
+            };
+            assert_eq!(taken, held, "the frame of token {n}, and nothing else");
+        }
+    }
+
+    #[test]
+    fn an_event_costs_its_data_and_sixteen_bytes() {
+        let mut log = Log::default();
+        (0..1_000).for_each(|_| log.push(&delta("word ")));
+        log.close();
+        let data = r#"{"text":"word "}"#.len();
+        assert_eq!(log.bytes(), 1_000 * (data + 16));
+    }
+}
