@@ -1,18 +1,20 @@
 //! The one SQLite database of a data directory, shared by the catalogue and the embedded index.
 //!
-//! Invariant: there is one writing connection, used by one short `BEGIN IMMEDIATE` transaction at a time; readers
-//! have connections of their own and never wait for it. `kill -9` loses nothing that was committed. Power loss loses
-//! nothing that was committed as [`Durability::Synced`]; [`Durability::Ordered`] commits are synced with the next
+//! Invariant: there is one writing connection, used by one short `BEGIN IMMEDIATE` transaction at a time, which the
+//! writes that wait for it share (`group`); readers have connections of their own and never wait for it. `kill -9` loses
+//! nothing that was committed. Power loss loses nothing that was committed as [`Durability::Synced`]; [`Durability::Ordered`] commits are synced with the next
 //! synced one (the write-ahead log is one file), so a published version never stands on points that were lost. A write
 //! finds the room that the disk's reserve keeps for it.
 
 mod document_access;
 mod error;
+mod group;
 mod migrations;
 pub mod rollback;
 pub mod upgrade;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +49,15 @@ pub enum Durability {
     Ordered,
 }
 
+/// How many commits there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commits {
+    /// All of them.
+    pub all: u64,
+    /// Those that waited for the disk.
+    pub synced: u64,
+}
+
 /// A handle to the database; clones share it.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -60,6 +71,11 @@ struct Shared {
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     access: AccessMemory,
+    queue: group::Queue,
+    /// Whether the writer's commits wait for the disk as it is set; changed by whoever holds the writer.
+    syncs: AtomicBool,
+    commits: AtomicU64,
+    synced_commits: AtomicU64,
     /// Of the disk that it lies on, if it has one.
     reserve: Option<DiskReserve>,
 }
@@ -129,6 +145,10 @@ impl Database {
                 writer: Mutex::new(writer),
                 readers: Mutex::default(),
                 access: AccessMemory::default(),
+                queue: group::Queue::default(),
+                syncs: AtomicBool::new(true),
+                commits: AtomicU64::new(0),
+                synced_commits: AtomicU64::new(0),
                 reserve,
             }),
         })
@@ -154,27 +174,61 @@ impl Database {
         durability: Durability,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.write_blocking_then(durability, work, |_| {})
+    }
+
+    /// [`Self::write_blocking`], and `follow` once it is committed and before any other transaction begins. Blocks.
+    pub fn write_blocking_then<T, E: From<DatabaseError>>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+        follow: impl FnOnce(&mut T),
+    ) -> Result<T, E> {
         let mut connection = lock(&self.shared.writer);
+        let transaction = self.begin(&mut connection, durability)?;
+        let mut value = work(&transaction)?;
+        self.commit(transaction, durability)?;
+        follow(&mut value);
+        Ok(value)
+    }
+
+    fn begin<'a>(
+        &self,
+        writer: &'a mut Connection,
+        durability: Durability,
+    ) -> Result<Transaction<'a>, DatabaseError> {
         if let Some(reserve) = &self.shared.reserve {
             reserve.before_write();
         }
-        let level = match durability {
-            Durability::Synced => "full",
-            Durability::Ordered => "normal",
-        };
-        connection
-            .pragma_update(None, "synchronous", level)
-            .map_err(DatabaseError::from)?;
-        let transaction = connection
+        let syncs = durability == Durability::Synced;
+        if self.shared.syncs.load(Ordering::Relaxed) != syncs {
+            writer.pragma_update(None, "synchronous", if syncs { "full" } else { "normal" })?;
+            self.shared.syncs.store(syncs, Ordering::Relaxed);
+        }
+        writer
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|error| self.note_full(error.into()))?;
-        let value = work(&transaction)?;
+            .map_err(|error| self.note_full(error.into()))
+    }
+
+    fn commit(&self, transaction: Transaction<'_>, durability: Durability) -> Result<(), DatabaseError> {
         let touched = document_access::touched(&transaction)?;
         transaction
             .commit()
             .map_err(|error| self.note_full(error.into()))?;
         self.shared.access.follow(touched);
-        Ok(value)
+        self.shared.commits.fetch_add(1, Ordering::Relaxed);
+        if durability == Durability::Synced {
+            self.shared.synced_commits.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Commits since it was opened.
+    pub fn commits(&self) -> Commits {
+        Commits {
+            all: self.shared.commits.load(Ordering::Relaxed),
+            synced: self.shared.synced_commits.load(Ordering::Relaxed),
+        }
     }
 
     /// Who may read those of `documents` that are not tombstoned, from memory; the first call reads all rows. Blocks only
@@ -245,20 +299,6 @@ impl Database {
         value
     }
 
-    /// [`Self::write_blocking`] off the caller's thread; goes on to its end if the caller leaves.
-    pub async fn write<T, E>(
-        &self,
-        durability: Durability,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<DatabaseError> + Send + 'static,
-    {
-        let database = self.clone();
-        blocking(move || database.write_blocking(durability, work)).await
-    }
-
     /// [`Self::read_blocking`] off the caller's thread.
     pub async fn read<T, E>(
         &self,
@@ -314,6 +354,7 @@ pub(crate) fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connect
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);

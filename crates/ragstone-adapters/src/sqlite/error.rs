@@ -1,6 +1,7 @@
 //! Why a database does not do what it is asked.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,12 @@ pub enum DatabaseError {
     /// A value in a row cannot be read.
     #[error("damaged row: {0}")]
     Damaged(String),
+    /// Another write of the same transaction failed so that SQLite took all of it back.
+    #[error("a write beside it found no room, so it was taken back")]
+    TakenBack,
+    /// The transaction that it shared with other writes failed.
+    #[error(transparent)]
+    OfGroup(Arc<DatabaseError>),
     /// The task that ran the statement ended early.
     #[error("the database task ended early: {0}")]
     Ended(String),
@@ -53,6 +60,7 @@ impl DatabaseError {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match self {
             Self::Damaged(_) => true,
+            Self::OfGroup(error) => error.is_damaged(),
             Self::Sqlite(error) => {
                 matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
             }
@@ -63,6 +71,10 @@ impl DatabaseError {
     /// Whether the disk has no room.
     pub fn is_full(&self) -> bool {
         use rusqlite::ErrorCode::DiskFull;
-        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(DiskFull))
+        match self {
+            Self::Sqlite(error) => error.sqlite_error_code() == Some(DiskFull),
+            Self::OfGroup(error) => error.is_full(),
+            _ => false,
+        }
     }
 }

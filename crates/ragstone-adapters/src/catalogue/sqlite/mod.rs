@@ -80,15 +80,16 @@ impl SqliteCatalogue {
         &self,
         work: impl FnOnce(&Transaction<'_>, &mut Vec<Change>) -> Result<T, Failure> + Send + 'static,
     ) -> CatalogueResult<T> {
-        let (database, statistics) = (self.database.clone(), self.statistics.clone());
-        let work = move || {
-            let _order = statistics.in_order();
+        let work = move |t: &Transaction<'_>| {
             let mut changes = Vec::new();
-            let value = database.write_blocking(Durability::Synced, |t| work(t, &mut changes))?;
-            statistics.follow(&database, changes);
-            Ok::<_, Failure>(value)
+            let value = work(t, &mut changes)?;
+            Ok::<_, Failure>((value, changes))
         };
-        Ok(crate::sqlite::blocking(work).await?)
+        let statistics = self.statistics.clone();
+        let follow = move |(_, changes): &mut (T, Vec<Change>)| statistics.follow(changes);
+        let (value, _) = self.database.write_then(Durability::Synced, work, follow).await?;
+        self.statistics.fold_if_due(&self.database).await;
+        Ok(value)
     }
 
     async fn read<T: Send + 'static>(

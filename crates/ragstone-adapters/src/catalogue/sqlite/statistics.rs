@@ -1,13 +1,14 @@
 //! Term statistics of each tenant: on disk as changes and totals, in memory as sums.
 //!
 //! Invariant: the sums are those of the generations in the table `statistics`. What a generation added is what its
-//! removal takes away, because the row keeps it. Changes are sums too, so their order does not matter.
+//! removal takes away, because the row keeps it. Changes are sums too, so their order does not matter. Memory follows a
+//! commit before the next transaction begins, so whoever has the writer finds both equal.
 
 mod recount;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use ragstone_core::id::{DocumentId, Generation, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
@@ -34,7 +35,6 @@ pub struct Change {
 pub struct Statistics {
     tenants: RwLock<HashMap<TenantId, Sums>>,
     unfolded: AtomicUsize,
-    order: Mutex<()>,
 }
 
 impl Statistics {
@@ -48,31 +48,30 @@ impl Statistics {
         Ok(Self {
             tenants: RwLock::new(tenants),
             unfolded: AtomicUsize::new(unfolded),
-            order: Mutex::default(),
         })
     }
 
-    /// Held from before a change is committed until memory has followed it, so that whoever holds it finds both equal.
-    pub fn in_order(&self) -> MutexGuard<'_, ()> {
-        crate::sqlite::lock(&self.order)
+    /// Follows committed changes.
+    pub fn follow(&self, changes: &[Change]) {
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            let sums = tenants.entry(change.tenant.clone()).or_default();
+            sums.add(change.sign, &change.delta);
+        }
+        self.unfolded.fetch_add(changes.len(), Ordering::Relaxed);
     }
 
-    /// Follows committed changes, and folds them now and then.
-    pub fn follow(&self, database: &Database, changes: Vec<Change>) {
+    /// Folds the changes into the totals, if there are many.
+    pub async fn fold_if_due(&self, database: &Database) {
+        let is_due = |unfolded: usize| (unfolded >= FOLD_AFTER).then_some(0);
+        let due = self
+            .unfolded
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due);
+        // The changes stand where they are until the next attempt.
+        if due.is_ok()
+            && let Err(error) = database.write(Durability::Ordered, fold).await
         {
-            let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
-            for change in &changes {
-                let sums = tenants.entry(change.tenant.clone()).or_default();
-                sums.add(change.sign, &change.delta);
-            }
-        }
-        let unfolded = self.unfolded.fetch_add(changes.len(), Ordering::Relaxed) + changes.len();
-        if unfolded >= FOLD_AFTER {
-            self.unfolded.store(0, Ordering::Relaxed);
-            // The changes stand where they are until the next attempt.
-            if let Err(error) = database.write_blocking(Durability::Ordered, fold) {
-                tracing::warn!(?error, "term statistics were not folded");
-            }
+            tracing::warn!(?error, "term statistics were not folded");
         }
     }
 

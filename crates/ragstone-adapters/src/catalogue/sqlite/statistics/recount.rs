@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use ragstone_core::id::TenantId;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::super::Failure;
 use super::{Statistics, add_changes, parse_tenant, totals, unreadable};
@@ -21,13 +21,16 @@ type Tenants = HashMap<TenantId, Sums>;
 impl Statistics {
     /// The tenants whose sums, on disk or in memory, are not those of their published generations.
     pub fn miscounted(&self, database: &Database) -> Result<Vec<TenantId>, Failure> {
-        let _order = self.in_order();
-        let (expected, stored) = database.read_blocking(|c| {
-            let one_state = c.unchecked_transaction()?;
-            let mut stored = totals(&one_state)?;
-            add_changes(&one_state, &mut stored)?;
-            Ok::<_, Failure>((counted(&one_state)?, stored))
-        })?;
+        // As a write, though it changes nothing: rows and memory are equal while no other write runs.
+        database.write_blocking(Durability::Ordered, |t| {
+            let mut stored = totals(t)?;
+            add_changes(t, &mut stored)?;
+            Ok(self.differing(&counted(t)?, &stored))
+        })
+    }
+
+    /// The tenants whose sums on disk or in memory are not the `expected` ones.
+    fn differing(&self, expected: &Tenants, stored: &Tenants) -> Vec<TenantId> {
         let held = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
         let mut tenants: Vec<_> = expected
             .keys()
@@ -41,14 +44,13 @@ impl Statistics {
         let of = |sums: &Tenants, tenant: &TenantId| {
             sums.get(tenant).unwrap_or(&none) == expected.get(tenant).unwrap_or(&none)
         };
-        tenants.retain(|tenant| !of(&stored, tenant) || !of(&held, tenant));
-        Ok(tenants)
+        tenants.retain(|tenant| !of(stored, tenant) || !of(&held, tenant));
+        tenants
     }
 
     /// Puts the counted sums in the place of the held ones.
     pub fn recount(&self, database: &Database) -> Result<(), Failure> {
-        let _order = self.in_order();
-        let expected = database.write_blocking(Durability::Synced, |t| {
+        let count = |t: &Transaction<'_>| {
             t.execute(&format!("delete {STRAYS}"), [])?;
             let expected = counted(t)?;
             t.execute("delete from statistics_totals", [])?;
@@ -58,10 +60,14 @@ impl Statistics {
                 insert.execute(params![tenant.as_str(), encode(&sums.total())])?;
             }
             Ok::<_, Failure>(expected)
-        })?;
-        *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = expected;
-        self.unfolded.store(0, Ordering::Relaxed);
-        Ok(())
+        };
+        let follow = |expected: &mut Tenants| {
+            *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = std::mem::take(expected);
+            self.unfolded.store(0, Ordering::Relaxed);
+        };
+        database
+            .write_blocking_then(Durability::Synced, count, follow)
+            .map(drop)
     }
 }
 

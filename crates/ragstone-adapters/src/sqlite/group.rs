@@ -1,0 +1,280 @@
+//! Group commit: writes that wait for the writer share one transaction, so that one sync of the disk serves all of them.
+//!
+//! A write that finds the writer idle is committed at once and alone; those that come meanwhile are the next group. So
+//! nobody waits for company, and the busier the writer is, the larger the groups are.
+//!
+//! Invariant: each write of a group has a savepoint of its own, so a write that fails takes back its own changes and no
+//! others. A write is answered after the commit that holds it; before that, memory follows the writes of a group in their
+//! order. If the commit fails, all of the group is told so.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+use rusqlite::{Connection, Transaction};
+use tokio::sync::oneshot;
+
+use super::{Database, DatabaseError, Durability, lock};
+
+/// Most writes of one commit: what comes behind them waits no longer than they take.
+const MAX_GROUP: usize = 64;
+
+/// Writes that wait for the writer.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Box<dyn Waiting>>,
+    /// Whether a thread takes them, and will take what is pushed.
+    is_served: bool,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let waiting = lock(&self.state).waiting.len();
+        f.debug_struct("Queue").field("waiting", &waiting).finish()
+    }
+}
+
+impl Queue {
+    /// Appends a write; says whether the caller has to see that it is served.
+    fn push(&self, write: Box<dyn Waiting>) -> bool {
+        let mut state = lock(&self.state);
+        state.waiting.push_back(write);
+        !std::mem::replace(&mut state.is_served, true)
+    }
+
+    /// What is committed next; empty once nothing waits, and then nobody serves.
+    fn next_group(&self) -> Vec<Box<dyn Waiting>> {
+        let mut state = lock(&self.state);
+        let size = state.waiting.len().min(MAX_GROUP);
+        state.is_served = size > 0;
+        state.waiting.drain(..size).collect()
+    }
+
+    /// Puts writes that did not run back to the front.
+    fn put_back(&self, writes: Vec<Box<dyn Waiting>>) {
+        let mut state = lock(&self.state);
+        for write in writes.into_iter().rev() {
+            state.waiting.push_front(write);
+        }
+    }
+
+    /// Nobody will serve what waits: whoever waits for it learns that.
+    fn abandon(&self) {
+        let mut state = lock(&self.state);
+        state.is_served = false;
+        state.waiting.clear();
+    }
+}
+
+/// A write on its way, whatever it gives back.
+trait Waiting: Send {
+    fn durability(&self) -> Durability;
+
+    /// Does its work; says whether its changes stay.
+    fn run(&mut self, transaction: &Transaction<'_>) -> bool;
+
+    fn has_run(&self) -> bool;
+
+    /// Lets memory follow, if its changes stayed.
+    fn follow(&mut self);
+
+    /// Answers whoever waits. `lost` tells why its changes did not stay although it did not fail itself.
+    fn answer(self: Box<Self>, lost: Option<DatabaseError>);
+}
+
+struct Write<T, E, W, F> {
+    durability: Durability,
+    work: Option<W>,
+    follow: Option<F>,
+    result: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<T, E, W, F> Waiting for Write<T, E, W, F>
+where
+    T: Send,
+    E: From<DatabaseError> + Send,
+    W: FnOnce(&Transaction<'_>) -> Result<T, E> + Send,
+    F: FnOnce(&mut T) + Send,
+{
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    fn run(&mut self, transaction: &Transaction<'_>) -> bool {
+        let Some(work) = self.work.take() else {
+            return false;
+        };
+        // The savepoint takes back what a panic leaves half done.
+        let result = catch_unwind(AssertUnwindSafe(|| work(transaction)));
+        let result = result.unwrap_or_else(|_| Err(DatabaseError::Ended("it panicked".into()).into()));
+        self.result.insert(result).is_ok()
+    }
+
+    fn has_run(&self) -> bool {
+        self.work.is_none()
+    }
+
+    fn follow(&mut self) {
+        if let (Some(Ok(value)), Some(follow)) = (&mut self.result, self.follow.take())
+            && catch_unwind(AssertUnwindSafe(|| follow(value))).is_err()
+        {
+            tracing::error!("what is held in memory did not follow a write; restart to read it again");
+        }
+    }
+
+    fn answer(self: Box<Self>, lost: Option<DatabaseError>) {
+        let result = match (self.result, lost) {
+            (Some(Ok(_)) | None, Some(lost)) => Err(lost.into()),
+            (Some(result), _) => result,
+            (None, None) => Err(DatabaseError::Ended("it was not begun".into()).into()),
+        };
+        // Whoever asked may have left.
+        let _ = self.reply.send(result);
+    }
+}
+
+impl Database {
+    /// Runs `work` in a transaction that it may share with others, and commits what it did if it is `Ok`; goes on to its
+    /// end if the caller leaves.
+    pub async fn write<T, E>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DatabaseError> + Send + 'static,
+    {
+        self.write_then(durability, work, |_| {}).await
+    }
+
+    /// [`Self::write`], and `follow` once it is committed and before any other transaction begins: for what is held in
+    /// memory of the rows. It must not write itself.
+    pub async fn write_then<T, E>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        follow: impl FnOnce(&mut T) + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DatabaseError> + Send + 'static,
+    {
+        let (reply, replied) = oneshot::channel();
+        let write = Write {
+            durability,
+            work: Some(work),
+            follow: Some(follow),
+            result: None,
+            reply,
+        };
+        if self.shared.queue.push(Box::new(write)) {
+            let server = Server {
+                database: self.clone(),
+                has_ended: false,
+            };
+            tokio::task::spawn_blocking(move || server.serve());
+        }
+        let ended = || DatabaseError::Ended("nobody serves the writer's queue".into());
+        replied.await.unwrap_or_else(|_| Err(ended().into()))
+    }
+
+    /// Commits a group, or tells its writes why not.
+    fn commit_group(&self, mut group: Vec<Box<dyn Waiting>>) {
+        let mut writer = lock(&self.shared.writer);
+        let committed = self.run_group(&mut writer, &mut group);
+        if committed.is_ok() {
+            group.iter_mut().for_each(|write| write.follow());
+        }
+        drop(writer);
+        let lost = committed.err().map(Arc::new);
+        // What had not run yet when SQLite took the transaction back has its turn in the next one.
+        let is_next = |write: &Box<dyn Waiting>| {
+            matches!(lost.as_deref(), Some(DatabaseError::TakenBack)) && !write.has_run()
+        };
+        let (next, ended): (Vec<_>, Vec<_>) = group.into_iter().partition(is_next);
+        self.shared.queue.put_back(next);
+        for write in ended {
+            write.answer(lost.clone().map(DatabaseError::OfGroup));
+        }
+    }
+
+    fn run_group(
+        &self,
+        writer: &mut Connection,
+        group: &mut [Box<dyn Waiting>],
+    ) -> Result<(), DatabaseError> {
+        let is_synced = |write: &Box<dyn Waiting>| write.durability() == Durability::Synced;
+        let durability = match group.iter().any(is_synced) {
+            true => Durability::Synced,
+            false => Durability::Ordered,
+        };
+        let transaction = self.begin(writer, durability)?;
+        match group {
+            [alone] => {
+                if !alone.run(&transaction) {
+                    return Ok(());
+                }
+            }
+            group => {
+                for write in group {
+                    in_savepoint(&transaction, write.as_mut())?;
+                }
+            }
+        }
+        self.commit(transaction, durability)
+    }
+}
+
+/// A write of several in one transaction.
+fn in_savepoint(transaction: &Transaction<'_>, write: &mut dyn Waiting) -> Result<(), DatabaseError> {
+    let run = |statement: &str| transaction.prepare_cached(statement)?.execute([]);
+    run("savepoint one_write")?;
+    let stays = write.run(transaction);
+    // Where the disk or memory is short, SQLite takes back the whole transaction by itself.
+    if transaction.is_autocommit() {
+        return Err(DatabaseError::TakenBack);
+    }
+    if !stays {
+        run("rollback to one_write")?;
+    }
+    run("release one_write")?;
+    Ok(())
+}
+
+/// Takes what waits until nothing does.
+struct Server {
+    database: Database,
+    has_ended: bool,
+}
+
+impl Server {
+    fn serve(mut self) {
+        loop {
+            let group = self.database.shared.queue.next_group();
+            if group.is_empty() {
+                self.has_ended = true;
+                return;
+            }
+            self.database.commit_group(group);
+        }
+    }
+}
+
+impl Drop for Server {
+    /// A runtime that ends may drop it before it began.
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.database.shared.queue.abandon();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
