@@ -1,6 +1,7 @@
 //! Text to vectors: the model that runs in this process, how its weights reach the machine, and any
 //! OpenAI-compatible service.
 
+mod gathered;
 #[cfg(feature = "local-embedder")]
 pub mod local;
 #[cfg(feature = "openai")]
@@ -8,5 +9,6 @@ mod openai;
 #[cfg(feature = "local-embedder")]
 pub mod weights;
 
+pub use gathered::GatheringEmbedder;
 #[cfg(feature = "openai")]
 pub use openai::{DEFAULT_CHUNK_TOKENS, OpenAiEmbedder, OpenAiEmbedderOptions};

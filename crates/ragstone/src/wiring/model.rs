@@ -9,7 +9,9 @@ use ragstone_adapters::embed::local::{LocalEmbedder, LocalModel, LocalOptions, P
 use ragstone_adapters::embed::weights::{
     FetchOptions, FetchProgress, Hub, Manifest, ManifestFile, Package, ensure_model, model_folder,
 };
-use ragstone_adapters::embed::{DEFAULT_CHUNK_TOKENS, OpenAiEmbedder, OpenAiEmbedderOptions};
+use ragstone_adapters::embed::{
+    DEFAULT_CHUNK_TOKENS, GatheringEmbedder, OpenAiEmbedder, OpenAiEmbedderOptions,
+};
 use ragstone_adapters::openai::{Connection, KeyHeader, Limits, Secret};
 use ragstone_core::seam::Embedder;
 use ragstone_core::seam::embedder::EmbedderFingerprint;
@@ -28,7 +30,10 @@ pub type FetchSink = Arc<dyn Fn(FetchProgress<'_>) + Send + Sync>;
 /// The embedder that the settings mean, fetched first if it is local and may be; none if they want none.
 pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
     if settings.embeds_remotely() {
-        return Ok(Some(Arc::new(OpenAiEmbedder::connect(remote(settings)?).await?)));
+        let options = remote(settings)?;
+        let (texts, at_once) = (options.batch_texts, options.passage_lane);
+        let service = Arc::new(OpenAiEmbedder::connect(options).await?);
+        return Ok(Some(Arc::new(GatheringEmbedder::new(service, texts, at_once))));
     }
     if !settings.embeds_locally() {
         return Ok(None);

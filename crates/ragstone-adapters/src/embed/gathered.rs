@@ -1,0 +1,192 @@
+//! Passages of several callers in one request: many small documents would each wait for a request of their own.
+//!
+//! Texts wait a few milliseconds for others, and longer while all requests that may run at once do; so the slower the
+//! service is, the more of them go together. Whoever brings a whole request's worth goes alone.
+//!
+//! Invariant: each caller gets what its own texts got, in their order. A request that is refused is made again for each
+//! caller alone, so that nobody's texts are refused for another's. What nobody waits for any more is not asked for.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ragstone_core::rank::gate::WordStatistics;
+use ragstone_core::seam::embedder::{EmbedderFingerprint, Embedding, PassageEmbedding, TextKind};
+use ragstone_core::seam::{EmbedError, Embedder};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// How long the first text waits for others.
+const PATIENCE: Duration = Duration::from_millis(2);
+/// Most bytes of texts that are gathered into one request, unless one caller brings more.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// An embedder that gathers passages before it passes them on.
+pub struct GatheringEmbedder {
+    inner: Arc<dyn Embedder>,
+    gathering: Arc<Gathering>,
+}
+
+/// What waits, and how much of it goes at once.
+struct Gathering {
+    waiting: Mutex<Waiting>,
+    /// Requests at once.
+    requests: Arc<Semaphore>,
+    max_texts: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    calls: VecDeque<Call>,
+    /// Whether a task takes them, and will take what is added.
+    is_served: bool,
+}
+
+/// One caller's texts.
+struct Call {
+    texts: Vec<String>,
+    answer: oneshot::Sender<Answer>,
+}
+
+type Answer = Result<Vec<PassageEmbedding>, EmbedError>;
+
+impl GatheringEmbedder {
+    /// Passes passages on to `inner` in requests of about `max_texts` texts, so many `at_once`; questions go as they come.
+    pub fn new(inner: Arc<dyn Embedder>, max_texts: usize, at_once: usize) -> Self {
+        let gathering = Gathering {
+            waiting: Mutex::default(),
+            requests: Arc::new(Semaphore::new(at_once.max(1))),
+            max_texts: max_texts.max(1),
+        };
+        Self {
+            inner,
+            gathering: Arc::new(gathering),
+        }
+    }
+}
+
+#[async_trait]
+impl Embedder for GatheringEmbedder {
+    fn fingerprint(&self) -> &EmbedderFingerprint {
+        self.inner.fingerprint()
+    }
+
+    async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+        self.inner.embed(texts, kind).await
+    }
+
+    async fn embed_passages(&self, texts: &[String]) -> Answer {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        if texts.len() >= self.gathering.max_texts || bytes(texts) >= MAX_BYTES {
+            return self.inner.embed_passages(texts).await;
+        }
+        let (answer, answered) = oneshot::channel();
+        let call = Call {
+            texts: texts.to_vec(),
+            answer,
+        };
+        if self.gathering.add(call) {
+            tokio::spawn(serve(self.gathering.clone(), self.inner.clone()));
+        }
+        let ended = || EmbedError::Broken {
+            detail: "the request ended without an answer".into(),
+        };
+        answered.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    fn fits(&self, text: &str) -> bool {
+        self.inner.fits(text)
+    }
+
+    fn reads(&self, text: &str) -> Option<WordStatistics> {
+        self.inner.reads(text)
+    }
+}
+
+impl Gathering {
+    /// Adds a call; says whether the caller has to see that it is served.
+    fn add(&self, call: Call) -> bool {
+        let mut waiting = self.lock();
+        waiting.calls.push_back(call);
+        !std::mem::replace(&mut waiting.is_served, true)
+    }
+
+    /// The calls of the next request; none once nobody waits, and then nobody serves.
+    fn next(&self) -> Vec<Call> {
+        let mut waiting = self.lock();
+        waiting.calls.retain(|call| !call.answer.is_closed());
+        let (mut calls, mut texts, mut size) = (Vec::new(), 0, 0);
+        while let Some(call) = waiting.calls.front() {
+            (texts, size) = (texts + call.texts.len(), size + bytes(&call.texts));
+            if !calls.is_empty() && (texts > self.max_texts || size > MAX_BYTES) {
+                break;
+            }
+            calls.extend(waiting.calls.pop_front());
+        }
+        waiting.is_served = !calls.is_empty();
+        calls
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends what waits, until nothing does.
+async fn serve(gathering: Arc<Gathering>, inner: Arc<dyn Embedder>) {
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        let request = gathering.requests.clone().acquire_owned().await;
+        let place = request.expect("the requests are never closed");
+        let calls = gathering.next();
+        if calls.is_empty() {
+            return;
+        }
+        tokio::spawn(send(inner.clone(), calls, place));
+    }
+}
+
+/// Makes a request for all calls, unless all of them leave.
+async fn send(inner: Arc<dyn Embedder>, mut calls: Vec<Call>, _place: OwnedSemaphorePermit) {
+    let texts: Vec<String> = calls.iter().flat_map(|call| call.texts.clone()).collect();
+    let answer = tokio::select! {
+        answer = inner.embed_passages(&texts) => answer,
+        () = all_left(&mut calls) => return,
+    };
+    match answer {
+        Ok(embeddings) if embeddings.len() == texts.len() => {
+            let mut embeddings = embeddings.into_iter();
+            for call in calls {
+                let own = embeddings.by_ref().take(call.texts.len()).collect();
+                // Whoever asked may have left meanwhile.
+                let _ = call.answer.send(Ok(own));
+            }
+        }
+        Ok(_) | Err(EmbedError::Refused { .. }) if calls.len() > 1 => {
+            for call in calls {
+                let own = inner.embed_passages(&call.texts).await;
+                let _ = call.answer.send(own);
+            }
+        }
+        answer => {
+            for call in calls {
+                let _ = call.answer.send(answer.clone());
+            }
+        }
+    }
+}
+
+async fn all_left(calls: &mut [Call]) {
+    for call in calls {
+        call.answer.closed().await;
+    }
+}
+
+fn bytes(texts: &[String]) -> usize {
+    texts.iter().map(String::len).sum()
+}
+
+#[cfg(test)]
+mod tests;
