@@ -3,6 +3,8 @@
 //! Invariant: the ledger alone says what is to be done; the doorbell only wakes, so a ring that is lost costs a wait
 //! and never a job.
 
+mod places;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +17,15 @@ use ragstone_core::seam::{CatalogueError, Doorbell};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 
+use places::{Place, Places, SMALL_PER_PLACE};
+
 /// What is done when nothing waits any more after something was done.
 pub type OnIdle = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// How workers run.
 #[derive(Clone)]
 pub struct WorkerOptions {
-    /// How many, at least 1.
+    /// Jobs at once, at least 1; several small documents count as one.
     pub workers: usize,
     /// Longest wait without a ring.
     pub poll: Duration,
@@ -60,8 +64,9 @@ impl Workers {
     pub fn start(ingestor: &Arc<Ingestor>, options: &WorkerOptions) -> Self {
         let (told, listener) = watch::channel(Told::Work);
         let more = Arc::new(Notify::new());
+        let places = Arc::new(Places::new(options.workers));
         let mut tasks = JoinSet::new();
-        for number in (1..).take(options.workers.max(1)) {
+        for number in (1..).take(options.workers.max(1) * SMALL_PER_PLACE) {
             let worker = Worker {
                 process: std::process::id(),
                 number,
@@ -70,6 +75,7 @@ impl Workers {
                 ingestor: ingestor.clone(),
                 options: options.clone(),
                 worker,
+                places: places.clone(),
                 more: more.clone(),
             };
             tasks.spawn(work(hands, listener.clone()));
@@ -107,27 +113,30 @@ struct Hands {
     ingestor: Arc<Ingestor>,
     options: WorkerOptions,
     worker: Worker,
+    places: Arc<Places>,
     /// Who found a job wakes the next, as one ring may stand for several jobs.
     more: Arc<Notify>,
 }
 
 async fn work(hands: Hands, mut told: watch::Receiver<Told>) {
     let options = &hands.options;
-    let mut busy = false;
     while *told.borrow() == Told::Work {
+        let place = tokio::select! {
+            place = hands.places.wait() => place,
+            _ = told.changed() => continue,
+        };
         let next = match (options.may_work)() {
-            true => hands.next(told.clone()).await,
+            true => hands.next(place, told.clone()).await,
             false => Ok(None),
         };
         match next {
             Ok(Some((job, outcome))) => {
-                busy = true;
                 log(job, hands.worker, &outcome);
                 // Nobody may be listening.
                 let _ = options.events.send(job);
                 continue;
             }
-            Ok(None) if std::mem::take(&mut busy) => (options.on_idle)().await,
+            Ok(None) if hands.places.have_become_idle() => (options.on_idle)().await,
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "the ledger of jobs cannot be read; trying again"),
         }
@@ -136,9 +145,10 @@ async fn work(hands: Hands, mut told: watch::Receiver<Told>) {
 }
 
 impl Hands {
-    /// Takes the next job and carries it out, until told to leave.
+    /// Takes the next job and carries it out, until told to leave. One that is larger than its place is handed back.
     async fn next(
         &self,
+        place: Place,
         mut told: watch::Receiver<Told>,
     ) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
         let claimed = self.ingestor.claim(self.worker).await;
@@ -149,10 +159,14 @@ impl Hands {
         let Some(claim) = claimed? else {
             return Ok(None);
         };
+        let place = self.places.fit(place, &claim);
         self.more.notify_one();
+        let has_place = place.is_some();
         let leave = async move {
-            // Whoever started the workers is gone: that says the same.
-            let _ = told.wait_for(|told| *told == Told::Leave).await;
+            if has_place {
+                // Whoever started the workers is gone: that says the same.
+                let _ = told.wait_for(|told| *told == Told::Leave).await;
+            }
         };
         let outcome = self.ingestor.run(&claim, leave).await?;
         Ok(Some((claim.job.id, outcome)))

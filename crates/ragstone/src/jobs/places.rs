@@ -1,0 +1,126 @@
+//! How many jobs are at work at once, by their size.
+//!
+//! A small document waits most of its time for a commit or for the embedder, and both serve many at once: so many small
+//! ones share the place of a large one. How large a job is shows only when it is claimed, so a claim is made with room for
+//! one like the last; a large one that comes without room is handed back, and the next claim waits for room for it.
+//!
+//! Invariant: what is at work never takes more than all places, whatever the order in which small and large jobs come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ragstone_core::document::JobKind;
+use ragstone_core::seam::catalogue::Claim;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Small documents that share a place.
+pub(super) const SMALL_PER_PLACE: usize = 8;
+/// Most bytes of a small document.
+const SMALL_BYTES: u64 = 64 * 1024;
+
+/// The places of a process.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// A small job takes one of them, any other [`SMALL_PER_PLACE`].
+    shares: Arc<Semaphore>,
+    all: usize,
+    expects_small: AtomicBool,
+    /// Whether a job was claimed since all places were found free.
+    was_busy: AtomicBool,
+}
+
+/// Room for a job.
+#[derive(Debug)]
+pub(super) struct Place(OwnedSemaphorePermit);
+
+impl Places {
+    /// So many places, at least one.
+    pub(super) fn new(places: usize) -> Self {
+        let all = places.max(1) * SMALL_PER_PLACE;
+        Self {
+            shares: Arc::new(Semaphore::new(all)),
+            all,
+            expects_small: AtomicBool::new(false),
+            was_busy: AtomicBool::new(false),
+        }
+    }
+
+    /// Room for a job like the last one; whoever came first gets it first.
+    pub(super) async fn wait(&self) -> Place {
+        let shares = match self.expects_small.load(Ordering::Relaxed) {
+            true => 1,
+            false => SMALL_PER_PLACE,
+        };
+        let shares = self.shares.clone().acquire_many_owned(shares as u32).await;
+        Place(shares.expect("the places are never closed"))
+    }
+
+    /// The place as the claimed job needs it; none if there is no room for a job of its size.
+    pub(super) fn fit(&self, mut place: Place, claim: &Claim) -> Option<Place> {
+        self.was_busy.store(true, Ordering::Relaxed);
+        let is_small = is_small(claim);
+        self.expects_small.store(is_small, Ordering::Relaxed);
+        let (held, needed) = (place.0.num_permits(), if is_small { 1 } else { SMALL_PER_PLACE });
+        if held > needed {
+            drop(place.0.split(held - needed));
+        } else if held < needed {
+            let rest = self.shares.clone().try_acquire_many_owned((needed - held) as u32);
+            place.0.merge(rest.ok()?);
+        }
+        Some(place)
+    }
+
+    /// Whether nothing is at work any more after something was; says so once.
+    pub(super) fn have_become_idle(&self) -> bool {
+        self.shares.available_permits() == self.all && self.was_busy.swap(false, Ordering::Relaxed)
+    }
+}
+
+fn is_small(claim: &Claim) -> bool {
+    claim.job.kind == JobKind::Ingest && claim.document.bytes <= SMALL_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use ragstone_core::seam::catalogue::Begun;
+    use ragstone_core::seam::fake::{House, WORKER, writer};
+
+    use super::*;
+
+    /// A claimed job whose document has so many bytes.
+    async fn claim(bytes: u64) -> Claim {
+        let (house, caller) = (House::new(), writer("a", &[]));
+        let begun = house.accept(&caller, "x.txt", &["everyone"], "a text").await;
+        assert!(matches!(begun, Begun::Started(..)), "{begun:?}");
+        let mut claim = house.ingestor.claim(WORKER).await.unwrap().unwrap();
+        claim.document.bytes = bytes;
+        claim
+    }
+
+    #[tokio::test]
+    async fn small_jobs_share_what_a_large_one_takes() {
+        let (small, large) = (claim(SMALL_BYTES).await, claim(SMALL_BYTES + 1).await);
+        let places = Places::new(2);
+        let next = || places.wait().now_or_never();
+        let first = places.fit(next().unwrap(), &large).unwrap();
+        let mut at_work = vec![places.fit(next().unwrap(), &small).unwrap()];
+        for _ in 1..SMALL_PER_PLACE {
+            at_work.push(places.fit(next().unwrap(), &small).unwrap());
+        }
+        assert!(next().is_none(), "all places are taken");
+        drop(first);
+        assert!(
+            places.fit(next().unwrap(), &large).is_some(),
+            "there is room for a large one"
+        );
+        at_work.push(places.fit(next().unwrap(), &small).unwrap());
+        let without_room = next().unwrap_or_else(|| panic!("a small one fits"));
+        assert!(places.fit(without_room, &large).is_none(), "a large one does not");
+        assert!(next().is_none(), "and is waited for");
+        at_work.clear();
+        assert!(places.fit(next().unwrap(), &large).is_some());
+        assert!(places.have_become_idle());
+        assert!(!places.have_become_idle(), "it is said once");
+    }
+}
