@@ -82,8 +82,7 @@ impl SqliteCatalogue {
     ) -> CatalogueResult<T> {
         let work = move |t: &Transaction<'_>| {
             let mut changes = Vec::new();
-            let value = work(t, &mut changes)?;
-            Ok::<_, Failure>((value, changes))
+            work(t, &mut changes).map(|value| (value, changes))
         };
         let statistics = self.statistics.clone();
         let follow = move |(_, changes): &mut (T, Vec<Change>)| statistics.follow(changes);
