@@ -1,0 +1,154 @@
+//! What one short document costs the embedded stores: commits, syncs of the disk and requests to the embedder, as numbers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::join_all;
+use object_store::memory::InMemory;
+use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
+use ragstone_adapters::embed::GatheringEmbedder;
+use ragstone_adapters::index::embedded::EmbeddedIndex;
+use ragstone_adapters::sqlite::{Commits, Database};
+use ragstone_core::document::Worker;
+use ragstone_core::ingest::{IngestSettings, Ingestor, Outcome, Pipeline, Stores, Time};
+use ragstone_core::rank::gate::WordStatistics;
+use ragstone_core::seam::embedder::{EmbedError, EmbedderFingerprint, Embedding, TextKind};
+use ragstone_core::seam::fake::{TextParser, upload, writer};
+use ragstone_core::seam::{Embedder, Parser};
+use ragstone_core::split::{SplitSettings, SplitStrategy};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Commits that wait for the disk: begun, claimed, stored, published.
+const SYNCED: u64 = 4;
+/// Besides: seven notes of progress, the points, and that they are seen.
+const ORDERED: u64 = 9;
+
+/// Counts its requests.
+struct Constant {
+    fingerprint: EmbedderFingerprint,
+    requests: AtomicUsize,
+}
+
+#[async_trait]
+impl Embedder for Constant {
+    fn fingerprint(&self) -> &EmbedderFingerprint {
+        &self.fingerprint
+    }
+
+    async fn embed(&self, texts: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let constant = |_: &String| Embedding {
+            vector: vec![1.0],
+            tokens: None,
+        };
+        Ok(texts.iter().map(constant).collect())
+    }
+
+    fn reads(&self, _: &str) -> Option<WordStatistics> {
+        None
+    }
+}
+
+struct Scene {
+    database: Database,
+    embedder: Arc<Constant>,
+    ingestor: Ingestor,
+    _folder: tempfile::TempDir,
+}
+
+fn scene() -> Scene {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&folder.path().join("ragstone.db")).unwrap();
+    let embedder = Arc::new(Constant {
+        fingerprint: EmbedderFingerprint {
+            model: "constant".into(),
+            revision: String::new(),
+            dimensions: 1,
+            pooling: String::new(),
+            query_prefix: String::new(),
+            passage_prefix: String::new(),
+        },
+        requests: AtomicUsize::new(0),
+    });
+    let stores = Stores {
+        catalogue: Arc::new(SqliteCatalogue::open(database.clone()).unwrap()),
+        index: Arc::new(EmbeddedIndex::open(database.clone()).unwrap()),
+        blobs: Arc::new(InMemory::new()),
+        parser: Arc::new(TextParser),
+        embeddings: None,
+    };
+    let gathering = GatheringEmbedder::new(embedder.clone(), 64, 1);
+    let pipeline = Pipeline::new(
+        TextParser.fingerprint(),
+        SplitSettings::default(),
+        SplitStrategy::Recursive,
+        Some(Arc::new(gathering)),
+    );
+    let time = Time {
+        wall: Arc::new(|| OffsetDateTime::UNIX_EPOCH),
+        steady: Arc::new(|| Duration::ZERO),
+        // No lease runs out, so nobody gives signs of life.
+        sleep: Arc::new(|_| std::future::pending().boxed()),
+    };
+    let settings = IngestSettings::default();
+    Scene {
+        ingestor: Ingestor::new(stores, settings, pipeline, time, Arc::new(Uuid::now_v7)),
+        database,
+        embedder,
+        _folder: folder,
+    }
+}
+
+impl Scene {
+    async fn ingest(&self, number: u32) {
+        let caller = writer("a", &["everyone"]);
+        let upload = upload(&caller, &format!("{number}.txt"), &["everyone"]);
+        let text = futures::stream::iter([Ok::<_, String>(format!("Text number {number}.").into())]);
+        self.ingestor.accept(&caller, upload, text).await.unwrap();
+        let claim = self.ingestor.claim(Worker { process: 1, number }).await;
+        let claim = claim.unwrap().unwrap();
+        let outcome = self.ingestor.run(&claim, std::future::pending()).await;
+        assert_eq!(outcome.unwrap(), Outcome::Succeeded);
+    }
+
+    fn counts(&self) -> (Commits, usize) {
+        (
+            self.database.commits(),
+            self.embedder.requests.load(Ordering::Relaxed),
+        )
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_that_comes_alone_waits_for_nobody() {
+    let scene = scene();
+    // The first one tells the index what it holds.
+    scene.ingest(0).await;
+    let (before, _) = scene.counts();
+    for number in 1..=8 {
+        scene.ingest(number).await;
+    }
+    let (after, requests) = scene.counts();
+    assert_eq!(after.synced - before.synced, 8 * SYNCED);
+    assert_eq!(after.all - before.all, 8 * (SYNCED + ORDERED));
+    assert_eq!(requests, 9);
+}
+
+#[tokio::test]
+async fn documents_that_come_together_share_commits_and_requests() {
+    const TOGETHER: u32 = 32;
+    let scene = scene();
+    scene.ingest(0).await;
+    let (before, requests_before) = scene.counts();
+    join_all((1..=TOGETHER).map(|number| scene.ingest(number))).await;
+    let (after, requests) = scene.counts();
+    // Groups form as the threads run: never more than one commit each, and in fact a fraction.
+    let synced = after.synced - before.synced;
+    assert!(synced <= u64::from(TOGETHER) * SYNCED / 2, "{synced} syncs");
+    let requests = requests - requests_before;
+    assert!(requests <= TOGETHER as usize * 3 / 4, "{requests} requests");
+}
