@@ -9,6 +9,7 @@ mod blobs;
 mod columns;
 mod dense;
 mod lexical;
+mod loading;
 mod memory;
 mod postings;
 mod rows;
@@ -41,8 +42,6 @@ use shared_values::SharedValues;
 
 /// The setting that holds the spec.
 const SPEC: &str = "embedded_index_spec";
-/// Segments are read by this many threads when the index is opened.
-const LOADERS: usize = 2;
 
 /// Points in a SQLite database, searched in memory.
 #[derive(Clone)]
@@ -77,7 +76,7 @@ impl EmbeddedIndex {
         let spec = database.read_blocking(stored_spec)?;
         let mut shared_values = SharedValues::default();
         let segments = match &spec {
-            Some(spec) => load(&database, dimensions(spec), &mut shared_values)?,
+            Some(spec) => loading::load(&database, dimensions(spec), &mut shared_values)?,
             None => Vec::new(),
         };
         let shared = Shared {
@@ -183,36 +182,6 @@ fn stored_spec(c: &rusqlite::Connection) -> Result<Option<IndexSpec>, DatabaseEr
     text.map(read).transpose()
 }
 
-/// Reads all points, in segments of equal size that are built side by side.
-fn load(
-    database: &Database,
-    dimensions: usize,
-    shared: &mut SharedValues,
-) -> Result<Vec<Segment>, DatabaseError> {
-    let (groups, ids) =
-        database.read_blocking(|c| Ok::<_, DatabaseError>((rows::groups(c, shared)?, rows::ids(c)?)))?;
-    let segments = ids.len().div_ceil(MAX_POINTS).next_multiple_of(LOADERS);
-    let size = ids.len().div_ceil(segments.max(1)).max(1);
-    let load = |run: &[i64]| {
-        let (start, end) = (run[0], run[run.len() - 1]);
-        database.read_blocking(|c| rows::load(c, &groups, dimensions, start, end, size))
-    };
-    let load = &load;
-    let runs: Vec<&[i64]> = ids.chunks(size).collect();
-    let mut segments = Vec::new();
-    for runs in runs.chunks(LOADERS) {
-        let loaded: Result<Vec<_>, DatabaseError> = std::thread::scope(|scope| {
-            let loaders: Vec<_> = runs.iter().map(|run| scope.spawn(move || load(run))).collect();
-            let joined = loaders.into_iter().map(|loader| loader.join());
-            joined
-                .map(|loaded| loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
-        });
-        segments.extend(loaded?);
-    }
-    Ok(segments)
-}
-
 fn check_fit(spec: Option<&IndexSpec>, points: &[Point]) -> Result<(), IndexError> {
     let Some(spec) = spec else {
         return Err(mismatch("no spec was given yet"));
@@ -272,7 +241,7 @@ impl VectorIndex for EmbeddedIndex {
             })?;
             if !empty {
                 let mut values = lock(&shared.shared_values);
-                let segments = load(&shared.database, dimensions(&spec), &mut values)?;
+                let segments = loading::load(&shared.database, dimensions(&spec), &mut values)?;
                 shared.memory.begin_again(segments);
                 shared.memory.make_bits();
             }

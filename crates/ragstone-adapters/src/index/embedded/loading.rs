@@ -1,0 +1,141 @@
+//! Reading all points into memory when the index is opened.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ragstone_core::access::Acl;
+use ragstone_core::document::Metadata;
+use ragstone_core::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
+use rusqlite::Connection;
+
+use super::blobs::{decode_dense, decode_sparse};
+use super::rows::{collection, damaged, json, unreadable};
+use super::segment::{Group, MAX_POINTS, NewPoint, Segment, SegmentBuilder};
+use super::shared_values::SharedValues;
+use crate::sqlite::{Database, DatabaseError};
+
+type Result<T> = std::result::Result<T, DatabaseError>;
+
+/// Segments are read by this many threads when the index is opened.
+const LOADERS: usize = 2;
+
+/// Reads all points, in segments of equal size that are built side by side.
+pub fn load(database: &Database, dimensions: usize, shared: &mut SharedValues) -> Result<Vec<Segment>> {
+    let (groups, ids) = database.read_blocking(|c| Ok::<_, DatabaseError>((groups(c, shared)?, ids(c)?)))?;
+    let segments = ids.len().div_ceil(MAX_POINTS).next_multiple_of(LOADERS);
+    let size = ids.len().div_ceil(segments.max(1)).max(1);
+    let load = |run: &[i64]| {
+        let (start, end) = (run[0], run[run.len() - 1]);
+        database.read_blocking(|c| segment(c, &groups, dimensions, start, end, size))
+    };
+    let load = &load;
+    let runs: Vec<&[i64]> = ids.chunks(size).collect();
+    let mut segments = Vec::new();
+    for runs in runs.chunks(LOADERS) {
+        let loaded: Result<Vec<_>> = std::thread::scope(|scope| {
+            let loaders: Vec<_> = runs.iter().map(|run| scope.spawn(move || load(run))).collect();
+            let joined = loaders.into_iter().map(|loader| loader.join());
+            joined
+                .map(|loaded| loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        segments.extend(loaded?);
+    }
+    Ok(segments)
+}
+
+/// Every group by its row, with whether it is visible.
+fn groups(c: &Connection, shared: &mut SharedValues) -> Result<HashMap<i64, (Arc<Group>, bool)>> {
+    let mut statement = c.prepare(
+        "select id, document, generation, visible, acl_revision, collection, acl from point_groups",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut groups = HashMap::new();
+    let mut acls: HashMap<String, Arc<Acl>> = HashMap::new();
+    let mut collections: HashMap<String, Arc<CollectionName>> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let text = |column: usize| row.get_ref(column)?.as_str().map_err(unreadable);
+        let acl = match acls.get(text(6)?) {
+            Some(acl) => acl.clone(),
+            None => {
+                let acl = shared.acl(json(row, "acl")?);
+                acls.insert(text(6)?.to_owned(), acl.clone());
+                acl
+            }
+        };
+        let name = match collections.get(text(5)?) {
+            Some(name) => name.clone(),
+            None => {
+                let name = shared.collection(collection(row)?);
+                collections.insert(text(5)?.to_owned(), name.clone());
+                name
+            }
+        };
+        let group = Group {
+            row: row.get(0)?,
+            document: DocumentId(row.get(1)?),
+            generation: Generation(row.get(2)?),
+            collection: name,
+            acl,
+            acl_revision: row.get(4)?,
+        };
+        groups.insert(group.row, (Arc::new(group), row.get(3)?));
+    }
+    Ok(groups)
+}
+
+/// All rows of points, in order. Read from an index, which is far smaller than the table.
+fn ids(c: &Connection) -> Result<Vec<i64>> {
+    let mut statement = c.prepare("select id from points")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    let mut ids: Vec<i64> = rows.collect::<rusqlite::Result<_>>()?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// The segment of the points from row `start` to row `end`.
+fn segment(
+    c: &Connection,
+    groups: &HashMap<i64, (Arc<Group>, bool)>,
+    dimensions: usize,
+    start: i64,
+    end: i64,
+    size: usize,
+) -> Result<Segment> {
+    let mut statement = c.prepare(
+        "select point, chunk, point_group, gate, dense, sparse from points where id between ?1 and ?2 order by id",
+    )?;
+    let mut fields = c.prepare("select fields from point_groups where id = ?1")?;
+    let mut rows = statement.query([start, end])?;
+    let mut builder = SegmentBuilder::new(dimensions, size);
+    let mut dense = Vec::with_capacity(dimensions);
+    while let Some(row) = rows.next()? {
+        let number: i64 = row.get(2)?;
+        let Some((group, visible)) = groups.get(&number) else {
+            return Err(damaged("point", format!("group {number} is missing")));
+        };
+        if !builder.has(group) {
+            let fields: Metadata = fields.query_row([number], |row| Ok(json(row, "fields")))??;
+            builder.push_group(group, |columns| columns.push(&fields));
+        }
+        let has_dense = match row.get_ref(4)?.as_blob_or_null().map_err(unreadable)? {
+            Some(bytes) => {
+                decode_dense(bytes, dimensions, &mut dense)?;
+                true
+            }
+            None => false,
+        };
+        let sparse = row.get_ref(5)?.as_blob().map_err(unreadable)?;
+        let point = NewPoint {
+            point: PointId(row.get(0)?),
+            chunk: ChunkId(row.get(1)?),
+            group,
+            visible: *visible,
+            gate: row.get(3)?,
+            dense: has_dense.then_some(&dense),
+        };
+        let (unigrams, bigrams) = decode_sparse(sparse)?;
+        builder.push(&point, unigrams, bigrams);
+    }
+    Ok(builder.build())
+}
