@@ -37,7 +37,7 @@ use crate::sqlite::{Database, DatabaseError, Durability, blocking, lock};
 /// About what a point takes of the disk, log included.
 const POINT_BYTES: u64 = 16 * 1024;
 use memory::Memory;
-use segment::{MAX_POINTS, Segment};
+
 use shared_values::SharedValues;
 
 /// The setting that holds the spec.

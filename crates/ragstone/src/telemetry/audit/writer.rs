@@ -54,6 +54,8 @@ impl Writer {
                     if let Err(error) = self.file.sync_all() {
                         tracing::error!(%error, "the audit log could not be synced");
                     }
+                    // A later line is refused, and so counted, from before anybody is told that the log is closed.
+                    drop(messages);
                     // Whoever asked may have stopped waiting.
                     let _ = done.send(());
                     return;

@@ -88,12 +88,12 @@ async fn events_that_are_due_together_are_one_piece() {
     let (tell, mut reading) = told(&replays, 1);
     assert_eq!(ready(&mut reading), None);
     let send = |event| tell.unbounded_send(event).unwrap();
-    [sources(), delta("a"), delta("b")].map(send);
+    [sources(), delta("a"), delta("b")].into_iter().for_each(&send);
     assert_eq!(ready(&mut reading).unwrap(), ["sources", "delta", "delta"]);
     assert_eq!(ready(&mut reading), None);
     send(delta("c"));
     assert_eq!(ready(&mut reading).unwrap(), ["delta"]);
-    [delta("d"), failed("why")].map(send);
+    [delta("d"), failed("why")].into_iter().for_each(&send);
     assert_eq!(ready(&mut reading).unwrap(), ["delta", "failed"]);
     assert_eq!(ready(&mut reading).unwrap(), Vec::<String>::new());
 }
