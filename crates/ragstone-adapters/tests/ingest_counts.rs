@@ -1,4 +1,5 @@
 //! What one short document costs the embedded stores: commits, syncs of the disk and requests to the embedder, as numbers.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -195,10 +195,10 @@ impl Database {
         drop(writer);
         let lost = committed.err().map(Arc::new);
         // What had not run yet when SQLite took the transaction back has its turn in the next one.
-        let is_next = |write: &Box<dyn Waiting>| {
+        let is_next = |write: &dyn Waiting| {
             matches!(lost.as_deref(), Some(DatabaseError::TakenBack)) && !write.has_run()
         };
-        let (next, ended): (Vec<_>, Vec<_>) = group.into_iter().partition(is_next);
+        let (next, ended): (Vec<_>, Vec<_>) = group.into_iter().partition(|write| is_next(write.as_ref()));
         self.shared.queue.put_back(next);
         for write in ended {
             write.answer(lost.clone().map(DatabaseError::OfGroup));
@@ -210,8 +210,8 @@ impl Database {
         writer: &mut Connection,
         group: &mut [Box<dyn Waiting>],
     ) -> Result<(), DatabaseError> {
-        let is_synced = |write: &Box<dyn Waiting>| write.durability() == Durability::Synced;
-        let durability = match group.iter().any(is_synced) {
+        let is_synced = |write: &dyn Waiting| write.durability() == Durability::Synced;
+        let durability = match group.iter().any(|write| is_synced(write.as_ref())) {
             true => Durability::Synced,
             false => Durability::Ordered,
         };

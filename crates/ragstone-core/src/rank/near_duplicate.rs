@@ -48,7 +48,7 @@ impl Fingerprint {
         let mut shingles: Vec<u64> = match terms.len() {
             0 => vec![hash(text.trim())],
             1..SHINGLE => vec![hash(&terms)],
-            _ => terms.windows(SHINGLE).map(|terms| hash(terms)).collect(),
+            _ => terms.windows(SHINGLE).map(hash).collect(),
         };
         shingles.sort_unstable();
         shingles.dedup();

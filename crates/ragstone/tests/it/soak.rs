@@ -57,6 +57,12 @@ fn first(events: &mut impl Iterator<Item = Event>) {
     assert_eq!(events.next().expect("a first event").name, "sources");
 }
 
+/// The model is asked once somebody reads on behind the first event.
+fn begun(events: &mut impl Iterator<Item = Event>) {
+    first(events);
+    assert_eq!(events.next().expect("a second event").name, "delta");
+}
+
 fn last(events: impl Iterator<Item = Event>) {
     assert_eq!(events.last().expect("a last event").name, "done");
 }
@@ -82,7 +88,7 @@ fn round(service: &Service) {
                     service.stub.until_at_least("streams_abandoned", 1);
                     last(events);
                 }
-                Reader::Vanishing => first(&mut stream(service).events()),
+                Reader::Vanishing => begun(&mut stream(service).events()),
                 Reader::Rude => drop(service.ask(QUESTION, true).begin()),
                 Reader::Broken => broken(service),
             });

@@ -8,7 +8,7 @@ fn filtered(habits: &Habits, text: &str, size: usize, finished: bool) -> Option<
     let characters: Vec<char> = text.chars().collect();
     let mut out = String::new();
     for piece in characters.chunks(size) {
-        out += &filter.push(&piece.iter().collect::<String>()).ok()?;
+        out += &filter.push(piece.iter().collect::<String>()).ok()?;
     }
     out += &filter.end(finished).ok()?;
     Some(out)
