@@ -17,6 +17,12 @@ pub mod openai;
 pub mod parse;
 #[cfg(any(feature = "openai", feature = "web"))]
 mod retry_after;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(dead_code, reason = "only SQLite's rows are held in memory")
+)]
+mod shared_values;
 pub mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

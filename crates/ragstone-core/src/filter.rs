@@ -92,39 +92,39 @@ impl Filter {
     /// Whether a document with these fields passes.
     pub fn matches(&self, fields: &Map<String, Value>) -> bool {
         match self.shape() {
-            Shape::Comparison(comparison, test) => fields
+            FilterShape::Comparison(comparison, test) => fields
                 .get(&comparison.key)
-                .is_some_and(|found| test.passes(Field::of(found), &comparison.value)),
-            Shape::All(parts) => parts.iter().all(|part| part.matches(fields)),
-            Shape::Any(parts) => parts.iter().any(|part| part.matches(fields)),
-            Shape::None(parts) => !parts.iter().any(|part| part.matches(fields)),
+                .is_some_and(|found| test.passes(FieldValue::of(found), &comparison.value)),
+            FilterShape::All(parts) => parts.iter().all(|part| part.matches(fields)),
+            FilterShape::Any(parts) => parts.iter().any(|part| part.matches(fields)),
+            FilterShape::None(parts) => !parts.iter().any(|part| part.matches(fields)),
         }
     }
 
     /// The same filter as one of four shapes, for those that keep fields in another form than a map.
-    pub fn shape(&self) -> Shape<'_> {
+    pub fn shape(&self) -> FilterShape<'_> {
         match self {
-            Filter::Eq(c) => Shape::Comparison(c, Test::Eq),
-            Filter::Ne(c) => Shape::Comparison(c, Test::Ne),
-            Filter::Gt(c) => Shape::Comparison(c, Test::Order(Ordering::is_gt)),
-            Filter::Gte(c) => Shape::Comparison(c, Test::Order(Ordering::is_ge)),
-            Filter::Lt(c) => Shape::Comparison(c, Test::Order(Ordering::is_lt)),
-            Filter::Lte(c) => Shape::Comparison(c, Test::Order(Ordering::is_le)),
-            Filter::In(c) => Shape::Comparison(c, Test::In),
-            Filter::Nin(c) => Shape::Comparison(c, Test::Nin),
-            Filter::Prefix(c) => Shape::Comparison(c, Test::Prefix),
-            Filter::And(parts) => Shape::All(&parts.filters),
-            Filter::Or(parts) => Shape::Any(&parts.filters),
-            Filter::Not(parts) => Shape::None(&parts.filters),
+            Filter::Eq(c) => FilterShape::Comparison(c, ComparisonTest::Eq),
+            Filter::Ne(c) => FilterShape::Comparison(c, ComparisonTest::Ne),
+            Filter::Gt(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_gt)),
+            Filter::Gte(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_ge)),
+            Filter::Lt(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_lt)),
+            Filter::Lte(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_le)),
+            Filter::In(c) => FilterShape::Comparison(c, ComparisonTest::In),
+            Filter::Nin(c) => FilterShape::Comparison(c, ComparisonTest::Nin),
+            Filter::Prefix(c) => FilterShape::Comparison(c, ComparisonTest::Prefix),
+            Filter::And(parts) => FilterShape::All(&parts.filters),
+            Filter::Or(parts) => FilterShape::Any(&parts.filters),
+            Filter::Not(parts) => FilterShape::None(&parts.filters),
         }
     }
 }
 
 /// A filter as a comparison of one field, or as a combination.
 #[derive(Debug, Clone, Copy)]
-pub enum Shape<'a> {
+pub enum FilterShape<'a> {
     /// The field passes the test.
-    Comparison(&'a Comparison, Test),
+    Comparison(&'a Comparison, ComparisonTest),
     /// All of them.
     All(&'a [Filter]),
     /// Any of them.
@@ -135,7 +135,7 @@ pub enum Shape<'a> {
 
 /// How a field is compared.
 #[derive(Debug, Clone, Copy)]
-pub enum Test {
+pub enum ComparisonTest {
     /// It equals the value.
     Eq,
     /// It differs from the value.
@@ -151,15 +151,15 @@ pub enum Test {
 }
 
 /// What stands in a field.
-#[derive(Debug, Clone, Copy)]
-pub enum Field<'a> {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FieldValue<'a> {
     /// Text.
     Text(&'a str),
     /// Anything else.
     Other(&'a Value),
 }
 
-impl<'a> Field<'a> {
+impl<'a> FieldValue<'a> {
     /// The field of a map.
     pub fn of(value: &'a Value) -> Self {
         match value {
@@ -169,10 +169,10 @@ impl<'a> Field<'a> {
     }
 }
 
-impl Test {
+impl ComparisonTest {
     /// Whether a field passes; one that is null passes nothing, as if it were missing.
-    pub fn passes(self, found: Field<'_>, wanted: &Value) -> bool {
-        if matches!(found, Field::Other(Value::Null)) {
+    pub fn passes(self, found: FieldValue<'_>, wanted: &Value) -> bool {
+        if matches!(found, FieldValue::Other(Value::Null)) {
             return false;
         }
         match self {
@@ -182,7 +182,7 @@ impl Test {
             Self::In => one_of(found, wanted),
             Self::Nin => !one_of(found, wanted),
             Self::Prefix => match (found, wanted) {
-                (Field::Text(found), Value::String(prefix)) => found.starts_with(prefix.as_str()),
+                (FieldValue::Text(found), Value::String(prefix)) => found.starts_with(prefix.as_str()),
                 _ => false,
             },
         }
@@ -190,28 +190,30 @@ impl Test {
 }
 
 /// A field that is a list equals a value if one of its items does.
-fn equals(found: Field<'_>, wanted: &Value) -> bool {
+fn equals(found: FieldValue<'_>, wanted: &Value) -> bool {
     match found {
-        Field::Text(found) => wanted.as_str() == Some(found),
-        Field::Other(Value::Array(items)) => items.iter().any(|item| equals(Field::of(item), wanted)),
-        Field::Other(Value::Number(_)) => compare(found, wanted).is_some_and(Ordering::is_eq),
-        Field::Other(found) => found == wanted,
+        FieldValue::Text(found) => wanted.as_str() == Some(found),
+        FieldValue::Other(Value::Array(items)) => {
+            items.iter().any(|item| equals(FieldValue::of(item), wanted))
+        }
+        FieldValue::Other(Value::Number(_)) => compare(found, wanted).is_some_and(Ordering::is_eq),
+        FieldValue::Other(found) => found == wanted,
     }
 }
 
-fn one_of(found: Field<'_>, wanted: &Value) -> bool {
+fn one_of(found: FieldValue<'_>, wanted: &Value) -> bool {
     wanted
         .as_array()
         .is_some_and(|values| values.iter().any(|value| equals(found, value)))
 }
 
-fn compare(left: Field<'_>, right: &Value) -> Option<Ordering> {
+fn compare(left: FieldValue<'_>, right: &Value) -> Option<Ordering> {
     match (left, right) {
-        (Field::Other(Value::Number(l)), Value::Number(r)) => match (l.as_i64(), r.as_i64()) {
+        (FieldValue::Other(Value::Number(l)), Value::Number(r)) => match (l.as_i64(), r.as_i64()) {
             (Some(l), Some(r)) => Some(l.cmp(&r)),
             _ => l.as_f64()?.partial_cmp(&r.as_f64()?),
         },
-        (Field::Text(l), Value::String(r)) => Some(match (instant(l), instant(r)) {
+        (FieldValue::Text(l), Value::String(r)) => Some(match (instant(l), instant(r)) {
             (Some(l), Some(r)) => l.cmp(&r),
             _ => l.cmp(r.as_str()),
         }),

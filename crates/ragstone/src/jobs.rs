@@ -17,7 +17,7 @@ use ragstone_core::seam::{CatalogueError, Doorbell};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 
-use places::{Place, Places, SMALL_PER_PLACE};
+use places::{JobPlace, JobPlaces, SMALL_PER_PLACE};
 
 /// What is done when nothing waits any more after something was done.
 pub type OnIdle = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
@@ -64,7 +64,7 @@ impl Workers {
     pub fn start(ingestor: &Arc<Ingestor>, options: &WorkerOptions) -> Self {
         let (told, listener) = watch::channel(Told::Work);
         let more = Arc::new(Notify::new());
-        let places = Arc::new(Places::new(options.workers));
+        let places = Arc::new(JobPlaces::new(options.workers));
         let mut tasks = JoinSet::new();
         for number in (1..).take(options.workers.max(1) * SMALL_PER_PLACE) {
             let worker = Worker {
@@ -75,6 +75,8 @@ impl Workers {
                 ingestor: ingestor.clone(),
                 options: options.clone(),
                 worker,
+                // The others are woken by whoever found a job: a ring that was lost costs no more looks than there are places.
+                polls: number as usize <= options.workers.max(1),
                 places: places.clone(),
                 more: more.clone(),
             };
@@ -113,7 +115,9 @@ struct Hands {
     ingestor: Arc<Ingestor>,
     options: WorkerOptions,
     worker: Worker,
-    places: Arc<Places>,
+    /// Whether it looks now and then without a ring.
+    polls: bool,
+    places: Arc<JobPlaces>,
     /// Who found a job wakes the next, as one ring may stand for several jobs.
     more: Arc<Notify>,
 }
@@ -148,7 +152,7 @@ impl Hands {
     /// Takes the next job and carries it out, until told to leave. One that is larger than its place is handed back.
     async fn next(
         &self,
-        place: Place,
+        place: JobPlace,
         mut told: watch::Receiver<Told>,
     ) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
         let claimed = self.ingestor.claim(self.worker).await;
@@ -176,7 +180,7 @@ impl Hands {
         tokio::select! {
             () = self.options.doorbell.wait() => {}
             () = self.more.notified() => {}
-            () = tokio::time::sleep(self.options.poll) => {}
+            () = tokio::time::sleep(self.options.poll), if self.polls => {}
             _ = told.changed() => {}
         }
     }

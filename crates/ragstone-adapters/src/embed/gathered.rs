@@ -37,13 +37,13 @@ struct Gathering {
 
 #[derive(Default)]
 struct Waiting {
-    calls: VecDeque<Call>,
+    calls: VecDeque<PassageCall>,
     /// Whether a task takes them, and will take what is added.
     is_served: bool,
 }
 
 /// One caller's texts.
-struct Call {
+struct PassageCall {
     texts: Vec<String>,
     answer: oneshot::Sender<Answer>,
 }
@@ -83,7 +83,7 @@ impl Embedder for GatheringEmbedder {
             return self.inner.embed_passages(texts).await;
         }
         let (answer, answered) = oneshot::channel();
-        let call = Call {
+        let call = PassageCall {
             texts: texts.to_vec(),
             answer,
         };
@@ -107,14 +107,14 @@ impl Embedder for GatheringEmbedder {
 
 impl Gathering {
     /// Adds a call; says whether the caller has to see that it is served.
-    fn add(&self, call: Call) -> bool {
+    fn add(&self, call: PassageCall) -> bool {
         let mut waiting = self.lock();
         waiting.calls.push_back(call);
         !std::mem::replace(&mut waiting.is_served, true)
     }
 
     /// The calls of the next request; none once nobody waits, and then nobody serves.
-    fn next(&self) -> Vec<Call> {
+    fn next(&self) -> Vec<PassageCall> {
         let mut waiting = self.lock();
         waiting.calls.retain(|call| !call.answer.is_closed());
         let (mut calls, mut texts, mut size) = (Vec::new(), 0, 0);
@@ -149,7 +149,7 @@ async fn serve(gathering: Arc<Gathering>, inner: Arc<dyn Embedder>) {
 }
 
 /// Makes a request for all calls, unless all of them leave.
-async fn send(inner: Arc<dyn Embedder>, mut calls: Vec<Call>, _place: OwnedSemaphorePermit) {
+async fn send(inner: Arc<dyn Embedder>, mut calls: Vec<PassageCall>, _place: OwnedSemaphorePermit) {
     let texts: Vec<String> = calls.iter().flat_map(|call| call.texts.clone()).collect();
     let answer = tokio::select! {
         answer = inner.embed_passages(&texts) => answer,
@@ -178,7 +178,7 @@ async fn send(inner: Arc<dyn Embedder>, mut calls: Vec<Call>, _place: OwnedSemap
     }
 }
 
-async fn all_left(calls: &mut [Call]) {
+async fn all_left(calls: &mut [PassageCall]) {
     for call in calls {
         call.answer.closed().await;
     }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "sqlite")]
 pub mod embedded;
+#[cfg(any(feature = "sqlite", feature = "qdrant"))]
+mod fit;
 #[cfg(feature = "qdrant")]
 pub mod qdrant;
 #[cfg(any(feature = "sqlite", feature = "qdrant"))]

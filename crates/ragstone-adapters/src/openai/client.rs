@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connection::{Connection, ConnectionError, Limits};
 use super::fault::Fault;
+use super::pieces::Pieces;
 
 /// Idle connections kept for each host.
 const IDLE_CONNECTIONS: usize = 16;
@@ -174,18 +175,10 @@ impl Client {
             .fold(request, |request, (name, value)| request.header(name, value))
     }
 
-    /// A piece of a reply that is read whole; none at its end.
-    async fn piece(&self, reply: &mut Response) -> Result<Option<bytes::Bytes>, Fault> {
-        let idle = self.connection.limits.idle;
-        match timeout(idle, reply.chunk()).await {
-            Ok(piece) => piece.map_err(|error| self.transport(error)),
-            Err(_) => Err(Fault::broken(format!("it sent nothing for {idle:?}"))),
-        }
-    }
-
     async fn read(&self, mut reply: Response, most: usize) -> Result<Vec<u8>, Fault> {
         let mut bytes = Vec::new();
-        while let Some(piece) = self.piece(&mut reply).await? {
+        let mut pieces = Pieces::new(self, &mut reply, None);
+        while let Some(piece) = pieces.next().await? {
             if bytes.len() + piece.len() > most {
                 return Err(Fault::refused(format!("its reply is longer than {most} bytes")));
             }

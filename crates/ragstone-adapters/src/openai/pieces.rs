@@ -26,14 +26,16 @@ pub(crate) struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// The first piece has to come before `deadline`, each other one within the limit of the connection.
-    pub fn new(client: &'a Client, reply: &'a mut Response, deadline: Instant) -> Self {
+    /// The first piece has to come before `opening`, if that is given, and each other one within the limit of the
+    /// connection.
+    pub fn new(client: &'a Client, reply: &'a mut Response, opening: Option<Instant>) -> Self {
+        let idle = client.limits().idle;
         Self {
             client,
             reply,
-            idle: client.limits().idle,
-            opening: Some(deadline),
-            timer: Box::pin(sleep_until(deadline)),
+            idle,
+            opening,
+            timer: Box::pin(sleep_until(opening.unwrap_or_else(|| Instant::now() + idle))),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: it is what the committed rows say. A trigger notes every document that a transaction touches, whoever writes
 //! it; the transaction reads those rows again before it commits, and memory follows before the next one begins.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ragstone_core::access::Acl;
@@ -12,6 +12,7 @@ use ragstone_core::seam::catalogue::DocumentAccess;
 use rusqlite::{Connection, Row};
 
 use super::DatabaseError;
+use crate::shared_values::{ReadTexts, SharedPool};
 
 /// The triggers are the connection's own, so the file stays what earlier programs know.
 const NOTE_TOUCHED: &str = "
@@ -61,10 +62,7 @@ pub struct AccessMemory(RwLock<Option<Documents>>);
 #[derive(Debug, Default)]
 struct Documents {
     held: HashMap<DocumentId, DocumentAccess>,
-    /// Each ACL once, however many documents have it.
-    acls: HashSet<Arc<Acl>>,
-    /// How many ACLs stayed when those that nobody has were dropped last.
-    live_acls: usize,
+    acls: SharedPool<Acl>,
 }
 
 impl AccessMemory {
@@ -78,23 +76,17 @@ impl AccessMemory {
     /// Reads the rows. `writer` is held by the caller, so that no commit comes between.
     pub fn load(&self, writer: &Connection) -> Result<(), DatabaseError> {
         let mut documents = Documents::default();
-        let mut parsed: HashMap<String, Arc<Acl>> = HashMap::new();
+        let mut acls = ReadTexts::default();
         let mut statement = writer.prepare(ALL)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let text = row.get_ref(1)?.as_str().map_err(damaged)?;
-            let acl = match parsed.get(text) {
-                Some(acl) => acl.clone(),
-                None => {
-                    let acl = documents.shared(Arc::new(parse(text)?));
-                    parsed.insert(text.to_owned(), acl.clone());
-                    acl
-                }
-            };
+            let acl = acls.get(text, |text| {
+                Ok::<_, DatabaseError>(documents.acls.shared(parse(text)?))
+            })?;
             let access = read(row, acl)?;
             documents.held.insert(access.id, access);
         }
-        drop(parsed);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(documents);
         Ok(())
     }
@@ -131,25 +123,12 @@ impl Documents {
         for Touched(id, access) in touched {
             match access {
                 Some(mut access) => {
-                    access.acl = self.shared(access.acl);
+                    access.acl = self.acls.shared(Arc::unwrap_or_clone(access.acl));
                     self.held.insert(id, access);
                 }
                 None => drop(self.held.remove(&id)),
             }
         }
-    }
-
-    /// The same ACL, as the one that others have.
-    fn shared(&mut self, acl: Arc<Acl>) -> Arc<Acl> {
-        if let Some(held) = self.acls.get(&acl) {
-            return held.clone();
-        }
-        if self.acls.len() > 2 * self.live_acls {
-            self.acls.retain(|acl| Arc::strong_count(acl) > 1);
-            self.live_acls = self.acls.len().max(1);
-        }
-        self.acls.insert(acl.clone());
-        acl
     }
 }
 

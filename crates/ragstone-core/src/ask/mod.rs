@@ -203,8 +203,6 @@ struct Telling {
     assembler: Assembler,
     /// What was read again of each passage, once one of its version was cited.
     stored: Vec<Option<Stored>>,
-    /// Spans that were compared and found equal, with their text.
-    verified: Vec<(Claim, String)>,
     /// By number.
     citations: Vec<Citation>,
     usage: Usage,
@@ -247,7 +245,6 @@ impl Telling {
             stored: vec![None; found.passages.len()],
             found,
             assembler: Assembler::new(texts),
-            verified: Vec::new(),
             citations: Vec::new(),
             usage: Usage::default(),
             speaker,
@@ -334,17 +331,17 @@ impl Telling {
         let mut holds = Vec::with_capacity(claims.len());
         for claim in claims {
             self.read_again(claim.passage).await?;
-            let stored = self.stored[claim.passage].as_ref();
-            let quote = stored.and_then(|text| text.as_deref()?.get(claim.range.clone()));
-            let shown = self.found.passages[claim.passage]
-                .chunk
-                .text
-                .get(claim.range.clone());
-            let same = quote.filter(|quote| shown == Some(quote)).map(str::to_owned);
-            holds.push(same.is_some());
-            self.verified.extend(same.map(|quote| (claim, quote)));
+            holds.push(self.quote(&claim).is_some());
         }
         Ok(holds)
+    }
+
+    /// The text that is stored at a claim's span, if it was read again and is what was shown there.
+    fn quote(&self, claim: &Claim) -> Option<&str> {
+        let stored = self.stored[claim.passage].as_ref()?.as_deref()?;
+        let shown = &self.found.passages[claim.passage].chunk.text;
+        let quote = stored.get(claim.range.clone())?;
+        (shown.get(claim.range.clone()) == Some(quote)).then_some(quote)
     }
 
     /// Reads the stored text of a passage, and of all others of its version in one go, unless that was done.
@@ -378,7 +375,7 @@ impl Telling {
     }
 
     fn cite(&mut self, sentence: usize, n: usize, claim: &Claim) -> Option<Citation> {
-        let (_, quote) = self.verified.iter().find(|(verified, _)| verified == claim)?;
+        let quote = self.quote(claim)?.to_owned();
         let passage = &self.found.passages[claim.passage];
         let citation = Citation {
             sentence,
@@ -391,7 +388,7 @@ impl Telling {
             page: passage.chunk.page,
             section: passage.chunk.section.clone(),
             range: document_range(passage, &claim.range),
-            quote: quote.clone(),
+            quote,
             verified: true,
         };
         if n > self.citations.len() {

@@ -6,11 +6,12 @@
 mod words;
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 pub(crate) use words::unspaced;
+
+use crate::rank::analyzer::hash;
 
 /// Share of a sentence's content terms that a span must hold where the model named the passage. Measured on 304
 /// questions of squad2 as sentences (the question's words and an answer): 78 % of the true ones are found, with the
@@ -82,7 +83,7 @@ struct TermHashes(Box<[u64]>);
 
 impl TermHashes {
     fn of(terms: &BTreeSet<String>) -> Self {
-        let mut hashes: Box<[u64]> = terms.iter().map(|term| hash(term)).collect();
+        let mut hashes: Box<[u64]> = terms.iter().map(hash).collect();
         hashes.sort_unstable();
         Self(hashes)
     }
@@ -90,12 +91,6 @@ impl TermHashes {
     fn contains(&self, term: u64) -> bool {
         self.0.binary_search(&term).is_ok()
     }
-}
-
-fn hash(term: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    term.hash(&mut hasher);
-    hasher.finish()
 }
 
 impl Source {
@@ -208,10 +203,10 @@ impl<'a> Claim<'a> {
         let terms = words::claim_terms(text);
         Self {
             text,
-            wanted: terms.iter().map(|term| hash(term)).collect(),
+            wanted: terms.iter().map(hash).collect(),
             terms,
             numbers: words::numbers(text),
-            names: words::names(text).iter().map(|name| hash(name)).collect(),
+            names: words::names(text).iter().map(hash).collect(),
             clauses: words::clauses(text).map(polarity).collect(),
         }
     }

@@ -80,34 +80,36 @@ impl<'a> Reader<'a> {
         Ok(ranked)
     }
 
-    /// Which of the ranked are shown, with their chunks, best first: as many as are wanted, without near copies of better
-    /// ones where those are left out. What takes their place is read at once.
-    pub async fn shown(
+    /// The passages that are shown of the ranked, best first: as many as are wanted, without near copies of better ones
+    /// where those are left out. What takes their place is read at once.
+    pub async fn passages(
         &mut self,
         ranked: &[Ranked<ChunkId>],
-    ) -> Result<Vec<(usize, StoredChunk)>, LibraryError> {
-        let head = ranked.len().min(head(self.request));
+        ranks: impl Fn(&ChunkId) -> Ranks,
+    ) -> Result<Vec<Admitted<Passage>>, LibraryError> {
         let limit = self.request.limit;
-        let mut shown: Vec<(usize, StoredChunk)> = Vec::with_capacity(limit);
+        let (first, more) = ranked.split_at(ranked.len().min(limit));
+        let more = &more[..more.len().min(head(self.request).saturating_sub(limit))];
+        let mut passages = Vec::with_capacity(first.len());
         let mut without = WithoutCopies::default();
-        for step in [0..limit.min(head), limit.min(head)..head] {
-            if shown.len() == limit || step.is_empty() {
+        for step in [first, more] {
+            if passages.len() == limit || step.is_empty() {
                 break;
             }
-            self.read_step(&ranked[step.clone()]).await?;
-            for n in step {
-                let Some(chunk) = self.stored.remove(&ranked[n].id) else {
+            self.read_step(step).await?;
+            for Ranked { id, score } in step {
+                let Some(stored) = self.stored.remove(id).filter(|_| passages.len() < limit) else {
                     continue;
                 };
-                let is_named = self.labels.contains_key(&chunk.chunk.document_id);
-                let stays =
-                    |without: &mut WithoutCopies| !self.request.collapse || without.stays(&chunk.chunk.text);
-                if shown.len() < limit && is_named && stays(&mut without) {
-                    shown.push((n, chunk));
+                let Some(label) = self.labels.get(&stored.chunk.document_id) else {
+                    continue;
+                };
+                if !self.request.collapse || without.stays(&stored.chunk.text) {
+                    passages.push(self.passage(*score, ranks(id), stored, label));
                 }
             }
         }
-        Ok(shown)
+        Ok(passages)
     }
 
     /// Reads the names of some candidates' documents and, unless that was done, their chunks.
@@ -147,14 +149,18 @@ impl<'a> Reader<'a> {
         Ok(stored.into_iter().map(|chunk| (chunk.chunk.id, chunk)).collect())
     }
 
-    /// The passage of a chunk that is shown; none if its document has no name for the scope.
-    pub fn passage(&mut self, score: f64, ranks: Ranks, stored: StoredChunk) -> Option<Admitted<Passage>> {
-        let label = self.labels.get(&stored.chunk.document_id)?;
+    fn passage(
+        &self,
+        score: f64,
+        ranks: Ranks,
+        stored: StoredChunk,
+        label: &DocumentLabel,
+    ) -> Admitted<Passage> {
         let sentences = match self.request.sentences {
             true => self.sentences(&stored, score),
             false => Vec::new(),
         };
-        Some(Admitted::new(Passage {
+        Admitted::new(Passage {
             point: stored.point,
             generation: stored.generation,
             collection: stored.collection,
@@ -165,7 +171,7 @@ impl<'a> Reader<'a> {
             ranks,
             sentences,
             chunk: stored.chunk,
-        }))
+        })
     }
 
     fn sentences(&self, stored: &StoredChunk, score: f64) -> Vec<Sentence> {

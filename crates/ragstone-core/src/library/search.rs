@@ -119,17 +119,12 @@ impl Library {
             true => reader.read_and_order(fused, gate, &mut evidence).await?,
             false => fused,
         };
-        let mut passages = Vec::with_capacity(request.limit);
-        for (n, stored) in reader.shown(&ranked).await? {
-            let Ranked { id, score } = &ranked[n];
-            let ranks = Ranks {
-                dense: dense.get(id).copied(),
-                lexical: lexical.get(id).copied(),
-            };
-            passages.extend(reader.passage(*score, ranks, stored));
-        }
+        let ranks = |id: &ChunkId| Ranks {
+            dense: dense.get(id).copied(),
+            lexical: lexical.get(id).copied(),
+        };
         Ok(SearchResult {
-            passages,
+            passages: reader.passages(&ranked, ranks).await?,
             evidence,
             notices: question.notices,
         })

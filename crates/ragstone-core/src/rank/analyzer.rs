@@ -3,6 +3,7 @@
 //!
 //! Invariant: a term is never empty and holds neither white space nor "_"; equal text gives equal terms in every process.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -38,6 +39,13 @@ pub fn bigrams(terms: &[String]) -> Vec<String> {
         .windows(2)
         .map(|pair| format!("{}{BIGRAM_JOINT}{}", pair[0], pair[1]))
         .collect()
+}
+
+/// Stands for a term, or several, where only equality counts: the same for equal ones in one process.
+pub(crate) fn hash<T: Hash + ?Sized>(terms: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    terms.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Like [`analyze`] without an allocation for each term.

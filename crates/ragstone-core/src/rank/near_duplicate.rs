@@ -3,10 +3,7 @@
 //! Neighbouring chunks overlap by a fifth and must both stay, so only texts that agree nearly everywhere are copies. Texts
 //! whose numbers differ are none, however alike the words: last year's table is not this year's.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
-
-use super::analyzer::for_each_term;
+use super::analyzer::{for_each_term, hash};
 
 /// Least share of common to all term triples (Jaccard) that makes two texts copies.
 pub const COPY_SIMILARITY: f64 = 0.9;
@@ -75,12 +72,6 @@ impl Fingerprint {
         };
         self.shingles.iter().filter(is_common).count()
     }
-}
-
-fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The nouns of the product as JSON shows them.
 
 use axum::http::StatusCode;
-use ragstone_core::access::ReaderSet;
+use ragstone_core::access::{Admitted, ReaderSet};
 use ragstone_core::document::{
     Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Metadata, ParseWarning, Stage,
     timestamp,
 };
-use ragstone_core::library::Passage;
+use ragstone_core::library::{Notice, Passage};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -278,6 +278,14 @@ impl From<&Passage> for PassageBody {
     }
 }
 
+/// Passages as they are sent.
+pub(super) fn passage_bodies(passages: &[Admitted<Passage>]) -> Vec<PassageBody> {
+    passages
+        .iter()
+        .map(|passage| PassageBody::from(&**passage))
+        .collect()
+}
+
 /// Something the reader of an answer should know.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Notice)]
@@ -286,4 +294,13 @@ pub(super) struct NoticeBody {
     pub code: String,
     /// What and why.
     pub detail: String,
+}
+
+impl From<&Notice> for NoticeBody {
+    fn from(notice: &Notice) -> Self {
+        Self {
+            code: notice.code.clone(),
+            detail: notice.detail.clone(),
+        }
+    }
 }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::audit::Trail;
 use super::auth::Reader;
-use super::body::{NoticeBody, PassageBody};
+use super::body::{NoticeBody, PassageBody, passage_bodies};
 use super::extract::Json;
 use super::problem::{Code, Problem};
 
@@ -83,17 +83,9 @@ pub(super) async fn search(
         .passages
         .iter()
         .for_each(|passage| trail.target(passage.chunk.document_id));
-    let notice = |notice: ragstone_core::library::Notice| NoticeBody {
-        code: notice.code,
-        detail: notice.detail,
-    };
     Ok(axum::Json(SearchAnswer {
-        passages: found
-            .passages
-            .iter()
-            .map(|passage| PassageBody::from(&**passage))
-            .collect(),
-        notices: found.notices.into_iter().map(notice).collect(),
+        passages: passage_bodies(&found.passages),
+        notices: found.notices.iter().map(NoticeBody::from).collect(),
     }))
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Invariant: JSON has no line break of its own, so a frame is never cut by its data.
 
+use std::fmt::Display;
+use std::io::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -19,8 +21,22 @@ const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 
 /// One event.
 pub(super) fn frame(event: &str, id: &str, data: &impl Serialize) -> Bytes {
-    let json = serde_json::to_string(data).expect("what is sent is made of text and numbers");
-    Bytes::from(format!("event: {event}\nid: {id}\ndata: {json}\n\n"))
+    let json = serde_json::to_vec(data).expect("what is sent is made of text and numbers");
+    let mut frame = Vec::with_capacity(frame_bytes(event, id.len(), json.len()));
+    write_frame(&mut frame, event, id, &json);
+    Bytes::from(frame)
+}
+
+/// Appends a frame whose data are JSON already.
+pub(super) fn write_frame(frames: &mut Vec<u8>, event: &str, id: impl Display, json: &[u8]) {
+    write!(frames, "event: {event}\nid: {id}\ndata: ").expect("a vector takes all");
+    frames.extend_from_slice(json);
+    frames.extend_from_slice(b"\n\n");
+}
+
+/// Bytes of the frame of an event whose id and data have so many.
+pub(super) const fn frame_bytes(event: &str, id: usize, data: usize) -> usize {
+    "event: \nid: \ndata: \n\n".len() + event.len() + id + data
 }
 
 /// The answer that carries `frames`; ends when they end, and drops them when the client leaves.

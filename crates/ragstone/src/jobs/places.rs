@@ -20,7 +20,7 @@ const SMALL_BYTES: u64 = 64 * 1024;
 
 /// The places of a process.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct JobPlaces {
     /// A small job takes one of them, any other [`SMALL_PER_PLACE`].
     shares: Arc<Semaphore>,
     all: usize,
@@ -31,9 +31,9 @@ pub(super) struct Places {
 
 /// Room for a job.
 #[derive(Debug)]
-pub(super) struct Place(OwnedSemaphorePermit);
+pub(super) struct JobPlace(OwnedSemaphorePermit);
 
-impl Places {
+impl JobPlaces {
     /// So many places, at least one.
     pub(super) fn new(places: usize) -> Self {
         let all = places.max(1) * SMALL_PER_PLACE;
@@ -46,17 +46,17 @@ impl Places {
     }
 
     /// Room for a job like the last one; whoever came first gets it first.
-    pub(super) async fn wait(&self) -> Place {
+    pub(super) async fn wait(&self) -> JobPlace {
         let shares = match self.expects_small.load(Ordering::Relaxed) {
             true => 1,
             false => SMALL_PER_PLACE,
         };
         let shares = self.shares.clone().acquire_many_owned(shares as u32).await;
-        Place(shares.expect("the places are never closed"))
+        JobPlace(shares.expect("the places are never closed"))
     }
 
     /// The place as the claimed job needs it; none if there is no room for a job of its size.
-    pub(super) fn fit(&self, mut place: Place, claim: &Claim) -> Option<Place> {
+    pub(super) fn fit(&self, mut place: JobPlace, claim: &Claim) -> Option<JobPlace> {
         self.was_busy.store(true, Ordering::Relaxed);
         let is_small = is_small(claim);
         self.expects_small.store(is_small, Ordering::Relaxed);
@@ -101,7 +101,7 @@ mod tests {
     #[tokio::test]
     async fn small_jobs_share_what_a_large_one_takes() {
         let (small, large) = (claim(SMALL_BYTES).await, claim(SMALL_BYTES + 1).await);
-        let places = Places::new(2);
+        let places = JobPlaces::new(2);
         let next = || places.wait().now_or_never();
         let first = places.fit(next().unwrap(), &large).unwrap();
         let mut at_work = vec![places.fit(next().unwrap(), &small).unwrap()];

@@ -14,10 +14,11 @@ use uuid::Uuid;
 
 use super::database::Session;
 use super::error::Failure;
-use super::row::{DOCUMENT, Hold, get, json, name, number, optional_number, plain, read_document};
+use super::row::{DOCUMENT, Hold, acl, get, json, name, number, optional_number, plain, read_document};
 use crate::catalogue::cursor::{Key, page_of};
 use crate::catalogue::value::{nanoseconds, write_word};
 use crate::catalogue::version::is_visible;
+use crate::shared_values::ReadTexts;
 
 /// A document that `scope` admits and that is not tombstoned.
 pub async fn document(c: &Session, scope: &Scope, id: DocumentId) -> Result<Option<Document>, Failure> {
@@ -152,10 +153,12 @@ pub async fn access(c: &Session, ids: &[DocumentId]) -> Result<Vec<DocumentAcces
             &[&uuids],
         )
         .await?;
+    let mut acls = ReadTexts::default();
     let of = |row: &Row| {
+        let read = |_: &str| acl(row).map(Arc::new);
         Ok(DocumentAccess {
             id: DocumentId(get(row, "id")?),
-            acl: Arc::new(json(row, "acl")?),
+            acl: acls.get(get(row, "acl")?, read)?,
             acl_revision: number(row, "acl_revision")?,
             published: optional_number(row, "published")?.map(Generation),
         })
@@ -175,7 +178,7 @@ pub async fn labels(c: &Session, scope: &Scope, ids: &[DocumentId]) -> Result<Ve
         .await?;
     let mut labels = Vec::with_capacity(rows.len());
     for row in &rows {
-        if scope.admits(&json(row, "acl")?) {
+        if scope.admits(&acl(row)?) {
             labels.push(DocumentLabel {
                 id: DocumentId(get(row, "id")?),
                 title: get(row, "title")?,

@@ -43,7 +43,7 @@ impl Answer {
             let mut reader = ReplyReader::default();
             let mut filter = ThoughtFilter::new(&self.habits, &self.model);
             let (mut finish, mut usage) = (None, None);
-            let mut pieces = Pieces::new(client, &mut reply, deadline);
+            let mut pieces = Pieces::new(client, &mut reply, Some(deadline));
             let mut said = Vec::new();
             let mut usage_deadline = None;
             'reply: loop {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ragstone_core::document::Metadata;
-use ragstone_core::filter::{Comparison, Field, Filter, Shape, Test};
+use ragstone_core::filter::{Comparison, ComparisonTest, FieldValue, Filter, FilterShape};
 use roaring::RoaringBitmap;
 use serde_json::Value;
 
@@ -20,26 +20,26 @@ const NONE: u32 = u32::MAX;
 
 /// The columns of a segment's groups.
 #[derive(Debug, Clone, Default)]
-pub struct Columns(HashMap<Arc<str>, Column>);
+pub struct FieldColumns(HashMap<Arc<str>, FieldColumn>);
 
 #[derive(Debug, Clone)]
-struct Column {
+struct FieldColumn {
     /// Place of a group in the segment to place of its value; shorter than the groups where the last have none.
     of_group: Vec<u32>,
-    values: Values,
+    values: ColumnValues,
     /// Place of a value to its slots; none once there are many values.
     slots: Option<Vec<RoaringBitmap>>,
 }
 
 #[derive(Debug, Clone)]
-enum Values {
+enum ColumnValues {
     /// Texts, end to end.
     Texts { text: String, ends: Vec<u32> },
     /// Whatever they are.
     Mixed(Vec<Value>),
 }
 
-impl Values {
+impl ColumnValues {
     fn len(&self) -> usize {
         match self {
             Self::Texts { ends, .. } => ends.len(),
@@ -47,19 +47,21 @@ impl Values {
         }
     }
 
-    fn get(&self, place: usize) -> Field<'_> {
+    fn get(&self, place: usize) -> FieldValue<'_> {
         match self {
             Self::Texts { text, ends } => {
                 let start = place.checked_sub(1).map_or(0, |before| ends[before] as usize);
-                Field::Text(&text[start..ends[place] as usize])
+                FieldValue::Text(&text[start..ends[place] as usize])
             }
-            Self::Mixed(values) => Field::of(&values[place]),
+            Self::Mixed(values) => FieldValue::of(&values[place]),
         }
     }
 
-    fn push(&mut self, value: Field<'_>) {
+    fn push(&mut self, value: FieldValue<'_>) {
         match (&mut *self, value) {
-            (Self::Texts { text, ends }, Field::Text(new)) if text.len() + new.len() < u32::MAX as usize => {
+            (Self::Texts { text, ends }, FieldValue::Text(new))
+                if text.len() + new.len() < u32::MAX as usize =>
+            {
                 text.push_str(new);
                 ends.push(text.len() as u32);
             }
@@ -72,18 +74,18 @@ impl Values {
     }
 }
 
-fn owned(value: Field<'_>) -> Value {
+fn owned(value: FieldValue<'_>) -> Value {
     match value {
-        Field::Text(text) => Value::String(text.to_owned()),
-        Field::Other(value) => value.clone(),
+        FieldValue::Text(text) => Value::String(text.to_owned()),
+        FieldValue::Other(value) => value.clone(),
     }
 }
 
-impl Column {
+impl FieldColumn {
     fn new() -> Self {
         Self {
             of_group: Vec::new(),
-            values: Values::Texts {
+            values: ColumnValues::Texts {
                 text: String::new(),
                 ends: Vec::new(),
             },
@@ -99,16 +101,17 @@ impl Column {
     }
 
     /// The place of a value, which becomes one of the column's. Only a column of few values looks whether it has it.
-    fn place_of(&mut self, value: Field<'_>, known: &mut HashMap<String, u32>) -> u32 {
+    fn place_of(&mut self, value: FieldValue<'_>, known: &mut HashMap<String, u32>) -> u32 {
         let next = self.values.len() as u32;
         if self.values.len() > FEW_VALUES {
             known.clear();
             self.values.push(value);
             return next;
         }
+        // No other value begins with a quotation mark.
         let written = match value {
-            Field::Text(text) => format!("\"{text}"),
-            Field::Other(value) => value.to_string(),
+            FieldValue::Text(text) => format!("\"{text}"),
+            FieldValue::Other(value) => value.to_string(),
         };
         *known.entry(written).or_insert_with(|| {
             self.values.push(value);
@@ -116,7 +119,17 @@ impl Column {
         })
     }
 
-    fn passing(&self, test: Test, wanted: &Value, groups: &[u32], slots: &mut Slots) {
+    /// The place of a value, which becomes one of the column's if it is not among the first few.
+    fn place_among_few(&mut self, value: FieldValue<'_>) -> u32 {
+        let few = 0..self.values.len().min(FEW_VALUES + 1);
+        let held = few.into_iter().find(|place| self.values.get(*place) == value);
+        held.unwrap_or_else(|| {
+            self.values.push(value);
+            self.values.len() - 1
+        }) as u32
+    }
+
+    fn passing(&self, test: ComparisonTest, wanted: &Value, groups: &[u32], slots: &mut Slots) {
         let passes = |place: usize| test.passes(self.values.get(place), wanted);
         let places = 0..self.values.len();
         match &self.slots {
@@ -137,26 +150,26 @@ impl Column {
     }
 }
 
-impl Columns {
+impl FieldColumns {
     /// The slots of a segment of as many slots as `groups` names groups of, whose fields `filter` matches.
     pub fn matching(&self, filter: &Filter, groups: &[u32]) -> Slots {
         let mut found = Slots::none(groups.len());
         match filter.shape() {
-            Shape::Comparison(Comparison { key, value }, test) => {
+            FilterShape::Comparison(Comparison { key, value }, test) => {
                 if let Some(column) = self.0.get(key.as_str()) {
                     column.passing(test, value, groups, &mut found);
                 }
             }
-            Shape::All(parts) => {
+            FilterShape::All(parts) => {
                 found.fill();
                 parts
                     .iter()
                     .for_each(|part| found.keep_words(&self.matching(part, groups)));
             }
-            Shape::Any(parts) => parts
+            FilterShape::Any(parts) => parts
                 .iter()
                 .for_each(|part| found.add_words(&self.matching(part, groups))),
-            Shape::None(parts) => {
+            FilterShape::None(parts) => {
                 found.fill();
                 parts
                     .iter()
@@ -178,10 +191,8 @@ impl Columns {
             }
         }
         for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-            let column = self.0.entry(key.as_str().into()).or_insert_with(Column::new);
-            let value = Field::of(value);
-            let mut known = column.known();
-            let at = column.place_of(value, &mut known);
+            let column = self.0.entry(key.as_str().into()).or_insert_with(FieldColumn::new);
+            let at = column.place_among_few(FieldValue::of(value));
             column.set(place, at);
             if let Some(by_value) = &mut column.slots {
                 by_value.resize_with(column.values.len(), RoaringBitmap::new);
@@ -191,37 +202,25 @@ impl Columns {
     }
 }
 
-impl Column {
-    /// The values of a column of few, as written, with their places.
-    fn known(&self) -> HashMap<String, u32> {
-        let few = self.values.len().min(FEW_VALUES + 1);
-        let written = |place: usize| match self.values.get(place) {
-            Field::Text(text) => format!("\"{text}"),
-            Field::Other(value) => value.to_string(),
-        };
-        (0..few).map(|place| (written(place), place as u32)).collect()
-    }
-}
-
 /// Columns in the making.
 #[derive(Default)]
-pub struct ColumnsBuilder {
-    columns: Columns,
+pub struct FieldColumnsBuilder {
+    columns: FieldColumns,
     known: HashMap<Arc<str>, HashMap<String, u32>>,
     groups: usize,
 }
 
-impl ColumnsBuilder {
+impl FieldColumnsBuilder {
     /// Appends a group with these fields.
     pub fn push(&mut self, fields: &Metadata) {
         for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-            self.field(key, Field::of(value));
+            self.field(key, FieldValue::of(value));
         }
         self.groups += 1;
     }
 
     /// Appends the group at `place` of `other`.
-    pub fn push_from(&mut self, other: &Columns, place: usize) {
+    pub fn push_from(&mut self, other: &FieldColumns, place: usize) {
         for (key, column) in &other.0 {
             match column.of_group.get(place).copied().unwrap_or(NONE) {
                 NONE => {}
@@ -231,10 +230,10 @@ impl ColumnsBuilder {
         self.groups += 1;
     }
 
-    fn field(&mut self, key: &str, value: Field<'_>) {
+    fn field(&mut self, key: &str, value: FieldValue<'_>) {
         if !self.columns.0.contains_key(key) {
             let key: Arc<str> = key.into();
-            self.columns.0.insert(key.clone(), Column::new());
+            self.columns.0.insert(key.clone(), FieldColumn::new());
             self.known.insert(key, HashMap::new());
         }
         if let (Some(column), Some(known)) = (self.columns.0.get_mut(key), self.known.get_mut(key)) {
@@ -244,7 +243,7 @@ impl ColumnsBuilder {
     }
 
     /// The columns of the groups that were pushed, whose slots are these.
-    pub fn build(mut self, slots: &[RoaringBitmap]) -> Columns {
+    pub fn build(mut self, slots: &[RoaringBitmap]) -> FieldColumns {
         for column in self.columns.0.values_mut() {
             column.of_group.shrink_to_fit();
             column.slots = (column.values.len() <= FEW_VALUES).then(|| {

@@ -2,7 +2,7 @@
 //! their bounds cannot rule out.
 //!
 //! Invariant: nothing is lost to the bounds of the coarse vectors, so in small segments the list is that of a comparison
-//! with every candidate; what the signs rule out is wrong as seldom as [`Looks::doubt`] says. One search runs on one
+//! with every candidate; what the signs rule out is wrong as seldom as [`SignEstimates::doubt`] says. One search runs on one
 //! thread, which leaves the other cores to other searches.
 
 use std::ops::Range;
@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::best::{Place, Scored, Shortlist, TIE, best};
 use super::memory::Snapshot;
 use super::slots::{Slots, WORD, runs};
-use crate::index::vectors::bits::{BLOCK, BitQuestion, Bits, Looks};
+use crate::index::vectors::bits::{BLOCK, SignBits, SignEstimates, SignQuestion};
 use crate::index::vectors::{Estimates, QueryVector, RUN, Vectors};
 
 /// Rounding of sums in single precision, and ties.
@@ -26,7 +26,7 @@ pub struct Dense<'a> {
     snapshot: &'a Snapshot,
     vector: QueryVector,
     /// None where no segment has signs.
-    signs: Option<BitQuestion>,
+    signs: Option<SignQuestion>,
 }
 
 impl<'a> Dense<'a> {
@@ -104,11 +104,11 @@ impl Dense<'_> {
         &self,
         segment: usize,
         slots: &Slots,
-        (bits, signs): (&Bits, &BitQuestion),
+        (bits, signs): (&SignBits, &SignQuestion),
         found: &mut Shortlist<Place>,
     ) {
         let vectors = self.vectors(segment);
-        let mut looks = Looks::default();
+        let mut looks = SignEstimates::default();
         let mut waiting: Vec<usize> = Vec::with_capacity(TOGETHER + BLOCK);
         for (word, candidates) in slots.words().iter().enumerate().filter(|(_, word)| **word != 0) {
             for (block, candidates) in candidates.to_le_bytes().into_iter().enumerate() {

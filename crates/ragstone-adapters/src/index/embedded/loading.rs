@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ragstone_core::access::Acl;
 use ragstone_core::document::Metadata;
-use ragstone_core::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
+use ragstone_core::id::{ChunkId, DocumentId, Generation, PointId};
 use rusqlite::Connection;
 
 use super::blobs::{decode_dense, decode_sparse};
+use super::group::{Group, GroupValues};
 use super::rows::{collection, damaged, json, unreadable};
-use super::segment::{Group, MAX_POINTS, NewPoint, Segment, SegmentBuilder};
-use super::shared_values::SharedValues;
+use super::segment::{MAX_POINTS, NewPoint, Segment, SegmentBuilder};
+use crate::shared_values::ReadTexts;
 use crate::sqlite::{Database, DatabaseError};
 
 type Result<T> = std::result::Result<T, DatabaseError>;
@@ -20,8 +20,8 @@ type Result<T> = std::result::Result<T, DatabaseError>;
 const LOADERS: usize = 2;
 
 /// Reads all points, in segments of equal size that are built side by side.
-pub fn load(database: &Database, dimensions: usize, shared: &mut SharedValues) -> Result<Vec<Segment>> {
-    let (groups, ids) = database.read_blocking(|c| Ok::<_, DatabaseError>((groups(c, shared)?, ids(c)?)))?;
+pub fn load(database: &Database, dimensions: usize, values: &mut GroupValues) -> Result<Vec<Segment>> {
+    let (groups, ids) = database.read_blocking(|c| Ok::<_, DatabaseError>((groups(c, values)?, ids(c)?)))?;
     let segments = ids.len().div_ceil(MAX_POINTS).next_multiple_of(LOADERS);
     let size = ids.len().div_ceil(segments.max(1)).max(1);
     let load = |run: &[i64]| {
@@ -45,32 +45,19 @@ pub fn load(database: &Database, dimensions: usize, shared: &mut SharedValues) -
 }
 
 /// Every group by its row, with whether it is visible.
-fn groups(c: &Connection, shared: &mut SharedValues) -> Result<HashMap<i64, (Arc<Group>, bool)>> {
+fn groups(c: &Connection, values: &mut GroupValues) -> Result<HashMap<i64, (Arc<Group>, bool)>> {
     let mut statement = c.prepare(
         "select id, document, generation, visible, acl_revision, collection, acl from point_groups",
     )?;
     let mut rows = statement.query([])?;
     let mut groups = HashMap::new();
-    let mut acls: HashMap<String, Arc<Acl>> = HashMap::new();
-    let mut collections: HashMap<String, Arc<CollectionName>> = HashMap::new();
+    let (mut acls, mut collections) = (ReadTexts::default(), ReadTexts::default());
     while let Some(row) = rows.next()? {
         let text = |column: usize| row.get_ref(column)?.as_str().map_err(unreadable);
-        let acl = match acls.get(text(6)?) {
-            Some(acl) => acl.clone(),
-            None => {
-                let acl = shared.acl(json(row, "acl")?);
-                acls.insert(text(6)?.to_owned(), acl.clone());
-                acl
-            }
-        };
-        let name = match collections.get(text(5)?) {
-            Some(name) => name.clone(),
-            None => {
-                let name = shared.collection(collection(row)?);
-                collections.insert(text(5)?.to_owned(), name.clone());
-                name
-            }
-        };
+        let read_acl = |_: &str| Ok::<_, DatabaseError>(values.acls.shared(json(row, "acl")?));
+        let acl = acls.get(text(6)?, read_acl)?;
+        let read_name = |_: &str| Ok::<_, DatabaseError>(values.collections.shared(collection(row)?));
+        let name = collections.get(text(5)?, read_name)?;
         let group = Group {
             row: row.get(0)?,
             document: DocumentId(row.get(1)?),

@@ -34,6 +34,13 @@ impl Snapshot {
         self.segments.iter().map(of).fold(0.0, f32::max)
     }
 
+    /// Makes what searches of large segments begin with, beside those that do without it meanwhile.
+    pub fn make_bits(&self) {
+        self.segments
+            .iter()
+            .for_each(|segment| segment.stored.make_bits());
+    }
+
     /// A place with what decides its rank.
     pub fn scored(&self, place: Place, score: f64) -> Scored {
         let stored = &self.segments[place.segment as usize].stored;
@@ -94,12 +101,6 @@ impl Memory {
         new.iter().for_each(|segment| segment.stored.make_bits());
         self.change(|segments| segments.extend(new.into_iter().map(Arc::new)));
         self.tidy(dimensions);
-    }
-
-    /// Makes what searches of large segments begin with, beside those that do without it meanwhile.
-    pub fn make_bits(&self) {
-        let segments = self.snapshot().segments.clone();
-        segments.iter().for_each(|segment| segment.stored.make_bits());
     }
 
     /// Merges the last segments while they are of like size, and rewrites those that are mostly removed points. The

@@ -8,6 +8,7 @@ mod best;
 mod blobs;
 mod columns;
 mod dense;
+mod group;
 mod lexical;
 mod loading;
 mod memory;
@@ -15,7 +16,6 @@ mod postings;
 mod rows;
 mod search;
 mod segment;
-mod shared_values;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -36,9 +36,9 @@ use crate::sqlite::{Database, DatabaseError, Durability, blocking, lock};
 
 /// About what a point takes of the disk, log included.
 const POINT_BYTES: u64 = 16 * 1024;
+use super::fit::{check_length, check_points, mismatch};
+use group::GroupValues;
 use memory::Memory;
-
-use shared_values::SharedValues;
 
 /// The setting that holds the spec.
 const SPEC: &str = "embedded_index_spec";
@@ -55,9 +55,20 @@ struct Shared {
     durability: Durability,
     memory: Memory,
     /// What may be written, and the order of writes: held from before a transaction until memory has followed it.
-    writing: Mutex<Option<IndexSpec>>,
-    /// What groups share.
-    shared_values: Mutex<SharedValues>,
+    writing: Mutex<Writing>,
+}
+
+/// What writers change, one at a time.
+struct Writing {
+    spec: Option<IndexSpec>,
+    /// What the groups in memory share.
+    values: GroupValues,
+}
+
+impl Writing {
+    fn dimensions(&self) -> usize {
+        self.spec.as_ref().map_or(0, dimensions)
+    }
 }
 
 impl EmbeddedIndex {
@@ -74,28 +85,29 @@ impl EmbeddedIndex {
 
     fn open_as(database: Database, durability: Durability) -> Result<Self, IndexError> {
         let spec = database.read_blocking(stored_spec)?;
-        let mut shared_values = SharedValues::default();
+        let mut values = GroupValues::default();
         let segments = match &spec {
-            Some(spec) => loading::load(&database, dimensions(spec), &mut shared_values)?,
+            Some(spec) => loading::load(&database, dimensions(spec), &mut values)?,
             None => Vec::new(),
         };
         let shared = Shared {
             database,
             durability,
             memory: Memory::new(segments),
-            writing: Mutex::new(spec),
-            shared_values: Mutex::new(shared_values),
+            writing: Mutex::new(Writing { spec, values }),
         };
-        let shared = Arc::new(shared);
-        let opened = shared.clone();
-        std::thread::spawn(move || opened.memory.make_bits());
-        Ok(Self { shared })
+        // It holds the segments and not the database, which may be closed meanwhile.
+        let opened = shared.memory.snapshot();
+        std::thread::spawn(move || opened.make_bits());
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Runs one write at a time, off the caller's thread.
     async fn write(
         &self,
-        work: impl FnOnce(&Shared, &mut Option<IndexSpec>) -> Result<(), Failure> + Send + 'static,
+        work: impl FnOnce(&Shared, &mut Writing) -> Result<(), Failure> + Send + 'static,
     ) -> Result<(), IndexError> {
         let shared = self.shared.clone();
         let work = move || work(&shared, &mut lock(&shared.writing));
@@ -182,41 +194,12 @@ fn stored_spec(c: &rusqlite::Connection) -> Result<Option<IndexSpec>, DatabaseEr
     text.map(read).transpose()
 }
 
-fn check_fit(spec: Option<&IndexSpec>, points: &[Point]) -> Result<(), IndexError> {
-    let Some(spec) = spec else {
-        return Err(mismatch("no spec was given yet"));
-    };
-    for vector in points.iter().filter_map(|point| point.dense.as_deref()) {
-        check_length(spec, vector)?;
-        if !vector.iter().all(|component| component.is_finite()) {
-            return Err(mismatch("a vector has a component that is not finite"));
-        }
-    }
-    Ok(())
-}
-
-fn check_length(spec: &IndexSpec, vector: &[f32]) -> Result<(), IndexError> {
-    match spec.dimensions {
-        Some(wanted) if wanted == vector.len() => Ok(()),
-        wanted => Err(mismatch(format!(
-            "it holds vectors of {} components, not of {}",
-            wanted.unwrap_or(0),
-            vector.len()
-        ))),
-    }
-}
-
-fn mismatch(detail: impl Into<String>) -> IndexError {
-    IndexError::Mismatch {
-        detail: detail.into(),
-    }
-}
-
 #[async_trait]
 impl VectorIndex for EmbeddedIndex {
     async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
         let spec = spec.clone();
-        self.write(move |shared, held| {
+        self.write(move |shared, writing| {
+            let held = &mut writing.spec;
             if held.as_ref() == Some(&spec) {
                 return Ok(());
             }
@@ -240,10 +223,9 @@ impl VectorIndex for EmbeddedIndex {
                 Ok::<_, Failure>(())
             })?;
             if !empty {
-                let mut values = lock(&shared.shared_values);
-                let segments = loading::load(&shared.database, dimensions(&spec), &mut values)?;
+                let segments = loading::load(&shared.database, dimensions(&spec), &mut writing.values)?;
                 shared.memory.begin_again(segments);
-                shared.memory.make_bits();
+                shared.memory.snapshot().make_bits();
             }
             *held = Some(spec);
             Ok(())
@@ -252,18 +234,18 @@ impl VectorIndex for EmbeddedIndex {
     }
 
     async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
-        self.write(move |shared, spec| {
-            check_fit(spec.as_ref(), &points)?;
+        self.write(move |shared, writing| {
+            check_points(writing.spec.as_ref(), &points)?;
             if !shared.database.admits(points.len() as u64 * POINT_BYTES) {
                 let detail = "the disk is full; hint: make room on it, or delete documents".into();
                 return Err(IndexError::Unavailable { detail }.into());
             }
-            let mut values = lock(&shared.shared_values);
+            let values = &mut writing.values;
             let inserted = shared
                 .database
-                .write_blocking(Durability::Ordered, |t| rows::insert(t, &points, &mut values))?;
+                .write_blocking(Durability::Ordered, |t| rows::insert(t, &points, values))?;
             if !inserted.is_empty() {
-                let dimensions = spec.as_ref().map_or(0, dimensions);
+                let dimensions = writing.dimensions();
                 let new = segment::of_points(dimensions, &points, &inserted);
                 shared.memory.append(new, dimensions);
             }
@@ -288,14 +270,14 @@ impl VectorIndex for EmbeddedIndex {
 
     async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
         let generation = (document, generation);
-        self.write(move |shared, spec| {
+        self.write(move |shared, writing| {
             shared
                 .database
                 .write_blocking(shared.durability, |t| rows::delete(t, generation))?;
             shared
                 .memory
                 .change_generation(generation, |segment| segment.remove(generation));
-            shared.memory.tidy(spec.as_ref().map_or(0, dimensions));
+            shared.memory.tidy(writing.dimensions());
             Ok(())
         })
         .await
@@ -311,11 +293,11 @@ impl VectorIndex for EmbeddedIndex {
     ) -> Result<(), IndexError> {
         let generation = (document, generation);
         let (acl, fields) = (acl.clone(), fields.clone());
-        self.write(move |shared, _| {
+        self.write(move |shared, writing| {
             shared.database.write_blocking(shared.durability, |t| {
                 rows::set_access(t, generation, &acl, acl_revision, &fields)
             })?;
-            let acl = lock(&shared.shared_values).acl(acl);
+            let acl = writing.values.acls.shared(acl);
             shared.memory.change_generation(generation, |segment| {
                 segment.set_access(generation, &acl, acl_revision, &fields);
             });
@@ -327,14 +309,8 @@ impl VectorIndex for EmbeddedIndex {
     async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
         let snapshot = self.shared.memory.snapshot();
         let query = query.clone();
-        let dimensions = snapshot.dimensions();
-        if let (Some(held), Some(vector)) = (dimensions, &query.query().dense)
-            && held != vector.len()
-        {
-            return Err(mismatch(format!(
-                "it holds vectors of {held} components, not of {}",
-                vector.len()
-            )));
+        if let (held @ Some(_), Some(vector)) = (snapshot.dimensions(), &query.query().dense) {
+            check_length(held, vector)?;
         }
         Ok(blocking(move || Ok::<_, Failure>(search::search(&snapshot, &query))).await?)
     }

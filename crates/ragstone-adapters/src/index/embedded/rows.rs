@@ -14,8 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::blobs::{encode_dense, encode_sparse};
-use super::segment::Group;
-use super::shared_values::SharedValues;
+use super::group::{Group, GroupValues};
 use crate::sqlite::DatabaseError;
 
 type Result<T> = std::result::Result<T, DatabaseError>;
@@ -24,7 +23,7 @@ type Result<T> = std::result::Result<T, DatabaseError>;
 pub fn insert(
     t: &Connection,
     points: &[Point],
-    shared: &mut SharedValues,
+    values: &mut GroupValues,
 ) -> Result<Vec<(usize, Arc<Group>)>> {
     let mut groups = HashMap::new();
     let mut inserted = Vec::new();
@@ -32,7 +31,7 @@ pub fn insert(
         if exists(t, point.id)? {
             continue;
         }
-        let group = group_for(t, &mut groups, point, shared)?;
+        let group = group_for(t, &mut groups, point, values)?;
         insert_point(t, point, group.row)?;
         inserted.push((at, group));
     }
@@ -49,13 +48,13 @@ fn group_for(
     t: &Connection,
     known: &mut HashMap<DocumentGeneration, Vec<(Arc<Group>, Metadata)>>,
     point: &Point,
-    shared: &mut SharedValues,
+    values: &mut GroupValues,
 ) -> Result<Arc<Group>> {
     let generation = (point.chunk.document_id, point.generation);
     let groups = match known.entry(generation) {
         std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
         std::collections::hash_map::Entry::Vacant(entry) => {
-            entry.insert(hidden_groups(t, generation, shared)?)
+            entry.insert(hidden_groups(t, generation, values)?)
         }
     };
     let fits = |(group, fields): &&(Arc<Group>, Metadata)| {
@@ -67,7 +66,7 @@ fn group_for(
     if let Some((group, _)) = groups.iter().find(fits) {
         return Ok(group.clone());
     }
-    let group = Arc::new(insert_group(t, point, shared)?);
+    let group = Arc::new(insert_group(t, point, values)?);
     groups.push((group.clone(), point.fields.clone()));
     Ok(group)
 }
@@ -75,7 +74,7 @@ fn group_for(
 fn hidden_groups(
     t: &Connection,
     (document, generation): DocumentGeneration,
-    shared: &mut SharedValues,
+    values: &mut GroupValues,
 ) -> Result<Vec<(Arc<Group>, Metadata)>> {
     let mut statement = t.prepare_cached(
         "select * from point_groups where document = ?1 and generation = ?2 and visible = 0",
@@ -83,12 +82,12 @@ fn hidden_groups(
     let mut rows = statement.query(params![document.0, generation.0])?;
     let mut groups = Vec::new();
     while let Some(row) = rows.next()? {
-        groups.push((Arc::new(read_group(row, shared)?), json(row, "fields")?));
+        groups.push((Arc::new(read_group(row, values)?), json(row, "fields")?));
     }
     Ok(groups)
 }
 
-fn insert_group(t: &Connection, point: &Point, shared: &mut SharedValues) -> Result<Group> {
+fn insert_group(t: &Connection, point: &Point, values: &mut GroupValues) -> Result<Group> {
     t.prepare_cached(
         "insert into point_groups (document, generation, collection, visible, acl, acl_revision, fields)
          values (?1, ?2, ?3, 0, ?4, ?5, ?6)",
@@ -105,8 +104,8 @@ fn insert_group(t: &Connection, point: &Point, shared: &mut SharedValues) -> Res
         row: t.last_insert_rowid(),
         document: point.chunk.document_id,
         generation: point.generation,
-        collection: shared.collection(point.collection.clone()),
-        acl: shared.acl(point.acl.clone()),
+        collection: values.collections.shared(point.collection.clone()),
+        acl: values.acls.shared(point.acl.clone()),
         acl_revision: point.acl_revision,
     })
 }
@@ -294,13 +293,13 @@ fn read_chunk(row: &Row<'_>, scope: &Scope) -> Result<Option<StoredChunk>> {
     }))
 }
 
-fn read_group(row: &Row<'_>, shared: &mut SharedValues) -> Result<Group> {
+fn read_group(row: &Row<'_>, values: &mut GroupValues) -> Result<Group> {
     Ok(Group {
         row: row.get("id")?,
         document: DocumentId(row.get("document")?),
         generation: Generation(row.get("generation")?),
-        collection: shared.collection(collection(row)?),
-        acl: shared.acl(json(row, "acl")?),
+        collection: values.collections.shared(collection(row)?),
+        acl: values.acls.shared(json(row, "acl")?),
         acl_revision: row.get("acl_revision")?,
     })
 }

@@ -8,39 +8,23 @@ use std::sync::{Arc, OnceLock};
 
 use ragstone_core::access::Acl;
 use ragstone_core::document::Metadata;
-use ragstone_core::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
+use ragstone_core::id::{ChunkId, CollectionName, PointId};
 use ragstone_core::rank::TermId;
 use ragstone_core::seam::index::{DocumentGeneration, Point};
 use roaring::RoaringBitmap;
 
 use super::access::AccessIndex;
-use super::columns::{Columns, ColumnsBuilder};
+use super::columns::{FieldColumns, FieldColumnsBuilder};
+use super::group::Group;
 use super::postings::{Postings, PostingsBuilder};
 use crate::index::vectors::Vectors;
-use crate::index::vectors::bits::Bits;
+use crate::index::vectors::bits::SignBits;
 
 /// A segment of fewer components is scanned as it is: a first look at a megabyte saves nothing.
 const FEWEST_COMPONENTS: usize = 1 << 20;
 
 /// Most points of a segment: a slot is 16 bits.
 pub const MAX_POINTS: usize = 1 << 16;
-
-/// Points of one generation that share everything but their chunk. Their fields stand in the columns of a segment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Group {
-    /// Its row.
-    pub row: i64,
-    /// The document.
-    pub document: DocumentId,
-    /// The generation.
-    pub generation: Generation,
-    /// The document's collection.
-    pub collection: Arc<CollectionName>,
-    /// Who may read it.
-    pub acl: Arc<Acl>,
-    /// The ACL's revision.
-    pub acl_revision: u64,
-}
 
 /// A point on its way into a segment.
 pub struct NewPoint<'a> {
@@ -80,7 +64,7 @@ pub struct Stored {
     /// Each group's place, by generation.
     by_generation: Vec<(DocumentGeneration, u32)>,
     /// Signs of the vectors, once they were made.
-    bits: OnceLock<Bits>,
+    bits: OnceLock<SignBits>,
     collections: HashMap<CollectionName, RoaringBitmap>,
 }
 
@@ -98,7 +82,7 @@ pub struct Segment {
     /// Who may read which slots.
     pub access: Arc<AccessIndex>,
     /// What filters compare.
-    pub columns: Arc<Columns>,
+    pub columns: Arc<FieldColumns>,
 }
 
 impl Segment {
@@ -188,14 +172,14 @@ impl Segment {
 
 impl Stored {
     /// The signs of the vectors; none of a small segment, or before [`Self::make_bits`].
-    pub fn bits(&self) -> Option<&Bits> {
+    pub fn bits(&self) -> Option<&SignBits> {
         self.bits.get()
     }
 
     /// Makes the signs of the vectors, where that pays.
     pub fn make_bits(&self) {
         if self.vectors.len() * self.vectors.dimensions() >= FEWEST_COMPONENTS {
-            self.bits.get_or_init(|| Bits::of(&self.vectors));
+            self.bits.get_or_init(|| SignBits::of(&self.vectors));
         }
     }
 
@@ -245,7 +229,7 @@ pub struct SegmentBuilder {
     vectors: Vectors,
     visible: RoaringBitmap,
     groups: Vec<Arc<Group>>,
-    columns: ColumnsBuilder,
+    columns: FieldColumnsBuilder,
     place_of: HashMap<i64, u32>,
     unigrams: PostingsBuilder,
     bigrams: PostingsBuilder,
@@ -262,7 +246,7 @@ impl SegmentBuilder {
             vectors: Vectors::with_capacity(dimensions, points),
             visible: RoaringBitmap::new(),
             groups: Vec::new(),
-            columns: ColumnsBuilder::default(),
+            columns: FieldColumnsBuilder::default(),
             place_of: HashMap::new(),
             unigrams: PostingsBuilder::default(),
             bigrams: PostingsBuilder::default(),
@@ -275,7 +259,7 @@ impl SegmentBuilder {
     }
 
     /// Appends a group that it has not, and its fields by `push_fields`.
-    pub fn push_group(&mut self, group: &Arc<Group>, push_fields: impl FnOnce(&mut ColumnsBuilder)) {
+    pub fn push_group(&mut self, group: &Arc<Group>, push_fields: impl FnOnce(&mut FieldColumnsBuilder)) {
         self.place_of.insert(group.row, self.groups.len() as u32);
         self.groups.push(group.clone());
         push_fields(&mut self.columns);

@@ -180,11 +180,13 @@ async fn random_searches_find_what_brute_force_finds() {
     }
 }
 
-/// A segment that is large enough to be looked at by signs first finds what a comparison with every vector finds.
-#[tokio::test]
-async fn a_look_at_the_signs_loses_nothing() {
-    let dimensions = 256;
-    let mut sample = Sample::new(11, dimensions);
+/// An index of one open document that is shown, whose points have these vectors.
+async fn one_document(
+    sample: &mut Sample,
+    dimensions: usize,
+    count: u32,
+    vector: impl Fn(&mut Sample, usize) -> Vec<f32>,
+) -> (EmbeddedIndex, Vec<Point>) {
     let index = EmbeddedIndex::open(Database::in_memory().unwrap()).unwrap();
     let spec = IndexSpec {
         dimensions: Some(dimensions),
@@ -192,16 +194,26 @@ async fn a_look_at_the_signs_loses_nothing() {
     };
     index.ensure(&spec).await.unwrap();
     let open = acl("a", &[&["everyone"]]);
-    let centers: Vec<_> = (0..20).map(|_| sample.vector()).collect();
-    let mut points: Vec<Point> = (0..5_000).map(|n| sample.point(&open, "c", 1, n)).collect();
+    let mut points: Vec<Point> = (0..count).map(|n| sample.point(&open, "c", 1, n)).collect();
     for (n, point) in points.iter_mut().enumerate() {
-        point.dense = Some(sample.vector_near(&centers[n % 20], 0.06));
+        point.dense = Some(vector(sample, n));
     }
     index.upsert(points.clone()).await.unwrap();
-    index
-        .publish(points[0].chunk.document_id, Generation(1))
-        .await
-        .unwrap();
+    let document = points[0].chunk.document_id;
+    index.publish(document, Generation(1)).await.unwrap();
+    (index, points)
+}
+
+/// A segment that is large enough to be looked at by signs first finds what a comparison with every vector finds.
+#[tokio::test]
+async fn a_look_at_the_signs_loses_nothing() {
+    let dimensions = 256;
+    let mut sample = Sample::new(11, dimensions);
+    let centers: Vec<_> = (0..20).map(|_| sample.vector()).collect();
+    let (index, points) = one_document(&mut sample, dimensions, 5_000, |sample, n| {
+        sample.vector_near(&centers[n % 20], 0.06)
+    })
+    .await;
     let large = index.shared.memory.snapshot().segments[0].stored.bits().is_some();
     assert!(large, "the segment has signs");
     for center in &centers {
@@ -223,24 +235,12 @@ async fn a_look_at_the_signs_loses_nothing() {
 async fn clustered_vectors_lose_nothing() {
     let dimensions = 96;
     let mut sample = Sample::new(7, dimensions);
-    let (_, index) = memory();
-    let spec = IndexSpec {
-        dimensions: Some(dimensions),
-        ..spec()
-    };
-    index.ensure(&spec).await.unwrap();
-    let open = acl("a", &[&["everyone"]]);
     let centers: Vec<_> = (0..4).map(|_| sample.vector()).collect();
-    let mut points: Vec<Point> = (0..4_000).map(|n| sample.point(&open, "c", 1, n)).collect();
-    for (n, point) in points.iter_mut().enumerate() {
+    let (index, points) = one_document(&mut sample, dimensions, 4_000, |sample, n| {
         let spread = [0.2, 0.02, 0.002, 0.000_2][n % 4];
-        point.dense = Some(sample.vector_near(&centers[n / 4 % 4], spread));
-    }
-    index.upsert(points.clone()).await.unwrap();
-    index
-        .publish(points[0].chunk.document_id, Generation(1))
-        .await
-        .unwrap();
+        sample.vector_near(&centers[n / 4 % 4], spread)
+    })
+    .await;
     for round in 0..12 {
         let query = IndexQuery {
             mode: SearchMode::Dense,

@@ -1,38 +1,13 @@
-//! Points on their way to the server: checked, and cut into requests it takes.
+//! Points on their way to the server, cut into requests it takes.
 //!
 //! Invariant: a batch holds at least one point, however large that is.
 
-use ragstone_core::seam::index::{IndexError, IndexSpec, Point};
-
-use super::error::mismatch;
+use ragstone_core::seam::index::Point;
 
 /// Most points of one request that stores.
 const MAX_POINTS: usize = 256;
 /// Most bytes of one request that stores, about; Qdrant takes 32 MiB.
 const MAX_BYTES: usize = 8 << 20;
-
-/// Refuses a vector of another length than the collection has.
-pub(super) fn check_length(spec: &IndexSpec, vector: &[f32]) -> Result<(), IndexError> {
-    match spec.dimensions {
-        Some(wanted) if wanted == vector.len() => Ok(()),
-        wanted => Err(mismatch(format!(
-            "it holds vectors of {} components, not of {}",
-            wanted.unwrap_or(0),
-            vector.len()
-        ))),
-    }
-}
-
-/// Refuses points that the collection cannot hold.
-pub(super) fn check_fit(spec: &IndexSpec, points: &[Point]) -> Result<(), IndexError> {
-    for vector in points.iter().filter_map(|point| point.dense.as_deref()) {
-        check_length(spec, vector)?;
-        if !vector.iter().all(|component| component.is_finite()) {
-            return Err(mismatch("a vector has a component that is not finite"));
-        }
-    }
-    Ok(())
-}
 
 /// About how many bytes the point takes on the wire.
 fn size(point: &Point) -> usize {

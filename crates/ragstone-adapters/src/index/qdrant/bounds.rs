@@ -5,7 +5,7 @@
 //! gate follows from B' at the gate that was guessed and from B2, since it is linear in the gate.
 //!
 //! Invariant: a true score lies within its [`Span`], single precision aside; so whatever is among the best is in
-//! [`Bounds::head`], unless a walk through a graph missed it.
+//! [`ScoreBounds::head`], unless a walk through a graph missed it.
 
 use ragstone_core::id::PointId;
 use ragstone_core::rank::fusion::{BIGRAM_WEIGHT, DENSE_WEIGHT};
@@ -34,14 +34,14 @@ impl Span {
 }
 
 /// What one first round says, once the gate is known.
-pub(super) struct Bounds<'a> {
+pub(super) struct ScoreBounds<'a> {
     pub asked: &'a IndexQuery,
     pub lists: &'a Lists,
     pub gate: f64,
     pub has_dense: bool,
 }
 
-impl Bounds<'_> {
+impl ScoreBounds<'_> {
     /// The points that may be among the best [`IndexQuery::exact`].
     pub fn head(&self, points: &[PointId]) -> Vec<PointId> {
         let Some(last) = self.asked.exact.checked_sub(1) else {
@@ -177,7 +177,7 @@ mod tests {
             guess,
             is_final: false,
         };
-        let bounds = Bounds {
+        let bounds = ScoreBounds {
             asked: &asked,
             lists: &lists,
             gate,

@@ -18,12 +18,13 @@ use qdrant_client::qdrant::{
 use ragstone_core::seam::index::{IndexError, IndexSpec};
 use tonic::Code;
 
-use super::error::{code, damaged, index_error, mismatch};
+use super::error::{code, damaged, index_error};
 use super::options::QdrantOptions;
 use super::payload::{
     ACL_SETS, COLLECTION, DENSE, DOCUMENT, GENERATION, LEXICAL, LIVE, ORDINAL, TENANT, TERMS,
 };
 use super::server::Server;
+use crate::index::fit::mismatch;
 
 /// Oldest server that stores points without overwriting them (`insert_only`).
 const OLDEST_VERSION: (u64, u64) = (1, 17);

@@ -6,14 +6,10 @@ use qdrant_client::QdrantError;
 use ragstone_core::seam::index::IndexError;
 use tonic::{Code, Status};
 
+use crate::index::fit::mismatch;
+
 /// Longest part of a server's message that is passed on, in characters.
 const MAX_MESSAGE: usize = 300;
-
-pub(super) fn mismatch(detail: impl Into<String>) -> IndexError {
-    IndexError::Mismatch {
-        detail: detail.into(),
-    }
-}
 
 pub(super) fn damaged(detail: impl Into<String>) -> IndexError {
     IndexError::Damaged {

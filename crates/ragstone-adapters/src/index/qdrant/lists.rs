@@ -57,14 +57,14 @@ impl Ranking {
 
 /// A point of a list that is the caller's.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Found {
+pub(super) struct FoundPoint {
     pub point: PointId,
     pub score: f64,
     pub gate: f32,
     chunk: ChunkId,
 }
 
-impl Found {
+impl FoundPoint {
     pub fn new(point: PointId, score: f64, fact: &Fact) -> Self {
         Self {
             point,
@@ -86,9 +86,9 @@ impl Found {
 
 /// What the best of a list are.
 #[derive(Debug, PartialEq)]
-pub(super) enum Top {
+pub(super) enum TopPoints {
     /// All points that may be among them, best first.
-    Found(Vec<Found>),
+    Found(Vec<FoundPoint>),
     /// Points of the list are not known yet.
     Unknown,
     /// Points beyond the end of the list may be among them.
@@ -166,7 +166,12 @@ impl Lists {
 
     /// The best `limit` by B, and what ties with the last of them. `pairs` has B2 of the points whose lists do not tell it,
     /// once it was asked for; whoever is not in it shares none.
-    pub fn top_by_words(&self, known: &Known, limit: usize, pairs: Option<&HashMap<PointId, f64>>) -> Top {
+    pub fn top_by_words(
+        &self,
+        known: &Known,
+        limit: usize,
+        pairs: Option<&HashMap<PointId, f64>>,
+    ) -> TopPoints {
         let mut entries = Vec::with_capacity(self.mixed.entries.len());
         for (point, _) in &self.mixed.entries {
             let asked = pairs.map(|pairs| pairs.get(point).copied().unwrap_or(0.0));
@@ -174,7 +179,7 @@ impl Lists {
             match bigrams.and_then(|bigrams| self.unigrams(*point, bigrams)) {
                 Some(words) if words > 0.0 => entries.push((*point, words)),
                 Some(_) => {}
-                None => return Top::Unknown,
+                None => return TopPoints::Unknown,
             }
         }
         entries.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -183,43 +188,49 @@ impl Lists {
     }
 
     /// The best `limit` by cosine, and what ties with the last of them.
-    pub fn top_by_cosine(&self, known: &Known, limit: usize) -> Top {
+    pub fn top_by_cosine(&self, known: &Known, limit: usize) -> TopPoints {
         self.top_of(&self.dense.entries, self.dense.beyond(), known, limit)
     }
 
-    fn top_of(&self, entries: &[(PointId, f64)], beyond: Option<f64>, known: &Known, limit: usize) -> Top {
-        let mut found: Vec<Found> = Vec::new();
+    fn top_of(
+        &self,
+        entries: &[(PointId, f64)],
+        beyond: Option<f64>,
+        known: &Known,
+        limit: usize,
+    ) -> TopPoints {
+        let mut found: Vec<FoundPoint> = Vec::new();
         let mut floor = f64::NEG_INFINITY;
         for (point, score) in entries {
             if *score < floor {
                 break;
             }
             match known.get(point) {
-                Some(Some(fact)) => found.push(Found::new(*point, *score, fact)),
+                Some(Some(fact)) => found.push(FoundPoint::new(*point, *score, fact)),
                 Some(None) => continue,
-                None => return Top::Unknown,
+                None => return TopPoints::Unknown,
             }
             if found.len() == limit {
                 floor = least(least(*score));
             }
         }
-        found.sort_by(Found::in_order);
+        found.sort_by(FoundPoint::in_order);
         self.complete(found, beyond, limit)
     }
 
     /// The best `limit` of points in order, and what ties with the last of them; `beyond` is the most that a point which is
     /// not among them can score.
-    pub fn complete(&self, mut found: Vec<Found>, beyond: Option<f64>, limit: usize) -> Top {
+    pub fn complete(&self, mut found: Vec<FoundPoint>, beyond: Option<f64>, limit: usize) -> TopPoints {
         if limit == 0 {
-            return Top::Found(Vec::new());
+            return TopPoints::Found(Vec::new());
         }
         let floor = found.get(limit - 1).map(|end| least(least(end.score)));
         let reaches = |beyond: f64| floor.is_none_or(|floor| beyond >= floor);
         if beyond.is_some_and(reaches) && !self.is_final {
-            return Top::Short;
+            return TopPoints::Short;
         }
         found.retain(|found| floor.is_none_or(|floor| found.score >= floor));
-        Top::Found(found)
+        TopPoints::Found(found)
     }
 }
 

@@ -42,8 +42,8 @@ use ragstone_core::seam::index::{
     DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
 };
 
-use batches::{batches, check_fit, check_length};
-use error::mismatch;
+use crate::index::fit::{check_length, check_points};
+use batches::batches;
 use memory::SearchMemory;
 pub use options::{ApiKey, QdrantOptions};
 use payload::{ACL, DOCUMENT, GENERATION, LIVE, ORDINAL, Payload, Reading, STORED, STORED_MORE};
@@ -201,7 +201,7 @@ impl VectorIndex for QdrantIndex {
 
     async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
         let spec = self.spec().await?;
-        check_fit(&spec.ok_or_else(|| mismatch("no spec was given yet"))?, &points)?;
+        check_points(spec.as_ref(), &points)?;
         for batch in batches(&points) {
             let points: Result<Vec<PointStruct>, IndexError> = batch.iter().map(payload::point).collect();
             self.store(points?).await?;
@@ -260,7 +260,7 @@ impl VectorIndex for QdrantIndex {
             .as_deref()
             .filter(|_| spec.dimensions.is_some());
         if let Some(vector) = dense {
-            check_length(&spec, vector)?;
+            check_length(spec.dimensions, vector)?;
         }
         Search::new(&self.server, &self.memory, query, dense).run().await
     }

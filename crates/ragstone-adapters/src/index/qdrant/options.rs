@@ -9,7 +9,7 @@ use qdrant_client::Qdrant;
 use qdrant_client::config::QdrantConfig;
 use ragstone_core::seam::index::IndexError;
 
-use super::error::mismatch;
+use crate::index::fit::mismatch;
 
 /// Qdrant's REST port: what people copy from a browser.
 const REST_PORT: &str = "6333";

@@ -14,11 +14,11 @@ use ragstone_core::rank::fusion::Candidate;
 use ragstone_core::rank::gate::{GATE_DOCUMENTS, gate};
 use ragstone_core::seam::index::{Hit, Hits, IndexError, IndexQuery, SearchMode};
 
-use super::bounds::Bounds;
+use super::bounds::ScoreBounds;
 use super::exact::{Scores, replace};
 use super::facts::Known;
 use super::filter::cover;
-use super::lists::{Found, Lists, Top};
+use super::lists::{FoundPoint, Lists, TopPoints};
 use super::memory::SearchMemory;
 use super::rounds::{MissingScores, Rounds, Second};
 use super::scope::findable;
@@ -47,7 +47,7 @@ struct Turn {
 }
 
 /// What the lists say of the gate.
-enum Gate {
+enum GateAnswer {
     Known(f64),
     /// It depends on the order of these points.
     Open(Vec<PointId>),
@@ -111,9 +111,9 @@ impl<'a> Search<'a> {
         lists.is_final = limit >= MAX_FETCH;
         let known = self.rounds.remembered(&lists.points(), when);
         let ahead = match self.gate_of(&lists, &known, None, &HashMap::new()) {
-            Gate::Known(gate) => self.ahead(&lists, gate),
-            Gate::Open(points) => points,
-            Gate::Unknown | Gate::Short => Vec::new(),
+            GateAnswer::Known(gate) => self.ahead(&lists, gate),
+            GateAnswer::Open(points) => points,
+            GateAnswer::Unknown | GateAnswer::Short => Vec::new(),
         };
         let second = self.rounds.second(&lists, known, &ahead).await?;
         Ok(Turn { lists, second })
@@ -121,7 +121,7 @@ impl<'a> Search<'a> {
 
     /// The points that may be among the best, if they are few.
     fn ahead(&self, lists: &Lists, gate: f64) -> Vec<PointId> {
-        let bounds = Bounds {
+        let bounds = ScoreBounds {
             asked: self.asked,
             lists,
             gate,
@@ -138,12 +138,12 @@ impl<'a> Search<'a> {
     async fn gate(&self, turn: &mut Turn) -> Result<Option<f64>, IndexError> {
         let second = &mut turn.second;
         let mut gate = self.gate_of(&turn.lists, &second.known, Some(&second.scores), &second.exact);
-        if let Gate::Open(points) = gate {
+        if let GateAnswer::Open(points) = gate {
             second.exact.extend(self.rounds.measured(&points).await?);
             gate = self.gate_of(&turn.lists, &second.known, Some(&second.scores), &second.exact);
         }
         match gate {
-            Gate::Known(gate) => Ok(Some(gate)),
+            GateAnswer::Known(gate) => Ok(Some(gate)),
             _ => Ok(None),
         }
     }
@@ -156,18 +156,18 @@ impl<'a> Search<'a> {
         known: &Known,
         missing: Option<&MissingScores>,
         exact: &HashMap<PointId, Scores>,
-    ) -> Gate {
+    ) -> GateAnswer {
         let by_words = lists.top_by_words(known, GATE_DOCUMENTS, missing.map(|missing| &missing.pairs));
-        let (top, score): (Top, fn(&Scores) -> f64) = match by_words {
-            Top::Found(found) if found.is_empty() => {
+        let (top, score): (TopPoints, fn(&Scores) -> f64) = match by_words {
+            TopPoints::Found(found) if found.is_empty() => {
                 (lists.top_by_cosine(known, GATE_DOCUMENTS), |scores| scores.dense)
             }
             by_words => (by_words, |scores| scores.unigrams),
         };
         let mut found = match top {
-            Top::Found(found) => found,
-            Top::Unknown => return Gate::Unknown,
-            Top::Short => return Gate::Short,
+            TopPoints::Found(found) => found,
+            TopPoints::Unknown => return GateAnswer::Unknown,
+            TopPoints::Short => return GateAnswer::Short,
         };
         let differ = found.iter().any(|other| other.gate != found[0].gate);
         if found.len() > GATE_DOCUMENTS && differ {
@@ -176,15 +176,15 @@ impl<'a> Search<'a> {
                 match exact.get(&found.point) {
                     Some(scores) => found.score = score(scores),
                     // One that is gone since has no vectors either.
-                    None if exact.is_empty() => return Gate::Open(points),
+                    None if exact.is_empty() => return GateAnswer::Open(points),
                     None => {}
                 }
             }
-            found.sort_by(Found::in_order);
+            found.sort_by(FoundPoint::in_order);
         }
         found.truncate(GATE_DOCUMENTS);
         let gates: Vec<f64> = found.iter().map(|found| f64::from(found.gate)).collect();
-        Gate::Known(gate(self.asked.query_gate, &gates))
+        GateAnswer::Known(gate(self.asked.query_gate, &gates))
     }
 
     /// The union of both lists; none where one is too short.
@@ -201,24 +201,26 @@ impl<'a> Search<'a> {
         Some(hits.collect())
     }
 
-    fn cut(&self, top: Top) -> Option<impl Iterator<Item = PointId>> {
+    fn cut(&self, top: TopPoints) -> Option<impl Iterator<Item = PointId>> {
         match top {
-            Top::Found(found) => Some(found.into_iter().take(self.asked.depth).map(|found| found.point)),
-            Top::Unknown | Top::Short => None,
+            TopPoints::Found(found) => {
+                Some(found.into_iter().take(self.asked.depth).map(|found| found.point))
+            }
+            TopPoints::Unknown | TopPoints::Short => None,
         }
     }
 
     /// The best by B' at the gate.
-    fn by_words(&self, turn: &Turn, gate: f64) -> Top {
+    fn by_words(&self, turn: &Turn, gate: f64) -> TopPoints {
         let candidates = turn.lists.candidates(self.asked.mode).into_iter();
         let scored = candidates.filter_map(|point| {
             let scores = turn.scores(point);
             let score = lexical(&scores, gate);
             let fact = turn.second.known.get(&point).copied().flatten()?;
-            (score > 0.0).then(|| Found::new(point, score, &fact))
+            (score > 0.0).then(|| FoundPoint::new(point, score, &fact))
         });
-        let mut found: Vec<Found> = scored.collect();
-        found.sort_by(Found::in_order);
+        let mut found: Vec<FoundPoint> = scored.collect();
+        found.sort_by(FoundPoint::in_order);
         turn.lists
             .complete(found, turn.lists.beyond_at(gate), self.asked.depth)
     }

@@ -4,8 +4,8 @@
 //! with a question is then known but for an error that is spread like a normal one (RaBitQ, Gao and Long, 2024). Its
 //! standard deviation is known for each vector, and [`DEVIATIONS`] of them are allowed for.
 //!
-//! Invariant: an estimate misses the truth by more than [`Looks::doubt`] about once in a hundred thousand times. So this
-//! is the one step of a search that is not exact by proof; what it lets through is judged exactly.
+//! Invariant: an estimate misses the truth by more than [`SignEstimates::doubt`] about once in a hundred thousand times. So
+//! this is the one step of a search that is not exact by proof; what it lets through is judged exactly.
 
 use super::Vectors;
 use super::rotation::Rotation;
@@ -22,21 +22,21 @@ const DEVIATIONS: f32 = 4.5;
 /// The same word of the vectors of a block.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-struct Words([u64; BLOCK]);
+struct BlockWords([u64; BLOCK]);
 
 /// The signs of a segment's vectors.
 #[derive(Debug)]
-pub struct Bits {
+pub struct SignBits {
     rotation: Rotation,
     /// Block by block, each with its words in order.
-    words: Vec<Words>,
+    words: Vec<BlockWords>,
     /// By block.
-    facts: Vec<Facts>,
+    facts: Vec<BlockFacts>,
 }
 
 /// What is known of the vectors of a block beside their signs.
 #[derive(Debug, Clone, Copy)]
-struct Facts {
+struct BlockFacts {
     /// How many ones there are.
     ones: [f32; BLOCK],
     /// What a product of signs is multiplied with.
@@ -45,7 +45,7 @@ struct Facts {
     deviation: [f32; BLOCK],
 }
 
-impl Facts {
+impl BlockFacts {
     const NONE: Self = Self {
         ones: [0.0; BLOCK],
         gain: [0.0; BLOCK],
@@ -55,7 +55,7 @@ impl Facts {
 
 /// A question as bits.
 #[derive(Debug)]
-pub struct BitQuestion {
+pub struct SignQuestion {
     /// For each word the planes of its components, the lowest bit first.
     planes: Vec<[u64; PLANES]>,
     /// The value of plane zero's ones, and of no bits at all.
@@ -70,14 +70,14 @@ pub struct BitQuestion {
 
 /// What the signs of a block say of its slots.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Looks {
+pub struct SignEstimates {
     /// Estimates of the products.
     pub score: [f32; BLOCK],
     /// How far they may be from the truth.
     pub doubt: [f32; BLOCK],
 }
 
-impl Bits {
+impl SignBits {
     /// The signs of all vectors of `vectors`.
     pub fn of(vectors: &Vectors) -> Self {
         let rotation = Rotation::new(vectors.dimensions(), WORD);
@@ -85,8 +85,8 @@ impl Bits {
         let words = width / WORD;
         let blocks = slots.div_ceil(BLOCK);
         let mut bits = Self {
-            words: vec![Words([0; BLOCK]); blocks * words],
-            facts: vec![Facts::NONE; blocks],
+            words: vec![BlockWords([0; BLOCK]); blocks * words],
+            facts: vec![BlockFacts::NONE; blocks],
             rotation,
         };
         let mut vector = Vec::with_capacity(width);
@@ -125,7 +125,7 @@ impl Bits {
     }
 
     /// Prepares a question.
-    pub fn question(&self, vector: &[f32]) -> BitQuestion {
+    pub fn question(&self, vector: &[f32]) -> SignQuestion {
         let mut rotated = vector.to_vec();
         let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
         self.rotation.rotate(&mut rotated);
@@ -142,7 +142,7 @@ impl Bits {
                 *bits |= (level as u64 >> plane & 1) << (at % WORD);
             }
         }
-        BitQuestion {
+        SignQuestion {
             planes,
             step,
             least,
@@ -153,11 +153,11 @@ impl Bits {
     }
 
     /// Looks at the slots of `block`.
-    pub fn look(&self, block: usize, question: &BitQuestion, looks: &mut Looks) {
+    pub fn look(&self, block: usize, question: &SignQuestion, looks: &mut SignEstimates) {
         let per_slot = question.planes.len();
         let words = &self.words[block * per_slot..(block + 1) * per_slot];
         let products = products(words, &question.planes);
-        let Facts {
+        let BlockFacts {
             ones,
             gain,
             deviation,
@@ -173,7 +173,7 @@ impl Bits {
 }
 
 /// For each slot the sum over the planes of the ones it shares with them, weighed by the plane.
-fn products(words: &[Words], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
+fn products(words: &[BlockWords], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vpopcntdq") {
@@ -189,7 +189,7 @@ fn products(words: &[Words], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
 }
 
 #[inline(always)]
-fn products_portable(words: &[Words], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
+fn products_portable(words: &[BlockWords], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
     let mut sums = [0u64; BLOCK];
     for (words, planes) in words.iter().zip(planes) {
         for (sum, word) in sums.iter_mut().zip(words.0) {
@@ -203,13 +203,13 @@ fn products_portable(words: &[Words], planes: &[[u64; PLANES]]) -> [u64; BLOCK] 
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,popcnt")]
-fn products_popcnt(words: &[Words], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
+fn products_popcnt(words: &[BlockWords], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
     products_portable(words, planes)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-fn products_avx512(words: &[Words], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
+fn products_avx512(words: &[BlockWords], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
     use std::arch::x86_64::{
         _mm512_add_epi64, _mm512_and_si512, _mm512_load_si512, _mm512_popcnt_epi64, _mm512_set1_epi64,
         _mm512_setzero_si512, _mm512_slli_epi64, _mm512_store_si512,
@@ -227,7 +227,7 @@ fn products_avx512(words: &[Words], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
     for sum in sums.iter().rev().skip(1) {
         total = _mm512_add_epi64(_mm512_slli_epi64::<1>(total), *sum);
     }
-    let mut products = Words([0; BLOCK]);
+    let mut products = BlockWords([0; BLOCK]);
     // SAFETY: as above.
     unsafe { _mm512_store_si512(products.0.as_mut_ptr().cast(), total) };
     products.0
@@ -245,7 +245,9 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             state ^ (state >> 29)
         };
-        let words: Vec<Words> = (0..6).map(|_| Words(std::array::from_fn(|_| word()))).collect();
+        let words: Vec<BlockWords> = (0..6)
+            .map(|_| BlockWords(std::array::from_fn(|_| word())))
+            .collect();
         let planes: Vec<[u64; PLANES]> = (0..6).map(|_| std::array::from_fn(|_| word())).collect();
         assert_eq!(products(&words, &planes), products_portable(&words, &planes));
     }
@@ -260,13 +262,13 @@ mod tests {
                 let vector = (n % 97 != 5).then(|| sample.vector_near(&centers[n % 8], 0.1));
                 vectors.push(vector.as_deref());
             }
-            let bits = Bits::of(&vectors);
+            let bits = SignBits::of(&vectors);
             let (mut misses, mut narrow) = (0, 0);
             for round in 0..20 {
                 let asked = sample.vector_near(&centers[round % 8], 0.05);
                 let (query, question) = (super::super::QueryVector::new(&asked), bits.question(&asked));
                 for block in 0..2_003usize.div_ceil(BLOCK) {
-                    let mut looks = Looks::default();
+                    let mut looks = SignEstimates::default();
                     bits.look(block, &question, &mut looks);
                     for slot in
                         (block * BLOCK..2_003.min((block + 1) * BLOCK)).filter(|slot| vectors.has(*slot))
@@ -288,8 +290,8 @@ mod tests {
         let mut vectors = Vectors::with_capacity(96, 2);
         vectors.push(None);
         vectors.push(Some(&[0.1; 96]));
-        let bits = Bits::of(&vectors);
-        let mut looks = Looks::default();
+        let bits = SignBits::of(&vectors);
+        let mut looks = SignEstimates::default();
         bits.look(0, &bits.question(&[0.1; 96]), &mut looks);
         assert!(looks.doubt[0].is_infinite() && looks.doubt[1].is_finite());
     }

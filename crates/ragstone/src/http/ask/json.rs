@@ -22,7 +22,7 @@ use super::{AskBody, events, sse};
 use crate::http::App;
 use crate::http::audit::Trail;
 use crate::http::auth::Identity;
-use crate::http::body::{NoticeBody, PassageBody};
+use crate::http::body::{NoticeBody, passage_bodies};
 use crate::http::extract::{Json, header};
 use crate::http::problem::{Code, Problem};
 
@@ -142,13 +142,7 @@ async fn with_passages(
     }
     let documents: Vec<_> = passages.iter().map(|passage| passage.chunk.document_id).collect();
     match app.library.still_admitted(&principal.scope(), &documents).await {
-        Ok(true) => {
-            let passages: Vec<_> = passages
-                .iter()
-                .map(|passage| PassageBody::from(&**passage))
-                .collect();
-            problem.with("passages", json!(passages))
-        }
+        Ok(true) => problem.with("passages", json!(passage_bodies(passages))),
         Ok(false) | Err(_) => problem,
     }
 }

@@ -3,118 +3,62 @@
 //!
 //! Invariant: what is read here, the reader of all forms reads alike.
 
-use std::fmt;
-
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
 
 /// The text of an event in the usual form; none for any other.
 pub(super) fn text(data: &str) -> Option<String> {
-    let event: Event = serde_json::from_str(data).ok()?;
+    let event: UsualEvent = serde_json::from_str(data).ok()?;
     let [choice] = event.choices;
-    Some(choice.delta.content.unwrap_or_default())
+    let delta = choice.delta;
+    let names = [event.object, event.kind];
+    let silent = [
+        event.usage,
+        event.error,
+        event.errors,
+        event.status,
+        choice.text,
+        choice.error,
+        choice.finish_reason,
+        delta.refusal,
+        delta.reasoning_content,
+        delta.reasoning,
+        delta.thinking,
+    ];
+    let is_usual = !names.contains(&Some("error")) && silent.iter().flatten().all(|text| text.is_empty());
+    is_usual.then(|| delta.content.unwrap_or_default())
 }
 
-/// Fields that are not named mean nothing to the reader of all forms either.
+/// Whatever is no text in its place is not the usual form. Fields that are not named mean nothing to the reader of all forms
+/// either.
 #[derive(Deserialize)]
-struct Event {
-    choices: [Choice; 1],
-    #[serde(default, rename = "object")]
-    _object: NoError,
-    #[serde(default, rename = "type")]
-    _kind: NoError,
-    #[serde(default, rename = "usage")]
-    _usage: Nothing,
-    #[serde(default, rename = "error")]
-    _error: Nothing,
-    #[serde(default, rename = "errors")]
-    _errors: Nothing,
-    #[serde(default, rename = "base_resp")]
-    _status: Nothing,
+struct UsualEvent<'a> {
+    #[serde(borrow)]
+    choices: [UsualChoice<'a>; 1],
+    object: Option<&'a str>,
+    #[serde(rename = "type")]
+    kind: Option<&'a str>,
+    usage: Option<&'a str>,
+    error: Option<&'a str>,
+    errors: Option<&'a str>,
+    #[serde(rename = "base_resp")]
+    status: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
-    delta: Delta,
-    #[serde(default, rename = "text")]
-    _text: Nothing,
-    #[serde(default, rename = "error")]
-    _error: Nothing,
-    #[serde(default, rename = "finish_reason")]
-    _finish: Nothing,
+struct UsualChoice<'a> {
+    #[serde(borrow)]
+    delta: UsualDelta<'a>,
+    text: Option<&'a str>,
+    error: Option<&'a str>,
+    finish_reason: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
-struct Delta {
+struct UsualDelta<'a> {
     content: Option<String>,
-    #[serde(default, rename = "refusal")]
-    _refusal: Nothing,
-    #[serde(default, rename = "reasoning_content")]
-    _reasoning_content: Nothing,
-    #[serde(default, rename = "reasoning")]
-    _reasoning: Nothing,
-    #[serde(default, rename = "thinking")]
-    _thinking: Nothing,
-}
-
-/// What an event is called: anything but an error.
-#[derive(Default)]
-struct NoError;
-
-impl<'de> Deserialize<'de> for NoError {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NoErrorVisitor)
-    }
-}
-
-struct NoErrorVisitor;
-
-impl Visitor<'_> for NoErrorVisitor {
-    type Value = NoError;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a word that is not error")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<NoError, E> {
-        Ok(NoError)
-    }
-
-    fn visit_str<E: Error>(self, word: &str) -> Result<NoError, E> {
-        match word == "error" {
-            true => Err(E::custom("an error")),
-            false => Ok(NoError),
-        }
-    }
-}
-
-/// A field that says nothing: null or an empty text. Anything else is not the usual form.
-#[derive(Default)]
-struct Nothing;
-
-impl<'de> Deserialize<'de> for Nothing {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NothingVisitor)
-    }
-}
-
-struct NothingVisitor;
-
-impl Visitor<'_> for NothingVisitor {
-    type Value = Nothing;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("null or an empty text")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Nothing, E> {
-        Ok(Nothing)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Nothing, E> {
-        match text.is_empty() {
-            true => Ok(Nothing),
-            false => Err(E::custom("a text")),
-        }
-    }
+    #[serde(borrow)]
+    refusal: Option<&'a str>,
+    reasoning_content: Option<&'a str>,
+    reasoning: Option<&'a str>,
+    thinking: Option<&'a str>,
 }

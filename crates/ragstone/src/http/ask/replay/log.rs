@@ -1,20 +1,19 @@
 //! The events of a stream as they are kept: the data of each once, from which frames are made when somebody reads.
 
-use std::io::Write;
-
 use bytes::Bytes;
 use ragstone_core::ask::{Answer, AnswerEvent, AnswerSentence, Citation, Notice};
 use ragstone_core::id::TraceId;
 use ragstone_core::seam::chat::Usage;
 use serde::Serialize;
 
-use crate::http::body::{NoticeBody, PassageBody};
+use crate::http::body::{NoticeBody, PassageBody, passage_bodies};
+use crate::http::sse::{frame_bytes, write_frame};
 
 /// Bytes of frames after which no further one joins the same write.
 const MAX_WRITE: usize = 16 * 1024;
 
-/// Bytes of a frame beside the name, the number and the data: those of the id of a trace, and what stands between.
-const FRAME_BYTES: usize = "event: \nid: 00000000-0000-0000-0000-000000000000:\ndata: \n\n".len();
+/// Bytes of the id of an event without its number: that of a trace, and a colon.
+const TRACE_BYTES: usize = "00000000-0000-0000-0000-000000000000:".len();
 
 /// What an event is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +52,8 @@ impl Log {
         let name = match event {
             AnswerEvent::Sources { passages, notices } => {
                 self.write(&SourcesData {
-                    passages: passages
-                        .iter()
-                        .map(|passage| PassageBody::from(&**passage))
-                        .collect(),
-                    notices: notices.iter().map(notice).collect(),
+                    passages: passage_bodies(passages),
+                    notices: notices.iter().map(NoticeBody::from).collect(),
                 });
                 EventName::Sources
             }
@@ -114,10 +110,8 @@ impl Log {
         let mut frames = Vec::with_capacity(bytes);
         let mut at = self.start(from);
         for (n, (name, end)) in (from + 1..).zip(&self.events[from..next]) {
-            let name = name.as_str();
-            write!(frames, "event: {name}\nid: {trace_id}:{n}\ndata: ").expect("a vector takes all");
-            frames.extend_from_slice(&self.data[at..*end]);
-            frames.extend_from_slice(b"\n\n");
+            let id = format_args!("{trace_id}:{n}");
+            write_frame(&mut frames, name.as_str(), id, &self.data[at..*end]);
             at = *end;
         }
         (Bytes::from(frames), next)
@@ -128,7 +122,7 @@ impl Log {
         let (mut next, mut bytes) = (from, 0);
         for (name, end) in &self.events[from..] {
             let data = end - self.start(next);
-            let frame = FRAME_BYTES + name.as_str().len() + digits(next + 1) + data;
+            let frame = frame_bytes(name.as_str(), TRACE_BYTES + digits(next + 1), data);
             if next > from && bytes + frame > MAX_WRITE {
                 break;
             }
@@ -201,13 +195,6 @@ impl<'a> From<&'a Answer> for DoneData<'a> {
             trace_id: *trace_id,
             notices,
         }
-    }
-}
-
-fn notice(notice: &Notice) -> NoticeBody {
-    NoticeBody {
-        code: notice.code.clone(),
-        detail: notice.detail.clone(),
     }
 }
 

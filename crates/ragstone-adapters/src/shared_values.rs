@@ -1,0 +1,97 @@
+//! Values that many rows have, kept once in memory.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// Invariant: equal values are one; what nobody else has is dropped before the pool doubles.
+#[derive(Debug)]
+pub struct SharedPool<T> {
+    values: HashSet<Arc<T>>,
+    /// How many stayed when the unused ones were dropped last.
+    live: usize,
+}
+
+impl<T> Default for SharedPool<T> {
+    fn default() -> Self {
+        Self {
+            values: HashSet::new(),
+            live: 0,
+        }
+    }
+}
+
+impl<T: Eq + Hash> SharedPool<T> {
+    /// The same value, as the one that others have.
+    pub fn shared(&mut self, value: T) -> Arc<T> {
+        if let Some(held) = self.values.get(&value) {
+            return held.clone();
+        }
+        if self.values.len() > 2 * self.live {
+            self.values.retain(|value| Arc::strong_count(value) > 1);
+            self.live = self.values.len().max(1);
+        }
+        let value = Arc::new(value);
+        self.values.insert(value.clone());
+        value
+    }
+
+    /// How many values there are.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+}
+
+/// What texts mean, each read once, while many rows are read.
+#[derive(Debug)]
+pub struct ReadTexts<T>(HashMap<String, Arc<T>>);
+
+impl<T> Default for ReadTexts<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T> ReadTexts<T> {
+    /// The meaning of `text`, by `read` where it was not met yet.
+    pub fn get<E>(&mut self, text: &str, read: impl FnOnce(&str) -> Result<Arc<T>, E>) -> Result<Arc<T>, E> {
+        if let Some(meant) = self.0.get(text) {
+            return Ok(meant.clone());
+        }
+        let meant = read(text)?;
+        self.0.insert(text.to_owned(), meant.clone());
+        Ok(meant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_are_one_and_unused_ones_go() {
+        let mut pool = SharedPool::default();
+        let kept: Vec<_> = (0..10).map(|n| pool.shared(n)).collect();
+        assert!(Arc::ptr_eq(&kept[3], &pool.shared(3)));
+        for n in 10..1_000 {
+            drop(pool.shared(n));
+        }
+        assert!(pool.values.len() <= 2 * (kept.len() + 1), "{}", pool.values.len());
+        assert!(Arc::ptr_eq(&kept[9], &pool.shared(9)));
+    }
+
+    #[test]
+    fn a_text_is_read_once() {
+        let mut texts = ReadTexts::default();
+        let mut reads = 0;
+        for text in ["1", "2", "1", "x", "x"] {
+            let number = texts.get(text, |text| {
+                reads += 1;
+                text.parse::<u32>().map(Arc::new)
+            });
+            assert_eq!(number.is_ok(), text != "x");
+        }
+        assert_eq!(reads, 4, "and again what could not be read");
+    }
+}
