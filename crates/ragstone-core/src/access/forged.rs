@@ -129,7 +129,7 @@
 //! use ragstone_core::library::Passage;
 //! use ragstone_core::seam::chat::ChatRequest;
 //! fn show(request: &mut ChatRequest, passage: Admitted<Passage>) {
-//!     request.passages.push(passage);
+//!     request.passages = std::sync::Arc::new([passage]);
 //! }
 //! ```
 //! ```compile_fail,E0308
@@ -137,6 +137,6 @@
 //! use ragstone_core::library::Passage;
 //! use ragstone_core::seam::chat::ChatRequest;
 //! fn show(request: &mut ChatRequest, passage: Passage) {
-//!     request.passages.push(passage);
+//!     request.passages = std::sync::Arc::new([passage]);
 //! }
 //! ```
