@@ -188,8 +188,7 @@ impl Vectors {
     pub fn exact(&self, slot: usize, query: &QueryVector) -> f64 {
         let coarse = &self.coarse[slot * self.lines..(slot + 1) * self.lines];
         let fine = &self.fine[slot * self.dimensions..(slot + 1) * self.dimensions];
-        let (coarse, fine) = products(coarse, fine, &query.exact);
-        f64::from(self.scale[slot]) * (coarse + fine / f64::from(FINE))
+        f64::from(self.scale[slot]) * product(coarse, fine, &query.exact) / f64::from(FINE)
     }
 }
 
@@ -248,42 +247,48 @@ fn nearest(value: f32) -> (f32, u32) {
     (rounded - ROUNDER, rounded.to_bits())
 }
 
-/// The products of both parts with the question, with the widest registers there are. Fused operations are left
-/// disabled: they would round otherwise than other processors do.
-fn products(coarse: &[Line], fine: &[i16], query: &[f32]) -> (f64, f64) {
+/// [`FINE`] times the product of a vector, in steps, with the question, in the widest registers there are. Fused operations
+/// are left disabled: they would round otherwise than other processors do.
+fn product(coarse: &[Line], fine: &[i16], query: &[f32]) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has what the function was compiled for.
-        return unsafe { products_avx2(coarse, fine, query) };
+        return unsafe { product_avx2(coarse, fine, query) };
     }
-    products_portable(coarse, fine, query)
+    product_portable(coarse, fine, query)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn products_avx2(coarse: &[Line], fine: &[i16], query: &[f32]) -> (f64, f64) {
-    products_portable(coarse, fine, query)
+fn product_avx2(coarse: &[Line], fine: &[i16], query: &[f32]) -> f64 {
+    product_portable(coarse, fine, query)
 }
 
+/// Line by line, whose length the compiler knows: only then does it use vector registers.
 #[inline(always)]
-fn products_portable(coarse: &[Line], fine: &[i16], query: &[f32]) -> (f64, f64) {
-    let (mut c_sums, mut f_sums) = ([0f32; LANES], [0f32; LANES]);
-    for (line, (fine, query)) in coarse.iter().zip(fine.chunks(LINE).zip(query.chunks(LINE))) {
-        let (c_lanes, _) = line.0.as_chunks::<LANES>();
-        let (f_lanes, f_rest) = fine.as_chunks::<LANES>();
-        let (q_lanes, q_rest) = query.as_chunks::<LANES>();
-        for ((c, f), q) in c_lanes.iter().zip(f_lanes).zip(q_lanes) {
-            for lane in 0..LANES {
-                c_sums[lane] += f32::from(c[lane]) * q[lane];
-                f_sums[lane] += f32::from(f[lane]) * q[lane];
-            }
-        }
-        let c_rest = &line.0[f_lanes.len() * LANES..];
-        for (lane, ((c, f), q)) in c_rest.iter().zip(f_rest).zip(q_rest).enumerate() {
-            c_sums[lane] += f32::from(*c) * q;
-            f_sums[lane] += f32::from(*f) * q;
+fn product_portable(coarse: &[Line], fine: &[i16], query: &[f32]) -> f64 {
+    let mut sums = [0f32; LANES];
+    let (fine, fine_rest) = fine.as_chunks::<LINE>();
+    let (query, query_rest) = query.as_chunks::<LINE>();
+    for ((coarse, fine), query) in coarse.iter().zip(fine).zip(query) {
+        add_products(&coarse.0, fine, query, &mut sums);
+    }
+    if let Some(coarse) = coarse.get(fine.len()) {
+        let (mut fine, mut query) = ([0; LINE], [0.0; LINE]);
+        fine[..fine_rest.len()].copy_from_slice(fine_rest);
+        query[..query_rest.len()].copy_from_slice(query_rest);
+        add_products(&coarse.0, &fine, &query, &mut sums);
+    }
+    sums.iter().copied().map(f64::from).sum()
+}
+
+/// Adds the products of a line's components. Both parts of one make a number below 2^23, which a float holds exactly.
+#[inline(always)]
+fn add_products(coarse: &[i8; LINE], fine: &[i16; LINE], query: &[f32; LINE], sums: &mut [f32; LANES]) {
+    for start in (0..LINE).step_by(LANES) {
+        for lane in 0..LANES {
+            let at = start + lane;
+            sums[lane] += (f32::from(coarse[at]) * FINE + f32::from(fine[at])) * query[at];
         }
     }
-    let sum = |lanes: [f32; LANES]| lanes.iter().copied().map(f64::from).sum::<f64>();
-    (sum(c_sums), sum(f_sums))
 }
