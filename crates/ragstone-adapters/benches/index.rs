@@ -70,9 +70,7 @@ impl Shelf {
     fn bench(&self, bencher: Bencher, scope: &Scope, mode: SearchMode) {
         let mut sample = Sample::new(2, self.dimensions);
         bencher
-            .with_inputs(|| {
-                ScopedQuery::for_contract(scope, None, None, question(&mut sample, &self.centers, mode))
-            })
+            .with_inputs(|| ScopedQuery::for_contract(scope, None, None, question(&mut sample, &self.centers, mode)))
             .bench_local_values(|query| self.runtime.block_on(self.index.search(&query)).unwrap());
     }
 }

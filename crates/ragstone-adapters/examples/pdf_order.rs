@@ -10,12 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in std::env::args().skip(1) {
         let read = |order| -> Result<ParsedDocument, Box<dyn std::error::Error>> {
             let mut gathered = Gathered::new(u64::MAX);
-            let outline = parse_in_order(
-                std::fs::read(&file)?,
-                &ParseLimits::default(),
-                order,
-                &mut gathered,
-            )?;
+            let outline = parse_in_order(std::fs::read(&file)?, &ParseLimits::default(), order, &mut gathered)?;
             Ok(gathered.finish("application/pdf", outline))
         };
         let (top, columns, chosen, rows) = (
@@ -25,8 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             read(Order::ChosenRowsInTables)?,
         );
         for (index, page) in top.pages.iter().enumerate() {
-            let text =
-                |document: &ParsedDocument| document.text[document.pages[index].range.clone()].to_owned();
+            let text = |document: &ParsedDocument| document.text[document.pages[index].range.clone()].to_owned();
             let line = serde_json::json!({
                 "file": file, "page": page.page, "top": text(&top), "columns": text(&columns), "chosen": text(&chosen), "rows": text(&rows),
             });

@@ -57,14 +57,7 @@ async fn main() {
     for (name, scope) in &scopes {
         for (way, index) in [("compared", &exact), ("walked", &walking)] {
             for head in [0, 30] {
-                time(
-                    &format!("{name}, {way}, {head} exact"),
-                    index,
-                    scope,
-                    dimensions,
-                    head,
-                )
-                .await;
+                time(&format!("{name}, {way}, {head} exact"), index, scope, dimensions, head).await;
             }
         }
         recall(name, &exact, &walking, scope, dimensions).await;

@@ -126,11 +126,7 @@ impl DiskReserve {
         if self.shared.bytes == 0 {
             return Ok(Change::None);
         }
-        let _changing = self
-            .shared
-            .changing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let free = Disk::of(&self.shared.folder)?.free;
         match self.is_held() {
             true if free < self.margin() => self.release(),
@@ -151,11 +147,7 @@ impl DiskReserve {
 
     /// A write of the database found no room, whatever the system says is free: a quota may be behind that.
     pub fn note_full(&self) {
-        let _changing = self
-            .shared
-            .changing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.is_held.load(Ordering::Relaxed) {
             // The next write says whether it helped.
             let _ = self.release();
@@ -297,10 +289,7 @@ mod tests {
         let reserve = DiskReserve::open(folder.path(), BYTES).unwrap();
         let file = folder.path().join(FILE);
         assert!(is_whole(&file, BYTES));
-        assert_eq!(
-            (reserve.room(), reserve.look().unwrap()),
-            (Room::Enough, Change::None)
-        );
+        assert_eq!((reserve.room(), reserve.look().unwrap()), (Room::Enough, Change::None));
         let made = std::fs::metadata(&file).unwrap().modified().unwrap();
         DiskReserve::open(folder.path(), BYTES).unwrap();
         assert_eq!(std::fs::metadata(&file).unwrap().modified().unwrap(), made);
@@ -348,9 +337,6 @@ mod tests {
         let reserve = DiskReserve::open(folder.path(), 0).unwrap();
         reserve.note_full();
         assert!(reserve.admits(u64::MAX));
-        assert_eq!(
-            (reserve.room(), reserve.look().unwrap()),
-            (Room::Enough, Change::None)
-        );
+        assert_eq!((reserve.room(), reserve.look().unwrap()), (Room::Enough, Change::None));
     }
 }

@@ -133,11 +133,7 @@ impl Database {
         Self::new(None, writer, None)
     }
 
-    fn new(
-        path: Option<PathBuf>,
-        writer: Connection,
-        reserve: Option<DiskReserve>,
-    ) -> Result<Self, DatabaseError> {
+    fn new(path: Option<PathBuf>, writer: Connection, reserve: Option<DiskReserve>) -> Result<Self, DatabaseError> {
         document_access::note_touched(&writer)?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -192,11 +188,7 @@ impl Database {
         Ok(value)
     }
 
-    fn begin<'a>(
-        &self,
-        writer: &'a mut Connection,
-        durability: Durability,
-    ) -> Result<Transaction<'a>, DatabaseError> {
+    fn begin<'a>(&self, writer: &'a mut Connection, durability: Durability) -> Result<Transaction<'a>, DatabaseError> {
         if let Some(reserve) = &self.shared.reserve {
             reserve.before_write();
         }
@@ -212,9 +204,7 @@ impl Database {
 
     fn commit(&self, transaction: Transaction<'_>, durability: Durability) -> Result<(), DatabaseError> {
         let touched = document_access::touched(&transaction)?;
-        transaction
-            .commit()
-            .map_err(|error| self.note_full(error.into()))?;
+        transaction.commit().map_err(|error| self.note_full(error.into()))?;
         self.shared.access.follow(touched);
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         if durability == Durability::Synced {
@@ -260,10 +250,7 @@ impl Database {
 
     /// Whether the disk has room for something new of about so many bytes.
     pub fn admits(&self, bytes: u64) -> bool {
-        self.shared
-            .reserve
-            .as_ref()
-            .is_none_or(|reserve| reserve.admits(bytes))
+        self.shared.reserve.as_ref().is_none_or(|reserve| reserve.admits(bytes))
     }
 
     /// Moves the write-ahead log into the database and gives its room back to the disk, as far as no reader needs it.
@@ -285,11 +272,8 @@ impl Database {
         let idle = lock(&self.shared.readers).pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => connect(
-                path,
-                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-            )
-            .map_err(DatabaseError::from)?,
+            None => connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .map_err(DatabaseError::from)?,
         };
         let value = work(&connection);
         let mut readers = lock(&self.shared.readers);
@@ -300,10 +284,7 @@ impl Database {
     }
 
     /// [`Self::read_blocking`] off the caller's thread.
-    pub async fn read<T, E>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
+    pub async fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<DatabaseError> + Send + 'static,

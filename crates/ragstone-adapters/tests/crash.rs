@@ -29,10 +29,7 @@ const CHUNKS: u32 = 6;
 
 #[tokio::test]
 async fn what_is_published_survives_kill_9() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the test starts itself again and is told so"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the test starts itself again and is told so")]
     let child = std::env::var_os(CHILD);
     if let Some(path) = child {
         return write_until_killed(Path::new(&path)).await;
@@ -133,10 +130,7 @@ impl Writer {
             self.index.upsert(batch.to_vec()).await.unwrap();
             step();
         }
-        self.index
-            .publish(lease.document, lease.generation)
-            .await
-            .unwrap();
+        self.index.publish(lease.document, lease.generation).await.unwrap();
         step();
         let statistics = StatisticsDelta {
             chunks: CHUNKS.into(),
@@ -160,9 +154,7 @@ impl Writer {
 async fn check(path: &Path) -> u64 {
     let database = Database::open(path).unwrap();
     let sound: String = database
-        .read_blocking::<_, DatabaseError>(|c| {
-            Ok(c.query_row("pragma integrity_check", [], |row| row.get(0))?)
-        })
+        .read_blocking::<_, DatabaseError>(|c| Ok(c.query_row("pragma integrity_check", [], |row| row.get(0))?))
         .unwrap();
     assert_eq!(sound, "ok");
     let catalogue = SqliteCatalogue::open(database.clone()).unwrap();
@@ -188,20 +180,14 @@ async fn check(path: &Path) -> u64 {
             continue;
         };
         published += 1;
-        let chunks = index
-            .scroll(&scope, document.id, generation, 0, 100)
-            .await
-            .unwrap();
+        let chunks = index.scroll(&scope, document.id, generation, 0, 100).await.unwrap();
         assert_eq!(chunks.len(), CHUNKS as usize, "the published generation is whole");
         let found = hits
             .iter()
             .filter(|hit| (hit.document, hit.generation) == (document.id, generation));
         assert_eq!(found.count(), CHUNKS as usize, "and searched");
     }
-    let statistics = catalogue
-        .term_statistics(&tenant("a"), &[TermId(1)])
-        .await
-        .unwrap();
+    let statistics = catalogue.term_statistics(&tenant("a"), &[TermId(1)]).await.unwrap();
     assert_eq!(statistics.documents, published * u64::from(CHUNKS));
     let sum: u64 = index
         .generations(None)

@@ -53,10 +53,7 @@ impl Files {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
-        let (catalogue, index) = (
-            Arc::new(MemoryCatalogue::default()),
-            Arc::new(MemoryIndex::default()),
-        );
+        let (catalogue, index) = (Arc::new(MemoryCatalogue::default()), Arc::new(MemoryIndex::default()));
         let parser = PoolParser::new(ParserPool::new(options()));
         let stores = Stores {
             catalogue: catalogue.clone(),
@@ -148,10 +145,7 @@ async fn check(path: &Path) {
     let scope = files.caller.scope();
     for span in whole.pages.iter().filter(|span| span.page.is_some()) {
         let page = files.library.page(&scope, id, span.page.unwrap()).await.unwrap();
-        assert_eq!(
-            page.as_deref().map(String::as_str),
-            whole.text.get(span.range.clone())
-        );
+        assert_eq!(page.as_deref().map(String::as_str), whole.text.get(span.range.clone()));
     }
     let document = files.library.document(&scope, id).await.unwrap().unwrap();
     assert_eq!(document.warnings, whole.warnings);
@@ -177,10 +171,7 @@ async fn chunks_of_the_samples_are_those_of_the_whole_text() {
 
 #[tokio::test]
 async fn chunks_of_the_shared_pdfs_are_those_of_the_whole_text() {
-    let folder = Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../../shared/data/pdf/files"
-    ));
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/pdf/files"));
     let Ok(entries) = std::fs::read_dir(folder) else {
         eprintln!("skipped: the shared PDFs, put them at {}", folder.display());
         return;

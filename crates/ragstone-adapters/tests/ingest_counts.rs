@@ -122,10 +122,7 @@ impl Scene {
     }
 
     fn counts(&self) -> (Commits, usize) {
-        (
-            self.database.commits(),
-            self.embedder.requests.load(Ordering::Relaxed),
-        )
+        (self.database.commits(), self.embedder.requests.load(Ordering::Relaxed))
     }
 }
 

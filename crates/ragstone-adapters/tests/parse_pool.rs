@@ -76,11 +76,7 @@ async fn every_format_passes_through_a_worker() {
         ("empty.pdf", Vec::new(), "empty_file"),
         ("blank.txt", b" \n".to_vec(), "no_text"),
         ("blank.pdf", pdf("0 0 m 9 9 l S", ""), "no_text"),
-        (
-            "picture.pdf",
-            b"\x89PNG\r\n\x1a\n".to_vec(),
-            "unsupported_media_type",
-        ),
+        ("picture.pdf", b"\x89PNG\r\n\x1a\n".to_vec(), "unsupported_media_type"),
         ("not.pdf", b"hello".to_vec(), "damaged"),
     ] {
         assert_eq!(code_of(&pool, &bytes, name).await, expected, "{name}");
@@ -104,10 +100,7 @@ async fn limits_hold() {
     let many = String::from_utf8(pdf("BT ET", ""))
         .unwrap()
         .replace("[3 0 R]/Count 1", "[3 0 R 3 0 R]/Count 2");
-    assert_eq!(
-        code_of(&pool, many.as_bytes(), "pages.pdf").await,
-        "too_many_pages"
-    );
+    assert_eq!(code_of(&pool, many.as_bytes(), "pages.pdf").await, "too_many_pages");
     let nobody = ParserPool::new(ParserOptions::new("/nonexistent/program", [] as [&str; 0]));
     assert_eq!(code_of(&nobody, b"a", "a.txt").await, "parser_unavailable");
     let impostor = ParserPool::new(ParserOptions::new("/bin/sh", ["-c", "exit 3"]));
@@ -235,10 +228,7 @@ async fn every_answer_key_of_the_shared_set_stands_on_its_page() {
             documents.insert(file.clone(), document);
         }
         let document = &documents[&file];
-        let Some(page) = question["page"]
-            .as_u64()
-            .map(|page| &document.pages[page as usize - 1])
-        else {
+        let Some(page) = question["page"].as_u64().map(|page| &document.pages[page as usize - 1]) else {
             continue;
         };
         for key in wanted {
@@ -370,9 +360,6 @@ async fn what_unpacks_without_end_ends_with_its_process() {
         "6 0 obj<</Filter{filters}/Length {}>>stream\n{BOMB}>\nendstream endobj",
         BOMB.len() + 1
     );
-    assert_eq!(
-        code_of(&pool, &pdf(visible, &attached), "attached.pdf").await,
-        "parsed"
-    );
+    assert_eq!(code_of(&pool, &pdf(visible, &attached), "attached.pdf").await, "parsed");
     assert_eq!(code_of(&pool, &pdf(visible, ""), "next.pdf").await, "parsed");
 }

@@ -59,9 +59,7 @@ fn split_document(bencher: Bencher) {
     let text: String = (0..CHUNKS).map(chunk).collect();
     let settings = SplitSettings::default();
     let bytes = BytesCount::of_str(&text);
-    bencher
-        .counter(bytes)
-        .bench(|| split_text(black_box(&text), &settings));
+    bencher.counter(bytes).bench(|| split_text(black_box(&text), &settings));
 }
 
 #[divan::bench]

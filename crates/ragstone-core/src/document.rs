@@ -15,9 +15,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 pub use link::{MAX_SOURCE_URL_BYTES, SourceUrl, SourceUrlError};
-pub use metadata::{
-    BoundedMetadata, MAX_METADATA_BYTES, MAX_METADATA_DEPTH, MAX_METADATA_KEYS, MetadataError,
-};
+pub use metadata::{BoundedMetadata, MAX_METADATA_BYTES, MAX_METADATA_DEPTH, MAX_METADATA_KEYS, MetadataError};
 pub use parsed::{AttachedFile, Outline, PageSpan, ParseWarning, ParsedDocument, SectionSpan};
 pub use uri::{ATTACHMENT_MARK, DocumentUri, MAX_URI_BYTES, UriError};
 

@@ -193,9 +193,7 @@ impl ComparisonTest {
 fn equals(found: FieldValue<'_>, wanted: &Value) -> bool {
     match found {
         FieldValue::Text(found) => wanted.as_str() == Some(found),
-        FieldValue::Other(Value::Array(items)) => {
-            items.iter().any(|item| equals(FieldValue::of(item), wanted))
-        }
+        FieldValue::Other(Value::Array(items)) => items.iter().any(|item| equals(FieldValue::of(item), wanted)),
         FieldValue::Other(Value::Number(_)) => compare(found, wanted).is_some_and(Ordering::is_eq),
         FieldValue::Other(found) => found == wanted,
     }
@@ -263,10 +261,7 @@ fn parse(value: &Value, at: &str, depth: usize, comparisons: &mut usize) -> Resu
     }
     *comparisons += 1;
     if *comparisons > MAX_FILTER_COMPARISONS {
-        return wrong(
-            at.into(),
-            format!("more than {MAX_FILTER_COMPARISONS} comparisons"),
-        );
+        return wrong(at.into(), format!("more than {MAX_FILTER_COMPARISONS} comparisons"));
     }
     let comparison = parse_comparison(object, kind, at)?;
     Ok(match kind {
@@ -314,10 +309,7 @@ fn parse_comparison(object: &Map<String, Value>, kind: &str, at: &str) -> Result
         _ => return Err(wrong("key", "must be the name of a field".into())),
     };
     if key.len() > MAX_FILTER_KEY_BYTES {
-        return Err(wrong(
-            "key",
-            format!("is longer than {MAX_FILTER_KEY_BYTES} bytes"),
-        ));
+        return Err(wrong("key", format!("is longer than {MAX_FILTER_KEY_BYTES} bytes")));
     }
     let value = object
         .get("value")
@@ -326,10 +318,7 @@ fn parse_comparison(object: &Map<String, Value>, kind: &str, at: &str) -> Result
     knows(object, &["type", "key", "value"], at)?;
     match (kind, &value) {
         ("in" | "nin", Value::Array(values)) if values.len() > MAX_FILTER_VALUES => {
-            return Err(wrong(
-                "value",
-                format!("has more than {MAX_FILTER_VALUES} values"),
-            ));
+            return Err(wrong("value", format!("has more than {MAX_FILTER_VALUES} values")));
         }
         ("in" | "nin", Value::Array(values)) => {
             for (n, value) in values.iter().enumerate() {

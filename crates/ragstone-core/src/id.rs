@@ -141,12 +141,7 @@ uuid_id!(
 impl DocumentId {
     /// The id of the document that `source` calls `uri` in `collection` of `tenant`.
     pub fn of(tenant: &TenantId, collection: &CollectionName, source: &SourceName, uri: &str) -> Self {
-        Self(derive(&[
-            tenant.as_str(),
-            collection.as_str(),
-            source.as_str(),
-            uri,
-        ]))
+        Self(derive(&[tenant.as_str(), collection.as_str(), source.as_str(), uri]))
     }
 }
 
@@ -230,14 +225,7 @@ mod tests {
         for good in ["default", "a", "acme-2", "Straße", "x@y.z"] {
             assert_eq!(good.parse::<TenantId>().unwrap().as_str(), good);
         }
-        for bad in [
-            "",
-            "a b",
-            "a/b",
-            "a\0",
-            "..\u{202e}",
-            &"a".repeat(MAX_NAME_BYTES + 1),
-        ] {
+        for bad in ["", "a b", "a/b", "a\0", "..\u{202e}", &"a".repeat(MAX_NAME_BYTES + 1)] {
             assert!(bad.parse::<TenantId>().is_err(), "{bad:?}");
         }
     }
@@ -257,10 +245,7 @@ mod tests {
         assert_ne!(of("a", "file:///x"), of("a", "file:///y"));
         let chunk = ChunkId::of(of("a", "x"), &ContentHash::of(b"1"), "p", 0);
         assert_ne!(chunk, ChunkId::of(of("a", "x"), &ContentHash::of(b"2"), "p", 0));
-        assert_ne!(
-            PointId::of(chunk, Generation(1)),
-            PointId::of(chunk, Generation(2))
-        );
+        assert_ne!(PointId::of(chunk, Generation(1)), PointId::of(chunk, Generation(2)));
     }
 
     #[test]

@@ -19,11 +19,7 @@ pub fn nearest_name<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) ->
 
 /// The name of `known` with the smallest edit distance to `name`, if that is at most `most_edits`. The first of several
 /// that are equally near.
-pub fn nearest_within<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a str>,
-    most_edits: usize,
-) -> Option<&'a str> {
+pub fn nearest_within<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, most_edits: usize) -> Option<&'a str> {
     if name.len() > MAX_COMPARED_BYTES {
         return None;
     }
@@ -67,11 +63,7 @@ mod tests {
     #[test]
     fn edits_are_counted() {
         let check = |name: &str, most: usize, expected: Option<&str>| {
-            assert_eq!(
-                nearest_within(name, ["sitting", "listen"], most),
-                expected,
-                "{name}"
-            );
+            assert_eq!(nearest_within(name, ["sitting", "listen"], most), expected, "{name}");
         };
         check("sittin", 1, Some("sitting"));
         check("kitten", 2, Some("listen"));
@@ -82,10 +74,7 @@ mod tests {
 
     #[test]
     fn a_suggestion_names_it() {
-        assert_eq!(
-            suggestion("filters", KNOWN).as_deref(),
-            Some("did you mean `filter`?")
-        );
+        assert_eq!(suggestion("filters", KNOWN).as_deref(), Some("did you mean `filter`?"));
         assert_eq!(suggestion("verbose", KNOWN), None);
     }
 }

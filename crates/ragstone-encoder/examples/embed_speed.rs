@@ -35,9 +35,7 @@ fn main() -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let line = match arguments[..] {
         [model, "cut", ref files @ ..] => cut(&load(model, Precision::F32, 1)?, files)?,
-        [model, "embed", chunks, precision, threads] => {
-            measure(model, chunks, named(precision)?, threads.parse()?)?
-        }
+        [model, "embed", chunks, precision, threads] => measure(model, chunks, named(precision)?, threads.parse()?)?,
         [model, "ingest", chunks, precision, threads] => {
             ingest(&load(model, named(precision)?, threads.parse()?)?, chunks)?
         }
@@ -138,12 +136,7 @@ fn ingest(model: &LocalModel, chunks: &str) -> Result<Value> {
 fn cpu_seconds() -> Result<f64> {
     const TICKS_A_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat
-        .rsplit(") ")
-        .next()
-        .context("no fields")?
-        .split(' ')
-        .collect();
+    let fields: Vec<&str> = stat.rsplit(") ").next().context("no fields")?.split(' ').collect();
     Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / TICKS_A_SECOND)
 }
 
@@ -153,12 +146,7 @@ fn memory(field: &str) -> Result<f64> {
         .lines()
         .find(|line| line.starts_with(field))
         .context("no such field")?;
-    Ok(line
-        .split_whitespace()
-        .nth(1)
-        .context("no value")?
-        .parse::<f64>()?
-        / 1024.0)
+    Ok(line.split_whitespace().nth(1).context("no value")?.parse::<f64>()? / 1024.0)
 }
 
 /// The sizes of a model that decide its work.
@@ -208,9 +196,7 @@ impl Shapes {
 
 fn one_gemm(m: usize, k: usize, n: usize) -> Result<f64> {
     let filled = |rows: usize, columns: usize| {
-        let values: Vec<f32> = (0..rows * columns)
-            .map(|index| (index % 17) as f32 / 17.0)
-            .collect();
+        let values: Vec<f32> = (0..rows * columns).map(|index| (index % 17) as f32 / 17.0).collect();
         NdTensor::from_data([rows, columns], values)
     };
     let (a, b, mut out) = (filled(m, k), filled(k, n), vec![0.0; m * n]);

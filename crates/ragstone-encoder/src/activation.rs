@@ -87,11 +87,7 @@ impl LayerNorm {
     /// Normalises every row of `rows` in place and writes it to `copy` as the next product's input.
     pub fn apply<E: Element>(&self, level: Level, rows: &mut [f32], copy: &mut [E]) {
         assert!(copy.len() >= rows.len(), "the copy is shorter than the rows");
-        level.run(Normalize {
-            norm: self,
-            rows,
-            copy,
-        });
+        level.run(Normalize { norm: self, rows, copy });
     }
 }
 

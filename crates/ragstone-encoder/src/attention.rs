@@ -105,12 +105,7 @@ impl<E: Element> Attend<'_, E> {
     #[inline(always)]
     fn pack<S: Simd>(&mut self, _simd: S, head: usize) {
         let (columns, size, part) = (2 * S::LANES, self.heads.size, self.projected.stride / 3);
-        for (token, row) in self
-            .projected
-            .rows
-            .chunks_exact(self.projected.stride)
-            .enumerate()
-        {
+        for (token, row) in self.projected.rows.chunks_exact(self.projected.stride).enumerate() {
             let key = &row[part + head * size..][..size];
             let panel = &mut self.workspace.keys[token / columns * columns * size + token % columns..];
             for (slot, value) in panel.iter_mut().step_by(columns).zip(key) {
@@ -156,34 +151,15 @@ impl<E: Element> Attend<'_, E> {
 
     /// The values, mixed by the scores of `rows` queries and scaled by `shares`.
     #[inline(always)]
-    fn mix<S: Simd>(
-        &mut self,
-        simd: S,
-        head: usize,
-        first: usize,
-        rows: usize,
-        shares: &[f32; MOST_TILE_ROWS],
-    ) {
+    fn mix<S: Simd>(&mut self, simd: S, head: usize, first: usize, rows: usize, shares: &[f32; MOST_TILE_ROWS]) {
         let (columns, size, part) = (2 * S::LANES, self.heads.size, self.projected.stride / 3);
         let mut tile = Tile::new();
-        for (index, panel) in self
-            .workspace
-            .values
-            .chunks_exact(columns * self.tokens)
-            .enumerate()
-        {
+        for (index, panel) in self.workspace.values.chunks_exact(columns * self.tokens).enumerate() {
             // SAFETY: `scores` has `rows` rows of at least `tokens` floats; a panel has a row for each token; `out`
             // has a row of `part` elements for each token, and the head's columns lie inside it.
             unsafe {
                 let a = (self.workspace.scores.as_ptr(), self.padded_tokens());
-                tile_into(
-                    simd,
-                    a,
-                    panel.as_ptr(),
-                    self.tokens,
-                    (tile.as_mut_ptr(), true),
-                    rows,
-                );
+                tile_into(simd, a, panel.as_ptr(), self.tokens, (tile.as_mut_ptr(), true), rows);
                 for (row, (values, share)) in tile.rows().iter().zip(shares).take(rows).enumerate() {
                     for half in [0, S::LANES] {
                         let value = simd.mul(simd.load(values.as_ptr().add(half)), simd.splat(*share));

@@ -107,19 +107,14 @@ struct Bert {
 
 impl Bert {
     fn check(&self, path: &Path) -> Result<(), ModelError> {
-        let refuse =
-            |setting, value: &dyn ToString| Err(ModelError::unsupported(path, setting, value.to_string()));
+        let refuse = |setting, value: &dyn ToString| Err(ModelError::unsupported(path, setting, value.to_string()));
         if self.model_type != "bert" {
             return refuse("model_type", &self.model_type);
         }
         if self.hidden_act != "gelu" {
             return refuse("hidden_act", &self.hidden_act);
         }
-        if let Some(kind) = self
-            .position_embedding_type
-            .as_ref()
-            .filter(|kind| *kind != "absolute")
-        {
+        if let Some(kind) = self.position_embedding_type.as_ref().filter(|kind| *kind != "absolute") {
             return refuse("position_embedding_type", kind);
         }
         if self.is_decoder {
@@ -134,9 +129,7 @@ impl Bert {
             self.num_hidden_layers,
             self.num_attention_heads,
         ];
-        if sizes.contains(&0)
-            || self.type_vocab_size == 0
-            || !self.hidden_size.is_multiple_of(self.num_attention_heads)
+        if sizes.contains(&0) || self.type_vocab_size == 0 || !self.hidden_size.is_multiple_of(self.num_attention_heads)
         {
             return Err(ModelError::malformed(
                 path,

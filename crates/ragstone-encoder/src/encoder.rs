@@ -61,19 +61,10 @@ impl<E: Element> Encoder<E> {
     pub fn load(tensors: &mut Tensors, shape: &Architecture, level: Level) -> Result<Self, ModelError> {
         let hidden = shape.hidden;
         let words = tensors.read("embeddings.word_embeddings.weight", &[shape.vocabulary, hidden])?;
-        let mut places = tensors.read(
-            "embeddings.position_embeddings.weight",
-            &[shape.positions, hidden],
-        )?;
-        let types = tensors.read(
-            "embeddings.token_type_embeddings.weight",
-            &[shape.token_types, hidden],
-        )?;
+        let mut places = tensors.read("embeddings.position_embeddings.weight", &[shape.positions, hidden])?;
+        let types = tensors.read("embeddings.token_type_embeddings.weight", &[shape.token_types, hidden])?;
         for place in places.chunks_exact_mut(hidden) {
-            place
-                .iter_mut()
-                .zip(&types)
-                .for_each(|(place, kind)| *place += kind);
+            place.iter_mut().zip(&types).for_each(|(place, kind)| *place += kind);
         }
         let norm = layer_norm(tensors, "embeddings.LayerNorm", shape)?;
         let layer = |index| Layer::load(tensors, &format!("encoder.layer.{index}"), shape, level);
@@ -101,8 +92,7 @@ impl<E: Element> Encoder<E> {
         scratch.input.set_length(rows * stride);
         scratch.mixed.set_length(rows * stride);
         self.look_up(texts, &mut scratch.hidden);
-        self.norm
-            .apply(self.level, &mut scratch.hidden, &mut scratch.input);
+        self.norm.apply(self.level, &mut scratch.hidden, &mut scratch.input);
         for layer in &self.layers {
             layer.forward(self, texts, rows, scratch);
         }
@@ -122,12 +112,7 @@ impl<E: Element> Encoder<E> {
 }
 
 impl<E: Element> Layer<E> {
-    fn load(
-        tensors: &mut Tensors,
-        name: &str,
-        shape: &Architecture,
-        level: Level,
-    ) -> Result<Self, ModelError> {
+    fn load(tensors: &mut Tensors, name: &str, shape: &Architecture, level: Level) -> Result<Self, ModelError> {
         let (hidden, wide) = (shape.hidden, shape.intermediate);
         let columns = level.panel_columns();
         let mut linear = |part: &str, inputs, outputs| -> Result<_, ModelError> {
@@ -136,10 +121,7 @@ impl<E: Element> Layer<E> {
         };
         let (mut weight, mut bias) = linear("attention.self.query", hidden, hidden)?;
         let scale = shape.heads.query_scale();
-        weight
-            .iter_mut()
-            .chain(&mut bias)
-            .for_each(|value| *value *= scale);
+        weight.iter_mut().chain(&mut bias).for_each(|value| *value *= scale);
         for part in ["attention.self.key", "attention.self.value"] {
             let (more_weight, more_bias) = linear(part, hidden, hidden)?;
             weight.extend(more_weight);

@@ -166,11 +166,7 @@ impl LocalModel {
             Precision::F16 => Weights::F16(Encoder::load(&mut tensors, &shape, level)?),
         };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if options.threads == 0 {
-            cores()
-        } else {
-            options.threads
-        };
+        let threads = if options.threads == 0 { cores() } else { options.threads };
         let fingerprint = fingerprint(directory, &shape, &tensors, options)?;
         Ok(Self {
             tokens,
@@ -199,12 +195,7 @@ impl LocalModel {
     ///
     /// # Errors
     /// Only if the tokenizer refuses a text.
-    pub fn embed(
-        &self,
-        texts: &[&str],
-        side: Side,
-        want_tokens: bool,
-    ) -> Result<Vec<LocalEmbedding>, ModelError> {
+    pub fn embed(&self, texts: &[&str], side: Side, want_tokens: bool) -> Result<Vec<LocalEmbedding>, ModelError> {
         let prefix = match side {
             Side::Query => &self.fingerprint.query_prefix,
             Side::Passage => &self.fingerprint.passage_prefix,
@@ -235,9 +226,7 @@ impl LocalModel {
             .tokens
             .ids_of(&self.fingerprint.passage_prefix)
             .map_or(0, |ids| ids.len());
-        self.fingerprint
-            .max_length
-            .saturating_sub(SPECIAL_TOKENS + prefix)
+        self.fingerprint.max_length.saturating_sub(SPECIAL_TOKENS + prefix)
     }
 
     /// A wordpiece as text (`##ing`), empty for an id the model does not know.
@@ -316,13 +305,7 @@ fn fingerprint(
     let mut hasher = blake3::Hasher::new();
     hasher.update(tensors.digest().as_bytes());
     hasher.update(&error::read(&shape.folder.join("tokenizer.json"))?);
-    let folder_name = || {
-        directory
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
+    let folder_name = || directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(LocalFingerprint {
         model: if options.name.is_empty() {
             folder_name()

@@ -253,12 +253,7 @@ const BLOCK: usize = 16 << 10;
 #[inline(always)]
 pub(super) fn tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let count = rows.div_ceil(most).max(1);
-    (0..count).map(move |tile| {
-        (
-            tile * rows / count,
-            (tile + 1) * rows / count - tile * rows / count,
-        )
-    })
+    (0..count).map(move |tile| (tile * rows / count, (tile + 1) * rows / count - tile * rows / count))
 }
 
 /// A linear layer, packed for one level: panels of two vectors of outputs, each with all inputs.
@@ -299,14 +294,8 @@ impl<E: Element> Linear<E> {
 
     /// Multiplies `rows` rows of `input` and hands the result to `finish`.
     pub fn apply(&self, level: Level, input: &[E], rows: usize, finish: Finish<'_, E>) {
-        assert!(
-            input.len() >= rows * self.inputs,
-            "input is shorter than its rows"
-        );
-        assert!(
-            finish.len() >= rows * self.outputs,
-            "output is shorter than its rows"
-        );
+        assert!(input.len() >= rows * self.inputs, "input is shorter than its rows");
+        assert!(finish.len() >= rows * self.outputs, "output is shorter than its rows");
         level.run(Multiply {
             linear: self,
             input,
@@ -428,9 +417,7 @@ mod tests {
             let linear = Linear::<E>::pack(&weight, &bias, inputs, level.panel_columns());
             let mut elements = vec![E::default(); rows * padded(inputs)];
             for (to, from) in elements.chunks_mut(padded(inputs)).zip(input.chunks(inputs)) {
-                to.iter_mut()
-                    .zip(from)
-                    .for_each(|(to, from)| *to = E::nearest(*from));
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = E::nearest(*from));
             }
             let mut out = vec![0.0; rows * linear.width()];
             linear.apply(level, &elements, rows, Finish::Store(&mut out));
@@ -451,13 +438,7 @@ mod tests {
 
     #[test]
     fn every_level_multiplies_as_the_textbook_does() {
-        for (rows, inputs, outputs) in [
-            (1, 32, 32),
-            (7, 40, 33),
-            (13, 96, 70),
-            (25, 384, 64),
-            (13, 800, 40),
-        ] {
+        for (rows, inputs, outputs) in [(1, 32, 32), (7, 40, 33), (13, 96, 70), (25, 384, 64), (13, 800, 40)] {
             check::<f32>(rows, inputs, outputs, 2e-4);
             check::<Half>(rows, inputs, outputs, 0.01 * (inputs as f32).sqrt());
             check::<Bf16>(rows, inputs, outputs, 0.02 * (inputs as f32).sqrt());

@@ -22,16 +22,10 @@ pub(super) fn map<J: Sync, R: Send, S>(
         done
     };
     let mut results = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads.min(jobs.len()))
-            .map(|_| scope.spawn(worker))
-            .collect();
+        let helpers: Vec<_> = (1..threads.min(jobs.len())).map(|_| scope.spawn(worker)).collect();
         let mut results = worker();
         for helper in helpers {
-            results.extend(
-                helper
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            );
+            results.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
         results
     });

@@ -43,8 +43,7 @@ impl Tensors {
             .take(length)
             .read_to_end(&mut header)
             .map_err(unreadable)?;
-        let metadata: Metadata =
-            serde_json::from_slice(&header).map_err(|error| ModelError::malformed(path, error))?;
+        let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| ModelError::malformed(path, error))?;
         let plain = metadata.info("embeddings.word_embeddings.weight").is_some();
         Ok(Self {
             path: path.to_owned(),
@@ -96,21 +95,12 @@ type Widen = fn(&[u8]) -> Vec<f32>;
 
 fn widener(dtype: Dtype) -> Option<Widen> {
     fn widen<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        bytes
-            .as_chunks::<N>()
-            .0
-            .iter()
-            .map(|bytes| number(*bytes))
-            .collect()
+        bytes.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
     }
     match dtype {
         Dtype::F32 => Some(|bytes| widen(bytes, f32::from_le_bytes)),
         Dtype::F16 => Some(|bytes| widen(bytes, |half| Half(u16::from_le_bytes(half)).widen())),
-        Dtype::BF16 => Some(|bytes| {
-            widen(bytes, |half| {
-                f32::from_bits(u32::from(u16::from_le_bytes(half)) << 16)
-            })
-        }),
+        Dtype::BF16 => Some(|bytes| widen(bytes, |half| f32::from_bits(u32::from(u16::from_le_bytes(half)) << 16))),
         _ => None,
     }
 }

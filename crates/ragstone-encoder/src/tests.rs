@@ -15,11 +15,7 @@ fn any_bert_gives_what_the_textbook_gives() {
     ] {
         let tiny = Tiny::new(heads, head_size, pooling, dtype, prefix);
         let folder = tiny.write();
-        for (precision, tolerance) in [
-            (Precision::F32, 2e-5),
-            (Precision::Bf16, 0.03),
-            (Precision::F16, 0.03),
-        ] {
+        for (precision, tolerance) in [(Precision::F32, 2e-5), (Precision::Bf16, 0.03), (Precision::F16, 0.03)] {
             for level in Level::available() {
                 let options = LocalOptions {
                     precision,
@@ -27,10 +23,7 @@ fn any_bert_gives_what_the_textbook_gives() {
                     ..Default::default()
                 };
                 let model = LocalModel::load_at(folder.path(), options, level).unwrap();
-                for (text, got) in texts
-                    .iter()
-                    .zip(model.embed(&texts, Side::Passage, true).unwrap())
-                {
+                for (text, got) in texts.iter().zip(model.embed(&texts, Side::Passage, true).unwrap()) {
                     let ids = model.tokens.encode("", text).unwrap().ids;
                     let (vector, rows) = tiny.reference(&ids);
                     let what = format!("{level:?} {precision:?} {heads}x{head_size} {text:?}");
@@ -85,10 +78,7 @@ fn a_prefix_is_part_of_what_is_embedded() {
         vector(&prefixed, "ab", Side::Passage),
         vector(&plain, "c: ab", Side::Passage)
     );
-    assert_eq!(
-        vector(&prefixed, "ab", Side::Query),
-        vector(&plain, "ab", Side::Query)
-    );
+    assert_eq!(vector(&prefixed, "ab", Side::Query), vector(&plain, "ab", Side::Query));
     assert_eq!(prefixed.fingerprint().revision, plain.fingerprint().revision);
     assert_ne!(prefixed.fingerprint(), plain.fingerprint());
 }
@@ -196,9 +186,7 @@ fn missing_and_misshapen_weights_are_named() {
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
     assert!(load().contains("cannot read"), "{}", load());
-    let renamed = String::from_utf8_lossy(&whole[..200])
-        .find("LayerNorm.bias")
-        .unwrap();
+    let renamed = String::from_utf8_lossy(&whole[..200]).find("LayerNorm.bias").unwrap();
     let mut other = whole.clone();
     other[renamed] = b'X';
     std::fs::write(&path, other).unwrap();

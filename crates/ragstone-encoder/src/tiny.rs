@@ -86,8 +86,7 @@ impl Tiny {
     pub fn write(&self) -> TempDir {
         let folder = tempfile::tempdir().expect("a temporary folder can be written");
         let write = |name: &str, content: serde_json::Value| {
-            std::fs::write(folder.path().join(name), content.to_string())
-                .expect("a temporary folder can be written");
+            std::fs::write(folder.path().join(name), content.to_string()).expect("a temporary folder can be written");
         };
         std::fs::create_dir(folder.path().join("1_Pooling")).expect("a temporary folder can be written");
         let module = |name: &str, path: &str| json!({"idx": 0, "name": name, "path": path, "type": format!("sentence_transformers.models.{name}")});
@@ -262,11 +261,7 @@ fn add(states: &mut [Vec<f32>], more: &[Vec<f32>]) {
 
 /// WordPiece over the letters a, b and c, keeping case.
 fn tokenizer() -> serde_json::Value {
-    let vocabulary: BTreeMap<&str, usize> = PIECES
-        .iter()
-        .enumerate()
-        .map(|(id, piece)| (*piece, id))
-        .collect();
+    let vocabulary: BTreeMap<&str, usize> = PIECES.iter().enumerate().map(|(id, piece)| (*piece, id)).collect();
     let special = |id: usize| json!({"id": id, "content": PIECES[id], "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
     let part = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
     json!({

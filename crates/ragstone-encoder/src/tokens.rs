@@ -27,8 +27,7 @@ impl Tokens {
     /// Reads `tokenizer.json` from the model's folder.
     pub fn load(shape: &Architecture) -> Result<Self, ModelError> {
         let path = shape.folder.join("tokenizer.json");
-        let mut tokenizer =
-            Tokenizer::from_bytes(read(&path)?).map_err(|error| ModelError::malformed(&path, error))?;
+        let mut tokenizer = Tokenizer::from_bytes(read(&path)?).map_err(|error| ModelError::malformed(&path, error))?;
         let truncation = TruncationParams {
             max_length: shape.max_length,
             ..Default::default()

@@ -20,10 +20,7 @@ static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the crate lies in crates/");
-    crates
-        .parent()
-        .expect("crates/ lies in the workspace")
-        .to_path_buf()
+    crates.parent().expect("crates/ lies in the workspace").to_path_buf()
 });
 
 static FILES: LazyLock<Vec<SourceFile>> = LazyLock::new(|| source::load(&ROOT));
@@ -61,10 +58,7 @@ fn names_in_section(manifest: &str, section: &str) -> Vec<String> {
         if let Some(header) = line.strip_prefix('[') {
             let header = header.trim_end_matches(']');
             inside = header == section;
-            if let Some(name) = header
-                .strip_prefix(section)
-                .and_then(|rest| rest.strip_prefix('.'))
-            {
+            if let Some(name) = header.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')) {
                 names.push(name.to_string());
             }
         } else if inside && !line.starts_with('#') {
@@ -149,11 +143,7 @@ fn core_knows_no_world() {
     for (needle, reason) in NOT_IN_CORE {
         for file in package("ragstone-core") {
             let found = places(file, &[needle]);
-            violations.extend(
-                found
-                    .into_iter()
-                    .map(|place| format!("{place}  ({needle}: {reason})")),
-            );
+            violations.extend(found.into_iter().map(|place| format!("{place}  ({needle}: {reason})")));
         }
     }
     none(
@@ -192,14 +182,10 @@ fn check_layers(name: &str, layers: &[(&str, &[&str])], loops: &[(&str, &str, &[
                 continue;
             };
             let narrow = loops.iter().find(|(from, to, _)| *from == own && to == used);
-            let passes = narrow
-                .is_none_or(|(_, _, items)| path.get(1).is_some_and(|item| items.contains(&item.as_str())));
+            let passes =
+                narrow.is_none_or(|(_, _, items)| path.get(1).is_some_and(|item| items.contains(&item.as_str())));
             if !allowed.contains(&used.as_str()) || !passes {
-                violations.push(format!(
-                    "{}  (`{own}` uses `{}`)",
-                    file.place(at),
-                    path.join("::")
-                ));
+                violations.push(format!("{}  (`{own}` uses `{}`)", file.place(at), path.join("::")));
             }
         }
     }
@@ -222,10 +208,7 @@ fn layers_have_no_loops() {
                 .filter(known)
                 .map(|used| format!("{module} -> {used}"))
                 .collect();
-            none(
-                early,
-                "a layer may use only the ones that stand before it in its table",
-            );
+            none(early, "a layer may use only the ones that stand before it in its table");
             below.insert(module);
         }
     }
@@ -234,8 +217,7 @@ fn layers_have_no_loops() {
 #[test]
 fn seams_of_the_adapters_stand_apart() {
     let mut violations = Vec::new();
-    for file in package("ragstone-adapters").filter(|file| !file.module.is_empty() && file.module[0] != "bin")
-    {
+    for file in package("ragstone-adapters").filter(|file| !file.module.is_empty() && file.module[0] != "bin") {
         let own = file.module[0].as_str();
         for (at, path) in file.crate_paths() {
             let used = path.first().map_or("", String::as_str);
@@ -278,9 +260,7 @@ fn only_config_reads_the_environment() {
         "Env::raw",
         "option_env!",
     ];
-    let others = FILES
-        .iter()
-        .filter(|file| !at_home(file, "crates/ragstone/src/config"));
+    let others = FILES.iter().filter(|file| !at_home(file, "crates/ragstone/src/config"));
     let mut violations: Vec<String> = others.flat_map(|file| places(file, READS)).collect();
     for file in package("ragstone-adapters") {
         violations.extend(places(file, &["env::current_exe", "current_exe()"]));
@@ -293,24 +273,14 @@ fn only_config_reads_the_environment() {
 
 #[test]
 fn there_is_one_clock() {
-    const READS: &[&str] = &[
-        "SystemTime::now",
-        "now_utc",
-        "now_local",
-        "Utc::now",
-        "Local::now",
-    ];
+    const READS: &[&str] = &["SystemTime::now", "now_utc", "now_local", "Utc::now", "Local::now"];
     let of = |file: &'static SourceFile| places(file, READS).into_iter().map(move |place| (file, place));
     let found: Vec<_> = FILES.iter().flat_map(of).collect();
     let homes: BTreeSet<&str> = found.iter().map(|(file, _)| file.path.as_str()).collect();
     let outside = found.iter().any(|(file, _)| file.package != "ragstone");
     let all = found.iter().map(|(_, place)| place.clone()).collect();
     none(
-        if homes.len() > 1 || outside {
-            all
-        } else {
-            Vec::new()
-        },
+        if homes.len() > 1 || outside { all } else { Vec::new() },
         "the calendar is read in one file of the binary and handed in everywhere else",
     );
 }
@@ -334,18 +304,12 @@ fn pinned_calls_stay_where_they_are() {
                 home = true;
                 times += found.len();
             } else {
-                violations.extend(
-                    found
-                        .into_iter()
-                        .map(|place| format!("{place}  ({})", pin.reason)),
-                );
+                violations.extend(found.into_iter().map(|place| format!("{place}  ({})", pin.reason)));
             }
         }
         if let Some(expected) = pin.times.filter(|expected| home && *expected != times) {
             let Pin { call, home, .. } = pin;
-            violations.push(format!(
-                "`{call}` stands {times} times in {home}, expected {expected}"
-            ));
+            violations.push(format!("`{call}` stands {times} times in {home}, expected {expected}"));
         }
     }
     none(violations, "a pinned call left its home");
@@ -378,11 +342,7 @@ fn principals_and_scopes_are_made_in_one_file() {
 #[test]
 fn every_module_says_what_it_is() {
     let silent = |file: &&SourceFile| !file.test && !file.raw.trim_start().starts_with("//!");
-    let violations = FILES
-        .iter()
-        .filter(silent)
-        .map(|file| file.path.clone())
-        .collect();
+    let violations = FILES.iter().filter(silent).map(|file| file.path.clone()).collect();
     none(
         violations,
         "a module begins with `//!`: what it is, and its invariant if it has one",
@@ -391,16 +351,10 @@ fn every_module_says_what_it_is() {
 
 #[test]
 fn files_are_short_or_have_a_reason() {
-    let mut sorted: Vec<_> = FILES
-        .iter()
-        .map(|file| (file.raw.lines().count(), file))
-        .collect();
+    let mut sorted: Vec<_> = FILES.iter().map(|file| (file.raw.lines().count(), file)).collect();
     sorted.sort_by_key(|(lines, _)| *lines);
     let (median, p90) = (sorted[sorted.len() / 2].0, sorted[sorted.len() * 9 / 10].0);
-    println!(
-        "{} files, median {median} lines, p90 {p90}; the longest:",
-        sorted.len()
-    );
+    println!("{} files, median {median} lines, p90 {p90}; the longest:", sorted.len());
     for (lines, file) in sorted.iter().rev().take(10) {
         println!("{lines:5} {}", file.path);
     }
@@ -488,20 +442,14 @@ fn check_mask(text: &str, expected: &str) {
 
 #[test]
 fn the_scanner_blanks_tests() {
-    check_code(
-        "a;\n#[cfg(test)]\nmod tests { fn b() { x.unwrap() } }\nc;",
-        "a; c;",
-    );
+    check_code("a;\n#[cfg(test)]\nmod tests { fn b() { x.unwrap() } }\nc;", "a; c;");
     check_code(
         "#[cfg(any(test, feature = \"contract\"))]\npub fn f(a: [u8; 3]) -> u8 { 1 }\nc;",
         "c;",
     );
     check_code("#[cfg(test)]\n#[expect(x)]\nmod tests;\nc;", "c;");
     check_code("#[cfg(not(test))]\nfn f() {}", "#[cfg(not(test))] fn f() {}");
-    check_code(
-        "#[cfg(feature = \"qdrant\")]\nmod q;",
-        "#[cfg(feature = \" \")] mod q;",
-    );
+    check_code("#[cfg(feature = \"qdrant\")]\nmod q;", "#[cfg(feature = \" \")] mod q;");
 }
 
 #[track_caller]
@@ -513,10 +461,7 @@ fn check_code(text: &str, expected: &str) {
 
 #[test]
 fn the_scanner_reads_paths() {
-    check_paths(
-        "use crate::access::{Acl, Reader};",
-        &["access::Acl", "access::Reader"],
-    );
+    check_paths("use crate::access::{Acl, Reader};", &["access::Acl", "access::Reader"]);
     check_paths(
         "use crate::{id, rank::{bm25, late::{a, b}}};",
         &["id", "rank::bm25", "rank::late::a", "rank::late::b"],
@@ -525,10 +470,7 @@ fn the_scanner_reads_paths() {
         "use super::settings::X; super::super::id::Y",
         &["split::settings::X", "id::Y"],
     );
-    check_paths(
-        "pub(crate) fn f() -> crate::document::Page {}",
-        &["document::Page"],
-    );
+    check_paths("pub(crate) fn f() -> crate::document::Page {}", &["document::Page"]);
     check_paths("use my_crate::x; xsuper::y", &[]);
 }
 
@@ -553,6 +495,7 @@ fn check_paths(code: &str, expected: &[&str]) {
 
 #[test]
 fn the_manifest_reader_reads_sections() {
-    let manifest = "[dependencies]\na.workspace = true\n# b\nc = { version = \"1\" }\n[dependencies.d]\nx = 1\n[lints]\ne = 1";
+    let manifest =
+        "[dependencies]\na.workspace = true\n# b\nc = { version = \"1\" }\n[dependencies.d]\nx = 1\n[lints]\ne = 1";
     assert_eq!(names_in_section(manifest, "dependencies"), ["a", "c", "d"]);
 }

@@ -30,10 +30,7 @@ pub fn centers(dimensions: usize) -> Vec<Vec<f32>> {
 fn owner(document: usize) -> Acl {
     match document.is_multiple_of(TENANTS) {
         true => acl("small", &[&["everyone"]]),
-        false => acl(
-            "large",
-            &[&[&format!("group:{}", document as u64 * 7_919 % GROUPS)]],
-        ),
+        false => acl("large", &[&[&format!("group:{}", document as u64 * 7_919 % GROUPS)]]),
     }
 }
 

@@ -32,17 +32,12 @@ struct Found {
 }
 
 /// What can be kept of `file`; nothing if it begins with another header.
-pub fn part_of(
-    file: &mut File,
-    header: &Header,
-    mut keep: impl FnMut(&Mark) -> bool,
-) -> io::Result<Option<Kept>> {
+pub fn part_of(file: &mut File, header: &Header, mut keep: impl FnMut(&Mark) -> bool) -> io::Result<Option<Kept>> {
     file.rewind()?;
     let mut walk = Walk::new(BufReader::new(&mut *file), String::new());
     let first = walk.next().ok().flatten();
     let begins = |first: &Walked| {
-        first.record.name == HEADER
-            && serde_json::from_slice::<Header>(&first.bytes).is_ok_and(|read| read == *header)
+        first.record.name == HEADER && serde_json::from_slice::<Header>(&first.bytes).is_ok_and(|read| read == *header)
     };
     if !first.as_ref().is_some_and(begins) {
         return Ok(None);
@@ -53,10 +48,7 @@ pub fn part_of(
         documents: Vec::new(),
     };
     let found = documents(&mut walk);
-    let last: HashMap<_, _> = found
-        .iter()
-        .map(|found| (found.mark.id, found.record.number))
-        .collect();
+    let last: HashMap<_, _> = found.iter().map(|found| (found.mark.id, found.record.number)).collect();
     for found in found {
         let counts = last[&found.mark.id] == found.record.number;
         if counts && !keep(&found.mark) {

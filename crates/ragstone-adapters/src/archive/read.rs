@@ -19,8 +19,8 @@ use super::line::decode_line;
 use super::walk::{Walk, Walked, changed, check_entries, document_of};
 use super::write::hex;
 use super::{
-    ArchiveError, DocumentRecord, END, EndRecord, EntryRecord, FORMAT, HEADER, Header, INDEX, IndexRecord,
-    ORIGINAL, QUESTIONS, SETTINGS, SOURCES, TEXT, Totals, VERSION,
+    ArchiveError, DocumentRecord, END, EndRecord, EntryRecord, FORMAT, HEADER, Header, INDEX, IndexRecord, ORIGINAL,
+    QUESTIONS, SETTINGS, SOURCES, TEXT, Totals, VERSION,
 };
 
 /// Bytes of an entry read at once.
@@ -116,11 +116,7 @@ impl Archive {
 
 impl Contents {
     fn take(&mut self, entry: Walked, seen: &mut Vec<EntryRecord>) -> Result<(), ArchiveError> {
-        let Walked {
-            record,
-            bytes,
-            before,
-        } = entry;
+        let Walked { record, bytes, before } = entry;
         if self.header.is_none() {
             self.header = Some(header(&record, &bytes)?);
             return Ok(());
@@ -142,10 +138,7 @@ impl Contents {
                 let sha256 = hex(&before.finalize());
                 let header_at = record.offset - super::tar::BLOCK as u64;
                 if (end.bytes, &end.sha256) != (header_at, &sha256) {
-                    return Err(changed(
-                        "not all before its end is what its end says",
-                        record.offset,
-                    ));
+                    return Err(changed("not all before its end is what its end says", record.offset));
                 }
                 self.end = Some(end);
             }
@@ -192,9 +185,7 @@ impl Contents {
 /// What does not even begin like an archive is told as what it is.
 fn foreign(error: ArchiveError, path: &str) -> ArchiveError {
     match error {
-        ArchiveError::Changed { at: 0, .. } => {
-            ArchiveError::Foreign(format!("{path} is no archive of a library"))
-        }
+        ArchiveError::Changed { at: 0, .. } => ArchiveError::Foreign(format!("{path} is no archive of a library")),
         error => error,
     }
 }
@@ -205,9 +196,7 @@ fn header(record: &EntryRecord, bytes: &[u8]) -> Result<Header, ArchiveError> {
         false => serde_json::Value::Null,
     };
     if told["format"] != FORMAT {
-        return Err(ArchiveError::Foreign(
-            "the file is no archive of a library".into(),
-        ));
+        return Err(ArchiveError::Foreign("the file is no archive of a library".into()));
     }
     match told["version"].as_u64() {
         Some(version) if version == u64::from(VERSION) => parse(HEADER, bytes, record.offset),
@@ -279,10 +268,7 @@ impl Parcel for Archived {
     }
 
     fn chunks(&self) -> BoxStream<'_, io::Result<Vec<PackedChunk>>> {
-        let entries = self
-            .entries
-            .iter()
-            .filter(|entry| entry.name.contains("/chunks/"));
+        let entries = self.entries.iter().filter(|entry| entry.name.contains("/chunks/"));
         let batches = futures::stream::iter(entries.cloned()).then(|entry| {
             let file = self.file.clone();
             async move {

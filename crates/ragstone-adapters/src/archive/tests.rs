@@ -64,10 +64,7 @@ fn put(archive: &mut ArchiveWriter, uri: &str) {
     document.text(700).unwrap();
     document.append(&[7; 700]).unwrap();
     for some in chunks(uri).chunks(3) {
-        let lines: Vec<u8> = some
-            .iter()
-            .flat_map(|chunk| encode_line(chunk).unwrap())
-            .collect();
+        let lines: Vec<u8> = some.iter().flat_map(|chunk| encode_line(chunk).unwrap()).collect();
         document.chunks(&lines).unwrap();
     }
     document.finish(&packed).unwrap();
@@ -119,10 +116,7 @@ async fn what_was_written_is_read() {
     assert_eq!((totals.documents, totals.chunks), (2, 10));
     assert_eq!(totals.bytes, std::fs::metadata(&path).unwrap().len());
     let again = ArchiveWriter::open(&path, &header(), |_| true);
-    assert!(
-        matches!(again, Err(ArchiveError::Foreign(_))),
-        "nothing is overwritten"
-    );
+    assert!(matches!(again, Err(ArchiveError::Foreign(_))), "nothing is overwritten");
 }
 
 #[test]
@@ -151,10 +145,7 @@ fn every_change_and_every_cut_is_refused() {
     let original = 1_024 + 512;
     other[original] ^= 1;
     let told = check(&other).to_string();
-    assert!(
-        told.contains("documents/00000001/original, at byte 1536"),
-        "{told}"
-    );
+    assert!(told.contains("documents/00000001/original, at byte 1536"), "{told}");
 }
 
 #[test]
@@ -196,8 +187,7 @@ async fn what_broke_off_is_gone_on_with() {
     }
     // What the library does not have any more is cut off, with what follows it.
     std::fs::write(&part, &whole).unwrap();
-    let (archive, marks) =
-        ArchiveWriter::open(&again, &header(), |mark| mark.id != packed("one").id).unwrap();
+    let (archive, marks) = ArchiveWriter::open(&again, &header(), |mark| mark.id != packed("one").id).unwrap();
     assert!(marks.is_empty() && archive.bytes() == 1_024, "{marks:?}");
     drop(archive);
     // Another header is another library's, or another model's.

@@ -74,11 +74,7 @@ impl<R: Read> Walk<R> {
             size,
             sha256,
         };
-        Ok(Some(Walked {
-            record,
-            bytes,
-            before,
-        }))
+        Ok(Some(Walked { record, bytes, before }))
     }
 
     fn contents(&mut self, name: &str, size: u64) -> Result<(Vec<u8>, String), ArchiveError> {

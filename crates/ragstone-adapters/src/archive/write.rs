@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 
 use super::part::{Kept, part_of};
 use super::{
-    ArchiveError, DOCUMENT, DocumentRecord, END, EndRecord, EntryRecord, HEADER, Header, INDEX, IndexRecord,
-    Mark, ORIGINAL, QUESTIONS, SETTINGS, SOURCES, TEXT, Totals, tar,
+    ArchiveError, DOCUMENT, DocumentRecord, END, EndRecord, EntryRecord, HEADER, Header, INDEX, IndexRecord, Mark,
+    ORIGINAL, QUESTIONS, SETTINGS, SOURCES, TEXT, Totals, tar,
 };
 
 /// A file in the making. It lies beside its final name until it is whole.
@@ -64,11 +64,7 @@ impl ArchiveWriter {
         };
         let mut file = options.open(&part).map_err(failed)?;
         let kept = part_of(&mut file, header, keep).map_err(failed)?;
-        let Kept {
-            bytes,
-            hash,
-            documents,
-        } = kept.unwrap_or_default();
+        let Kept { bytes, hash, documents } = kept.unwrap_or_default();
         file.set_len(bytes).map_err(failed)?;
         file.seek(SeekFrom::Start(bytes)).map_err(failed)?;
         let next = documents.iter().map(|(record, _)| record.number + 1).max();
@@ -136,10 +132,7 @@ impl ArchiveWriter {
             (SOURCES, lines(&mut sources.iter().map(serde_json::to_string))),
             (SETTINGS, serde_json::to_string(settings)),
             (QUESTIONS, lines(&mut questions.iter().map(serde_json::to_string))),
-            (
-                INDEX,
-                lines(&mut self.documents.values().map(serde_json::to_string)),
-            ),
+            (INDEX, lines(&mut self.documents.values().map(serde_json::to_string))),
         ];
         for (name, text) in texts {
             let text = text.map_err(|error| self.failed(error.into()))?;

@@ -12,8 +12,8 @@ use futures::FutureExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 use crate::disk_reserve::DiskReserve;
@@ -68,11 +68,7 @@ impl ObjectStore for ReservedStore {
         self.inner.put_opts(at, payload, options).await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        at: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, at: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         admit(&self.reserve, at, 0)?;
         let inner = self.inner.put_multipart_opts(at, options).await?;
         let (reserve, at) = (self.reserve.clone(), at.clone());
@@ -146,9 +142,7 @@ mod tests {
         let inner = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
         let store = ReservedStore::new(Arc::new(inner), reserve.clone());
         let document = DocumentId("6f1c2f0e-6a0b-5d0e-9a53-726167737470".parse().unwrap());
-        let key = |of: fn(&TenantId, DocumentId, Generation) -> Path| {
-            of(&TenantId::default(), document, Generation(1))
-        };
+        let key = |of: fn(&TenantId, DocumentId, Generation) -> Path| of(&TenantId::default(), document, Generation(1));
         let (here, there) = (Path::from("incoming/1"), key(original_key));
         store.put(&here, PutPayload::from("text")).await.unwrap();
         let mut under_way = store.put_multipart(&key(text_key)).await.unwrap();
@@ -162,30 +156,16 @@ mod tests {
         is_full(store.put_multipart(&there).await.unwrap_err());
         is_full(under_way.put_part(PutPayload::from("text")).await.unwrap_err());
         under_way.abort().await.unwrap();
-        is_full(
-            store
-                .put(&key(text_key), PutPayload::from("text"))
-                .await
-                .unwrap_err(),
-        );
+        is_full(store.put(&key(text_key), PutPayload::from("text")).await.unwrap_err());
         let note = Path::from("a/note");
-        is_full(
-            store
-                .put(&note, vec![0; SMALL_BYTES + 1].into())
-                .await
-                .unwrap_err(),
-        );
+        is_full(store.put(&note, vec![0; SMALL_BYTES + 1].into()).await.unwrap_err());
         store.put(&note, vec![0; SMALL_BYTES].into()).await.unwrap();
         store.delete(&note).await.unwrap();
         store.rename(&here, &there).await.unwrap();
         let text = store.get(&there).await.unwrap().bytes().await.unwrap();
         assert_eq!(text, "text");
         store.delete(&there).await.unwrap();
-        let left: Vec<_> = store
-            .list(Some(&Path::from("default")))
-            .try_collect()
-            .await
-            .unwrap();
+        let left: Vec<_> = store.list(Some(&Path::from("default"))).try_collect().await.unwrap();
         assert!(left.is_empty());
         reserve.look().unwrap();
         store.put(&there, PutPayload::from("text")).await.unwrap();

@@ -61,10 +61,7 @@ pub fn bucket(options: &S3Options) -> object_store::Result<Arc<dyn ObjectStore>>
         .with_allow_http(options.endpoint.starts_with("http://"));
     let token_file = options.web_identity_token_file.to_string_lossy();
     let given = [
-        (
-            AmazonS3ConfigKey::Endpoint,
-            options.endpoint.trim_end_matches('/'),
-        ),
+        (AmazonS3ConfigKey::Endpoint, options.endpoint.trim_end_matches('/')),
         (AmazonS3ConfigKey::Region, &options.region),
         (AmazonS3ConfigKey::AccessKeyId, &options.access_key_id),
         (AmazonS3ConfigKey::SecretAccessKey, &options.secret_access_key),

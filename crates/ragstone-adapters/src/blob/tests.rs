@@ -26,9 +26,7 @@ async fn blob_contract(store: &dyn ObjectStore) {
 }
 
 async fn put(store: &dyn ObjectStore, key: &str, text: &str) {
-    let put = store
-        .put(&Key::from(key), PutPayload::from(text.to_owned()))
-        .await;
+    let put = store.put(&Key::from(key), PutPayload::from(text.to_owned())).await;
     put.unwrap();
 }
 

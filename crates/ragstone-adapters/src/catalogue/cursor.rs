@@ -127,11 +127,7 @@ mod tests {
             };
             assert_eq!(Key::read(&key.write()).unwrap(), key);
         }
-        let good = Key {
-            at: 1,
-            id: Uuid::nil(),
-        }
-        .write();
+        let good = Key { at: 1, id: Uuid::nil() }.write();
         for bad in [
             "",
             "x",

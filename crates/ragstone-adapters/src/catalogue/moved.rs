@@ -22,15 +22,9 @@ pub enum Place {
 }
 
 /// What `packed` finds in its place; whose URI it is may not be the caller's to know.
-pub fn place(
-    found: Option<&StoredDocument>,
-    scope: &Scope,
-    packed: &Packed,
-) -> Result<Place, CatalogueError> {
+pub fn place(found: Option<&StoredDocument>, scope: &Scope, packed: &Packed) -> Result<Place, CatalogueError> {
     let living = found.filter(|stored| stored.document.status != DocumentStatus::Deleting);
-    if packed.acl.tenant != *scope.tenant()
-        || living.is_some_and(|stored| !scope.admits(&stored.document.acl))
-    {
+    if packed.acl.tenant != *scope.tenant() || living.is_some_and(|stored| !scope.admits(&stored.document.acl)) {
         return Err(CatalogueError::UriTaken);
     }
     Ok(match living {

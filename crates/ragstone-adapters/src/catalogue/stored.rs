@@ -251,9 +251,7 @@ pub fn record_of(source: &SourceRecord) -> Result<(String, Option<String>), Dama
 /// The source of a row.
 pub fn source_of(record: &str, last_sync: Option<&str>) -> Result<SourceRecord, Damaged> {
     Ok(SourceRecord {
-        last_sync: last_sync
-            .map(|report| read_json(report, "last_sync"))
-            .transpose()?,
+        last_sync: last_sync.map(|report| read_json(report, "last_sync")).transpose()?,
         ..read_json(record, "record")?
     })
 }

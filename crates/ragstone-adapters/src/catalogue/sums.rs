@@ -30,10 +30,7 @@ impl Sums {
     /// The sums as one delta.
     pub fn total(&self) -> StatisticsDelta {
         let counts = |sums: &HashMap<u32, i64>| {
-            let mut counts: Vec<_> = sums
-                .iter()
-                .map(|(id, count)| (*id, clamp(*count) as u32))
-                .collect();
+            let mut counts: Vec<_> = sums.iter().map(|(id, count)| (*id, clamp(*count) as u32)).collect();
             counts.sort_unstable();
             counts
         };
@@ -80,12 +77,7 @@ pub fn encode(delta: &StatisticsDelta) -> Vec<u8> {
     bytes.extend(delta.chunks.to_le_bytes());
     bytes.extend((delta.terms.len() as u32).to_le_bytes());
     bytes.extend(delta.terms.iter().flat_map(|(term, count)| pair(term.0, *count)));
-    bytes.extend(
-        delta
-            .pieces
-            .iter()
-            .flat_map(|(piece, count)| pair(*piece, *count)),
-    );
+    bytes.extend(delta.pieces.iter().flat_map(|(piece, count)| pair(*piece, *count)));
     bytes
 }
 
@@ -97,11 +89,7 @@ pub fn decode(bytes: &[u8]) -> Result<StatisticsDelta, Damaged> {
         let (pairs, rest) = rest.as_chunks::<8>();
         let terms = u32::from_le_bytes(*terms) as usize;
         (rest.is_empty() && terms <= pairs.len()).then_some(())?;
-        let number = |half: &[u8]| {
-            half.iter()
-                .rev()
-                .fold(0u32, |sum, byte| sum << 8 | u32::from(*byte))
-        };
+        let number = |half: &[u8]| half.iter().rev().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte));
         let pair = |pair: &[u8; 8]| (number(&pair[..4]), number(&pair[4..]));
         let (terms, pieces) = pairs.split_at(terms);
         let term = |(id, count)| (TermId(id), count);

@@ -40,10 +40,7 @@ pub fn write_json<T: Serialize>(value: &T) -> Result<String, Damaged> {
 }
 
 /// A name that was checked when it came in.
-pub fn read_name<T: TryFrom<String, Error: std::fmt::Display>>(
-    text: String,
-    column: &str,
-) -> Result<T, Damaged> {
+pub fn read_name<T: TryFrom<String, Error: std::fmt::Display>>(text: String, column: &str) -> Result<T, Damaged> {
     T::try_from(text).map_err(|error| damaged(column, error))
 }
 

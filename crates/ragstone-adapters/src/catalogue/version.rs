@@ -65,9 +65,7 @@ pub fn renewed(mut stored: StoredDocument, version: NewVersion, now: OffsetDateT
     version.renew(&mut stored.document, now);
     stored.newest = Newest::Pending;
     stored.name.clone_from(&version.name);
-    stored
-        .declared_media_type
-        .clone_from(&version.declared_media_type);
+    stored.declared_media_type.clone_from(&version.declared_media_type);
     stored.incoming.clone_from(&version.incoming);
     stored.stored = None;
     stored.pipeline.clone_from(&version.pipeline);

@@ -90,10 +90,7 @@ fn choose(request: &ChatRequest) -> Vec<Candidate> {
 }
 
 fn candidates(request: &ChatRequest) -> Vec<Candidate> {
-    let scored = request
-        .passages
-        .iter()
-        .any(|passage| !passage.sentences.is_empty());
+    let scored = request.passages.iter().any(|passage| !passage.sentences.is_empty());
     let sentences = request.passages.iter().enumerate().flat_map(|(at, passage)| {
         let sentences = if scored {
             given(passage)
@@ -147,8 +144,7 @@ fn asks(candidate: &Candidate) -> bool {
 
 /// The same words again, or a part of them.
 fn same(one: &Candidate, other: &Candidate) -> bool {
-    let overlap = one.passage == other.passage
-        && one.range.start < other.range.end
-        && other.range.start < one.range.end;
+    let overlap =
+        one.passage == other.passage && one.range.start < other.range.end && other.range.start < one.range.end;
     overlap || one.text == other.text
 }

@@ -96,11 +96,7 @@ impl Wire for RedisWire {
         self.open = None;
         let (mut subscription, told) = self.client.get_async_pubsub().await.map_err(said)?.split();
         subscription.subscribe(&self.channel).await.map_err(said)?;
-        let telling = self
-            .client
-            .get_multiplexed_async_connection()
-            .await
-            .map_err(said)?;
+        let telling = self.client.get_multiplexed_async_connection().await.map_err(said)?;
         self.open = Some(Open {
             told,
             subscription,

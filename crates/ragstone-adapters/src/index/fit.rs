@@ -4,9 +4,7 @@ use ragstone_core::seam::index::{IndexError, IndexSpec, Point};
 
 /// The refusal of what an index cannot hold.
 pub fn mismatch(detail: impl Into<String>) -> IndexError {
-    IndexError::Mismatch {
-        detail: detail.into(),
-    }
+    IndexError::Mismatch { detail: detail.into() }
 }
 
 /// Refuses a vector of another length than the index has.

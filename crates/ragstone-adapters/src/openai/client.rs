@@ -121,9 +121,7 @@ impl Client {
                     (None, _) => None,
                     (Some(pause), None) => Some(some_of(pause)),
                     // Others were told the same moment: come a little later than that.
-                    (Some(pause), Some(after)) => {
-                        (after <= limits.longest_retry_after).then(|| after + some_of(pause))
-                    }
+                    (Some(pause), Some(after)) => (after <= limits.longest_retry_after).then(|| after + some_of(pause)),
                 };
                 wait.filter(in_time)
             })
@@ -131,18 +129,11 @@ impl Client {
     }
 
     /// One try; it ends at `deadline` too, if there is one.
-    async fn reply(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-        deadline: Option<Instant>,
-    ) -> Result<Response, Fault> {
+    async fn reply(&self, path: &str, body: &impl Serialize, deadline: Option<Instant>) -> Result<Response, Fault> {
         let first_byte = self.connection.limits.first_byte;
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limit = left.map_or(first_byte, |left| left.min(first_byte));
-        let request = self
-            .authorised(self.http.post(self.connection.url(path)))
-            .json(body);
+        let request = self.authorised(self.http.post(self.connection.url(path))).json(body);
         let reply = match timeout(limit, request.send()).await {
             Ok(reply) => reply.map_err(|error| self.transport(error))?,
             Err(_) => {
@@ -162,9 +153,7 @@ impl Client {
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
         let connection = &self.connection;
         let request = match (&connection.api_key, &connection.user) {
-            (Some(key), _) if connection.sends_api_key_header() => {
-                request.header(API_KEY_HEADER, key.expose())
-            }
+            (Some(key), _) if connection.sends_api_key_header() => request.header(API_KEY_HEADER, key.expose()),
             (Some(key), _) => request.bearer_auth(key.expose()),
             (None, Some((user, password))) => request.basic_auth(user, Some(password.expose())),
             (None, None) => request,

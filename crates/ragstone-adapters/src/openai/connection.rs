@@ -216,8 +216,7 @@ impl Connection {
     ) -> Result<Self, ConnectionError> {
         for (name, value) in headers {
             let wrong = |why| ConnectionError::Header(name.clone(), why);
-            let known =
-                HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("it is no header's name"))?;
+            let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("it is no header's name"))?;
             if OWN_HEADERS.contains(&known.as_str()) {
                 return Err(wrong("it belongs to the request itself"));
             }
@@ -293,28 +292,16 @@ mod tests {
         };
         check("http://localhost:11434", "http://localhost:11434/v1/embeddings");
         check("http://localhost:11434/", "http://localhost:11434/v1/embeddings");
-        check(
-            "https://api.openai.com/v1",
-            "https://api.openai.com/v1/embeddings",
-        );
-        check(
-            " https://api.openai.com/v1// ",
-            "https://api.openai.com/v1/embeddings",
-        );
-        check(
-            "https://x.test/api/openai",
-            "https://x.test/api/openai/embeddings",
-        );
+        check("https://api.openai.com/v1", "https://api.openai.com/v1/embeddings");
+        check(" https://api.openai.com/v1// ", "https://api.openai.com/v1/embeddings");
+        check("https://x.test/api/openai", "https://x.test/api/openai/embeddings");
         check(
             "https://x.test/v1?api-version=1",
             "https://x.test/v1/embeddings?api-version=1",
         );
         check("http://user:pass@h/v1", "http://h/v1/embeddings");
         for wrong in ["", "localhost:8080", "ftp://h", "file:///x", "http://"] {
-            assert!(
-                Connection::new(wrong, None, Limits::default()).is_err(),
-                "{wrong}"
-            );
+            assert!(Connection::new(wrong, None, Limits::default()).is_err(), "{wrong}");
         }
     }
 
@@ -326,8 +313,7 @@ mod tests {
             let connection = connection.with_api_version("2024-10-21");
             assert_eq!(connection.url("chat/completions").as_str(), expected, "{base}");
         };
-        let expected =
-            "https://x.openai.azure.com/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21";
+        let expected = "https://x.openai.azure.com/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21";
         check("https://x.openai.azure.com", expected);
         check("https://x.openai.azure.com/", expected);
         check("https://x.openai.azure.com/openai", expected);
@@ -370,8 +356,7 @@ mod tests {
     #[test]
     fn secrets_are_not_shown() {
         let key = Secret::new("sk-very-secret");
-        let connection =
-            Connection::new("http://user:pa55@h/v1?token=t0k", Some(key), Limits::default()).unwrap();
+        let connection = Connection::new("http://user:pa55@h/v1?token=t0k", Some(key), Limits::default()).unwrap();
         let headers = [("x-org".to_owned(), Secret::new("0rg-t0ken"))];
         let connection = connection.with_headers(headers).unwrap();
         let shown = format!(

@@ -152,11 +152,9 @@ impl Fault {
                 status: Some(status), ..
             } if status.as_u16() == 413 => true,
             Self::Refused { .. } if !self.may_be_contents() => false,
-            Self::Refused { said, .. } | Self::Broken { said, .. } => {
-                ["token", "context", "sequence", "too long"]
-                    .iter()
-                    .any(|word| said.contains(word))
-            }
+            Self::Refused { said, .. } | Self::Broken { said, .. } => ["token", "context", "sequence", "too long"]
+                .iter()
+                .any(|word| said.contains(word)),
             Self::Busy { .. } => false,
         }
     }

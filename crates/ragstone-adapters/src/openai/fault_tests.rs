@@ -20,14 +20,8 @@ fn a_reply_says_when_to_come_back() {
     let now = ("date", "Tue, 15 Nov 1994 08:12:31 GMT");
     check(&[("retry-after", "2")], Some(2.0));
     check(&[("retry-after", "0.5")], Some(0.5));
-    check(
-        &[("retry-after", "Tue, 15 Nov 1994 08:12:41 GMT"), now],
-        Some(10.0),
-    );
-    check(
-        &[("retry-after", "Tue, 15 Nov 1994 08:12:01 GMT"), now],
-        Some(0.0),
-    );
+    check(&[("retry-after", "Tue, 15 Nov 1994 08:12:41 GMT"), now], Some(10.0));
+    check(&[("retry-after", "Tue, 15 Nov 1994 08:12:01 GMT"), now], Some(0.0));
     check(&[("retry-after", "Tue, 15 Nov 1994 08:12:41 GMT")], None);
     check(&[("retry-after", "-1")], None);
     check(&[("retry-after", "soon")], None);
@@ -53,22 +47,13 @@ fn a_status_says_what_can_be_done() {
 fn what_may_be_the_contents_is_told_from_what_is_not() {
     let long = r#"{"error": {"message": "This model's maximum context length is 8192 tokens"}}"#;
     let check = |fault: Fault, contents: bool, size: bool, length: bool| {
-        let found = (
-            fault.may_be_contents(),
-            fault.may_be_size(),
-            fault.is_about_length(),
-        );
+        let found = (fault.may_be_contents(), fault.may_be_size(), fault.is_about_length());
         assert_eq!(found, (contents, size, length), "{fault:?}");
     };
     check(of(400, &[], long), true, true, true);
     check(of(413, &[], ""), true, true, true);
     check(of(422, &[], "inputs: 10 allowed"), true, true, false);
-    check(
-        of(429, &[], "Request too large: tokens per min"),
-        true,
-        true,
-        true,
-    );
+    check(of(429, &[], "Request too large: tokens per min"), true, true, true);
     check(of(500, &[], "input is too large to process"), true, true, false);
     check(of(500, &[], "cannot encode"), true, false, false);
     check(of(403, &[], "blocked"), true, true, false);

@@ -29,10 +29,7 @@ pub(super) struct Member {
 /// The members of an archive; none if it has no directory, as a file that was cut off has not.
 pub(super) fn members(bytes: &[u8]) -> Option<Vec<Member>> {
     let tail = bytes.len().saturating_sub(END_WITHIN);
-    let end = tail
-        + bytes[tail..]
-            .windows(END.len())
-            .rposition(|window| window == END)?;
+    let end = tail + bytes[tail..].windows(END.len()).rposition(|window| window == END)?;
     let mut at = u32_at(bytes, end + 16)? as usize;
     let count = u16_at(bytes, end + 10)?;
     let mut members = Vec::new();
@@ -79,12 +76,7 @@ const MARKUP: [&str; 6] = [".xml", ".rels", ".vml", ".opf", ".ncx", ".xmp"];
 /// Looks at each member that is markup once: refuses what is too complex or unpacks to more than `limit` bytes in all, and
 /// tells whether `wanted` stands in one within `folder`. What cannot be unpacked is left to the format's reader.
 #[cfg(any(feature = "office", feature = "epub"))]
-pub(super) fn check_members(
-    bytes: &[u8],
-    folder: &str,
-    wanted: &[u8],
-    limit: u64,
-) -> Result<bool, ParseProblem> {
+pub(super) fn check_members(bytes: &[u8], folder: &str, wanted: &[u8], limit: u64) -> Result<bool, ParseProblem> {
     let Ok(mut archive) = zip::ZipArchive::new(Cursor::new(bytes)) else {
         return Ok(false);
     };

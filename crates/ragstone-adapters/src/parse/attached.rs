@@ -101,11 +101,7 @@ pub(super) fn line(names: &[String]) -> Option<String> {
 
 /// A name of one line, or one that counts.
 pub(super) fn called(name: Option<&str>, number: u32) -> String {
-    let kept: Vec<char> = name
-        .unwrap_or_default()
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect();
+    let kept: Vec<char> = name.unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
     let name: String = kept[kept.len().saturating_sub(MAX_NAME)..].iter().collect();
     match name.trim() {
         "" => format!("attachment {number}"),

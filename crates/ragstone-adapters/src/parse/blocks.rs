@@ -183,11 +183,7 @@ impl<'a> Blocks<'a> {
         if !self.empty_pages.is_empty() {
             warnings.push(ragstone_core::document::ParseWarning {
                 code: "pages_without_text".to_owned(),
-                detail: format!(
-                    "{} of {} page(s) have no text",
-                    self.empty_pages.len(),
-                    self.pages
-                ),
+                detail: format!("{} of {} page(s) have no text", self.empty_pages.len(), self.pages),
                 pages: self.empty_pages,
             });
         }

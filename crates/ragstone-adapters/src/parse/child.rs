@@ -49,9 +49,7 @@ impl Child {
             })?;
         let requests = process.stdin.take().expect("it was asked for above");
         let mut replies = BufReader::new(process.stdout.take().expect("it was asked for above"));
-        let last_words = tokio::spawn(keep_last_words(
-            process.stderr.take().expect("it was asked for above"),
-        ));
+        let last_words = tokio::spawn(keep_last_words(process.stderr.take().expect("it was asked for above")));
         let ready = tokio::time::timeout(START_LIMIT, frame::read_frame(&mut replies)).await;
         let Ok(Ok(Frame::Message(Message::Ready { isolation }))) = ready else {
             let detail = format!("{} did not say that it is ready", options.program.display());
@@ -106,11 +104,7 @@ impl Child {
         self.receive(request, pages).await
     }
 
-    async fn receive(
-        &mut self,
-        request: &Request,
-        pages: &mut dyn PageReceiver,
-    ) -> Result<Parsed, ParseProblem> {
+    async fn receive(&mut self, request: &Request, pages: &mut dyn PageReceiver) -> Result<Parsed, ParseProblem> {
         let limit = request.limits.max_text_bytes;
         let (mut text, mut text_bytes) = (Vec::new(), 0);
         // What the file is still owed, and what all files together may have.
@@ -126,26 +120,17 @@ impl Child {
                 }
                 Ok(Frame::Message(Message::Page { page })) => {
                     let whole = std::str::from_utf8(&text).map_err(|_| garbled())?;
-                    pages
-                        .page(page, whole)
-                        .await
-                        .map_err(|_| ParseProblem::NotTaken)?;
+                    pages.page(page, whole).await.map_err(|_| ParseProblem::NotTaken)?;
                     text.clear();
                 }
                 Ok(Frame::Message(Message::Attachment { file })) if owed == 0 && file.bytes <= allowed => {
                     owed = file.bytes;
                     allowed -= file.bytes;
-                    pages
-                        .attachment(&file)
-                        .await
-                        .map_err(|_| ParseProblem::NotTaken)?;
+                    pages.attachment(&file).await.map_err(|_| ParseProblem::NotTaken)?;
                 }
                 Ok(Frame::Bytes(piece)) if piece.len() as u64 <= owed => {
                     owed -= piece.len() as u64;
-                    pages
-                        .attached_bytes(&piece)
-                        .await
-                        .map_err(|_| ParseProblem::NotTaken)?;
+                    pages.attached_bytes(&piece).await.map_err(|_| ParseProblem::NotTaken)?;
                 }
                 Ok(Frame::Message(Message::Done { media_type, outline })) if owed == 0 => {
                     self.between_documents = true;

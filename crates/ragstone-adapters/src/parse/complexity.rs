@@ -82,9 +82,8 @@ struct StartTag<'a> {
 
 fn read_start_tag(text: &[u8], tag: usize) -> Result<StartTag<'_>, ParseProblem> {
     let ends_name = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'/' | b'>');
-    let length = |from: usize, ends: &dyn Fn(&u8) -> bool| {
-        text[from..].iter().position(ends).unwrap_or(text.len() - from)
-    };
+    let length =
+        |from: usize, ends: &dyn Fn(&u8) -> bool| text[from..].iter().position(ends).unwrap_or(text.len() - from);
     let name = &text[tag..tag + length(tag, &ends_name)];
     let (mut at, mut attributes, mut closed) = (tag + name.len(), 0, false);
     while let Some(&byte) = text.get(at) {
@@ -100,10 +99,7 @@ fn read_start_tag(text: &[u8], tag: usize) -> Result<StartTag<'_>, ParseProblem>
             _ if byte.is_ascii_whitespace() => at += 1,
             b'=' => {
                 at += 1;
-                at += text[at..]
-                    .iter()
-                    .take_while(|byte| byte.is_ascii_whitespace())
-                    .count();
+                at += text[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
                 at = match text.get(at) {
                     Some(&quote @ (b'"' | b'\'')) => end_of(text, at + 1, &[quote]),
                     _ => at + length(at, &|byte| byte.is_ascii_whitespace() || *byte == b'>'),
@@ -202,27 +198,15 @@ mod tests {
         }
         let script = format!("<script>if (a <b {}) {{}}</script>", "&& c ".repeat(2_000));
         check(&script, Language::Html, None);
-        check(
-            &format!("<![CDATA[{}]]>", with_attributes(2_000)),
-            Language::Xml,
-            None,
-        );
-        check(
-            &format!("a < b {} > c", "&& c ".repeat(2_000)),
-            Language::Html,
-            None,
-        );
+        check(&format!("<![CDATA[{}]]>", with_attributes(2_000)), Language::Xml, None);
+        check(&format!("a < b {} > c", "&& c ".repeat(2_000)), Language::Html, None);
     }
 
     #[test]
     fn depth_is_that_of_xml() {
         let nested = |depth: usize| "<a>".repeat(depth) + &"</a>".repeat(depth);
         check(&nested(MAX_XML_DEPTH).repeat(2), Language::Xml, None);
-        check(
-            &nested(MAX_XML_DEPTH + 1),
-            Language::Xml,
-            Some("within one another"),
-        );
+        check(&nested(MAX_XML_DEPTH + 1), Language::Xml, Some("within one another"));
         check(&"<a/><b x='1'/>".repeat(5_000), Language::Xml, None);
         check(&nested(5_000), Language::Html, None);
         check("<", Language::Xml, None);

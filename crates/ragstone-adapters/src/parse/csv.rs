@@ -11,11 +11,7 @@ use super::text;
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 
 /// Hands out the table as one page without a number.
-pub(super) fn parse(
-    bytes: &[u8],
-    limits: &ParseLimits,
-    sink: &mut dyn PageSink,
-) -> Result<Outline, ParseProblem> {
+pub(super) fn parse(bytes: &[u8], limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
     let text = text::decode(bytes, None)?;
     let mut blocks = Blocks::new(sink, limits);
     blocks.table(rows(&text))?;

@@ -178,10 +178,7 @@ fn package(bytes: &[u8], head: &[u8], ending: &str) -> Result<Format, ParseProbl
     let known = PACKAGES
         .iter()
         .find(|(name, _)| members.iter().any(|member| member.name == *name));
-    let said = || {
-        SAID.iter()
-            .find(|format| find(head, format.media_type().as_bytes()))
-    };
+    let said = || SAID.iter().find(|format| find(head, format.media_type().as_bytes()));
     let found = known.map(|(_, format)| *format).or_else(|| said().copied());
     let found = found.ok_or_else(|| match named(ending) {
         Some(named) => ParseProblem::damaged(format!("it holds no {}", named.media_type())),
@@ -196,8 +193,7 @@ fn package(bytes: &[u8], head: &[u8], ending: &str) -> Result<Format, ParseProbl
 /// What a compound file is, told from the names of its streams.
 #[cfg(feature = "office")]
 fn compound(bytes: &[u8]) -> Result<Format, ParseProblem> {
-    let file =
-        office_oxide::cfb::CfbReader::new(std::io::Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
+    let file = office_oxide::cfb::CfbReader::new(std::io::Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
     let has = |name: &str| file.entries().iter().any(|entry| entry.name == name);
     if has("EncryptedPackage") {
         return Err(ParseProblem::Encrypted);
@@ -305,11 +301,7 @@ fn opens_as_html(head: &[u8]) -> bool {
 }
 
 fn ending(name: &str) -> String {
-    match name
-        .rsplit(['/', '\\'])
-        .next()
-        .and_then(|file| file.rsplit_once('.'))
-    {
+    match name.rsplit(['/', '\\']).next().and_then(|file| file.rsplit_once('.')) {
         Some((_, ending)) => ending.to_ascii_lowercase(),
         None => String::new(),
     }

@@ -20,11 +20,7 @@ const CHAPTER_BYTES: usize = 128 << 20;
 const MARKUP_BYTES: u64 = 64 << 20;
 
 /// Hands out a book as one page without a number.
-pub(super) fn parse(
-    bytes: Vec<u8>,
-    limits: &ParseLimits,
-    sink: &mut dyn PageSink,
-) -> Result<Outline, ParseProblem> {
+pub(super) fn parse(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
     archive::check_members(&bytes, "", b"", MARKUP_BYTES)?;
     let book = Epub::read(Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
     let title = book.metadata().title().map(|title| title.value().to_owned());

@@ -173,9 +173,7 @@ impl ParseProblem {
         match self {
             Self::NoWorker { .. } | Self::NotTaken | Self::Busy { .. } => ParseRetry::Usual,
             // Processor time is the file's own; elapsed time may have been others'.
-            Self::TimedOut {
-                clock: Clock::Wall, ..
-            } => ParseRetry::Once,
+            Self::TimedOut { clock: Clock::Wall, .. } => ParseRetry::Once,
             _ => ParseRetry::Never,
         }
     }

@@ -175,18 +175,13 @@ fn is_flag(run: &str) -> bool {
     let Some(name) = run.strip_suffix(END_OF_FLAG) else {
         return false;
     };
-    let ascii: Option<String> = name
-        .chars()
-        .map(|c| char::from_u32(u32::from(c) - 0xe0000))
-        .collect();
+    let ascii: Option<String> = name.chars().map(|c| char::from_u32(u32::from(c) - 0xe0000)).collect();
     ascii.is_some_and(|ascii| TAG_FLAGS.contains(&ascii.as_str()))
 }
 
 /// Joiners shape the letters of some scripts and emoji; Latin ones they only take apart.
 fn joins(run: &str) -> bool {
-    run.contains([
-        '\u{200c}', '\u{200d}', '\u{2061}', '\u{2062}', '\u{2063}', '\u{2064}',
-    ])
+    run.contains(['\u{200c}', '\u{200d}', '\u{2061}', '\u{2062}', '\u{2063}', '\u{2064}'])
 }
 
 #[cfg(test)]
@@ -218,11 +213,7 @@ mod tests {
         check("one\u{200b}\u{200c}\u{200d}\u{200b}two", "onetwo", 4);
         check("ig\u{200d}nore", "ignore", 1);
         check("می\u{200c}خواهم", "می\u{200c}خواهم", 0);
-        check(
-            "👩\u{200d}❤\u{fe0f}\u{200d}👨",
-            "👩\u{200d}❤\u{fe0f}\u{200d}👨",
-            0,
-        );
+        check("👩\u{200d}❤\u{fe0f}\u{200d}👨", "👩\u{200d}❤\u{fe0f}\u{200d}👨", 0);
         check("x\u{e0100}\u{e0101}\u{e0102}\u{e0103}", "x", 4);
         check("abc\u{202e}fed\u{202c}", "abcfed\u{202c}", 1);
     }

@@ -21,8 +21,8 @@ const CHARSET_WITHIN: usize = 1024;
 const MAIN_SHARE: f64 = 0.3;
 /// Elements that hold no content of the page.
 const NO_CONTENT: &[&str] = &[
-    "head", "script", "style", "noscript", "template", "svg", "iframe", "object", "canvas", "form", "button",
-    "input", "select", "dialog", "img", "picture", "video", "audio",
+    "head", "script", "style", "noscript", "template", "svg", "iframe", "object", "canvas", "form", "button", "input",
+    "select", "dialog", "img", "picture", "video", "audio",
 ];
 /// Elements without content whose options the next tree builder would look through once for each of them.
 const CHOICES: &str = "select, datalist";
@@ -132,9 +132,7 @@ fn language(element: &NodeRef) -> Option<String> {
 }
 
 fn html_escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn to_markdown(html: &str, also_skipped: &[&str]) -> String {
@@ -147,9 +145,7 @@ fn to_markdown(html: &str, also_skipped: &[&str]) -> String {
 }
 
 fn letters(text: &str) -> usize {
-    text.chars()
-        .filter(|character| character.is_alphanumeric())
-        .count()
+    text.chars().filter(|character| character.is_alphanumeric()).count()
 }
 
 fn declared_encoding(bytes: &[u8]) -> Option<&'static Encoding> {
@@ -216,18 +212,9 @@ tool.run()</pre></div></div>
             let page = ARTICLE.replace("<h2>Linux</h2>", &format!("{hidden}<h2>Linux</h2>"));
             let page = page.replace("<style>p{}</style>", "<style>.gone{display:none}</style>");
             let document = parsed(page.as_bytes());
-            let found: Vec<_> = document
-                .warnings
-                .iter()
-                .map(|warning| warning.code.as_str())
-                .collect();
+            let found: Vec<_> = document.warnings.iter().map(|warning| warning.code.as_str()).collect();
             assert_eq!(found, codes, "{hidden}");
-            assert_eq!(
-                document.text.contains("SECRET"),
-                kept,
-                "{hidden}: {}",
-                document.text
-            );
+            assert_eq!(document.text.contains("SECRET"), kept, "{hidden}: {}", document.text);
             assert!(document.text.contains("## Linux"), "{hidden}");
         };
         check("<p>SECRET</p>", &[], true);
@@ -264,8 +251,7 @@ tool.run()</pre></div></div>
 
     #[test]
     fn where_there_is_no_main_content_the_body_is_taken() {
-        let document =
-            parsed(b"<title>T</title><nav>menu</nav><ul><li>one</li><li>two</li></ul><footer>end</footer>");
+        let document = parsed(b"<title>T</title><nav>menu</nav><ul><li>one</li><li>two</li></ul><footer>end</footer>");
         assert!(
             document.text.contains("one") && document.text.contains("two"),
             "{}",
@@ -280,11 +266,8 @@ tool.run()</pre></div></div>
 
     #[test]
     fn a_declared_encoding_is_used() {
-        let html = b"<meta http-equiv='Content-Type' content='text/html; charset=windows-1251'><p>\xcf\xf0\xe8\xe2\xe5\xf2";
-        assert!(
-            parsed(html)
-                .text
-                .contains("\u{41f}\u{440}\u{438}\u{432}\u{435}\u{442}")
-        );
+        let html =
+            b"<meta http-equiv='Content-Type' content='text/html; charset=windows-1251'><p>\xcf\xf0\xe8\xe2\xe5\xf2";
+        assert!(parsed(html).text.contains("\u{41f}\u{440}\u{438}\u{432}\u{435}\u{442}"));
     }
 }

@@ -128,9 +128,7 @@ fn cut_off() -> Isolation {
 mod filter {
     //! A seccomp filter that refuses sockets, new programs and the ways around it.
 
-    use libc::{
-        BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JUMP, BPF_K, BPF_LD, BPF_RET, BPF_STMT, BPF_W, sock_filter,
-    };
+    use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JUMP, BPF_K, BPF_LD, BPF_RET, BPF_STMT, BPF_W, sock_filter};
 
     /// `AUDIT_ARCH_*` of linux/audit.h.
     #[cfg(target_arch = "x86_64")]

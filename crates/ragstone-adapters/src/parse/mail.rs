@@ -10,11 +10,7 @@ use super::html;
 use super::sink::{Outline, PageSink};
 
 /// Hands out a mail as one page without a number, and then what is attached to it.
-pub(super) fn parse(
-    bytes: &[u8],
-    limits: &ParseLimits,
-    sink: &mut dyn PageSink,
-) -> Result<Outline, ParseProblem> {
+pub(super) fn parse(bytes: &[u8], limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
     let message = MessageParser::default().parse(bytes);
     let message = message.ok_or_else(|| ParseProblem::damaged("it has no header of a mail"))?;
     let mut blocks = Blocks::new(sink, limits);
@@ -33,11 +29,7 @@ pub(super) fn parse(
 
 fn head(message: &Message) -> Option<String> {
     let mut lines = Vec::new();
-    for (name, address) in [
-        ("From", message.from()),
-        ("To", message.to()),
-        ("Cc", message.cc()),
-    ] {
+    for (name, address) in [("From", message.from()), ("To", message.to()), ("Cc", message.cc())] {
         if let Some(names) = address.map(names).filter(|names| !names.is_empty()) {
             lines.push(format!("{name}: {names}"));
         }
@@ -72,10 +64,7 @@ fn body(message: &Message, blocks: &mut Blocks) -> Result<(), ParseProblem> {
 
 /// How the files are called that the text does not show, as many as are handed out.
 fn names_of_files(message: &Message) -> Vec<String> {
-    let files = message
-        .attachments()
-        .zip(1..)
-        .take(attached::MAX_ATTACHMENTS as usize);
+    let files = message.attachments().zip(1..).take(attached::MAX_ATTACHMENTS as usize);
     let shown = files.filter(|(part, _)| part.content_id().is_none());
     shown
         .map(|(part, number)| attached::called(name_of(part).as_deref(), number))

@@ -137,10 +137,7 @@ fn shortened(name: &str) -> &str {
 
 /// The first heading of the highest level that occurs before any lower one ends the search.
 pub(super) fn first_title(headings: &[Heading]) -> Option<String> {
-    let first = headings
-        .iter()
-        .find(|heading| heading.level == 1)
-        .or(headings.first());
+    let first = headings.iter().find(|heading| heading.level == 1).or(headings.first());
     first.map(|heading| heading.text.clone())
 }
 
@@ -153,10 +150,7 @@ fn split_front_matter(text: &str) -> (Option<&str>, &str) {
         let mut at = 0;
         for line in after.split_inclusive('\n') {
             if line.trim_end() == fence.trim_end() {
-                return (
-                    Some(&after[..at]),
-                    after[at + line.len()..].trim_start_matches('\n'),
-                );
+                return (Some(&after[..at]), after[at + line.len()..].trim_start_matches('\n'));
             }
             at += line.len();
         }
@@ -221,11 +215,7 @@ mod tests {
 
     #[test]
     fn front_matter_names_the_document_and_is_no_text() {
-        check(
-            "---\ntitle: \"A: b\"\ntags: [x]\n---\n\ntext\n",
-            Some("A: b"),
-            &[],
-        );
+        check("---\ntitle: \"A: b\"\ntags: [x]\n---\n\ntext\n", Some("A: b"), &[]);
         check("+++\ntitle = 'T'\n+++\n# H\n", Some("T"), &[("H", "# H\n")]);
         check("---\nnot closed\n", None, &[]);
     }

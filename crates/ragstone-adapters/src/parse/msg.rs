@@ -38,11 +38,7 @@ const ATTACHMENT_STORAGE: &str = "__attach_version1.0_#";
 type Compound<'a> = CfbReader<Cursor<&'a [u8]>>;
 
 /// Hands out a mail as one page without a number, and then what is attached to it.
-pub(super) fn parse(
-    bytes: &[u8],
-    limits: &ParseLimits,
-    sink: &mut dyn PageSink,
-) -> Result<Outline, ParseProblem> {
+pub(super) fn parse(bytes: &[u8], limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
     let mut file = CfbReader::new(Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
     let mut blocks = Blocks::new(sink, limits);
     let subject = text_of(&mut file, "", SUBJECT);
@@ -133,8 +129,7 @@ fn files(file: &mut Compound) -> (Vec<File>, bool) {
     let mut all = Vec::new();
     for (name, number) in storages.iter().zip(1..=attached::MAX_ATTACHMENTS) {
         let storage = format!("{name}/");
-        let name = text_of(file, &storage, ATTACHMENT_LONG_NAME)
-            .or_else(|| text_of(file, &storage, ATTACHMENT_NAME));
+        let name = text_of(file, &storage, ATTACHMENT_LONG_NAME).or_else(|| text_of(file, &storage, ATTACHMENT_NAME));
         if name.is_none() && stream(file, &storage, ATTACHMENT_DATA, BINARY).is_none() {
             continue;
         }

@@ -135,9 +135,7 @@ impl<'a> Walk<'a> {
                 Event::CData(text) => self.text(&text.into_inner()),
                 Event::GeneralRef(reference) => self.reference(&reference),
                 Event::Eof if depth > 0 => {
-                    return Err(ParseProblem::damaged(
-                        "content.xml ends before its last element does",
-                    ));
+                    return Err(ParseProblem::damaged("content.xml ends before its last element does"));
                 }
                 Event::Eof => return Ok(()),
                 _ => {}
@@ -260,10 +258,7 @@ impl<'a> Walk<'a> {
         let Some(grid) = self.grids.last_mut() else {
             return Ok(());
         };
-        let (text, repeats) = (
-            std::mem::take(&mut grid.cell),
-            std::mem::take(&mut grid.cell_repeats),
-        );
+        let (text, repeats) = (std::mem::take(&mut grid.cell), std::mem::take(&mut grid.cell_repeats));
         if !text.trim().is_empty() {
             for n in 0..repeats {
                 count_cells(&mut self.cells, 1)?;
@@ -359,12 +354,6 @@ fn count_cells(cells: &mut u64, more: u64) -> Result<(), ParseProblem> {
 fn is_no_content(name: &str) -> bool {
     matches!(
         name,
-        "tracked-changes"
-            | "forms"
-            | "sequence-decls"
-            | "variable-decls"
-            | "user-field-decls"
-            | "scripts"
-            | "shapes"
+        "tracked-changes" | "forms" | "sequence-decls" | "variable-decls" | "user-field-decls" | "scripts" | "shapes"
     )
 }

@@ -95,17 +95,10 @@ impl ParserPool {
     /// Parses the file at `path`, called `name`, into memory, for the default tenant.
     ///
     /// `declared` is the media type its sender gave, a hint only. Dropping the future ends the process at work.
-    pub async fn parse(
-        &self,
-        path: &Path,
-        name: &str,
-        declared: Option<&str>,
-    ) -> Result<ParsedDocument, ParseError> {
+    pub async fn parse(&self, path: &Path, name: &str, declared: Option<&str>) -> Result<ParsedDocument, ParseError> {
         let mut gathered = Gathered::new(self.options.limits.max_text_bytes);
         let tenant = TenantId::default();
-        let parsed = self
-            .parse_into(&tenant, path, name, declared, &mut gathered)
-            .await?;
+        let parsed = self.parse_into(&tenant, path, name, declared, &mut gathered).await?;
         Ok(gathered.finish(&parsed.media_type, parsed.outline))
     }
 
@@ -159,13 +152,7 @@ impl ParserPool {
         }
     }
 
-    fn request(
-        &self,
-        path: &Path,
-        name: &str,
-        declared: Option<&str>,
-        bytes: u64,
-    ) -> Result<Request, ParseProblem> {
+    fn request(&self, path: &Path, name: &str, declared: Option<&str>, bytes: u64) -> Result<Request, ParseProblem> {
         // The process has another working directory.
         let path = std::path::absolute(path).map_err(|error| ParseProblem::Unreadable {
             detail: error.to_string(),
@@ -214,9 +201,6 @@ impl ParserPool {
     }
 
     fn keep(&self, child: Child) {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(child);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(child);
     }
 }

@@ -46,17 +46,11 @@ impl Parser for PoolParser {
         let found = blobs.get(&request.blob).await.map_err(unreadable)?;
         let (name, declared) = (&request.name, request.declared_media_type.as_deref());
         let parsed = match &found.payload {
-            GetResultPayload::File(_, path) => {
-                self.pool
-                    .parse_into(&request.tenant, path, name, declared, pages)
-                    .await
-            }
+            GetResultPayload::File(_, path) => self.pool.parse_into(&request.tenant, path, name, declared, pages).await,
             GetResultPayload::Stream(_) => {
                 let copy = copy(found).await?;
                 let path = copy.path();
-                self.pool
-                    .parse_into(&request.tenant, path, name, declared, pages)
-                    .await
+                self.pool.parse_into(&request.tenant, path, name, declared, pages).await
             }
         };
         parsed.map_err(|error| failure(&error.problem, error.to_string()))
@@ -69,9 +63,7 @@ async fn copy(found: GetResult) -> Result<tempfile::NamedTempFile, ParseFailure>
     let mut file = tokio::fs::File::from_std(copy.reopen().map_err(unreadable)?);
     let mut bytes = found.into_stream();
     while let Some(next) = bytes.next().await {
-        file.write_all(&next.map_err(unreadable)?)
-            .await
-            .map_err(unreadable)?;
+        file.write_all(&next.map_err(unreadable)?).await.map_err(unreadable)?;
     }
     file.flush().await.map_err(unreadable)?;
     Ok(copy)

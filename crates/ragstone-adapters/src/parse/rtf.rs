@@ -48,11 +48,7 @@ const NO_CONTENT: &[&str] = &[
 ];
 
 /// Hands out a letter as one page without a number.
-pub(super) fn parse(
-    bytes: &[u8],
-    limits: &ParseLimits,
-    sink: &mut dyn PageSink,
-) -> Result<Outline, ParseProblem> {
+pub(super) fn parse(bytes: &[u8], limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
     let mut reader = Rtf::new(bytes, Blocks::new(sink, limits));
     reader.run()?;
     reader.end_paragraph();

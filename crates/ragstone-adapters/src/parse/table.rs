@@ -13,10 +13,7 @@ const HEADS_IN_PIECE: usize = 4;
 /// without text go. What has one column is no table, and comes as lines.
 ///
 /// A row takes as long as its cells and the columns of the table: `take` can stop a table that is mostly gaps.
-pub(super) fn write_pieces<E>(
-    mut rows: Vec<Row>,
-    mut take: impl FnMut(&str) -> Result<(), E>,
-) -> Result<(), E> {
+pub(super) fn write_pieces<E>(mut rows: Vec<Row>, mut take: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
     for row in &mut rows {
         row.retain(|(_, text)| !text.trim().is_empty());
         // Stable: of two texts in one column the first stays first.
@@ -118,10 +115,7 @@ mod tests {
         let pieces = pieces(rows);
         assert!(pieces.len() > 4);
         for piece in &pieces {
-            assert!(
-                piece.starts_with("| Number | Word |\n| --- | --- |\n| "),
-                "{piece}"
-            );
+            assert!(piece.starts_with("| Number | Word |\n| --- | --- |\n| "), "{piece}");
             assert!(piece.len() <= PIECE, "{}", piece.len());
         }
         let body: usize = pieces.iter().map(|piece| piece.lines().count() - 2).sum();

@@ -33,10 +33,7 @@ pub(super) fn decode(bytes: &[u8], declared: Option<&'static Encoding>) -> Resul
     } else if let Ok(text) = std::str::from_utf8(bytes) {
         text.into()
     } else {
-        declared
-            .unwrap_or(WINDOWS_1252)
-            .decode_without_bom_handling(bytes)
-            .0
+        declared.unwrap_or(WINDOWS_1252).decode_without_bom_handling(bytes).0
     };
     if text.contains('\0') {
         return Err(ParseProblem::Unsupported {
@@ -72,10 +69,7 @@ mod tests {
 
     #[test]
     fn what_is_not_text_is_refused() {
-        assert_eq!(
-            parsed(b" \r\n\t ").map_err(|problem| problem.code()),
-            Err("no_text")
-        );
+        assert_eq!(parsed(b" \r\n\t ").map_err(|problem| problem.code()), Err("no_text"));
         assert_eq!(
             parsed(b"abc\0def").map_err(|problem| problem.code()),
             Err("unsupported_media_type")

@@ -62,8 +62,8 @@ fn serve(isolation: Isolation, mut out: BufWriter<File>) -> io::Result<()> {
 fn parse(request: &Request, sink: &mut dyn PageSink) -> Result<Message, ParseProblem> {
     let bytes = read(request)?;
     let declared = request.declared.as_deref();
-    let (format, outline) = super::parse_into(bytes, &request.name, declared, &request.limits, sink)
-        .map_err(|error| error.problem)?;
+    let (format, outline) =
+        super::parse_into(bytes, &request.name, declared, &request.limits, sink).map_err(|error| error.problem)?;
     Ok(Message::Done {
         media_type: format.media_type().to_owned(),
         outline,
@@ -107,8 +107,8 @@ struct FrameSink<'a> {
 
 impl PageSink for FrameSink<'_> {
     fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem> {
-        let sent = frame::write_text(self.out, text)
-            .and_then(|()| frame::write_message(self.out, &Message::Page { page }));
+        let sent =
+            frame::write_text(self.out, text).and_then(|()| frame::write_message(self.out, &Message::Page { page }));
         sent.map_err(broken_pipe)
     }
 

@@ -50,9 +50,7 @@ impl BucketSettings {
         if self.bucket.is_empty() || !self.bucket.chars().all(is_name) {
             return refused("the name of a bucket has letters, digits, dots, hyphens and underscores");
         }
-        if !self.endpoint.is_empty()
-            && !self.endpoint.starts_with("http://")
-            && !self.endpoint.starts_with("https://")
+        if !self.endpoint.is_empty() && !self.endpoint.starts_with("http://") && !self.endpoint.starts_with("https://")
         {
             return refused("the endpoint begins with https:// or http://");
         }
@@ -104,9 +102,7 @@ impl Source for Bucket {
     fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
         let objects = self.store.list(None).enumerate();
         let items = objects.map(|(n, object)| match object {
-            Ok(_) if n >= MAX_OBJECTS => Err(SourceError::Refused(format!(
-                "it has more than {MAX_OBJECTS} objects"
-            ))),
+            Ok(_) if n >= MAX_OBJECTS => Err(SourceError::Refused(format!("it has more than {MAX_OBJECTS} objects"))),
             Ok(object) => Ok(self.item(object).into()),
             Err(error) => Err(told(error)),
         });
@@ -191,10 +187,7 @@ mod tests {
         let bytes: Vec<bytes::Bytes> = content.bytes.try_collect().await.unwrap();
         assert_eq!(bytes.concat(), b"ALPHA");
         all.delete(&Path::from("docs/a.md")).await.unwrap();
-        assert!(matches!(
-            bucket.fetch(&second[0]).await,
-            Err(SourceError::Gone(_))
-        ));
+        assert!(matches!(bucket.fetch(&second[0]).await, Err(SourceError::Gone(_))));
     }
 
     #[test]
@@ -211,10 +204,7 @@ mod tests {
         check(json!({ "bucket": "docs" }), true);
         check(json!({ "bucket": "docs/../x" }), false);
         check(json!({ "bucket": "" }), false);
-        check(
-            json!({ "bucket": "docs", "endpoint": "http://127.0.0.1:9000" }),
-            true,
-        );
+        check(json!({ "bucket": "docs", "endpoint": "http://127.0.0.1:9000" }), true);
         check(json!({ "bucket": "docs", "endpoint": "127.0.0.1:9000" }), false);
         check(json!({ "bucket": "docs", "access_key_id": "env:A" }), false);
         check(

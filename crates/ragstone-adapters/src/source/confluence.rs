@@ -23,9 +23,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use ragstone_core::access::Reader;
-use ragstone_core::seam::source::{
-    Access, Content, HiddenItems, Item, ListEntry, ListGap, Source, SourceError,
-};
+use ragstone_core::seam::source::{Access, Content, HiddenItems, Item, ListEntry, ListGap, Source, SourceError};
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -197,9 +195,7 @@ impl Confluence {
         };
         let recalled = self.recalled.lock().unwrap_or_else(PoisonError::into_inner);
         let files = recalled.iter().filter(|(key, _)| key.starts_with(FILE_KEY));
-        let hidden = files
-            .filter(|(_, marker)| hangs_on(marker))
-            .map(|(key, _)| key.clone());
+        let hidden = files.filter(|(_, marker)| hangs_on(marker)).map(|(key, _)| key.clone());
         ListGap {
             uri: format!("{}#attachments", self.site.page_uri(page)),
             error,
@@ -321,8 +317,7 @@ fn check(settings: &ConfluenceSettings) -> Result<(), SourceError> {
     if settings.spaces.len() > MAX_SPACES {
         return refused(format!("at most {MAX_SPACES} spaces are named"));
     }
-    let is_key =
-        |key: &str| !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || "~_-.:@".contains(c));
+    let is_key = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || "~_-.:@".contains(c));
     if let Some(key) = settings.spaces.iter().find(|key| !is_key(key)) {
         return refused(format!("{key:?} is no key of a space"));
     }
@@ -359,11 +354,7 @@ fn place(settings: &ConfluenceSettings) -> Result<(Url, Deployment), SourceError
 }
 
 /// The answers to one question about each of many ids, so many at once; they come in no order.
-async fn each<T, F: Future<Output = T>>(
-    at_once: usize,
-    ids: Vec<String>,
-    ask: impl Fn(String) -> F,
-) -> Vec<T> {
+async fn each<T, F: Future<Output = T>>(at_once: usize, ids: Vec<String>, ask: impl Fn(String) -> F) -> Vec<T> {
     futures::stream::iter(ids)
         .map(ask)
         .buffer_unordered(at_once)

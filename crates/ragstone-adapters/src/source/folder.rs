@@ -17,9 +17,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
-use ragstone_core::seam::source::{
-    Access, Content, HiddenItems, Item, ListEntry, ListGap, Source, SourceError,
-};
+use ragstone_core::seam::source::{Access, Content, HiddenItems, Item, ListEntry, ListGap, Source, SourceError};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 
@@ -115,10 +113,7 @@ impl Source for Folder {
         })?;
         let is_file = file.metadata().await.is_ok_and(|metadata| metadata.is_file());
         if !is_file {
-            return Err(SourceError::Refused(format!(
-                "{} is not a regular file",
-                item.key
-            )));
+            return Err(SourceError::Refused(format!("{} is not a regular file", item.key)));
         }
         let bytes = futures::stream::try_unfold(file, |mut file| async move {
             let mut piece = vec![0; PIECE];
@@ -140,9 +135,7 @@ fn list(walk: &WalkBuilder, root: &Path) -> Result<Vec<ListEntry>, SourceError> 
     let (mut entries, mut nameless) = (Vec::new(), BTreeSet::new());
     for entry in walk.build() {
         if entries.len() == MAX_FILES {
-            return Err(SourceError::Refused(format!(
-                "it has more than {MAX_FILES} files"
-            )));
+            return Err(SourceError::Refused(format!("it has more than {MAX_FILES} files")));
         }
         let entry = match entry {
             Ok(entry) => entry,
@@ -179,9 +172,7 @@ fn missing_root(root: &Path) -> Result<Option<ListGap>, SourceError> {
 
 /// What an error of the walk hides: what lies below the path that it names. One about the folder itself ends the list.
 fn gap_of(error: &ignore::Error, root: &Path) -> Result<ListGap, SourceError> {
-    let why = error
-        .io_error()
-        .map_or_else(|| error.to_string(), ToString::to_string);
+    let why = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
     let path = path_of(error);
     if path == Some(root) {
         return Err(SourceError::Broken(format!("{}: {why}", root.display())));

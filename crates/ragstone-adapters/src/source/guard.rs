@@ -151,10 +151,7 @@ impl Resolve for Judged {
         let (lookup, options) = (self.lookup.clone(), self.options.clone());
         Box::pin(async move {
             let found = lookup.lookup(name.as_str()).await?;
-            let refused = found
-                .iter()
-                .copied()
-                .find(|ip| !options.admits(name.as_str(), *ip));
+            let refused = found.iter().copied().find(|ip| !options.admits(name.as_str(), *ip));
             let admitted: Vec<SocketAddr> = found
                 .into_iter()
                 .filter(|ip| options.admits(name.as_str(), *ip))
@@ -214,10 +211,7 @@ impl GuardOptions {
             return Err(refused(&host, "its port is not among those allowed"));
         }
         // The URL's parser has turned every spelling of an address into the one it means.
-        let literal = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>();
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         match literal {
             Ok(ip) if !self.admits(&host, ip) => Err(refused(&host, "its address is not public")),
             _ => Ok(url),
@@ -258,11 +252,7 @@ impl Guard {
         let answer = self.open(url, HeaderMap::new()).await?.successful()?;
         let (url, media_type) = (answer.url.clone(), answer.media_type());
         let bytes = answer.bytes(usize::MAX).await?;
-        Ok(Fetched {
-            url,
-            media_type,
-            bytes,
-        })
+        Ok(Fetched { url, media_type, bytes })
     }
 
     /// The answer of whoever stands at the end of the redirects, whatever its status, with its body still to be read.
@@ -341,10 +331,7 @@ fn next(url: &Url, response: &Response) -> Result<Option<Url>, GuardError> {
         host: host(url),
         reason: reason.to_owned(),
     };
-    let location = response
-        .headers()
-        .get(LOCATION)
-        .and_then(|value| value.to_str().ok());
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let location = location.ok_or_else(|| refused("it redirects to nowhere"))?;
     let next = url
         .join(location)

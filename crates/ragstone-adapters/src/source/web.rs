@@ -194,10 +194,7 @@ impl Source for Web {
         }
         // What stands behind a redirect has an address of its own.
         let url = Url::parse(&item.key).map_err(|error| SourceError::Refused(error.to_string()))?;
-        let answer = self
-            .ask(&url, &HeaderMap::new(), &|_| false)
-            .await
-            .map_err(told)?;
+        let answer = self.ask(&url, &HeaderMap::new(), &|_| false).await.map_err(told)?;
         let answer = answer.successful().map_err(told)?;
         Ok(Content {
             media_type: answer.media_type(),
@@ -216,9 +213,7 @@ impl Source for Web {
 /// A guard's error as a source's.
 fn told(error: GuardError) -> SourceError {
     match &error {
-        GuardError::Status {
-            status: 404 | 410, ..
-        } => SourceError::Gone("the page".into()),
+        GuardError::Status { status: 404 | 410, .. } => SourceError::Gone("the page".into()),
         GuardError::Refused { .. } | GuardError::TooLarge { .. } => SourceError::Refused(error.to_string()),
         GuardError::Status { .. } | GuardError::Broken { .. } => SourceError::Broken(error.to_string()),
     }

@@ -81,9 +81,7 @@ impl AccessMemory {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let text = row.get_ref(1)?.as_str().map_err(damaged)?;
-            let acl = acls.get(text, |text| {
-                Ok::<_, DatabaseError>(documents.acls.shared(parse(text)?))
-            })?;
+            let acl = acls.get(text, |text| Ok::<_, DatabaseError>(documents.acls.shared(parse(text)?)))?;
             let access = read(row, acl)?;
             documents.held.insert(access.id, access);
         }

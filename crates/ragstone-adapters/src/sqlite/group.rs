@@ -195,9 +195,8 @@ impl Database {
         drop(writer);
         let lost = committed.err().map(Arc::new);
         // What had not run yet when SQLite took the transaction back has its turn in the next one.
-        let is_next = |write: &dyn Waiting| {
-            matches!(lost.as_deref(), Some(DatabaseError::TakenBack)) && !write.has_run()
-        };
+        let is_next =
+            |write: &dyn Waiting| matches!(lost.as_deref(), Some(DatabaseError::TakenBack)) && !write.has_run();
         let (next, ended): (Vec<_>, Vec<_>) = group.into_iter().partition(|write| is_next(write.as_ref()));
         self.shared.queue.put_back(next);
         for write in ended {
@@ -205,11 +204,7 @@ impl Database {
         }
     }
 
-    fn run_group(
-        &self,
-        writer: &mut Connection,
-        group: &mut [Box<dyn Waiting>],
-    ) -> Result<(), DatabaseError> {
+    fn run_group(&self, writer: &mut Connection, group: &mut [Box<dyn Waiting>]) -> Result<(), DatabaseError> {
         let is_synced = |write: &dyn Waiting| write.durability() == Durability::Synced;
         let durability = match group.iter().any(|write| is_synced(write.as_ref())) {
             true => Durability::Synced,

@@ -20,10 +20,7 @@ enum Step {
     /// Raises `user_version` by one.
     Numbered(&'static str),
     /// Is recorded by its name.
-    Additive {
-        name: &'static str,
-        script: &'static str,
-    },
+    Additive { name: &'static str, script: &'static str },
 }
 
 use Step::{Additive, Numbered};
@@ -153,9 +150,8 @@ fn run_steps(connection: &mut Connection, path: &Path, steps: &[Step]) -> Result
 }
 
 fn add_once(transaction: &Transaction<'_>, name: &str, script: &str) -> Result<(), DatabaseError> {
-    transaction.execute_batch(
-        "create table if not exists schema_additions (name text primary key) without rowid, strict",
-    )?;
+    transaction
+        .execute_batch("create table if not exists schema_additions (name text primary key) without rowid, strict")?;
     if !is_recorded(transaction, name)? {
         transaction.execute_batch(script)?;
         transaction.execute("insert into schema_additions (name) values (?1)", [name])?;

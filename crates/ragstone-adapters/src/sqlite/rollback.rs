@@ -85,10 +85,7 @@ pub fn find_way_back(path: &Path) -> Result<WayBack, DatabaseError> {
         Some(copy) => {
             let (now, before) = (additions_of(&database)?, additions_of(&look_at(&copy)?)?);
             let additions = now.into_iter().filter(|name| !before.contains(name)).collect();
-            Ok(WayBack::SameSchema {
-                schema: to,
-                additions,
-            })
+            Ok(WayBack::SameSchema { schema: to, additions })
         }
     }
 }

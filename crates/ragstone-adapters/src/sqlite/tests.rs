@@ -16,10 +16,7 @@ fn a_file_is_its_owners_alone_and_opens_again() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
     let database = Database::open(&path).unwrap();
     let value: String = database
@@ -39,9 +36,7 @@ fn an_error_rolls_back() {
     });
     assert!(refused.is_err());
     let rows: i64 = database
-        .read_blocking::<_, DatabaseError>(|c| {
-            Ok(c.query_row("select count(*) from settings", [], |r| r.get(0))?)
-        })
+        .read_blocking::<_, DatabaseError>(|c| Ok(c.query_row("select count(*) from settings", [], |r| r.get(0))?))
         .unwrap();
     assert_eq!(rows, 0);
 }
@@ -55,8 +50,5 @@ fn a_newer_schema_is_refused() {
     connection.pragma_update(None, "user_version", 999).unwrap();
     drop(connection);
     let error = Database::open(&path).unwrap_err();
-    assert!(
-        matches!(error, DatabaseError::Newer { found: 999, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, DatabaseError::Newer { found: 999, .. }), "{error}");
 }

@@ -71,10 +71,7 @@ fn copy_with_room(
     }
     let copy = with_suffix(path, &format!("{MARK}{}", policy.label));
     let partial = with_suffix(&copy, PARTIAL);
-    for (_, left) in named(path)?
-        .into_iter()
-        .filter(|(name, _)| name.ends_with(PARTIAL))
-    {
+    for (_, left) in named(path)?.into_iter().filter(|(name, _)| name.ends_with(PARTIAL)) {
         fs::remove_file(&left).map_err(|source| file_error(&left, source))?;
     }
     let needed = bytes_of(connection)?;
@@ -113,9 +110,7 @@ fn copy_with_room(
 /// now would be one that no release knows.
 fn unfinished(connection: &Connection, path: &Path) -> Result<Option<PathBuf>, DatabaseError> {
     let label = connection
-        .query_row("select value from settings where key = ?1", [LABEL], |row| {
-            row.get(0)
-        })
+        .query_row("select value from settings where key = ?1", [LABEL], |row| row.get(0))
         .optional()?;
     let copy = label.map(|label: String| with_suffix(path, &format!("{MARK}{label}")));
     Ok(copy.filter(|copy| copy.exists()))
@@ -168,9 +163,7 @@ fn write(connection: &Connection, partial: &Path) -> Result<(), DatabaseError> {
     let failed = |source: io::Error| file_error(partial, source);
     protect(partial).map_err(failed)?;
     connection.execute("vacuum into ?1", [partial.to_string_lossy()])?;
-    File::open(partial)
-        .and_then(|file| file.sync_all())
-        .map_err(failed)
+    File::open(partial).and_then(|file| file.sync_all()).map_err(failed)
 }
 
 fn bytes_of(connection: &Connection) -> Result<u64, DatabaseError> {

@@ -42,23 +42,16 @@ pub fn answer(site: &Site, ask: &Ask) -> Option<Value> {
             });
             let mut grants: Vec<Value> = grants.collect();
             // Somebody who may write but not read, and a role that nobody here knows.
-            grants.push(
-                json!({"id": "2", "principal": {"type": "user", "id": "writer-only"},
-                "operation": {"key": "create", "targetType": "page"}}),
-            );
+            grants.push(json!({"id": "2", "principal": {"type": "user", "id": "writer-only"},
+                "operation": {"key": "create", "targetType": "page"}}));
             grants.push(json!({"id": "3", "principal": {"type": "role", "id": "r"},
                 "operation": {"key": "read", "targetType": "space"}}));
             Some(ask.page(grants.into_iter(), |grant| grant))
         }
         (true, ["api", "v2", "spaces", id, plural @ ("pages" | "blogposts")]) => {
-            let (key, _) = site
-                .spaces
-                .iter()
-                .find(|(_, space)| space.id.to_string() == *id)?;
+            let (key, _) = site.spaces.iter().find(|(_, space)| space.id.to_string() == *id)?;
             let listed = of(site, |content| {
-                format!("{}s", content.kind) == *plural
-                    && content.space == *key
-                    && content.status == "current"
+                format!("{}s", content.kind) == *plural && content.space == *key && content.status == "current"
             });
             Some(ask.page(listed, |(id, content)| page_v2(site, id, content, false)))
         }
@@ -106,10 +99,8 @@ pub fn answer(site: &Site, ask: &Ask) -> Option<Value> {
                     "spaceKey": key, "spaceId": space.id})
             });
             let mut grants: Vec<Value> = grants.collect();
-            grants.push(
-                json!({"operation": {"targetType": "page", "operationKey": "create"},
-                "subject": {"type": "known", "username": "writer-only"}, "spaceKey": key, "spaceId": 1}),
-            );
+            grants.push(json!({"operation": {"targetType": "page", "operationKey": "create"},
+                "subject": {"type": "known", "username": "writer-only"}, "spaceKey": key, "spaceId": 1}));
             Some(json!(grants))
         }
         (false, ["rest", "api", "content"]) => {
@@ -130,10 +121,7 @@ pub fn answer(site: &Site, ask: &Ask) -> Option<Value> {
             if content.untold {
                 return Some(Value::Null);
             }
-            let start = ask
-                .value("start")
-                .and_then(|start| start.parse().ok())
-                .unwrap_or(0);
+            let start = ask.value("start").and_then(|start| start.parse().ok()).unwrap_or(0);
             let limit = ask
                 .value("limit")
                 .and_then(|limit| limit.parse().ok())
@@ -262,7 +250,8 @@ fn content_v1(site: &Site, id: u64, content: &Content, ask: &Ask) -> Value {
         value["body"] = json!({"storage": {"value": content.body, "representation": "storage"}});
     }
     if ask.expands("restrictions.read") && !content.untold {
-        value["restrictions"] = json!({"read": {"operation": "read", "restrictions": named(content, 0, NAMES_AT_ONCE, ask.cloud)}});
+        value["restrictions"] =
+            json!({"read": {"operation": "read", "restrictions": named(content, 0, NAMES_AT_ONCE, ask.cloud)}});
     }
     if ask.expands("children.attachment") {
         let files: Vec<Value> = hanging(site, &id.to_string(), "attachment")

@@ -45,13 +45,7 @@ async fn what_is_current_is_taken_in_and_asked_for_once() {
             home.url,
             format!("{}{context}/spaces/OPS/pages/101/Home", world.server.address)
         );
-        let readers: Vec<_> = home
-            .acl
-            .sets
-            .iter()
-            .flatten()
-            .map(|reader| reader.as_str())
-            .collect();
+        let readers: Vec<_> = home.acl.sets.iter().flatten().map(|reader| reader.as_str()).collect();
         assert_eq!(readers, [if cloud { "group:id-of-staff" } else { "group:staff" }]);
         assert!(world.documents().await.values().all(|seen| seen.published));
         let first = world.server.take_seen();
@@ -86,26 +80,17 @@ async fn edits_moves_and_deletions_are_seen_in_one_sync() {
         let report = world.sync([1, 3, 9, 3, 0]).await;
         assert!(report.job.is_some());
         let (found, _) = world.found_by(&[user("ana")].into(), "lantern").await;
-        assert_eq!(
-            found.into_iter().collect::<Vec<_>>(),
-            [world.uri(104), world.uri(120)]
-        );
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [world.uri(104), world.uri(120)]);
         let (found, _) = world.found_by(&[group("staff")].into(), "edited").await;
         assert!(found.contains(&world.uri(102)) && !found.contains(&world.uri(104)));
         world.sync([0, 0, 13, 0, 0]).await;
         // A whole space is archived.
         world.server.site().spaces.get_mut("OPS").unwrap().archived = true;
         let held = world.sync_once().await;
-        assert_eq!(
-            (held.held, held.counts.unchanged, held.counts.deleted),
-            (11, 2, 0)
-        );
+        assert_eq!((held.held, held.counts.unchanged, held.counts.deleted), (11, 2, 0));
         assert_eq!(world.documents().await.len(), 13);
         let allowed = world.sync_with(Deletions::Allowed).await;
-        assert_eq!(
-            (allowed.held, allowed.counts.deleted, allowed.error),
-            (0, 11, None)
-        );
+        assert_eq!((allowed.held, allowed.counts.deleted, allowed.error), (0, 11, None));
     }
 }
 
@@ -139,9 +124,7 @@ async fn a_query_chooses_pages() {
         // What is above a page restricts it, found or not.
         let (found, _) = world.found_by(&[group("staff")].into(), "lantern").await;
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [world.uri(111)]);
-        let (found, _) = world
-            .found_by(&[group("staff"), user("ana")].into(), "lantern")
-            .await;
+        let (found, _) = world.found_by(&[group("staff"), user("ana")].into(), "lantern").await;
         assert_eq!(found.len(), 3);
         world.server.site().of(103).label = None;
         world.sync([0, 0, 2, 1, 0]).await;
@@ -159,8 +142,5 @@ async fn readers_may_be_called_otherwise() {
     let (_, listed) = world.found_by(&[group("staff")].into(), "lantern").await;
     assert_eq!(listed.into_iter().collect::<Vec<_>>(), [world.uri(121)]);
     let acl = world.documents().await.remove(&world.uri(101)).unwrap().acl;
-    assert_eq!(
-        acl.sets,
-        [["dept:operations".parse().unwrap()].into_iter().collect()]
-    );
+    assert_eq!(acl.sets, [["dept:operations".parse().unwrap()].into_iter().collect()]);
 }

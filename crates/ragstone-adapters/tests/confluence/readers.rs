@@ -52,19 +52,9 @@ fn random_site(random: &mut Rng, cloud: bool) -> Site {
     let mut ids: Vec<(u64, &str)> = Vec::new();
     for n in 0..PAGES {
         let space = if random.bool() { "A" } else { "B" };
-        let above: Vec<u64> = ids
-            .iter()
-            .filter(|(_, of)| *of == space)
-            .map(|(id, _)| *id)
-            .collect();
-        let parent = (random.u8(..) < 220)
-            .then(|| random.choice(&above).copied())
-            .flatten();
-        let kind = if cloud && random.u8(..) < 30 {
-            "folder"
-        } else {
-            "page"
-        };
+        let above: Vec<u64> = ids.iter().filter(|(_, of)| *of == space).map(|(id, _)| *id).collect();
+        let parent = (random.u8(..) < 220).then(|| random.choice(&above).copied()).flatten();
+        let kind = if cloud && random.u8(..) < 30 { "folder" } else { "page" };
         ids.push((site.add(kind, space, &format!("P{n}"), parent), space));
     }
     shake(random, &mut site);
@@ -106,19 +96,14 @@ async fn a_tree_restricted_at_random_leaks_nothing_and_refuses_nothing() {
         let (mut allowed, mut refused) = (0, 0);
         for round in 0..ROUNDS {
             let report = world.sync_once().await;
-            assert_eq!(
-                (report.error.clone(), report.counts.failed),
-                (None, 0),
-                "{report:?}"
-            );
+            assert_eq!((report.error.clone(), report.counts.failed), (None, 0), "{report:?}");
             assert_eq!(report.job.is_some(), round == 0, "nothing is embedded again");
             let site = world.server.site().clone();
             for names in callers() {
                 let (found, listed) = world.found_by(&names, "lantern").await;
                 let pages = site.contents.iter().filter(|(_, content)| content.kind == "page");
-                let (may, may_not): (Vec<u64>, Vec<u64>) = pages
-                    .map(|(id, _)| *id)
-                    .partition(|id| site.may_read(&names, *id));
+                let (may, may_not): (Vec<u64>, Vec<u64>) =
+                    pages.map(|(id, _)| *id).partition(|id| site.may_read(&names, *id));
                 allowed += may.len();
                 refused += may_not.len();
                 let may: BTreeSet<String> = may.into_iter().map(|id| world.uri(id)).collect();
@@ -156,10 +141,7 @@ async fn what_is_not_known_is_closed_and_told() {
         world.server.site().spaces.get_mut("A").unwrap().untold = true;
         let report = world.sync([0, 0, 0, 0, 3]).await;
         assert!(
-            report.failures[0]
-                .error
-                .detail
-                .contains("permissions of the space A"),
+            report.failures[0].error.detail.contains("permissions of the space A"),
             "{report:?}"
         );
         assert_eq!(seen().await, BTreeSet::new());
@@ -183,8 +165,5 @@ async fn a_page_that_is_above_itself_is_closed() {
     site.of(two).parent = Some(one);
     let world = World::new(true, site, spaces(&["A"])).await;
     let report = world.sync([0, 0, 0, 0, 2]).await;
-    assert!(
-        report.failures[0].error.detail.contains("above itself"),
-        "{report:?}"
-    );
+    assert!(report.failures[0].error.detail.contains("above itself"), "{report:?}");
 }

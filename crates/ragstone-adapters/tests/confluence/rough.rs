@@ -20,12 +20,7 @@ fn site(random: &mut Rng) -> Site {
         pages.push(page);
     }
     for n in 0..4 {
-        site.add(
-            "attachment",
-            "A",
-            &format!("f{n}.txt"),
-            random.choice(&pages).copied(),
-        );
+        site.add("attachment", "A", &format!("f{n}.txt"), random.choice(&pages).copied());
     }
     site
 }
@@ -102,10 +97,7 @@ async fn limits_and_faults_cost_time_only() {
         world.sync([16, 0, 0, 0, 0]).await;
         let seen = world.server.take_seen();
         assert!((2..=4).contains(&seen.most), "{} requests in flight", seen.most);
-        assert_eq!(
-            world.documents().await,
-            fresh(&world.server).await.documents().await
-        );
+        assert_eq!(world.documents().await, fresh(&world.server).await.documents().await);
     }
 }
 
@@ -168,11 +160,7 @@ async fn attachments_that_are_not_told_cost_themselves_only() {
             let gone = site.add("attachment", "A", "o.txt", Some(other));
             let world = World::new(cloud, site, spaces(&["A"])).await;
             world.sync([6, 0, 0, 0, 0]).await;
-            let path = if cloud {
-                "/attachments"
-            } else {
-                "/child/attachment"
-            };
+            let path = if cloud { "/attachments" } else { "/child/attachment" };
             world.server.faults().at = Some((path, status));
             world.server.site().contents.remove(&gone);
             world.server.site().edit(other, "<p>another text</p>");
@@ -202,10 +190,7 @@ async fn credentials_that_end_while_attachments_are_listed_cost_nothing() {
     world.server.faults().at = Some(("/attachments", 401));
     let report = world.sync_once().await;
     assert!(detail(&report).contains("does not accept the credentials (401)"));
-    assert_eq!(
-        (report.state(), world.titles().await.len()),
-        (SyncState::Failed, 4)
-    );
+    assert_eq!((report.state(), world.titles().await.len()), (SyncState::Failed, 4));
 }
 
 #[tokio::test]

@@ -109,13 +109,7 @@ impl Server {
     pub fn take_seen(&self) -> Seen {
         let mut seen = lock(&self.seen);
         let now = seen.now;
-        std::mem::replace(
-            &mut *seen,
-            Seen {
-                now,
-                ..Seen::default()
-            },
-        )
+        std::mem::replace(&mut *seen, Seen { now, ..Seen::default() })
     }
 
     /// Waits until so many requests have come since [`Server::take_seen`].
@@ -213,11 +207,7 @@ async fn answer(
         None => match answers::answer(&server.site(), &ask) {
             Some(Value::Null) => (StatusCode::FORBIDDEN, "not for you").into_response(),
             Some(value) => axum::Json(value).into_response(),
-            None => (
-                StatusCode::NOT_FOUND,
-                axum::Json(json!({"message": "no content"})),
-            )
-                .into_response(),
+            None => (StatusCode::NOT_FOUND, axum::Json(json!({"message": "no content"}))).into_response(),
         },
     }
 }
@@ -266,10 +256,7 @@ impl<'a> Ask<'a> {
         let mut pairs: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let url = reqwest::Url::parse(&format!("http://x/?{query}")).unwrap();
         for (name, value) in url.query_pairs() {
-            pairs
-                .entry(name.into_owned())
-                .or_default()
-                .push(value.into_owned());
+            pairs.entry(name.into_owned()).or_default().push(value.into_owned());
         }
         Self {
             cloud: server.cloud,

@@ -122,9 +122,7 @@ impl Site {
         let content = &self.contents[&id];
         let mut chain = self.above(id);
         chain.push(id);
-        let restricted = chain
-            .iter()
-            .filter_map(|id| self.contents[id].restricted.as_ref());
+        let restricted = chain.iter().filter_map(|id| self.contents[id].restricted.as_ref());
         content.status == "current"
             && passes(&self.spaces[&content.space].readers)
             && restricted.into_iter().all(passes)

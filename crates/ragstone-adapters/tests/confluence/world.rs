@@ -181,12 +181,7 @@ impl World {
     }
 
     pub async fn titles(&self) -> Vec<String> {
-        let mut titles: Vec<String> = self
-            .documents()
-            .await
-            .into_values()
-            .map(|seen| seen.title)
-            .collect();
+        let mut titles: Vec<String> = self.documents().await.into_values().map(|seen| seen.title).collect();
         titles.sort();
         titles
     }
@@ -207,10 +202,7 @@ impl World {
 
     pub fn uri(&self, id: u64) -> String {
         let context = self.server.context();
-        format!(
-            "{}{context}/pages/viewpage.action?pageId={id}",
-            self.server.address
-        )
+        format!("{}{context}/pages/viewpage.action?pageId={id}", self.server.address)
     }
 }
 

@@ -48,12 +48,7 @@ async fn check(cases: Vec<Case>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("document");
     let mut wrong = Vec::new();
-    for Case {
-        name,
-        bytes,
-        expected,
-    } in cases
-    {
+    for Case { name, bytes, expected } in cases {
         std::fs::write(&path, &bytes).unwrap();
         let started = std::time::Instant::now();
         let found = pool.parse(&path, &name, None).await;
@@ -61,12 +56,10 @@ async fn check(cases: Vec<Case>) {
             "{name}: {} bytes, {:?}, {}",
             bytes.len(),
             started.elapsed(),
-            found
-                .as_ref()
-                .map_or_else(ToString::to_string, |document| format!(
-                    "{} bytes of text",
-                    document.text.len()
-                ))
+            found.as_ref().map_or_else(ToString::to_string, |document| format!(
+                "{} bytes of text",
+                document.text.len()
+            ))
         );
         let right = match (&expected, &found) {
             (Reads(words), Ok(document)) => document.text.contains(words),

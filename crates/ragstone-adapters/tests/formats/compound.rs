@@ -43,11 +43,7 @@ pub fn msg() -> Vec<u8> {
         stream("__properties_version1.0", 2, &[0; 32]),
         stream("__substg1.0_0037001F", 3, &unicode("Grüße from the mill")),
         stream("__substg1.0_0C1A001F", 4, &unicode("Ada")),
-        stream(
-            "__substg1.0_1000001F",
-            5,
-            &unicode("The wheel turns.\r\nAll day."),
-        ),
+        stream("__substg1.0_1000001F", 5, &unicode("The wheel turns.\r\nAll day.")),
         storage("__attach_version1.0_#00000000", 1, 6, NONE),
         stream("__substg1.0_3707001F", 7, &unicode("cards.csv")),
         stream("__substg1.0_37010102", NONE, b"card,count\nred,7\n"),

@@ -60,14 +60,8 @@ pub fn docx_of(body: &str) -> Vec<u8> {
                 ("/word/styles.xml", "wordprocessingml.styles"),
             ]),
         ),
-        (
-            "_rels/.rels",
-            &relations(&[("officeDocument", "word/document.xml")]),
-        ),
-        (
-            "word/_rels/document.xml.rels",
-            &relations(&[("styles", "styles.xml")]),
-        ),
+        ("_rels/.rels", &relations(&[("officeDocument", "word/document.xml")])),
+        ("word/_rels/document.xml.rels", &relations(&[("styles", "styles.xml")])),
         ("word/document.xml", &document),
         ("word/styles.xml", &styles),
     ])
@@ -134,10 +128,7 @@ pub fn pptx() -> Vec<u8> {
                 ("/ppt/notesSlides/notesSlide1.xml", "presentationml.notesSlide"),
             ]),
         ),
-        (
-            "_rels/.rels",
-            &relations(&[("officeDocument", "ppt/presentation.xml")]),
-        ),
+        ("_rels/.rels", &relations(&[("officeDocument", "ppt/presentation.xml")])),
         ("ppt/_rels/presentation.xml.rels", &relations(&slides)),
         ("ppt/presentation.xml", &deck),
         (
@@ -145,8 +136,7 @@ pub fn pptx() -> Vec<u8> {
             &slide(
                 "sld",
                 "",
-                &(shape("title", &["Harbour plan"])
-                    + &shape("body", &["Dredge the basin", "Raise the quay"])),
+                &(shape("title", &["Harbour plan"]) + &shape("body", &["Dredge the basin", "Raise the quay"])),
             ),
         ),
         (
@@ -189,10 +179,7 @@ pub fn pptx_of(shapes: &str) -> Vec<u8> {
                 ("/ppt/slides/slide1.xml", "presentationml.slide"),
             ]),
         ),
-        (
-            "_rels/.rels",
-            &relations(&[("officeDocument", "ppt/presentation.xml")]),
-        ),
+        ("_rels/.rels", &relations(&[("officeDocument", "ppt/presentation.xml")])),
         (
             "ppt/_rels/presentation.xml.rels",
             &relations(&[("slide", "slides/slide1.xml")]),
@@ -209,21 +196,13 @@ pub fn xlsx_of(sheets: &[(&str, &str, &str)]) -> Vec<u8> {
         .zip(sheets)
         .map(|(n, (name, state, _))| format!(r#"<sheet name="{name}" sheetId="{n}" {state} r:id="rId{n}"/>"#))
         .collect();
-    let book =
-        format!(r#"{XML}<workbook xmlns="{space}" xmlns:r="{RELATIONS}"><sheets>{list}</sheets></workbook>"#);
-    let names: Vec<String> = (1..=sheets.len())
-        .map(|n| format!("worksheets/sheet{n}.xml"))
-        .collect();
+    let book = format!(r#"{XML}<workbook xmlns="{space}" xmlns:r="{RELATIONS}"><sheets>{list}</sheets></workbook>"#);
+    let names: Vec<String> = (1..=sheets.len()).map(|n| format!("worksheets/sheet{n}.xml")).collect();
     let links: Vec<(&str, &str)> = names.iter().map(|name| ("worksheet", name.as_str())).collect();
     let parts: Vec<String> = names.iter().map(|name| format!("/xl/{name}")).collect();
     let mut kinds = vec![("/xl/workbook.xml", "spreadsheetml.sheet.main")];
-    kinds.extend(
-        parts
-            .iter()
-            .map(|part| (part.as_str(), "spreadsheetml.worksheet")),
-    );
-    let sheet =
-        |rows: &str| format!(r#"{XML}<worksheet xmlns="{space}"><sheetData>{rows}</sheetData></worksheet>"#);
+    kinds.extend(parts.iter().map(|part| (part.as_str(), "spreadsheetml.worksheet")));
+    let sheet = |rows: &str| format!(r#"{XML}<worksheet xmlns="{space}"><sheetData>{rows}</sheetData></worksheet>"#);
     let contents: Vec<String> = sheets.iter().map(|(_, _, rows)| sheet(rows)).collect();
     let paths: Vec<String> = names.iter().map(|name| format!("xl/{name}")).collect();
     let (types, root, book_links) = (
@@ -255,10 +234,7 @@ pub fn cell(at: &str, text: &str) -> String {
 pub fn xlsx() -> Vec<u8> {
     let row = |n: usize, cells: &[String]| format!(r#"<row r="{n}">{}</row>"#, cells.concat());
     let first = row(1, &[cell("A1", "City"), cell("B1", "People")])
-        + &row(
-            2,
-            &[cell("A2", "Ulm"), r#"<c r="B2"><v>126329</v></c>"#.to_owned()],
-        );
+        + &row(2, &[cell("A2", "Ulm"), r#"<c r="B2"><v>126329</v></c>"#.to_owned()]);
     let mut long = row(1, &[cell("A1", "Number"), cell("B1", "Name")]);
     for n in 2..80 {
         long += &row(

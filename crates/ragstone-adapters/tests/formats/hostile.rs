@@ -100,7 +100,8 @@ async fn bombs_end_in_an_error_that_says_so() {
     let bomb = fixtures::docx_of(&bomb);
     assert!(bomb.len() < 100 << 10, "{}", bomb.len());
     assert_eq!(outcome(&pool, &bomb, "bomb.docx").await, "unpacks_too_large");
-    let entities = r#"<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><text:p>&b;</text:p>"#;
+    let entities =
+        r#"<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><text:p>&b;</text:p>"#;
     let odt = fixtures::package(&[
         ("mimetype", "application/vnd.oasis.opendocument.text"),
         ("content.xml", entities),
@@ -140,10 +141,7 @@ async fn what_needs_a_password_says_so() {
     let pool = pool();
     let mut locked = fixtures::docx();
     // Bit 0 of the flags of an entry in the directory (APPNOTE 4.4.4).
-    let entry = locked
-        .windows(4)
-        .position(|window| window == b"PK\x01\x02")
-        .unwrap();
+    let entry = locked.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
     locked[entry + 8] |= 1;
     assert_eq!(outcome(&pool, &locked, "locked.docx").await, "encrypted");
     let odt = fixtures::package(&[

@@ -15,11 +15,7 @@ fn parsed(bytes: Vec<u8>, name: &str) -> ParsedDocument {
 }
 
 fn codes(document: &ParsedDocument) -> Vec<&str> {
-    document
-        .warnings
-        .iter()
-        .map(|warning| warning.code.as_str())
-        .collect()
+    document.warnings.iter().map(|warning| warning.code.as_str()).collect()
 }
 
 /// The section and page that a text stands in.
@@ -28,10 +24,7 @@ fn place<'a>(document: &'a ParsedDocument, text: &str) -> (Option<&'a str>, Opti
         .text
         .find(text)
         .unwrap_or_else(|| panic!("{text} is not in {}", document.text));
-    let section = document
-        .sections
-        .iter()
-        .find(|section| section.range.contains(&at));
+    let section = document.sections.iter().find(|section| section.range.contains(&at));
     let page = document.pages.iter().find(|page| page.range.contains(&at));
     (
         section.map(|section| section.path.as_str()),
@@ -61,27 +54,15 @@ fn a_text_document_has_sections_tables_and_no_hidden_text() {
 #[test]
 fn slides_are_pages_with_their_notes() {
     let document = parsed(fixtures::pptx(), "harbour.pptx");
-    assert_eq!(
-        place(&document, "Raise the quay"),
-        (Some("Harbour plan"), Some(1))
-    );
+    assert_eq!(place(&document, "Raise the quay"), (Some("Harbour plan"), Some(1)));
     assert_eq!(place(&document, "Twelve million"), (Some("Costs"), Some(2)));
     assert_eq!(
         place(&document, "prices may rise"),
         (Some("Costs > Speaker notes"), Some(2))
     );
     assert!(!document.text.contains("SECRET"), "{}", document.text);
-    assert_eq!(
-        document.text.matches("Harbour plan").count(),
-        1,
-        "{}",
-        document.text
-    );
-    assert!(
-        codes(&document).contains(&"hidden_text"),
-        "{:?}",
-        document.warnings
-    );
+    assert_eq!(document.text.matches("Harbour plan").count(), 1, "{}", document.text);
+    assert!(codes(&document).contains(&"hidden_text"), "{:?}", document.warnings);
 }
 
 #[test]
@@ -99,11 +80,7 @@ fn sheets_are_pages_and_a_long_table_repeats_its_head() {
         document.text
     );
     assert!(!document.text.contains("SECRET"), "{}", document.text);
-    assert!(
-        codes(&document).contains(&"hidden_text"),
-        "{:?}",
-        document.warnings
-    );
+    assert!(codes(&document).contains(&"hidden_text"), "{:?}", document.warnings);
 }
 
 #[test]

@@ -188,11 +188,7 @@ async fn a_stream_ends_only_when_the_service_says_so() {
             (Err(ChatError::Broken { .. }), None) => {}
             (last, _) => panic!("{shown}: {last:?}"),
         }
-        assert_eq!(
-            fake.asked().len(),
-            1,
-            "a reply that has begun is not asked for again"
-        );
+        assert_eq!(fake.asked().len(), 1, "a reply that has begun is not asked for again");
     };
     check(
         delta("a") + &finish("stop") + "data: [DONE]\n\n",
@@ -203,11 +199,7 @@ async fn a_stream_ends_only_when_the_service_says_so() {
     check(delta("a") + "data: [DONE]", Some(FinishReason::Stop)).await;
     check(delta("a") + "data: [DONE]\n", Some(FinishReason::Stop)).await;
     check(delta("a") + &finish("length"), Some(FinishReason::Length)).await;
-    check(
-        delta("a") + &finish("content_filter"),
-        Some(FinishReason::Filtered),
-    )
-    .await;
+    check(delta("a") + &finish("content_filter"), Some(FinishReason::Filtered)).await;
     check(delta("a"), None).await;
     check(
         delta("a") + "data: {\"error\": {\"message\": \"overloaded\"}}\n\n",
@@ -220,10 +212,8 @@ async fn a_stream_ends_only_when_the_service_says_so() {
 
 #[tokio::test]
 async fn text_of_many_bytes_and_lines_comes_through() {
-    let stream =
-        ": ping\r\n\r\n".to_owned() + &delta("é日本\n\n🦀 ") + &delta("") + &delta("x") + &finish("stop");
-    let usage =
-        "data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 7, \"completion_tokens\": 2, \"x\": 1}}\n\n";
+    let stream = ": ping\r\n\r\n".to_owned() + &delta("é日本\n\n🦀 ") + &delta("") + &delta("x") + &finish("stop");
+    let usage = "data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 7, \"completion_tokens\": 2, \"x\": 1}}\n\n";
     let stream = stream + usage + "data: [DONE]\n\n";
     let fake = Fake::start(move |_, _| Reply::stream(&stream)).await;
     let events: Result<Vec<_>, _> = all(&model(&fake.url)).await.unwrap().into_iter().collect();
@@ -251,10 +241,7 @@ async fn who_leaves_closes_the_connection() {
     };
     options.connection = super::Connection::new(&fake.url, None, patient).unwrap();
     let mut events = OpenAiChat::new(options).unwrap().stream(asking()).await.unwrap();
-    assert_eq!(
-        events.next().await.unwrap().unwrap(),
-        ChatEvent::Delta("a".into())
-    );
+    assert_eq!(events.next().await.unwrap().unwrap(), ChatEvent::Delta("a".into()));
     drop(events);
     fake.client_left().await;
 }
@@ -294,12 +281,7 @@ async fn a_parameter_that_was_set_is_not_exchanged() {
         token_limit_name: TokenLimitName::MaxCompletionTokens,
         ..options(&fake.url)
     };
-    let refused = OpenAiChat::new(options)
-        .unwrap()
-        .stream(asking())
-        .await
-        .err()
-        .unwrap();
+    let refused = OpenAiChat::new(options).unwrap().stream(asking()).await.err().unwrap();
     assert!(matches!(refused, ChatError::Refused { .. }));
     assert_eq!(fake.asked().len(), 1);
 }
@@ -328,9 +310,6 @@ async fn a_redirect_is_not_followed() {
     let other = Fake::start(|_, _| Reply::stream(&finish("stop"))).await;
     let target = other.url.clone();
     let fake = Fake::start(move |_, _| Reply::json(307, json!({})).header("location", &target)).await;
-    assert!(matches!(
-        all(&model(&fake.url)).await,
-        Err(ChatError::Refused { .. })
-    ));
+    assert!(matches!(all(&model(&fake.url)).await, Err(ChatError::Refused { .. })));
     assert!(other.asked().is_empty());
 }

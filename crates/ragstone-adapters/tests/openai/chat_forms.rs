@@ -43,10 +43,7 @@ async fn an_answer_is_read_in_whatever_form_it_comes() {
             "choices null at first",
             event(json!({"choices": null})) + &plain + &stop + DONE,
         ),
-        (
-            "choices missing",
-            event(json!({"id": "x"})) + &plain + &stop + DONE,
-        ),
+        ("choices missing", event(json!({"id": "x"})) + &plain + &stop + DONE),
         (
             "choices empty",
             event(json!({"choices": [], "prompt_filter_results": []})) + &plain + &stop,
@@ -72,15 +69,11 @@ async fn an_answer_is_read_in_whatever_form_it_comes() {
         ("a part", content(json!({"type": "text", "text": ANSWER})) + &stop),
         (
             "thoughts among the parts",
-            content(json!([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]))
-                + &plain
-                + &stop,
+            content(json!([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}])) + &plain + &stop,
         ),
         (
             "thoughts in a field of their own",
-            event(json!({"choices": [{"delta": {"reasoning_content": "hm", "reasoning": "hm"}}]}))
-                + &plain
-                + &stop,
+            event(json!({"choices": [{"delta": {"reasoning_content": "hm", "reasoning": "hm"}}]})) + &plain + &stop,
         ),
         (
             "the whole message in an event",
@@ -95,10 +88,7 @@ async fn an_answer_is_read_in_whatever_form_it_comes() {
             event(json!({"choices": [{"delta": {"content": ANSWER}, "finish_reason": ""}]})) + &stop,
         ),
         ("finish_reason in capitals", plain.clone() + &finish("STOP")),
-        (
-            "finish_reason of another name",
-            plain.clone() + &finish("end_turn"),
-        ),
+        ("finish_reason of another name", plain.clone() + &finish("end_turn")),
         (
             "error null",
             event(json!({"error": null, "choices": [{"delta": {"content": ANSWER}}]})) + &stop,
@@ -115,10 +105,7 @@ async fn an_answer_is_read_in_whatever_form_it_comes() {
             "events without data",
             "data:\n\n".to_owned() + &role + "data: \n\n" + &plain + &stop,
         ),
-        (
-            "no space behind the colon",
-            plain.replace("data: ", "data:") + &stop,
-        ),
+        ("no space behind the colon", plain.replace("data: ", "data:") + &stop),
         (
             "one line feed between events",
             (role.clone() + &plain + &stop + DONE).replace("\n\n", "\n"),
@@ -234,10 +221,7 @@ async fn the_number_of_an_error_tells_what_can_be_done() {
     assert!(matches!(of(json!("529")).await, ChatError::Busy { .. }));
     assert!(matches!(of(json!(400)).await, ChatError::Refused { .. }));
     assert!(matches!(of(json!(500)).await, ChatError::Broken { .. }));
-    assert!(matches!(
-        of(json!("server_error")).await,
-        ChatError::Broken { .. }
-    ));
+    assert!(matches!(of(json!("server_error")).await, ChatError::Broken { .. }));
 }
 
 #[tokio::test]
@@ -283,11 +267,7 @@ async fn tokens_are_counted_as_far_as_they_are_told() {
         );
     };
     check(json!({"prompt_tokens": 9, "completion_tokens": 4}), Some((9, 4))).await;
-    check(
-        json!({"prompt_tokens": 9.0, "completion_tokens": "4"}),
-        Some((9, 4)),
-    )
-    .await;
+    check(json!({"prompt_tokens": 9.0, "completion_tokens": "4"}), Some((9, 4))).await;
     check(json!({"prompt_tokens": 9, "total_tokens": 13}), Some((9, 4))).await;
     check(json!({"prompt_tokens": 9}), Some((9, 0))).await;
     check(json!({"input_tokens": 9, "output_tokens": 4}), Some((9, 4))).await;
@@ -328,11 +308,8 @@ async fn thoughts_reach_nobody() {
             ..options(url)
         })
     };
-    let opened = delta("<think>\nIt may be [1]")
-        + &delta(" nine.</thi")
-        + &delta("nk>\n\n")
-        + &delta(ANSWER)
-        + &finish("stop");
+    let opened =
+        delta("<think>\nIt may be [1]") + &delta(" nine.</thi") + &delta("nk>\n\n") + &delta(ANSWER) + &finish("stop");
     let closed = delta("It may be [1] nine.") + &delta("\n</think>\n\n") + &delta(ANSWER) + &finish("stop");
     for body in [opened, closed] {
         let fake = Fake::start(move |_, _| Reply::stream(&body)).await;
@@ -372,16 +349,8 @@ async fn what_a_server_does_not_know_is_left_out_after_one_refusal() {
     let cases: [(u16, &str, Holds); 9] = [
         (400, "System role not supported", has_system),
         (500, "jinja: System role not supported", has_system),
-        (
-            400,
-            "Conversation roles must alternate user/assistant/user",
-            has_system,
-        ),
-        (
-            422,
-            "Developer instruction is not enabled for this model",
-            has_system,
-        ),
+        (400, "Conversation roles must alternate user/assistant/user", has_system),
+        (422, "Developer instruction is not enabled for this model", has_system),
         (
             400,
             "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",

@@ -83,10 +83,7 @@ async fn what_stays_is_named_over_the_stub() {
         "a pause that is too long is the caller's to make"
     );
     let Some(stub) = Stub::start("401") else { return };
-    assert!(matches!(
-        connect(&stub.url).await,
-        Err(EmbedError::Refused { .. })
-    ));
+    assert!(matches!(connect(&stub.url).await, Err(EmbedError::Refused { .. })));
     let Some(stub) = Stub::start("500") else { return };
     assert!(matches!(connect(&stub.url).await, Err(EmbedError::Broken { .. })));
 }
@@ -136,15 +133,8 @@ async fn a_batch_that_is_too_long_is_halved_and_keeps_its_order() {
         let ratio = embedding.vector[0] / embedding.vector[1];
         assert!((ratio - (at + 1) as f32).abs() < 1e-3, "text {at}: {ratio}");
     }
-    let sizes: Vec<usize> = fake.asked()[1..]
-        .iter()
-        .map(|asked| inputs(asked).len())
-        .collect();
-    assert_eq!(
-        sizes,
-        [10, 1, 5, 2, 3, 2, 3],
-        "a plain text after the first refusal"
-    );
+    let sizes: Vec<usize> = fake.asked()[1..].iter().map(|asked| inputs(asked).len()).collect();
+    assert_eq!(sizes, [10, 1, 5, 2, 3, 2, 3], "a plain text after the first refusal");
 }
 
 #[tokio::test]
@@ -180,11 +170,7 @@ async fn batches_and_prefixes_are_as_set() {
     assert_eq!(sizes, [4, 4, 2, 1]);
     assert_eq!(inputs(&asked[4]), ["query: x"]);
     assert_eq!(asked[0].body["dimensions"], 2);
-    assert!(
-        asked[0].head.starts_with("POST /v1/embeddings "),
-        "{}",
-        asked[0].head
-    );
+    assert!(asked[0].head.starts_with("POST /v1/embeddings "), "{}", asked[0].head);
 }
 
 #[tokio::test]
@@ -196,9 +182,7 @@ async fn other_dimensions_are_refused_at_the_start() {
     };
     let error = OpenAiEmbedder::connect(options).await.unwrap_err();
     assert!(
-        error
-            .to_string()
-            .contains("vectors of 2 dimensions where 384 are set"),
+        error.to_string().contains("vectors of 2 dimensions where 384 are set"),
         "{error}"
     );
 }
@@ -273,27 +257,20 @@ async fn nobody_waits_long_for_the_vector_of_a_question() {
 
 #[tokio::test]
 async fn no_error_holds_a_secret() {
-    let fake =
-        Fake::start(|_, _| Reply::json(401, json!({"error": {"message": format!("wrong key {KEY}")}}))).await;
+    let fake = Fake::start(|_, _| Reply::json(401, json!({"error": {"message": format!("wrong key {KEY}")}}))).await;
     let error = connect(&fake.url).await.unwrap_err();
     assert!(error.to_string().contains("wrong key [redacted]"), "{error}");
     assert!(fake.asked()[0].head.contains(KEY), "the service gets it");
     let url = fake.url.replace("http://", "http://user:pa55w0rd@");
     let open = super::Connection::new(&url.replace("127.0.0.1", "127.0.0.1:1/nowhere-"), None, limits());
-    for connection in [
-        super::Connection::new(&url, None, limits()).unwrap(),
-        open.unwrap(),
-    ] {
+    for connection in [super::Connection::new(&url, None, limits()).unwrap(), open.unwrap()] {
         let error = OpenAiEmbedder::connect(OpenAiEmbedderOptions::new(connection, "m"))
             .await
             .unwrap_err();
         assert!(!format!("{error} {error:?}").contains("pa55w0rd"), "{error}");
     }
     assert!(
-        fake.asked()[1]
-            .head
-            .to_lowercase()
-            .contains("authorization: basic"),
+        fake.asked()[1].head.to_lowercase().contains("authorization: basic"),
         "{}",
         fake.asked()[1].head
     );

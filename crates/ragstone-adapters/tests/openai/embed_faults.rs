@@ -19,8 +19,7 @@ fn inputs(asked: &Asked) -> Vec<String> {
 }
 
 fn items(asked: &Asked) -> Vec<Value> {
-    let item =
-        |(index, text): (usize, &String)| json!({"index": index, "embedding": [text.chars().count(), 1.0]});
+    let item = |(index, text): (usize, &String)| json!({"index": index, "embedding": [text.chars().count(), 1.0]});
     inputs(asked).iter().enumerate().map(item).collect()
 }
 
@@ -75,11 +74,7 @@ async fn one_text_that_a_service_cannot_embed_costs_no_other_its_vector() {
             },
         )
         .await;
-        let found = connect(&fake)
-            .await
-            .embed_passages(&texts(Some(17)))
-            .await
-            .unwrap();
+        let found = connect(&fake).await.embed_passages(&texts(Some(17))).await.unwrap();
         let not_whole: Vec<usize> = (0..40).filter(|at| !is_whole(&found[*at])).collect();
         assert_eq!(not_whole, [17], "{form}");
         let requests = fake.asked().len();
@@ -102,13 +97,14 @@ fn with_vector(asked: &Asked, vector: Value) -> Reply {
 async fn a_text_is_cut_before_it_goes_without_a_vector() {
     let most = |asked: &Asked, most: usize| inputs(asked).iter().all(|text| text.chars().count() <= most);
     for (limit, expected) in [(100, true), (30, false)] {
-        let fake = Fake::start(move |asked, _| {
-            match most(asked, limit) || inputs(asked)[0].starts_with("This is plain") {
-                true => vectors(asked),
-                false => refusal(400, "input is longer than what the model reads: too many tokens"),
-            }
-        })
-        .await;
+        let fake =
+            Fake::start(
+                move |asked, _| match most(asked, limit) || inputs(asked)[0].starts_with("This is plain") {
+                    true => vectors(asked),
+                    false => refusal(400, "input is longer than what the model reads: too many tokens"),
+                },
+            )
+            .await;
         let long = "退".repeat(400);
         let embedder = connect(&fake).await;
         let found = embedder
@@ -121,10 +117,7 @@ async fn a_text_is_cut_before_it_goes_without_a_vector() {
                 let characters = embedding.vector[0] / embedding.vector[1];
                 assert!((characters - 100.0).abs() < 0.1, "{characters}");
                 let learned = fake.asked().len();
-                embedder
-                    .embed_passages(std::slice::from_ref(&long))
-                    .await
-                    .unwrap();
+                embedder.embed_passages(std::slice::from_ref(&long)).await.unwrap();
                 assert_eq!(fake.asked().len(), learned + 1, "what it reads is remembered");
             }
             (PassageEmbedding::None(why), false) => assert!(why.contains("too many tokens"), "{why}"),
@@ -135,22 +128,13 @@ async fn a_text_is_cut_before_it_goes_without_a_vector() {
 
 #[tokio::test]
 async fn a_service_that_is_down_is_no_fault_of_a_text() {
-    for (status, words) in [
-        (500, "down"),
-        (400, "no such model"),
-        (401, "wrong key"),
-        (503, ""),
-    ] {
+    for (status, words) in [(500, "down"), (400, "no such model"), (401, "wrong key"), (503, "")] {
         let fake = Fake::start(move |asked, number| match number {
             0 => vectors(asked),
             _ => refusal(status, words),
         })
         .await;
-        let error = connect(&fake)
-            .await
-            .embed_passages(&texts(None))
-            .await
-            .unwrap_err();
+        let error = connect(&fake).await.embed_passages(&texts(None)).await.unwrap_err();
         let expected = match status {
             500 => matches!(error, EmbedError::Broken { .. }),
             503 => matches!(error, EmbedError::Busy { .. }),
@@ -179,10 +163,7 @@ async fn a_limit_is_found_by_halving_and_remembered() {
         (422, "input array must contain no more than 10 items"),
         (400, "批量大小不正确"),
         (413, ""),
-        (
-            500,
-            "input is too large to process. increase the physical batch size",
-        ),
+        (500, "input is too large to process. increase the physical batch size"),
     ];
     for (status, words) in cases {
         let fake = Fake::start(move |asked, _| match inputs(asked).len() {
@@ -195,22 +176,16 @@ async fn a_limit_is_found_by_halving_and_remembered() {
         assert!(found.iter().all(is_whole), "{words}");
         let learned = fake.asked().len();
         embedder.embed_passages(&texts(None)).await.unwrap();
-        assert_eq!(
-            fake.asked().len(),
-            learned + 4,
-            "{status} {words}: four batches of ten"
-        );
+        assert_eq!(fake.asked().len(), learned + 4, "{status} {words}: four batches of ten");
     }
 }
 
 #[tokio::test]
 async fn a_bad_text_lowers_no_limit() {
-    let fake = Fake::start(
-        |asked, _| match inputs(asked).iter().any(|text| text.contains(BAD)) {
-            true => refusal(400, "invalid input"),
-            false => vectors(asked),
-        },
-    )
+    let fake = Fake::start(|asked, _| match inputs(asked).iter().any(|text| text.contains(BAD)) {
+        true => refusal(400, "invalid input"),
+        false => vectors(asked),
+    })
     .await;
     let embedder = connect(&fake).await;
     embedder.embed_passages(&texts(Some(3))).await.unwrap();

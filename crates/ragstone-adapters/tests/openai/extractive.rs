@@ -11,9 +11,7 @@ const TEXT: &str =
 
 fn quotes(request: &ChatRequest, events: &[ChatEvent]) -> Vec<String> {
     let quote = |event: &ChatEvent| match event {
-        ChatEvent::Quote { passage, range } => {
-            Some(request.passages[passage - 1].chunk.text[range.clone()].to_owned())
-        }
+        ChatEvent::Quote { passage, range } => Some(request.passages[passage - 1].chunk.text[range.clone()].to_owned()),
         _ => None,
     };
     events.iter().filter_map(quote).collect()
@@ -37,13 +35,7 @@ fn scored(question: &str, texts: &[&str], scores: &[(usize, &str, f64)]) -> Chat
         }
         Admitted::for_contract(passage)
     };
-    request.passages = request
-        .passages
-        .iter()
-        .cloned()
-        .enumerate()
-        .map(with_scores)
-        .collect();
+    request.passages = request.passages.iter().cloned().enumerate().map(with_scores).collect();
     request
 }
 
@@ -74,21 +66,13 @@ async fn the_best_sentences_are_quoted() {
     );
     check(&[(0, window, 1.0), (0, bees, 0.3)], &[window]).await;
     check(&[(0, begins, 1.0), (0, window, 0.9)], &[begins, window]).await;
-    check(
-        &[(0, window, 1.0), (0, bees, 0.95), (0, begins, 0.9)],
-        &[window, bees],
-    )
-    .await;
+    check(&[(0, window, 1.0), (0, bees, 0.95), (0, begins, 0.9)], &[window, bees]).await;
     check(
         &[(0, window, 0.95), (1, "Refunds take a month.", 1.0)],
         &["Refunds take a month.", window],
     )
     .await;
-    check(
-        &[(0, window, 1.0), (0, "is thirty days. It begins", 0.99)],
-        &[window],
-    )
-    .await;
+    check(&[(0, window, 1.0), (0, "is thirty days. It begins", 0.99)], &[window]).await;
     check(
         &[(0, "How long is the refund window?", 2.0), (0, window, 1.0)],
         &[window],

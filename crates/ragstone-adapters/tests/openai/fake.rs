@@ -75,12 +75,7 @@ impl Fake {
         let (answer, log): (Arc<Answer>, _) = (Arc::new(answer), Arc::clone(&asked));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve(
-                    socket,
-                    Arc::clone(&answer),
-                    Arc::clone(&log),
-                    leave.clone(),
-                ));
+                tokio::spawn(serve(socket, Arc::clone(&answer), Arc::clone(&log), leave.clone()));
             }
         });
         Self { url, asked, left }
@@ -135,13 +130,9 @@ async fn read(socket: &mut TcpStream) -> Option<Asked> {
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             continue;
         };
-        let length = head.lines().find_map(|line| {
-            line.to_lowercase()
-                .strip_prefix("content-length:")?
-                .trim()
-                .parse()
-                .ok()
-        });
+        let length = head
+            .lines()
+            .find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
         if body.len() >= length.unwrap_or(0) {
             return Some(Asked {
                 head: head.to_owned(),

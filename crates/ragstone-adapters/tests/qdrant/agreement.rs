@@ -65,10 +65,7 @@ async fn qdrant_and_the_embedded_index_agree_on_every_question() {
 
 /// The documents and questions of `../shared/data`, if they are there.
 fn shared() -> Option<(Words, Vec<String>)> {
-    let (scifact, squad) = (
-        Path::new(SHARED).join("scifact"),
-        Path::new(SHARED).join("squad2"),
-    );
+    let (scifact, squad) = (Path::new(SHARED).join("scifact"), Path::new(SHARED).join("squad2"));
     let mut library = Words::default();
     for document in lines(&scifact.join("corpus.jsonl"))? {
         library.add(text(&document, "title"), text(&document, "text"));
@@ -106,11 +103,7 @@ fn wants_all() -> bool {
 
 fn lines(path: &Path) -> Option<Vec<Value>> {
     let text = std::fs::read_to_string(path).ok()?;
-    Some(
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect(),
-    )
+    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
 fn text<'a>(line: &'a Value, key: &str) -> &'a str {
@@ -293,10 +286,8 @@ fn head(hits: &Hits, asked: &IndexQuery) -> Head {
         SearchMode::Dense => by_cosine(&candidates),
         SearchMode::Lexical => by_lexical(&candidates, hits.gate),
     };
-    let by_id: HashMap<ChunkId, &Candidate<ChunkId>> = candidates
-        .iter()
-        .map(|candidate| (candidate.id, candidate))
-        .collect();
+    let by_id: HashMap<ChunkId, &Candidate<ChunkId>> =
+        candidates.iter().map(|candidate| (candidate.id, candidate)).collect();
     let scores = |id: &ChunkId| {
         let candidate = by_id[id];
         [candidate.unigram, candidate.bigram, candidate.cosine].map(f64::to_bits)

@@ -91,11 +91,7 @@ fn of_document(sample: &mut Sample, number: usize) -> Vec<Point> {
 async fn is_right(index: &Arc<dyn VectorIndex>, points: &[Point], sample: &mut Sample, case: &str) {
     assert_eq!(index.count().await.unwrap(), points.len() as u64, "{case}");
     let query = ask(&caller("a", &[]), &question(sample));
-    assert_same(
-        &index.search(&query).await.unwrap(),
-        &expected(points, &query),
-        case,
-    );
+    assert_same(&index.search(&query).await.unwrap(), &expected(points, &query), case);
     let generations = index.generations(None).await.unwrap();
     let whole = generations.iter().all(|(_, points)| *points == u64::from(POINTS));
     assert!(whole, "{case}: {generations:?}");

@@ -30,10 +30,7 @@ async fn what_passes_is_tried_again() {
     server.fail("health_check", [Fault::Unavailable; 2]);
     server.fail("get_collection", [Fault::Unavailable; 2]);
     server.fail("create_collection", [Fault::Lost]);
-    server.fail(
-        "create_field_index",
-        [Fault::Lost, Fault::Unavailable, Fault::Late],
-    );
+    server.fail("create_field_index", [Fault::Lost, Fault::Unavailable, Fault::Late]);
     server.fail(
         "upsert",
         [Fault::Unavailable, Fault::Lost, Fault::Unavailable, Fault::Late],
@@ -68,15 +65,9 @@ async fn what_does_not_pass_is_unavailable() {
     server.fail("query_batch", [Fault::Unavailable; MANY]);
     server.fail("upsert", [Fault::Late; MANY]);
     let searched = index.search(&query).await;
-    assert!(
-        matches!(searched, Err(IndexError::Unavailable { .. })),
-        "{searched:?}"
-    );
+    assert!(matches!(searched, Err(IndexError::Unavailable { .. })), "{searched:?}");
     let stored = index.upsert(points).await;
-    assert!(
-        matches!(stored, Err(IndexError::Unavailable { .. })),
-        "{stored:?}"
-    );
+    assert!(matches!(stored, Err(IndexError::Unavailable { .. })), "{stored:?}");
 }
 
 #[tokio::test]
@@ -100,10 +91,7 @@ async fn a_silent_server_is_not_waited_for() {
     let index: Arc<dyn VectorIndex> = Arc::new(QdrantIndex::new(hasty).unwrap());
     server.fail("health_check", [Fault::Silent; MANY]);
     let refused = index.ensure(&spec()).await;
-    assert!(
-        matches!(refused, Err(IndexError::Unavailable { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(IndexError::Unavailable { .. })), "{refused:?}");
 }
 
 #[tokio::test]
@@ -115,10 +103,7 @@ async fn no_server_is_unavailable() {
         .port();
     let index = index(&format!("http://127.0.0.1:{port}"));
     let refused = index.ensure(&spec()).await;
-    assert!(
-        matches!(refused, Err(IndexError::Unavailable { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(IndexError::Unavailable { .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -61,9 +61,7 @@ fn fields(sample: &mut Sample) -> Metadata {
 fn filter(sample: &mut Sample, depth: u64) -> Value {
     let kinds = ["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "prefix"];
     if depth > 0 && sample.below(2) == 0 {
-        let parts: Vec<Value> = (0..1 + sample.below(3))
-            .map(|_| filter(sample, depth - 1))
-            .collect();
+        let parts: Vec<Value> = (0..1 + sample.below(3)).map(|_| filter(sample, depth - 1)).collect();
         let kind = ["and", "or", "not"][sample.below(3) as usize];
         return json!({"type": kind, "filters": parts});
     }

@@ -61,10 +61,7 @@ async fn a_search_takes_two_rounds_and_reads_no_payloads() {
     };
     let query = ask(&caller("a", &[]), &asked);
     let (rounds, calls, _) = cost(&server, &index, &query).await;
-    assert_eq!(
-        rounds, 4,
-        "the size of the scope, and the gates, are not known yet"
-    );
+    assert_eq!(rounds, 4, "the size of the scope, and the gates, are not known yet");
     assert_eq!(calls, ["count", "get", "query_batch", "query_batch", "scroll"]);
     let (rounds, calls, traffic) = cost(&server, &index, &query).await;
     assert_eq!(rounds, 2);
@@ -77,10 +74,7 @@ async fn a_search_takes_two_rounds_and_reads_no_payloads() {
         vectors: 22,
         bytes: 2_112,
     };
-    assert_eq!(
-        traffic, expected,
-        "lists, what they lack, and the vectors of the best"
-    );
+    assert_eq!(traffic, expected, "lists, what they lack, and the vectors of the best");
 }
 
 #[tokio::test]
@@ -127,13 +121,7 @@ async fn what_is_remembered_of_a_point_grants_nothing() {
     );
     set(&ours, &[&["group:g"]], 4).await;
     assert_eq!(revisions().await, [4; 3], "this process knows what it changed");
-    let five: &[&[&str]] = &[
-        &["group:g"],
-        &["group:g"],
-        &["group:g"],
-        &["group:g"],
-        &["group:h"],
-    ];
+    let five: &[&[&str]] = &[&["group:g"], &["group:g"], &["group:g"], &["group:g"], &["group:h"]];
     set(&ours, five, 5).await;
     assert!(revisions().await.is_empty(), "the fifth set is looked at here");
     set(&theirs, &[five[0], five[0], five[0], five[0], five[0]], 6).await;
@@ -195,9 +183,7 @@ pub async fn lists_are_filled(url: &str) {
             ("group:f", "theirs")
         };
         let mut point = sample.point(&sets(held), uri, 1, n);
-        point
-            .fields
-            .insert("day".into(), format!("2024-{:02}", n % 12).into());
+        point.fields.insert("day".into(), format!("2024-{:02}", n % 12).into());
         points.push(point);
     }
     store_visible(&index, &points).await;
@@ -304,10 +290,7 @@ pub async fn points_are_stored_in_parts(url: &str) {
     index.ensure(&spec).await.unwrap();
     index.upsert(points.clone()).await.unwrap();
     let (x, y) = (points[0].chunk.document_id, points[5_299].chunk.document_id);
-    let mut expected = vec![
-        ((x, points[0].generation), 5_200),
-        ((y, points[0].generation), 100),
-    ];
+    let mut expected = vec![((x, points[0].generation), 5_200), ((y, points[0].generation), 100)];
     expected.sort();
     assert_eq!(index.generations(None).await.unwrap(), expected);
     assert_eq!(

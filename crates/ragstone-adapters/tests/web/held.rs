@@ -17,10 +17,7 @@ fn site(pages: usize) -> Site {
     );
     let mut named = "<url><loc>@/</loc></url>".to_owned();
     for n in 0..pages {
-        site.put(
-            &format!("/{n}"),
-            Page::html(&format!("page {n} tells of pump {n}")),
-        );
+        site.put(&format!("/{n}"), Page::html(&format!("page {n} tells of pump {n}")));
         named += &format!("<url><loc>@/{n}</loc></url>");
     }
     site.put("/s.xml", Page::text(&format!("<urlset>{named}</urlset>")));
@@ -28,10 +25,7 @@ fn site(pages: usize) -> Site {
 }
 
 fn roots() -> [Value; 2] {
-    [
-        json!({ "urls": ["/"], "depth": 1 }),
-        json!({ "sitemaps": ["/s.xml"] }),
-    ]
+    [json!({ "urls": ["/"], "depth": 1 }), json!({ "sitemaps": ["/s.xml"] })]
 }
 
 #[tokio::test]
@@ -144,10 +138,5 @@ async fn a_source_that_yields_no_page_says_why() {
     check(foreign, json!({ "sitemaps": ["/s.xml"] }), "none of the 1 pages").await;
     let mut same = Site::default();
     same.always = Some(Page::html("Please turn on JavaScript."));
-    check(
-        same,
-        json!({ "urls": ["/", "/a", "/b", "/c"] }),
-        "the very same page",
-    )
-    .await;
+    check(same, json!({ "urls": ["/", "/a", "/b", "/c"] }), "the very same page").await;
 }

@@ -20,9 +20,7 @@ fn small_site() -> Site {
     site.put("/robots.txt", Page::text(ROBOTS));
     site.put(
         "/",
-        Page::html(
-            "<h1>Home</h1><a href=a>a</a> <a href='/b?utm_source=x#part'>b</a> <a href=/private/c>c</a>",
-        ),
+        Page::html("<h1>Home</h1><a href=a>a</a> <a href='/b?utm_source=x#part'>b</a> <a href=/private/c>c</a>"),
     );
     site.put(
         "/a",
@@ -93,9 +91,7 @@ async fn pages_are_asked_for_only_if_they_changed() {
         assert_eq!(world.site().bodies, 6);
         world.sync([0, 0, 6, 0, 0]).await;
         assert_eq!(world.site().bodies, if mark == "none" { 12 } else { 6 });
-        world
-            .site()
-            .put("/3", Page::html("page 3, again").etag("\"two\""));
+        world.site().put("/3", Page::html("page 3, again").etag("\"two\""));
         world.site().pages.remove("/4");
         world.sync([0, 1, 4, 1, 0]).await;
         assert_eq!(world.paths().await, ["/0", "/1", "/2", "/3", "/5"]);
@@ -108,9 +104,7 @@ async fn a_page_has_one_address_and_may_want_to_be_left_out() {
     let canonical = |body: &str| Page::html(&format!("<link rel=canonical href=/real>{body}"));
     site.put(
         "/",
-        Page::html(
-            "<a href=/one>1</a><a href=/two>2</a><a href=/off>3</a><a href=/moved>4</a><a href=/way>5</a>",
-        ),
+        Page::html("<a href=/one>1</a><a href=/two>2</a><a href=/off>3</a><a href=/moved>4</a><a href=/way>5</a>"),
     );
     // Their canonical address has no page: the text stays under the first of them.
     site.put("/one", canonical("same"));
@@ -138,7 +132,12 @@ async fn a_page_has_one_address_and_may_want_to_be_left_out() {
 #[tokio::test]
 async fn redirects_lead_nowhere_else() {
     let mut site = small_site();
-    site.put("/", Page::html("<a href=/loop>1</a><a href=/within>2</a><a href=/away>3</a><a href=/file>4</a><a href=/to-private>5</a>"));
+    site.put(
+        "/",
+        Page::html(
+            "<a href=/loop>1</a><a href=/within>2</a><a href=/away>3</a><a href=/file>4</a><a href=/to-private>5</a>",
+        ),
+    );
     site.put("/loop", Page::redirect("/loop"));
     // Another address of this machine, which is not allowed; another host that is not meant.
     let port = 80;
@@ -176,10 +175,7 @@ async fn a_trap_ends_at_the_limit_and_is_told() {
     let settings = json!({ "urls": ["/"], "depth": 32, "max_pages": 20 });
     let world = World::new(site, settings).await;
     let report = world.sync([20, 0, 0, 0, 1]).await;
-    assert!(
-        report.failures[0].error.detail.contains("max_pages"),
-        "{report:?}"
-    );
+    assert!(report.failures[0].error.detail.contains("max_pages"), "{report:?}");
     let asked = world.site().asked.len();
     assert!(asked <= 30, "{asked}");
     world.sync([0, 0, 20, 0, 1]).await;
@@ -277,9 +273,7 @@ async fn a_canonical_address_loses_no_text() {
     for mark in ["", "\"one\""] {
         let mut site = site_copy(&site);
         if !mark.is_empty() {
-            site.pages
-                .values_mut()
-                .for_each(|page| page.etag = Some("\"one\""));
+            site.pages.values_mut().for_each(|page| page.etag = Some("\"one\""));
         }
         let world = World::new(site, json!({ "urls": ["/"], "depth": 1 })).await;
         world.sync([3, 0, 0, 0, 0]).await;
@@ -380,10 +374,9 @@ async fn a_start_page_may_send_on_to_another_name_of_its_site() {
     world
         .site()
         .put("/", Page::redirect(&format!("http://www.site.test:{port}/home")));
-    world.site().put(
-        "/home",
-        Page::html("home <a href=/a>a</a> <a href=/private/c>c</a>"),
-    );
+    world
+        .site()
+        .put("/home", Page::html("home <a href=/a>a</a> <a href=/private/c>c</a>"));
     world.site().put("/a", Page::html("alpha"));
     world.site().put("/private/c", Page::html("secret"));
     world.site().put("/robots.txt", Page::text(ROBOTS));

@@ -14,10 +14,7 @@ fn index(sitemaps: &[&str]) -> Page {
     let all = sitemaps
         .iter()
         .map(|map| format!("<sitemap><loc>@{map}</loc></sitemap>"));
-    Page::text(&format!(
-        "<sitemapindex>{}</sitemapindex>",
-        all.collect::<String>()
-    ))
+    Page::text(&format!("<sitemapindex>{}</sitemapindex>", all.collect::<String>()))
 }
 
 fn pages(pages: &[&str]) -> Page {
@@ -36,10 +33,9 @@ async fn a_sitemap_names_pages_or_sitemaps() {
     let mut site = small_site();
     site.put("/index.xml", index(&["/one.xml", "/index.xml"]));
     let mut one = pages(&["/a", "/private/c"]);
-    one.body = one.body.replace(
-        "</urlset>",
-        "<url><loc>http://other.example/</loc></url></urlset>",
-    );
+    one.body = one
+        .body
+        .replace("</urlset>", "<url><loc>http://other.example/</loc></url></urlset>");
     site.put("/one.xml", one);
     let world = World::new(site, json!({ "sitemaps": ["/index.xml"] })).await;
     world.sync([1, 0, 0, 0, 0]).await;
@@ -106,10 +102,7 @@ async fn packed_sitemaps_are_read() {
 async fn sitemaps_that_lead_on_and_on_have_an_end() {
     let mut site = small_site();
     for n in 0..50 {
-        site.put(
-            &format!("/{n}.xml"),
-            index(&[&format!("/{}.xml", n + 1), "/good.xml"]),
-        );
+        site.put(&format!("/{n}.xml"), index(&[&format!("/{}.xml", n + 1), "/good.xml"]));
     }
     site.put("/good.xml", pages(&["/a"]));
     let world = World::new(site, json!({ "sitemaps": ["/0.xml"] })).await;
@@ -130,10 +123,7 @@ async fn sitemaps_that_lead_on_and_on_have_an_end() {
     let world = World::new(wide, json!({ "sitemaps": ["/index.xml"] })).await;
     let report = world.sync([1, 0, 0, 0, 1]).await;
     assert!(
-        report.failures[0]
-            .error
-            .detail
-            .contains("more than 1000 sitemaps"),
+        report.failures[0].error.detail.contains("more than 1000 sitemaps"),
         "{report:?}"
     );
 }

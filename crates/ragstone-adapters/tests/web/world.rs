@@ -67,10 +67,7 @@ impl World {
                 };
             }
         }
-        settings
-            .as_object_mut()
-            .unwrap()
-            .retain(|_, value| !value.is_null());
+        settings.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         let port = address.rsplit(':').next().unwrap().parse().unwrap();
         let options = GuardOptions {
             allowed_ranges: is_allowed
@@ -168,24 +165,11 @@ impl World {
             uri: Some(format!("{}{path}", self.address)),
             ..DocumentFilter::default()
         };
-        let page = PageRequest {
-            cursor: None,
-            limit: 1,
-        };
-        let found = self
-            .house
-            .catalogue
-            .documents(&scope, &filter, &page)
-            .await
-            .unwrap();
+        let page = PageRequest { cursor: None, limit: 1 };
+        let found = self.house.catalogue.documents(&scope, &filter, &page).await.unwrap();
         let id = found.items[0].id;
         let chunks = self.house.library.chunks(&scope, id, &page).await.unwrap();
-        chunks
-            .unwrap()
-            .items
-            .iter()
-            .map(|chunk| chunk.text.as_str())
-            .collect()
+        chunks.unwrap().items.iter().map(|chunk| chunk.text.as_str()).collect()
     }
 
     pub fn port(&self) -> &str {

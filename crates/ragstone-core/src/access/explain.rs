@@ -136,12 +136,7 @@ mod tests {
             false,
             &[readers(&["everyone"])],
         );
-        check(
-            Role::Admin,
-            acl("a", &[&["dept:y"], &[]]),
-            true,
-            &[By::Role, By::Role],
-        );
+        check(Role::Admin, acl("a", &[&["dept:y"], &[]]), true, &[By::Role, By::Role]);
         check(Role::Admin, acl("a", &[]), true, &[]);
     }
 

@@ -122,10 +122,7 @@ mod tests {
         check("ada", Role::Reader, None);
         check("ada", Role::Admin, None);
         assert_eq!(Principal::local_operator().scope().brings_as(), None);
-        assert!(
-            !scope("nobody", &["dept:x"], Role::Writer)
-                .may_write(&acl(&[&["dept:x", "dept:y"]]), Some("nobody"))
-        );
+        assert!(!scope("nobody", &["dept:x"], Role::Writer).may_write(&acl(&[&["dept:x", "dept:y"]]), Some("nobody")));
     }
 
     #[test]

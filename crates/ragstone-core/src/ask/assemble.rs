@@ -59,8 +59,8 @@ enum Code {
 
 /// A word before a full stop that ends no sentence, lower case.
 const ABBREVIATIONS: [&str; 30] = [
-    "mr", "mrs", "ms", "dr", "st", "vs", "etc", "jr", "sr", "no", "nr", "fig", "al", "e.g", "i.e", "u.s",
-    "inc", "ltd", "co", "prof", "gen", "ca", "z.b", "d.h", "u.a", "bzw", "abs", "art", "pp", "vol",
+    "mr", "mrs", "ms", "dr", "st", "vs", "etc", "jr", "sr", "no", "nr", "fig", "al", "e.g", "i.e", "u.s", "inc", "ltd",
+    "co", "prof", "gen", "ca", "z.b", "d.h", "u.a", "bzw", "abs", "art", "pp", "vol",
 ];
 
 /// See the module.
@@ -268,12 +268,7 @@ impl Assembler {
             true => String::new(),
             false => std::mem::take(&mut self.held),
         };
-        self.taken = Some(
-            self.taken
-                .take()
-                .filter(|earlier| !earlier.is_empty())
-                .unwrap_or(taken),
-        );
+        self.taken = Some(self.taken.take().filter(|earlier| !earlier.is_empty()).unwrap_or(taken));
     }
 
     /// What looked like a marker is text: it is read again, its bracket as any other character.
@@ -316,11 +311,7 @@ impl Assembler {
         self.ended = stays_ended || (self.code == Code::No && is_stop(c));
         self.track_fence(c);
         if c == '`' && self.code != Code::Fenced {
-            self.code = if self.code == Code::No {
-                Code::Inline
-            } else {
-                Code::No
-            };
+            self.code = if self.code == Code::No { Code::Inline } else { Code::No };
         }
     }
 

@@ -20,10 +20,7 @@ fn assemble(pieces: &[&str], refused: &str) -> (String, Vec<String>, Vec<AnswerS
             match step {
                 Step::Delta(text) => answer.push_str(&text),
                 Step::Cite { sentence, n, claim } => {
-                    events.push(format!(
-                        "{sentence}:{n}:{}",
-                        &PASSAGES[claim.passage][claim.range]
-                    ));
+                    events.push(format!("{sentence}:{n}:{}", &PASSAGES[claim.passage][claim.range]));
                 }
                 Step::Verify(claims) => {
                     let quote = |claim: &Claim| &PASSAGES[claim.passage][claim.range.clone()];
@@ -202,10 +199,7 @@ fn the_same_span_has_one_number() {
     );
     assert_eq!(
         events,
-        [
-            "0:1:Shipping to Norway is free.",
-            "2:1:Shipping to Norway is free."
-        ]
+        ["0:1:Shipping to Norway is free.", "2:1:Shipping to Norway is free."]
     );
 }
 

@@ -178,9 +178,7 @@ impl From<ChatError> for Failed {
             ChatError::Broken { .. } => "model_failed",
         };
         match &error {
-            ChatError::Busy {
-                after: Some(after), ..
-            } => {
+            ChatError::Busy { after: Some(after), .. } => {
                 let seconds = after.as_secs_f64().ceil();
                 Self::new(code, format!("{error}; it asks to wait {seconds} s"))
             }

@@ -61,10 +61,7 @@ impl Evidence for FakeEvidence {
     }
 
     async fn stored_texts(&self, _: &Scope, passages: &[&Passage]) -> Result<Vec<Option<String>>, AskError> {
-        *self
-            .readings
-            .lock()
-            .expect("no test panics while it holds the lock") += 1;
+        *self.readings.lock().expect("no test panics while it holds the lock") += 1;
         let stored = |passage: &&Passage| {
             let changed = |text: String, old: &String| text.replace(old, &"#".repeat(old.len()));
             let text = self.changed.iter().fold(passage.chunk.text.clone(), changed);
@@ -74,10 +71,7 @@ impl Evidence for FakeEvidence {
     }
 
     async fn still_admitted(&self, _: &Scope, _: &[DocumentId]) -> Result<bool, AskError> {
-        let mut left = self
-            .admissions
-            .lock()
-            .expect("no test panics while it holds the lock");
+        let mut left = self.admissions.lock().expect("no test panics while it holds the lock");
         let admitted = *left != Some(0);
         *left = left.map(|left| left.saturating_sub(1));
         Ok(admitted)

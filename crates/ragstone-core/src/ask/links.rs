@@ -28,8 +28,8 @@ const SCHEMES: [&str; 3] = ["https://", "http://", "ftp://"];
 const WWW: &str = "www.";
 /// Elements that load, lead or style, whether or not they have attributes.
 const ACTIVE: [&str; 20] = [
-    "a", "audio", "base", "button", "embed", "form", "frame", "iframe", "image", "img", "input", "link",
-    "meta", "object", "picture", "script", "source", "style", "svg", "video",
+    "a", "audio", "base", "button", "embed", "form", "frame", "iframe", "image", "img", "input", "link", "meta",
+    "object", "picture", "script", "source", "style", "svg", "video",
 ];
 
 /// See the module.
@@ -121,9 +121,7 @@ impl Links {
                     c.len_utf8()
                 }
                 Next::Replace(bytes, instead) => {
-                    changed
-                        .get_or_insert_with(|| text[..at].to_owned())
-                        .push_str(&instead);
+                    changed.get_or_insert_with(|| text[..at].to_owned()).push_str(&instead);
                     bytes
                 }
             };
@@ -240,9 +238,7 @@ impl Links {
 
     /// Whether the passages speak of a host themselves.
     fn is_named(&self, host: &str) -> bool {
-        self.texts
-            .iter()
-            .any(|text| text.to_ascii_lowercase().contains(host))
+        self.texts.iter().any(|text| text.to_ascii_lowercase().contains(host))
     }
 
     fn allows(&self, address: &str) -> bool {

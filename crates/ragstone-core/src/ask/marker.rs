@@ -10,9 +10,7 @@ const MAX_CHARACTERS: usize = 32;
 const MAX_DIGITS: usize = 3;
 
 /// Words that may stand before a number between any brackets, in lower case.
-const WORDS: [&str; 7] = [
-    "source", "sources", "passage", "passages", "quelle", "quellen", "来源",
-];
+const WORDS: [&str; 7] = ["source", "sources", "passage", "passages", "quelle", "quellen", "来源"];
 
 /// Words that may stand there between square brackets only: in round ones they are prose.
 const SQUARE_WORDS: [&str; 12] = [
@@ -188,9 +186,8 @@ mod tests {
 
     #[test]
     fn markers_are_read() {
-        let check = |marker: &str, expected: Option<&[usize]>| {
-            assert_eq!(numbers(marker).as_deref(), expected, "{marker}")
-        };
+        let check =
+            |marker: &str, expected: Option<&[usize]>| assert_eq!(numbers(marker).as_deref(), expected, "{marker}");
         check("[1]", Some(&[1]));
         check("[1, 12;3]", Some(&[1, 12, 3]));
         check("[2-4]", Some(&[2, 3, 4]));

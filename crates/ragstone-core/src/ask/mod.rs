@@ -40,20 +40,11 @@ pub const MAX_ANSWER_BYTES: usize = 1 << 20;
 #[async_trait]
 pub trait Evidence: Send + Sync {
     /// The passages that answer the question, best first, with scored sentences if `with_sentences`.
-    async fn passages(
-        &self,
-        scope: &Scope,
-        request: &AskRequest,
-        with_sentences: bool,
-    ) -> Result<Found, AskError>;
+    async fn passages(&self, scope: &Scope, request: &AskRequest, with_sentences: bool) -> Result<Found, AskError>;
 
     /// The texts that are stored where these passages of one version stand, read again and in their order; none if the
     /// version is withdrawn, or has no such range.
-    async fn stored_texts(
-        &self,
-        scope: &Scope,
-        passages: &[&Passage],
-    ) -> Result<Vec<Option<String>>, AskError>;
+    async fn stored_texts(&self, scope: &Scope, passages: &[&Passage]) -> Result<Vec<Option<String>>, AskError>;
 
     /// Whether the scope still admits every one of these documents.
     async fn still_admitted(&self, scope: &Scope, documents: &[DocumentId]) -> Result<bool, AskError>;
@@ -213,13 +204,7 @@ struct Telling {
 }
 
 impl Telling {
-    fn new(
-        evidence: Arc<dyn Evidence>,
-        scope: Scope,
-        found: Found,
-        speaker: String,
-        options: AskOptions,
-    ) -> Self {
+    fn new(evidence: Arc<dyn Evidence>, scope: Scope, found: Found, speaker: String, options: AskOptions) -> Self {
         let found = Shown {
             passages: found.passages.into(),
             notices: found.notices,
@@ -311,9 +296,7 @@ impl Telling {
     async fn take(&mut self, step: Step) -> Result<Option<AnswerEvent>, Failed> {
         match step {
             Step::Delta(text) => Ok(Some(AnswerEvent::Delta { text })),
-            Step::Cite { sentence, n, claim } => {
-                Ok(self.cite(sentence, n, &claim).map(AnswerEvent::Citation))
-            }
+            Step::Cite { sentence, n, claim } => Ok(self.cite(sentence, n, &claim).map(AnswerEvent::Citation)),
             Step::Verify(claims) => {
                 let holds = self.verify(claims).await?;
                 self.assembler.resolve(&holds);
@@ -406,9 +389,7 @@ impl Telling {
                 "model_failed",
                 "the model spent its tokens before it said a word",
             )),
-            (true, FinishReason::Filtered) => {
-                Err(Failed::new("model_refused", "the service withheld the answer"))
-            }
+            (true, FinishReason::Filtered) => Err(Failed::new("model_refused", "the service withheld the answer")),
             (true, FinishReason::Interrupted(reason)) => {
                 let detail = format!("the service ended the answer before its first word: {reason}");
                 Err(Failed::new("model_failed", detail))
@@ -476,18 +457,12 @@ fn answered(text: &str, sentences: &[AnswerSentence], finish: &FinishReason) -> 
 /// What the reader should know about how the answer ended.
 fn closing_notice(text: &str, answered: bool, finish: &FinishReason) -> Option<Notice> {
     match finish {
-        FinishReason::Length => Some(Notice::new(
-            "truncated",
-            "the answer was cut at its limit of tokens",
-        )),
+        FinishReason::Length => Some(Notice::new("truncated", "the answer was cut at its limit of tokens")),
         FinishReason::Interrupted(reason) => Some(Notice::new(
             "truncated",
             format!("the service ended the answer early: {reason}"),
         )),
-        FinishReason::Filtered => Some(Notice::new(
-            "filtered",
-            "the service withheld the rest of the answer",
-        )),
+        FinishReason::Filtered => Some(Notice::new("filtered", "the service withheld the rest of the answer")),
         FinishReason::Stop if !answered && !prompt::is_no_answer(text) => Some(Notice::new(
             "unsupported",
             "no sentence of this answer could be verified against the passages",

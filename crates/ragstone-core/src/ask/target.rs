@@ -126,8 +126,7 @@ pub(super) fn end_of_address(text: &str) -> Option<usize> {
             '(' => depth += 1,
             ')' if depth == 0 => return Some(at),
             ')' => depth -= 1,
-            '<' | '>' | '"' | '`' | '[' | ']' | '{' | '}' | '|' | '\\' | '^' | '”' | '»' | '。' | '，' =>
-            {
+            '<' | '>' | '"' | '`' | '[' | ']' | '{' | '}' | '|' | '\\' | '^' | '”' | '»' | '。' | '，' => {
                 return Some(at);
             }
             c if c.is_whitespace() || c.is_control() => return Some(at),

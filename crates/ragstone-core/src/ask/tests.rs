@@ -40,11 +40,7 @@ fn request() -> AskRequest {
     }
 }
 
-fn start(
-    evidence: FakeEvidence,
-    model: &Arc<FakeChat>,
-    request: AskRequest,
-) -> impl Stream<Item = AnswerEvent> {
+fn start(evidence: FakeEvidence, model: &Arc<FakeChat>, request: AskRequest) -> impl Stream<Item = AnswerEvent> {
     let scope = Principal::local_operator().scope();
     answer(
         Arc::new(evidence),
@@ -136,11 +132,7 @@ fn thin_evidence_asks_no_model() {
     assert_eq!(names(&told), ["sources 2", NO_ANSWER, "done false"]);
     let answer = whole(told);
     assert_eq!(
-        (
-            answer.answer.as_str(),
-            answer.sources.len(),
-            answer.sentences.len()
-        ),
+        (answer.answer.as_str(), answer.sources.len(), answer.sentences.len()),
         (NO_ANSWER, 2, 1)
     );
     let told: Vec<AnswerEvent> = block_on(start(FakeEvidence::default(), &model, request()).collect());

@@ -52,12 +52,10 @@ pub fn support(sentence: &str, passage_text: &str) -> Option<Range<usize>> {
 /// The best-supporting passage of several where the model named none, with the stricter threshold.
 pub fn support_among(sentence: &str, passages: &[Source]) -> Option<(usize, Range<usize>)> {
     let claim = Claim::of(sentence);
-    let supports = passages.iter().enumerate().filter_map(|(at, passage)| {
-        Some((
-            at,
-            passage.support_of(&claim, UNNAMED_THRESHOLD, FEWEST_UNNAMED_TERMS)?,
-        ))
-    });
+    let supports = passages
+        .iter()
+        .enumerate()
+        .filter_map(|(at, passage)| Some((at, passage.support_of(&claim, UNNAMED_THRESHOLD, FEWEST_UNNAMED_TERMS)?)));
     supports
         .reduce(|best, other| if other.1.score > best.1.score { other } else { best })
         .map(|(at, support)| (at, support.range))
@@ -118,10 +116,7 @@ impl Source {
             return None;
         }
         if let Some(range) = verbatim(claim.text, &claim.terms, &self.text) {
-            return Some(Support {
-                range,
-                score: VERBATIM,
-            });
+            return Some(Support { range, score: VERBATIM });
         }
         let parts = self.parts.get_or_init(|| Parts::of(&self.text));
         if parts.names_count && !claim.names.iter().all(|name| parts.holds(*name)) {
@@ -156,9 +151,8 @@ impl Parts {
 
     /// Single sentences, then pairs of neighbours, with the share of `wanted` that each holds.
     fn candidates(&self, wanted: &[u64]) -> impl Iterator<Item = (Range<usize>, f64)> {
-        let share = |held: &dyn Fn(u64) -> bool| {
-            wanted.iter().filter(|term| held(**term)).count() as f64 / wanted.len() as f64
-        };
+        let share =
+            |held: &dyn Fn(u64) -> bool| wanted.iter().filter(|term| held(**term)).count() as f64 / wanted.len() as f64;
         let single = self
             .spans
             .iter()

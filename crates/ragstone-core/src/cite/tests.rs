@@ -99,10 +99,7 @@ fn without_a_name_more_is_asked_for() {
         among("The refund window is 30 days from the delivery."),
         Some((1, window))
     );
-    assert_eq!(
-        among("Refunds have a generous window, 30 days after delivery."),
-        None
-    );
+    assert_eq!(among("Refunds have a generous window, 30 days after delivery."), None);
 }
 
 proptest! {

@@ -42,19 +42,17 @@ const FRAMING: &[&str] = &[
 
 /// Words too common to support anything.
 const COMMON: &[&str] = &[
-    "a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "did", "do", "does", "for",
-    "from", "had", "has", "have", "he", "her", "his", "if", "in", "into", "is", "it", "its", "may", "no",
-    "not", "of", "on", "or", "our", "she", "so", "such", "than", "that", "the", "their", "then", "there",
-    "these", "they", "this", "those", "to", "was", "we", "were", "what", "when", "where", "which", "who",
-    "will", "with", "would", "you", "your",
+    "a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "did", "do", "does", "for", "from", "had",
+    "has", "have", "he", "her", "his", "if", "in", "into", "is", "it", "its", "may", "no", "not", "of", "on", "or",
+    "our", "she", "so", "such", "than", "that", "the", "their", "then", "there", "these", "they", "this", "those",
+    "to", "was", "we", "were", "what", "when", "where", "which", "who", "will", "with", "would", "you", "your",
 ];
 
 /// Words that turn a clause around, in the languages the product is most used in; `n't` is looked for by itself.
 const NEGATIONS: &[&str] = &[
-    "no", "not", "never", "none", "nor", "neither", "cannot", "without", "nobody", "nothing", "nicht",
-    "kein", "keine", "keinen", "keinem", "keiner", "nie", "niemals", "ohne", "ne", "pas", "jamais", "sans",
-    "aucun", "aucune", "nunca", "sin", "ningún", "ninguna", "non", "mai", "senza", "não", "sem", "niet",
-    "geen", "nooit",
+    "no", "not", "never", "none", "nor", "neither", "cannot", "without", "nobody", "nothing", "nicht", "kein", "keine",
+    "keinen", "keinem", "keiner", "nie", "niemals", "ohne", "ne", "pas", "jamais", "sans", "aucun", "aucune", "nunca",
+    "sin", "ningún", "ninguna", "non", "mai", "senza", "não", "sem", "niet", "geen", "nooit",
 ];
 
 /// The number words that stand for digits; `one` is left out, it is a pronoun more often than a number.
@@ -167,22 +165,13 @@ pub(super) fn capitals_mean_names(text: &str) -> bool {
 fn words(text: &str) -> impl Iterator<Item = String> {
     let inside = |c: char| c.is_alphanumeric() || matches!(c, '\'' | '’' | '-');
     text.split(move |c| !inside(c))
-        .map(|word| {
-            word.trim_matches(['\'', '’', '-'])
-                .replace('’', "'")
-                .to_lowercase()
-        })
+        .map(|word| word.trim_matches(['\'', '’', '-']).replace('’', "'").to_lowercase())
         .filter(|word| !word.is_empty())
 }
 
 /// `thirty` 30, `twenty-five` 25.
 fn number_word(word: &str) -> Option<u32> {
-    let known = |word: &str| {
-        NUMBER_WORDS
-            .iter()
-            .find(|(name, _)| *name == word)
-            .map(|entry| entry.1)
-    };
+    let known = |word: &str| NUMBER_WORDS.iter().find(|(name, _)| *name == word).map(|entry| entry.1);
     let unit = |word: &str| if word == "one" { Some(1) } else { known(word) };
     known(word).or_else(|| {
         let (tens, units) = word.split_once('-')?;
@@ -227,15 +216,10 @@ fn thousands(run: &str) -> Option<String> {
 /// Words as terms: plurals and simple endings off, scripts without spaces as pairs of characters.
 fn analyze(text: &str) -> Vec<String> {
     let mut terms = Vec::new();
-    for run in text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|run| !run.is_empty())
-    {
+    for run in text.split(|c: char| !c.is_alphanumeric()).filter(|run| !run.is_empty()) {
         let characters: Vec<char> = run.to_lowercase().chars().collect();
         match characters.iter().any(|c| unspaced(*c)) {
-            true if characters.len() > 1 => {
-                terms.extend(characters.windows(2).map(|pair| pair.iter().collect()))
-            }
+            true if characters.len() > 1 => terms.extend(characters.windows(2).map(|pair| pair.iter().collect())),
             _ => terms.push(stem(characters.into_iter().collect())),
         }
     }
@@ -319,13 +303,7 @@ mod tests {
 
     #[test]
     fn negation_is_seen_in_its_clause() {
-        for clause in [
-            "it isn't so",
-            "it isn’t so",
-            "Das ist nicht so",
-            "cannot",
-            "这不是",
-        ] {
+        for clause in ["it isn't so", "it isn’t so", "Das ist nicht so", "cannot", "这不是"] {
             assert!(negated(clause), "{clause}");
         }
         for clause in ["it is so", "a notable knot", "der Sinn"] {
@@ -340,10 +318,7 @@ mod tests {
             assert_eq!(found, expected);
         };
         check("One. Two!  Three?", &["One.", "Two!", "Three?"]);
-        check(
-            "It is 3.5 m, e.g. here. Next",
-            &["It is 3.5 m, e.g. here.", "Next"],
-        );
+        check("It is 3.5 m, e.g. here. Next", &["It is 3.5 m, e.g. here.", "Next"]);
         check("He said \"yes.\" Then left.", &["He said \"yes.\"", "Then left."]);
         check("退款需要三十天。运费免费。", &["退款需要三十天。", "运费免费。"]);
         check("A title\n\nA text", &["A title", "A text"]);

@@ -90,10 +90,7 @@ mod tests {
             &format!("https://x.test/{}", "a".repeat(MAX_SOURCE_URL_BYTES - 15)),
             true,
         );
-        check(
-            &format!("https://x.test/{}", "a".repeat(MAX_SOURCE_URL_BYTES)),
-            false,
-        );
+        check(&format!("https://x.test/{}", "a".repeat(MAX_SOURCE_URL_BYTES)), false);
         for bad in [
             "",
             "x.test",

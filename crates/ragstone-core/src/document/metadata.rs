@@ -60,11 +60,7 @@ impl TryFrom<Metadata> for BoundedMetadata {
 }
 
 /// `own` and the keys of all objects in `values`, which are at `depth`.
-fn count_keys<'a>(
-    values: impl Iterator<Item = &'a Value>,
-    own: usize,
-    depth: usize,
-) -> Result<usize, MetadataError> {
+fn count_keys<'a>(values: impl Iterator<Item = &'a Value>, own: usize, depth: usize) -> Result<usize, MetadataError> {
     let mut keys = own;
     for value in values {
         let is_nested = value.is_object() || value.is_array();

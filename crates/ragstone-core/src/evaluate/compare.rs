@@ -67,11 +67,7 @@ fn paired(old: &BTreeMap<String, Scores>, new: &BTreeMap<String, Scores>) -> Pai
     let mut pairs = Pairs::new();
     for (question, new) in new {
         for (name, new) in new {
-            let old = old
-                .get(question)
-                .and_then(|scores| scores.get(name))
-                .copied()
-                .flatten();
+            let old = old.get(question).and_then(|scores| scores.get(name)).copied().flatten();
             if let (Some(old), Some(new)) = (old, *new) {
                 let new = if (new - old).abs() < ROUNDING { old } else { new };
                 pairs.entry(name.clone()).or_default().push((old, new));
@@ -113,10 +109,7 @@ mod tests {
 
     #[track_caller]
     fn check(metric: &str, old: &[f64], new: &[f64], difference: f64, regression: bool) {
-        let compared = compare(
-            &run(metric, old.iter().copied()),
-            &run(metric, new.iter().copied()),
-        );
+        let compared = compare(&run(metric, old.iter().copied()), &run(metric, new.iter().copied()));
         let found = compared[metric];
         assert_eq!(
             (found.difference, found.regression),

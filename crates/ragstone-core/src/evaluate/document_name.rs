@@ -37,11 +37,7 @@ mod tests {
         let left: Vec<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(left, ["", ".pdf", "b/x/a.pdf", "x"]);
         for name in all.iter().filter(|name| !name.is_empty()) {
-            assert_eq!(
-                is_called("file:///x/a.pdf", name),
-                !names.contains(*name),
-                "{name}"
-            );
+            assert_eq!(is_called("file:///x/a.pdf", name), !names.contains(*name), "{name}");
         }
     }
 }

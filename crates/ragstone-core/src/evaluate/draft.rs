@@ -153,10 +153,7 @@ mod tests {
     async fn a_draft_is_kept_if_the_passage_says_so() {
         for (reply, kept) in [
             (reply("needs 120 ml of oil", "120 ml"), 1),
-            (
-                format!("Sure:\n```json\n{}\n```", reply("120 ml of oil.", "120 ml")),
-                1,
-            ),
+            (format!("Sure:\n```json\n{}\n```", reply("120 ml of oil.", "120 ml")), 1),
             (reply("needs 130 ml of oil", "130 ml"), 0),
             (reply("", "120 ml"), 0),
             (reply("120 ml", " "), 0),

@@ -78,10 +78,7 @@ mod tests {
         };
         assert_eq!(with(|_| {}), Ok(vec![]));
         assert_eq!(with(|other| other.model = "n".into()), Ok(vec!["model"]));
-        assert_eq!(
-            with(|other| other.corpus = "d".into()),
-            Err(Incomparable("corpus"))
-        );
+        assert_eq!(with(|other| other.corpus = "d".into()), Err(Incomparable("corpus")));
         assert_eq!(with(|other| other.set = "t".into()), Err(Incomparable("set")));
         let question = Question {
             id: "1".into(),

@@ -87,10 +87,7 @@ impl Judge for ModelJudge {
         let embedded = embedder.embed(texts, TextKind::Passage).await;
         let embedded = embedded.map_err(|error| JudgeFailure(error.to_string()))?;
         let wide = |vector: Vec<f32>| vector.into_iter().map(f64::from).collect();
-        Ok(embedded
-            .into_iter()
-            .map(|embedding| wide(embedding.vector))
-            .collect())
+        Ok(embedded.into_iter().map(|embedding| wide(embedding.vector)).collect())
     }
 }
 

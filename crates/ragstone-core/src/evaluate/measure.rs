@@ -141,14 +141,9 @@ fn citations(question: &Question, outcome: &Outcome, scores: &mut Scores) {
         outcome.sentences.iter().map(|count| *count > 0).collect(),
     );
     let cited = &outcome.citations;
-    insert(
-        "verified_quotes",
-        cited.iter().map(|cited| cited.verified).collect(),
-    );
+    insert("verified_quotes", cited.iter().map(|cited| cited.verified).collect());
     if !question.judgments.is_empty() {
-        let right = cited
-            .iter()
-            .map(|cited| is_gold(question, &cited.uri, cited.page));
+        let right = cited.iter().map(|cited| is_gold(question, &cited.uri, cited.page));
         insert("citation_precision", right.collect());
     }
 }
@@ -158,20 +153,10 @@ fn against_references(question: &Question, outcome: &Outcome, scores: &mut Score
     if question.references.is_empty() || question.is_answerable() == Some(false) {
         return;
     }
-    let answer = if outcome.answered {
-        outcome.answer.as_str()
-    } else {
-        ""
-    };
-    let f1 = question
-        .references
-        .iter()
-        .map(|reference| token_f1(answer, reference));
+    let answer = if outcome.answered { outcome.answer.as_str() } else { "" };
+    let f1 = question.references.iter().map(|reference| token_f1(answer, reference));
     scores.insert("token_f1".into(), Some(f1.fold(0.0, f64::max)));
-    let holds = question
-        .references
-        .iter()
-        .any(|reference| contains(answer, reference));
+    let holds = question.references.iter().any(|reference| contains(answer, reference));
     scores.insert("contains_gold".into(), Some(share(holds)));
 }
 
@@ -191,9 +176,7 @@ fn document(question: &Question, uri: &str) -> String {
 /// Each once, in order of the first.
 fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = BTreeMap::new();
-    names
-        .filter(|name| seen.insert(name.clone(), ()).is_none())
-        .collect()
+    names.filter(|name| seen.insert(name.clone(), ()).is_none()).collect()
 }
 
 fn share(holds: bool) -> f64 {
@@ -318,11 +301,7 @@ mod tests {
             ..Outcome::default()
         };
         check(&question, &found("file:///x/b.pdf"), &[("access", Some(1.0))]);
-        check(
-            &question,
-            &found("file:///x/nosecret.pdf"),
-            &[("access", Some(1.0))],
-        );
+        check(&question, &found("file:///x/nosecret.pdf"), &[("access", Some(1.0))]);
         for leaks in [found("file:///x/secret.pdf"), cited, shown] {
             check(&question, &leaks, &[("access", Some(0.0))]);
         }

@@ -164,10 +164,7 @@ pub fn parse_jsonl(text: &str) -> Result<Vec<Question>, SetError> {
             .and_then(Line::question)
             .map_err(|detail| SetError::Line { line, detail })?;
         if !ids.insert(question.id.clone()) {
-            return Err(SetError::Repeated {
-                line,
-                id: question.id,
-            });
+            return Err(SetError::Repeated { line, id: question.id });
         }
         questions.push(question);
     }
@@ -186,11 +183,7 @@ pub fn parse_beir(queries: &str, judgments: &str) -> Result<Vec<Question>, SetEr
     let mut questions = parse_jsonl(queries)?;
     questions.retain_mut(|question| {
         let known = judged.remove(&question.id);
-        question.judgments = known
-            .iter()
-            .flatten()
-            .map(|(id, gain)| (id.clone(), *gain))
-            .collect();
+        question.judgments = known.iter().flatten().map(|(id, gain)| (id.clone(), *gain)).collect();
         known.is_some()
     });
     match questions.is_empty() {

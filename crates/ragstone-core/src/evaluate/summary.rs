@@ -43,9 +43,7 @@ pub fn summarise<'a>(questions: impl IntoIterator<Item = &'a Scores>) -> BTreeMa
     let summaries = values
         .into_iter()
         .map(|(name, values)| (name.to_owned(), summary(name, values)));
-    summaries
-        .filter_map(|(name, summary)| Some((name, summary?)))
-        .collect()
+    summaries.filter_map(|(name, summary)| Some((name, summary?))).collect()
 }
 
 fn summary(name: &str, mut values: Vec<f64>) -> Option<Summary> {

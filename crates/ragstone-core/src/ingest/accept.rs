@@ -324,11 +324,7 @@ impl Ingestor {
 
     /// Tombstones a document and what is attached to it: from the answer on nothing returns them. None if the caller may
     /// not read it.
-    pub async fn delete(
-        &self,
-        principal: &Principal,
-        document: DocumentId,
-    ) -> Result<Option<Job>, CatalogueError> {
+    pub async fn delete(&self, principal: &Principal, document: DocumentId) -> Result<Option<Job>, CatalogueError> {
         let scope = principal.scope();
         let purge = self.bury(&scope, document).await?;
         if purge.is_some() {
@@ -338,11 +334,7 @@ impl Ingestor {
     }
 
     /// Tombstones a document, so that no recovery brings it back.
-    pub(super) async fn bury(
-        &self,
-        scope: &Scope,
-        document: DocumentId,
-    ) -> Result<Option<Job>, CatalogueError> {
+    pub(super) async fn bury(&self, scope: &Scope, document: DocumentId) -> Result<Option<Job>, CatalogueError> {
         let catalogue = &self.stores.catalogue;
         let Some(found) = catalogue.document(scope, document).await? else {
             return Ok(None);
@@ -365,11 +357,7 @@ impl Ingestor {
     }
 
     /// Queues a version of the same bytes for the current pipeline; none if there is nothing to do.
-    pub async fn reingest(
-        &self,
-        principal: &Principal,
-        document: DocumentId,
-    ) -> Result<Option<Job>, CatalogueError> {
+    pub async fn reingest(&self, principal: &Principal, document: DocumentId) -> Result<Option<Job>, CatalogueError> {
         let (job, pipeline) = (JobId((self.new_id)()), self.pipeline());
         let scope = principal.scope();
         self.stores

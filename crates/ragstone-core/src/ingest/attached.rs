@@ -117,12 +117,7 @@ impl<'a, 'claim> Files<'a, 'claim> {
 
 impl Ingestor {
     /// Begins a version of a received file in the document of `claim`.
-    async fn attach(
-        &self,
-        claim: &Claim,
-        file: &AttachedFile,
-        mut received: Received,
-    ) -> Result<(), AcceptError> {
+    async fn attach(&self, claim: &Claim, file: &AttachedFile, mut received: Received) -> Result<(), AcceptError> {
         let attachment = Attachment {
             uri: uri_of(&claim.document.uri, file),
             name: file.name.clone(),
@@ -160,10 +155,7 @@ impl Ingestor {
         };
         let mail = DocumentId::of(&document.acl.tenant, &document.collection, &document.source, mail);
         let within = self.stores.catalogue.attached(mail).await?;
-        Ok(within
-            .iter()
-            .any(|one| one.document == document.id)
-            .then_some(mail))
+        Ok(within.iter().any(|one| one.document == document.id).then_some(mail))
     }
 
     /// Tombstones what is attached to the document of `claim` and not in `outline`.
@@ -174,8 +166,7 @@ impl Ingestor {
         }
         let files = outline.attachments.iter();
         let kept: Vec<_> = files.map(|file| file_id(&claim.document, file)).collect();
-        self.detach(claim, |attached| !kept.contains(&attached.document))
-            .await
+        self.detach(claim, |attached| !kept.contains(&attached.document)).await
     }
 
     /// Tombstones everything that was attached to the tombstoned document of `claim`.
@@ -185,16 +176,9 @@ impl Ingestor {
 
     async fn detach(&self, claim: &Claim, goes: impl Fn(&Attached) -> bool) -> Result<(), Trouble> {
         let (catalogue, lease) = (&self.stores.catalogue, &claim.lease);
-        for attached in catalogue
-            .attached(lease.document)
-            .await?
-            .iter()
-            .filter(|a| goes(a))
-        {
+        for attached in catalogue.attached(lease.document).await?.iter().filter(|a| goes(a)) {
             let job = JobId((self.new_id)());
-            let purge = catalogue
-                .detach(lease, attached.document, job, (self.clock)())
-                .await?;
+            let purge = catalogue.detach(lease, attached.document, job, (self.clock)()).await?;
             if let Some(purge) = &purge {
                 self.note_deleted(&claim.document.acl.tenant, purge).await;
             }

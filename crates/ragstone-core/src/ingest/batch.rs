@@ -112,11 +112,7 @@ impl Version<'_> {
                 (point.dense, point.tokens) = (Some(embedding.vector), embedding.tokens);
                 pieces = embedding.pieces;
             }
-            Embedded {
-                point,
-                pieces,
-                vector,
-            }
+            Embedded { point, pieces, vector }
         });
         Ok(embedded.collect())
     }
@@ -126,10 +122,7 @@ impl Version<'_> {
         let Some(embedder) = self.pipeline.embedder() else {
             return Ok(batch.iter().map(|_| None).collect());
         };
-        let texts: Vec<&str> = batch
-            .iter()
-            .map(|numbered| numbered.segment.text.as_str())
-            .collect();
+        let texts: Vec<&str> = batch.iter().map(|numbered| numbered.segment.text.as_str()).collect();
         let made = self
             .ingestor
             .embeddings(

@@ -61,8 +61,7 @@ impl CacheCounts {
     fn count(&self, found: &[Option<StoredEmbedding>]) {
         let hits = found.iter().flatten().count() as u64;
         self.hits.fetch_add(hits, Ordering::Relaxed);
-        self.misses
-            .fetch_add(found.len() as u64 - hits, Ordering::Relaxed);
+        self.misses.fetch_add(found.len() as u64 - hits, Ordering::Relaxed);
     }
 
     fn failed(&self, error: &EmbeddingCacheError) {
@@ -136,12 +135,7 @@ impl Ingestor {
         found
     }
 
-    async fn keep(
-        &self,
-        embedder: &dyn Embedder,
-        document: DocumentId,
-        entries: Vec<(EmbeddingKey, StoredEmbedding)>,
-    ) {
+    async fn keep(&self, embedder: &dyn Embedder, document: DocumentId, entries: Vec<(EmbeddingKey, StoredEmbedding)>) {
         let Some(cache) = self.stores.embeddings.as_ref().filter(|_| !entries.is_empty()) else {
             return;
         };
@@ -177,11 +171,7 @@ impl From<EmbeddingCacheError> for Trouble {
     }
 }
 
-async fn made(
-    embedder: &dyn Embedder,
-    prefix: &str,
-    texts: &[String],
-) -> Result<Vec<ChunkEmbedding>, Trouble> {
+async fn made(embedder: &dyn Embedder, prefix: &str, texts: &[String]) -> Result<Vec<ChunkEmbedding>, Trouble> {
     if texts.is_empty() {
         return Ok(Vec::new());
     }

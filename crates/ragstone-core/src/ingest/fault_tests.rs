@@ -99,12 +99,7 @@ impl Scene {
     /// What is found: one text whole and no other, or the test fails.
     async fn seen(&self, when: &str) -> Seen {
         let request = SearchRequest::new("lamp ship", 20);
-        let found = self
-            .house
-            .library
-            .search(&self.caller.scope(), &request)
-            .await
-            .unwrap();
+        let found = self.house.library.search(&self.caller.scope(), &request).await.unwrap();
         let mut texts: Vec<_> = found.passages.iter().map(|p| p.chunk.text.clone()).collect();
         texts.sort_unstable();
         let pages = |text: &str| {
@@ -161,11 +156,7 @@ async fn with_fault(with_old: bool, wish: Wish, fault: Fault, n: usize) -> bool 
     let answered = scene.ask_for(wish).await;
     let what = format!("{wish:?} with {fault:?} at call {n}");
     if answered && wish == Wish::Gone {
-        assert_eq!(
-            scene.seen(&what).await,
-            Seen::Nothing,
-            "{what}: gone at the answer"
-        );
+        assert_eq!(scene.seen(&what).await, Seen::Nothing, "{what}: gone at the answer");
     }
     scene.work().await;
     let seen = scene.seen(&what).await;

@@ -91,9 +91,7 @@ mod tests {
                 readers: readers.iter().map(|&reader| reader.into()).collect(),
                 department_id: department.map(Into::into),
             };
-            let acl = grants
-                .acl(&caller(role), &everyone)
-                .map_err(|error| error.to_string());
+            let acl = grants.acl(&caller(role), &everyone).map_err(|error| error.to_string());
             match (acl, granted) {
                 (Ok(acl), Ok(names)) => {
                     let expected: ReaderSet = names.iter().map(|name| name.parse().unwrap()).collect();

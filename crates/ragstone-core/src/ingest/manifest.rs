@@ -136,11 +136,7 @@ impl Ingestor {
 
     /// Notes that a document is closed until [`Ingestor::reopen`]. Where nothing more can be written its manifests are
     /// removed, which comes to the same.
-    pub(super) async fn close(
-        &self,
-        tenant: &TenantId,
-        document: DocumentId,
-    ) -> Result<Closing, CatalogueError> {
+    pub(super) async fn close(&self, tenant: &TenantId, document: DocumentId) -> Result<Closing, CatalogueError> {
         let note = closing_key(tenant, document, (self.new_id)());
         match self.stores.blobs.put(&note, PutPayload::default()).await {
             Ok(_) => Ok(Closing { note: Some(note) }),
@@ -220,11 +216,7 @@ impl Ingestor {
     }
 
     /// Notes that a document is closed if other readers than `acl` have it and a version of it is published.
-    pub(super) async fn close_unless(
-        &self,
-        document: &Document,
-        acl: &Acl,
-    ) -> Result<Option<Closing>, CatalogueError> {
+    pub(super) async fn close_unless(&self, document: &Document, acl: &Acl) -> Result<Option<Closing>, CatalogueError> {
         match document.acl == *acl {
             true => Ok(None),
             false => self.close(&document.acl.tenant, document.id).await.map(Some),

@@ -111,13 +111,7 @@ pub enum Outcome {
 
 impl Ingestor {
     /// An ingestor whose new versions are made by `pipeline`.
-    pub fn new(
-        stores: Stores,
-        settings: IngestSettings,
-        pipeline: Pipeline,
-        time: Time,
-        new_id: NewId,
-    ) -> Self {
+    pub fn new(stores: Stores, settings: IngestSettings, pipeline: Pipeline, time: Time, new_id: NewId) -> Self {
         Self {
             stores,
             settings,
@@ -136,10 +130,7 @@ impl Ingestor {
 
     /// The pipeline that makes new versions.
     pub fn pipeline(&self) -> Arc<Pipeline> {
-        self.pipeline
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.pipeline.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes new versions by another pipeline from now on; running jobs end with theirs.
@@ -165,15 +156,9 @@ impl Ingestor {
     }
 
     /// Carries out a job, unless its lease is lost meanwhile or `told_to_stop` ends first. A poisoned one is ended.
-    pub async fn run(
-        &self,
-        claim: &Claim,
-        told_to_stop: impl Future<Output = ()>,
-    ) -> Result<Outcome, CatalogueError> {
+    pub async fn run(&self, claim: &Claim, told_to_stop: impl Future<Output = ()>) -> Result<Outcome, CatalogueError> {
         if let Some(error) = &claim.poisoned {
-            return self
-                .end(claim, keep::Left::Trouble(Trouble::last(error.clone())))
-                .await;
+            return self.end(claim, keep::Left::Trouble(Trouble::last(error.clone()))).await;
         }
         let work = async {
             match claim.job.kind {
@@ -263,18 +248,10 @@ impl Ingestor {
 
     /// The manifest first, so that no version is ever published without one; points visible, then one row flips, then
     /// everything older goes.
-    async fn publish(
-        &self,
-        claim: &Claim,
-        version: PublishedVersion,
-        now: OffsetDateTime,
-    ) -> Result<(), Trouble> {
+    async fn publish(&self, claim: &Claim, version: PublishedVersion, now: OffsetDateTime) -> Result<(), Trouble> {
         let lease = &claim.lease;
         let manifest = self.put_manifest(claim, &version, now).await?;
-        self.stores
-            .index
-            .publish(lease.document, lease.generation)
-            .await?;
+        self.stores.index.publish(lease.document, lease.generation).await?;
         let flipped = self.stores.catalogue.publish(lease, version, now).await?;
         self.reached(lease.generation).await;
         if flipped.acl_revision != claim.document.acl_revision {
@@ -293,11 +270,7 @@ impl Ingestor {
 
     async fn note(&self, lease: &Lease, stage: Stage, done: u64, total: u64) -> Result<(), Trouble> {
         let progress = Progress { stage, done, total };
-        Ok(self
-            .stores
-            .catalogue
-            .progress(lease, progress, self.moment())
-            .await?)
+        Ok(self.stores.catalogue.progress(lease, progress, self.moment()).await?)
     }
 
     /// Ends a job for good, or puts it back with a longer wait each time.
@@ -312,9 +285,7 @@ impl Ingestor {
             None => {
                 self.remove_attempts(claim).await;
                 let error = trouble.given_up(claim.job.attempts);
-                catalogue
-                    .fail(&claim.lease, error.clone(), (self.clock)())
-                    .await?;
+                catalogue.fail(&claim.lease, error.clone(), (self.clock)()).await?;
                 // The detail may quote what a service or a parser was given; `ragstone job show` has it.
                 let (job, document, code) = (claim.job.id, claim.lease.document, error.code.as_str());
                 tracing::warn!(target: TARGET, %job, %document, code, "job failed");
@@ -347,10 +318,7 @@ impl Ingestor {
     }
 
     async fn hand_back(&self, claim: &Claim) -> Result<Outcome, CatalogueError> {
-        self.stores
-            .catalogue
-            .hand_back(&claim.lease, (self.clock)())
-            .await?;
+        self.stores.catalogue.hand_back(&claim.lease, (self.clock)()).await?;
         self.discard(claim).await;
         Ok(Outcome::HandedBack)
     }

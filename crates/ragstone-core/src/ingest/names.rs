@@ -13,11 +13,7 @@ use crate::seam::CatalogueError;
 /// The scheme of uploads that were given no name of their own.
 const UPLOAD_SCHEME: &str = "upload://";
 /// All but the unreserved characters of RFC 3986.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Percent-encoded, all but unreserved characters.
 pub fn percent_encoded(text: &str) -> String {
@@ -36,23 +32,16 @@ pub(super) fn usable_uri(principal: &Principal, uri: DocumentUri) -> Result<Stri
     let uri = String::from(uri);
     // What comes behind the subject is its own affair.
     let read = folded(&uri);
-    if principal.role() == Role::Admin
-        || !["upload:/", "upload:\\"]
-            .iter()
-            .any(|begin| read.starts_with(begin))
-    {
+    if principal.role() == Role::Admin || !["upload:/", "upload:\\"].iter().any(|begin| read.starts_with(begin)) {
         return Ok(uri);
     }
     let begin = uri.get(..UPLOAD_SCHEME.len()).unwrap_or_default();
     let rest = &uri[begin.len()..];
     let (subject, path) = rest.split_at(rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()));
-    let is_own = begin.eq_ignore_ascii_case(UPLOAD_SCHEME)
-        && folded(subject) == folded(&percent_encoded(principal.subject()));
+    let is_own =
+        begin.eq_ignore_ascii_case(UPLOAD_SCHEME) && folded(subject) == folded(&percent_encoded(principal.subject()));
     match is_own {
-        true => Ok(format!(
-            "{UPLOAD_SCHEME}{}{path}",
-            percent_encoded(principal.subject())
-        )),
+        true => Ok(format!("{UPLOAD_SCHEME}{}{path}", percent_encoded(principal.subject()))),
         false => Err(CatalogueError::UriTaken),
     }
 }
@@ -129,13 +118,7 @@ mod tests {
 
     #[test]
     fn subjects_with_letters_of_any_script_keep_their_own_place() {
-        for subject in [
-            "J\u{f6}rg M\u{fc}ller",
-            "j\u{f6}rg/m",
-            "100%",
-            "key:0f",
-            "\u{e1}da",
-        ] {
+        for subject in ["J\u{f6}rg M\u{fc}ller", "j\u{f6}rg/m", "100%", "key:0f", "\u{e1}da"] {
             let owner = caller(subject, Role::Writer);
             let uri = upload_uri(&owner, "Bericht M\u{e4}rz.pdf");
             assert_eq!(used(&owner, &uri).as_deref(), Some(uri.as_str()));

@@ -73,11 +73,7 @@ impl Ingestor {
     async fn parse_into(&self, claim: &Claim, pages: &mut Pages<'_, '_>) -> Result<Parsed, Trouble> {
         let request = ParseRequest {
             tenant: claim.document.acl.tenant.clone(),
-            blob: original_key(
-                &claim.document.acl.tenant,
-                claim.lease.document,
-                claim.lease.generation,
-            ),
+            blob: original_key(&claim.document.acl.tenant, claim.lease.document, claim.lease.generation),
             name: claim.name.clone(),
             declared_media_type: claim.declared_media_type.clone(),
         };

@@ -19,8 +19,7 @@ impl Ingestor {
     /// Removes everything of a tombstoned document.
     pub(super) async fn purge(&self, claim: &Claim) -> Result<(), Trouble> {
         self.note(&claim.lease, Stage::Purge, 0, 1).await?;
-        if let (DocumentStatus::Deleting, Original::Incoming(key)) = (claim.document.status, &claim.original)
-        {
+        if let (DocumentStatus::Deleting, Original::Incoming(key)) = (claim.document.status, &claim.original) {
             self.remove_incoming(&Path::from(key.as_str())).await;
         }
         self.whole(&claim.lease, self.detach_all(claim)).await?;
@@ -104,8 +103,7 @@ impl Ingestor {
                 continue;
             }
             // Only a published version has a text and a manifest that are named; the original is where the row says.
-            let is_made =
-                key.filename() == Some("text") || matches!(BlobKey::read(&key), BlobKey::Manifest(..));
+            let is_made = key.filename() == Some("text") || matches!(BlobKey::read(&key), BlobKey::Manifest(..));
             let explains = match is_made {
                 true => Named::explains_points,
                 false => Named::explains_blobs,
@@ -228,13 +226,7 @@ impl Ingestor {
         let fields = document.filter_fields();
         let index = &self.stores.index;
         let spread = index
-            .set_access(
-                document.id,
-                generation,
-                &document.acl,
-                document.acl_revision,
-                &fields,
-            )
+            .set_access(document.id, generation, &document.acl, document.acl_revision, &fields)
             .await;
         if let Err(error) = spread {
             tracing::warn!(document = %document.id, %error, "readers not spread yet");

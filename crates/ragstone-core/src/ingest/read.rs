@@ -99,9 +99,7 @@ fn segments(pipeline: &Pipeline, text: &StoredText<'_>, (span, page): (&PageSpan
 }
 
 /// The pages of a text, one after the other.
-fn pages<'a>(
-    text: &'a StoredText<'_>,
-) -> impl Stream<Item = Result<(&'a PageSpan, Arc<PageText>), TextError>> + 'a {
+fn pages<'a>(text: &'a StoredText<'_>) -> impl Stream<Item = Result<(&'a PageSpan, Arc<PageText>), TextError>> + 'a {
     try_stream! {
         let mut reader = text.reader();
         for span in text.pages() {

@@ -87,8 +87,7 @@ impl Traces {
 
     /// The newest generation that has both its original and a manifest.
     fn newest(&self) -> Option<&(Generation, Stamp, Path)> {
-        let whole =
-            |entry: &&(Generation, Stamp, Path)| self.lives(entry.0) && self.originals.contains(&entry.0);
+        let whole = |entry: &&(Generation, Stamp, Path)| self.lives(entry.0) && self.originals.contains(&entry.0);
         self.manifests
             .iter()
             .filter(whole)
@@ -97,18 +96,14 @@ impl Traces {
 
     /// The manifest with the newest readers, whatever its generation.
     fn newest_readers(&self) -> Option<&Path> {
-        let living = self
-            .manifests
-            .iter()
-            .filter(|(generation, ..)| self.lives(*generation));
+        let living = self.manifests.iter().filter(|(generation, ..)| self.lives(*generation));
         let newest = living.max_by_key(|(generation, stamp, _)| (stamp.revision, *generation, *stamp));
         newest.map(|(.., key)| key)
     }
 
     /// The newest original that is not deleted.
     fn newest_original(&self) -> Option<&(Generation, Path)> {
-        let is_original =
-            |(generation, key): &&(Generation, Path)| self.lives(*generation) && is_original(key);
+        let is_original = |(generation, key): &&(Generation, Path)| self.lives(*generation) && is_original(key);
         self.blobs
             .iter()
             .filter(is_original)
@@ -180,14 +175,12 @@ impl Ingestor {
         }
         for (id, manifest) in &manifests {
             let is_closed = is_closed(*id, &manifests, &found.documents);
-            self.restore_row(manifest.clone(), is_closed, &mut recovered)
-                .await?;
+            self.restore_row(manifest.clone(), is_closed, &mut recovered).await?;
         }
         for (id, traces) in unknown {
             self.take_unknown(id, traces, operator, &mut recovered).await?;
         }
-        self.take_incoming(&found.incoming, operator, &mut recovered)
-            .await?;
+        self.take_incoming(&found.incoming, operator, &mut recovered).await?;
         self.reached(highest).await;
         Ok(recovered)
     }
@@ -289,9 +282,7 @@ impl Ingestor {
         for (generation, key) in &traces.blobs {
             match traces.lives(*generation) {
                 // It has been copied; what the operator makes of it is another document.
-                true if BlobKey::read(key) != BlobKey::Deleted(id, *generation) => {
-                    self.set_aside(key).await?
-                }
+                true if BlobKey::read(key) != BlobKey::Deleted(id, *generation) => self.set_aside(key).await?,
                 _ => self.remove_blob(key).await?,
             }
         }

@@ -44,12 +44,7 @@ async fn documents(house: &House) -> Vec<Document> {
         limit: 1_000,
     };
     let filter = DocumentFilter::default();
-    let mut all = house
-        .catalogue
-        .documents(&scope, &filter, &page)
-        .await
-        .unwrap()
-        .items;
+    let mut all = house.catalogue.documents(&scope, &filter, &page).await.unwrap().items;
     all.sort_unstable_by_key(|document| document.id);
     all
 }
@@ -140,9 +135,7 @@ async fn everything_comes_back_as_it_was() {
 #[tokio::test]
 async fn it_may_be_repeated() {
     let house = House::new();
-    house
-        .ingest(&writer("a", &[]), "lamp.txt", &["everyone"], LAMP)
-        .await;
+    house.ingest(&writer("a", &[]), "lamp.txt", &["everyone"], LAMP).await;
     let (again, _) = recovered(&house).await;
     let before = documents(&again).await;
     let told = again.ingestor.recover(operator).await.unwrap();
@@ -153,14 +146,10 @@ async fn it_may_be_repeated() {
 #[tokio::test]
 async fn generations_go_on_above_what_is_stored() {
     let house = House::new();
-    house
-        .ingest(&writer("a", &[]), "lamp.txt", &["everyone"], LAMP)
-        .await;
+    house.ingest(&writer("a", &[]), "lamp.txt", &["everyone"], LAMP).await;
     let (again, _) = recovered(&house).await;
     let stored = documents(&again).await[0].published.unwrap();
-    again
-        .ingest(&writer("a", &[]), "ship.txt", &["everyone"], SHIP)
-        .await;
+    again.ingest(&writer("a", &[]), "ship.txt", &["everyone"], SHIP).await;
     let newer = documents(&again).await;
     assert!(newer.iter().any(|document| document.published > Some(stored)));
 }
@@ -281,11 +270,7 @@ impl Change {
             drop(ingestor.accept(caller, upload, bytes).await);
         };
         match self {
-            Self::Patch => drop(
-                ingestor
-                    .patch(caller, document, patched(readers(&["dept:law"])))
-                    .await,
-            ),
+            Self::Patch => drop(ingestor.patch(caller, document, patched(readers(&["dept:law"]))).await),
             Self::Upload => send(SHIP).await,
             Self::SameBytes => send(LAMP).await,
             Self::Delete => drop(ingestor.delete(caller, document).await),
@@ -439,10 +424,7 @@ async fn the_sweep_writes_the_manifests_that_a_library_lacks() {
     assert_eq!(documents(&again).await, documents(&house).await);
     // An earlier release changes the readers, and knows of no manifest.
     let lamp = documents(&house).await[0].id;
-    let (scope, now) = (
-        caller.scope(),
-        OffsetDateTime::UNIX_EPOCH + Duration::from_secs(9),
-    );
+    let (scope, now) = (caller.scope(), OffsetDateTime::UNIX_EPOCH + Duration::from_secs(9));
     let patch = patched(readers(&["dept:law", "everyone"]));
     house.catalogue.patch(&scope, lamp, patch, now).await.unwrap();
     house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
@@ -464,10 +446,7 @@ async fn readers_that_are_older_than_the_manifest_show_an_older_database() {
         .unwrap();
     // The catalogue of before over the blobs of now.
     let old = House::of_blobs(&house.blobs);
-    let page = PageRequest {
-        cursor: None,
-        limit: 9,
-    };
+    let page = PageRequest { cursor: None, limit: 9 };
     let all = before
         .catalogue
         .documents(

@@ -76,10 +76,7 @@ impl Ingestor {
         let received = self.receive(&packed.name, parcel.original()).await?;
         if received.content_hash() != packed.content_hash {
             self.discard_received(received).await?;
-            let detail = format!(
-                "the original of document {} is not the one it was made of",
-                packed.id
-            );
+            let detail = format!("the original of document {} is not the one it was made of", packed.id);
             return Err(RestoreError::Damaged(detail));
         }
         let holder = Holder {
@@ -87,12 +84,7 @@ impl Ingestor {
             lease: self.settings.lease,
             now: self.moment(),
         };
-        let before = self
-            .stores
-            .catalogue
-            .named(&[packed.id])
-            .await
-            .unwrap_or_default();
+        let before = self.stores.catalogue.named(&[packed.id]).await.unwrap_or_default();
         let job = JobId((self.new_id)());
         let incoming = received.key().to_owned();
         let unpacked = portable
@@ -129,10 +121,8 @@ impl Ingestor {
         self.note(lease, Stage::Embed, 0, total).await?;
         let (mut chunks, mut done) = (parcel.chunks(), 0_u64);
         while let Some(batch) = chunks.try_next().await.map_err(unreadable)? {
-            let points: Result<Vec<Point>, Trouble> = (done..)
-                .zip(batch)
-                .map(|(n, chunk)| point(claim, n, chunk))
-                .collect();
+            let points: Result<Vec<Point>, Trouble> =
+                (done..).zip(batch).map(|(n, chunk)| point(claim, n, chunk)).collect();
             let points = points?;
             done += points.len() as u64;
             self.whole(lease, self.stores.index.upsert(points)).await?;
@@ -152,8 +142,7 @@ impl Ingestor {
             pipeline: packed.pipeline.clone(),
             statistics: packed.statistics.clone(),
         };
-        self.whole(lease, self.publish(claim, version, packed.updated_at))
-            .await
+        self.whole(lease, self.publish(claim, version, packed.updated_at)).await
     }
 
     async fn put_text(&self, claim: &Claim, parcel: &dyn Parcel) -> Result<(), Trouble> {

@@ -9,11 +9,7 @@ use crate::seam::{Embedder, IndexError};
 
 impl Ingestor {
     /// The points of one document with the vectors of `embedder`. What keeps it from that may pass: `Unavailable`.
-    pub async fn revectored(
-        &self,
-        embedder: &dyn Embedder,
-        points: Vec<Point>,
-    ) -> Result<Vec<Point>, IndexError> {
+    pub async fn revectored(&self, embedder: &dyn Embedder, points: Vec<Point>) -> Result<Vec<Point>, IndexError> {
         let Some(first) = points.first() else {
             return Ok(points);
         };

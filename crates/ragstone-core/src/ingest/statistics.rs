@@ -28,10 +28,8 @@ impl Counter {
 
     /// The counts in order of id.
     pub fn into_delta(self) -> StatisticsDelta {
-        let (mut terms, mut pieces): (Vec<_>, Vec<_>) = (
-            self.terms.into_iter().collect(),
-            self.pieces.into_iter().collect(),
-        );
+        let (mut terms, mut pieces): (Vec<_>, Vec<_>) =
+            (self.terms.into_iter().collect(), self.pieces.into_iter().collect());
         terms.sort_unstable();
         pieces.sort_unstable();
         StatisticsDelta {

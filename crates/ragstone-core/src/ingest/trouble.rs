@@ -56,9 +56,9 @@ impl Trouble {
     pub fn given_up(&self, attempts: u32) -> JobError {
         let hint = match self.retry {
             Retry::Never | Retry::SpendsOnce => return self.error.clone(),
-            Retry::Spends | Retry::Free { .. } => format!(
-                "it was tried {attempts} times; mend what the detail names, then `ragstone job retry ID`"
-            ),
+            Retry::Spends | Retry::Free { .. } => {
+                format!("it was tried {attempts} times; mend what the detail names, then `ragstone job retry ID`")
+            }
         };
         JobError {
             hint,

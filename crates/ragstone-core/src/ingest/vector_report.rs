@@ -72,8 +72,7 @@ impl VectorReport {
     pub fn warnings(self) -> Vec<ParseWarning> {
         let chunks = self.chunks;
         let why = self.why.unwrap_or_default();
-        let without =
-            |n| format!("{n} of {chunks} chunks have no vector and are found by their words alone: {why}");
+        let without = |n| format!("{n} of {chunks} chunks have no vector and are found by their words alone: {why}");
         let cut = |n| format!("the embedding model takes only the beginning of {n} of {chunks} chunks");
         let warning = |code: &str, detail: String, group: Group| ParseWarning {
             code: code.to_owned(),
@@ -82,11 +81,7 @@ impl VectorReport {
         };
         let mut warnings = Vec::new();
         if self.without.chunks > 0 {
-            warnings.push(warning(
-                WITHOUT_VECTORS,
-                without(self.without.chunks),
-                self.without,
-            ));
+            warnings.push(warning(WITHOUT_VECTORS, without(self.without.chunks), self.without));
         }
         if self.cut.chunks > 0 {
             warnings.push(warning(CUT, cut(self.cut.chunks), self.cut));

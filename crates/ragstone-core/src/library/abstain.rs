@@ -90,9 +90,7 @@ impl Library {
     /// threshold that was found with vectors says nothing.
     pub(super) fn is_thin(&self, tenant: &TenantId, evidence: &Evidence) -> bool {
         let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
-        let found = thresholds
-            .get(tenant)
-            .filter(|found| found.dense == evidence.dense);
+        let found = thresholds.get(tenant).filter(|found| found.dense == evidence.dense);
         let cautious = || Scale::of(evidence.dense).cautious;
         evidence.strength() < found.map_or_else(cautious, |found| found.threshold)
     }

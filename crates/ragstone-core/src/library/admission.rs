@@ -64,9 +64,7 @@ impl Known {
     }
 
     fn judge(&self, hit: &Hit) -> Verdict {
-        let place = self
-            .0
-            .binary_search_by_key(&hit.document, |(document, _)| document.id);
+        let place = self.0.binary_search_by_key(&hit.document, |(document, _)| document.id);
         let Ok(place) = place else {
             return Verdict::Stale;
         };

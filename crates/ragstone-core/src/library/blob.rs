@@ -103,10 +103,7 @@ mod tests {
             expected.extend_from_slice(&piece);
             assert!(writer.part.len() < PART_BYTES, "a full part is sent");
         }
-        assert!(
-            blobs.head(&key).await.is_err(),
-            "nothing can be read before the end"
-        );
+        assert!(blobs.head(&key).await.is_err(), "nothing can be read before the end");
         match finished {
             true => writer.finish().await.unwrap(),
             false => writer.abort().await,

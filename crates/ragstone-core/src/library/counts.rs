@@ -23,10 +23,7 @@ const TEXTS: [(&str, &str); 3] = [
         "garden.txt",
         "The garden opens at nine. Its gate is never locked in summer.",
     ),
-    (
-        "harbour.txt",
-        "The harbour master keeps the number of every ship.",
-    ),
+    ("harbour.txt", "The harbour master keeps the number of every ship."),
 ];
 
 async fn house() -> (House, Principal) {

@@ -26,12 +26,7 @@ impl From<LibraryError> for AskError {
 
 #[async_trait]
 impl ask::Evidence for Library {
-    async fn passages(
-        &self,
-        scope: &Scope,
-        request: &AskRequest,
-        with_sentences: bool,
-    ) -> Result<Found, AskError> {
+    async fn passages(&self, scope: &Scope, request: &AskRequest, with_sentences: bool) -> Result<Found, AskError> {
         let search = SearchRequest {
             query: request.question.clone(),
             limit: request.limit,
@@ -50,18 +45,11 @@ impl ask::Evidence for Library {
         })
     }
 
-    async fn stored_texts(
-        &self,
-        scope: &Scope,
-        passages: &[&Passage],
-    ) -> Result<Vec<Option<String>>, AskError> {
+    async fn stored_texts(&self, scope: &Scope, passages: &[&Passage]) -> Result<Vec<Option<String>>, AskError> {
         let Some(first) = passages.first() else {
             return Ok(Vec::new());
         };
-        let ranges: Vec<TextRange> = passages
-            .iter()
-            .map(|passage| passage.chunk.range.clone())
-            .collect();
+        let ranges: Vec<TextRange> = passages.iter().map(|passage| passage.chunk.range.clone()).collect();
         let texts = self
             .quotes(scope, first.chunk.document_id, first.generation, &ranges)
             .await?;
@@ -69,11 +57,7 @@ impl ask::Evidence for Library {
     }
 
     async fn still_admitted(&self, scope: &Scope, documents: &[DocumentId]) -> Result<bool, AskError> {
-        let access = self
-            .catalogue
-            .access(documents)
-            .await
-            .map_err(LibraryError::from)?;
+        let access = self.catalogue.access(documents).await.map_err(LibraryError::from)?;
         let admitted = |id: &DocumentId| {
             access
                 .iter()

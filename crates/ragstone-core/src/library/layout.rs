@@ -73,9 +73,7 @@ impl BlobKey {
                 (Ok(document), Ok(generation)) => Self::Generation(document, Generation(generation)),
                 _ => Self::Foreign,
             },
-            [_, document, third, RECOVER, name] => {
-                Self::record(document, third, name).unwrap_or(Self::Foreign)
-            }
+            [_, document, third, RECOVER, name] => Self::record(document, third, name).unwrap_or(Self::Foreign),
             _ => Self::Foreign,
         }
     }
@@ -136,11 +134,7 @@ mod tests {
             for key in [&original, &text] {
                 assert_eq!(BlobKey::read(key), BlobKey::Generation(document, Generation(3)));
                 let kept = quarantine_key(key, 1_700_000_000);
-                assert_eq!(
-                    BlobKey::read(&kept),
-                    BlobKey::Quarantined(1_700_000_000),
-                    "{kept}"
-                );
+                assert_eq!(BlobKey::read(&kept), BlobKey::Quarantined(1_700_000_000), "{kept}");
                 assert!(kept.as_ref().ends_with(key.as_ref()), "{kept}");
             }
         }
@@ -173,14 +167,8 @@ mod tests {
         }
         let incoming = Path::from("incoming/1");
         assert_eq!(BlobKey::read(&incoming), BlobKey::Incoming);
-        assert_eq!(
-            BlobKey::read(&quarantine_key(&incoming, 5)),
-            BlobKey::Quarantined(5)
-        );
-        assert_eq!(
-            (read(OWNER_KEY), read(GENERATION_KEY)),
-            (BlobKey::Mark, BlobKey::Mark)
-        );
+        assert_eq!(BlobKey::read(&quarantine_key(&incoming, 5)), BlobKey::Quarantined(5));
+        assert_eq!((read(OWNER_KEY), read(GENERATION_KEY)), (BlobKey::Mark, BlobKey::Mark));
         for key in ["note.txt", "quarantine/x", "quarantine/5", "a/b/c/d", "a/b"] {
             assert_eq!(read(key), BlobKey::Foreign, "{key}");
         }

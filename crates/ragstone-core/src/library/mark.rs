@@ -223,9 +223,7 @@ pub async fn marked_library(blobs: &dyn ObjectStore) -> Result<Option<String>, M
 pub async fn marked_generation(blobs: &dyn ObjectStore) -> Result<Option<Generation>, MarkError> {
     let text = read(blobs, GENERATION_KEY).await?;
     let number = text.map(|text| text.trim().parse());
-    let number = number
-        .transpose()
-        .map_err(|_| MarkError::Damaged(GENERATION_KEY))?;
+    let number = number.transpose().map_err(|_| MarkError::Damaged(GENERATION_KEY))?;
     Ok(number.map(Generation))
 }
 

@@ -29,21 +29,14 @@ pub(super) struct Question {
 
 impl Library {
     /// Embeds the question while its terms are looked up.
-    pub(super) async fn question(
-        &self,
-        scope: &Scope,
-        text: &str,
-        mode: SearchMode,
-    ) -> Result<Question, LibraryError> {
+    pub(super) async fn question(&self, scope: &Scope, text: &str, mode: SearchMode) -> Result<Question, LibraryError> {
         let in_use = self.in_use().filter(|_| mode != SearchMode::Lexical);
         let (embedder, index) = match in_use {
             Some(InUse { embedder, index }) => (Some(embedder), index),
             None => (None, self.index.clone()),
         };
-        let (statistics, embedding) = futures::join!(
-            self.term_statistics(scope, text),
-            embed(embedder.as_deref(), text)
-        );
+        let (statistics, embedding) =
+            futures::join!(self.term_statistics(scope, text), embed(embedder.as_deref(), text));
         let (statistics, mut notices) = (statistics?, Vec::new());
         let embedding = match embedding {
             Ok(embedding) => embedding,
@@ -73,10 +66,7 @@ impl Library {
             Some(Embedding {
                 tokens: Some(tokens), ..
             }) => {
-                let df = self
-                    .catalogue
-                    .piece_frequencies(scope.tenant(), &tokens.ids)
-                    .await?;
+                let df = self.catalogue.piece_frequencies(scope.tenant(), &tokens.ids).await?;
                 let df: HashMap<u32, u64> = tokens.ids.iter().copied().zip(df).collect();
                 let weights = piece_weights(&tokens.ids, statistics.documents, |id| {
                     df.get(&id).copied().unwrap_or(0)

@@ -56,10 +56,7 @@ impl Library {
             Some(cursor) => cursor.parse().map_err(|_| CatalogueError::BadCursor)?,
             None => 0,
         };
-        let mut stored = self
-            .index
-            .scroll(scope, id, generation, from, page.limit + 1)
-            .await?;
+        let mut stored = self.index.scroll(scope, id, generation, from, page.limit + 1).await?;
         let found = stored.len();
         stored.retain(|chunk| chunk.chunk.document_id == id && chunk.generation == generation);
         self.alarms.note_leaks(found - stored.len());
@@ -85,11 +82,7 @@ impl Library {
         };
         let key = text_key(&document.acl.tenant, id, generation);
         let stored = StoredText::open(self.blobs.as_ref(), key).await?;
-        let span = stored
-            .pages()
-            .iter()
-            .find(|span| span.page == Some(page))
-            .cloned();
+        let span = stored.pages().iter().find(|span| span.page == Some(page)).cloned();
         Ok(match span {
             Some(span) => stored.read(&span.range).await?.map(Admitted::new),
             None => None,
@@ -105,9 +98,7 @@ impl Library {
         generation: Generation,
         range: &TextRange,
     ) -> Result<Option<Admitted<String>>, LibraryError> {
-        let texts = self
-            .quotes(scope, id, generation, std::slice::from_ref(range))
-            .await?;
+        let texts = self.quotes(scope, id, generation, std::slice::from_ref(range)).await?;
         let text = texts.and_then(|texts| texts.into_inner().pop().flatten());
         Ok(text.map(Admitted::new))
     }
@@ -121,8 +112,7 @@ impl Library {
         ranges: &[TextRange],
     ) -> Result<Option<Admitted<Vec<Option<String>>>>, LibraryError> {
         let access = self.catalogue.access(&[id]).await?.pop();
-        let is_shown =
-            |access: &DocumentAccess| access.published == Some(generation) && scope.admits(&access.acl);
+        let is_shown = |access: &DocumentAccess| access.published == Some(generation) && scope.admits(&access.acl);
         let Some(access) = access.filter(is_shown) else {
             return Ok(None);
         };
@@ -154,18 +144,10 @@ impl Library {
         let found = self.blobs.get_opts(&key, options).await?;
         let size = found.meta.size;
         let bytes = Box::pin(found.into_stream().map_err(LibraryError::from));
-        Ok(Some(OriginalBytes {
-            document,
-            size,
-            bytes,
-        }))
+        Ok(Some(OriginalBytes { document, size, bytes }))
     }
 
-    async fn published(
-        &self,
-        scope: &Scope,
-        id: DocumentId,
-    ) -> Result<Option<(Document, Generation)>, LibraryError> {
+    async fn published(&self, scope: &Scope, id: DocumentId) -> Result<Option<(Document, Generation)>, LibraryError> {
         let document = self.document(scope, id).await?;
         Ok(document.and_then(|document| document.published.map(|generation| (document, generation))))
     }

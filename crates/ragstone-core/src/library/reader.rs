@@ -59,9 +59,8 @@ impl<'a> Reader<'a> {
     ) -> Result<Vec<Ranked<ChunkId>>, LibraryError> {
         let best = &fused[..fused.len().min(head(self.request))];
         self.stored = self.read(best).await?;
-        let bits = |(id, chunk): (&ChunkId, &StoredChunk)| {
-            Some((*id, TokenBits::from_bytes(chunk.tokens.as_ref()?).ok()?))
-        };
+        let bits =
+            |(id, chunk): (&ChunkId, &StoredChunk)| Some((*id, TokenBits::from_bytes(chunk.tokens.as_ref()?).ok()?));
         self.tokens = self.stored.iter().filter_map(bits).collect();
         let late = self
             .question
@@ -130,8 +129,7 @@ impl<'a> Reader<'a> {
         let labels = self.library.catalogue.labels(self.scope, &documents);
         let (chunks, labels) = futures::join!(chunks, labels);
         self.stored.extend(chunks?);
-        self.labels
-            .extend(labels?.into_iter().map(|label| (label.id, label)));
+        self.labels.extend(labels?.into_iter().map(|label| (label.id, label)));
         Ok(())
     }
 
@@ -142,20 +140,12 @@ impl<'a> Reader<'a> {
         let mut stored = index.chunks(self.scope, &points, with_tokens).await?;
         stored.retain(|chunk| {
             let hit = self.hits.get(&chunk.chunk.id);
-            hit.is_some_and(|hit| {
-                hit.generation == chunk.generation && hit.document == chunk.chunk.document_id
-            })
+            hit.is_some_and(|hit| hit.generation == chunk.generation && hit.document == chunk.chunk.document_id)
         });
         Ok(stored.into_iter().map(|chunk| (chunk.chunk.id, chunk)).collect())
     }
 
-    fn passage(
-        &self,
-        score: f64,
-        ranks: Ranks,
-        stored: StoredChunk,
-        label: &DocumentLabel,
-    ) -> Admitted<Passage> {
+    fn passage(&self, score: f64, ranks: Ranks, stored: StoredChunk, label: &DocumentLabel) -> Admitted<Passage> {
         let sentences = match self.request.sentences {
             true => self.sentences(&stored, score),
             false => Vec::new(),

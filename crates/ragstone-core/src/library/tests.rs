@@ -45,20 +45,13 @@ impl VectorIndex for LeakyIndex {
         acl_revision: u64,
         fields: &Metadata,
     ) -> Result<(), IndexError> {
-        self.0
-            .set_access(document, generation, acl, acl_revision, fields)
-            .await
+        self.0.set_access(document, generation, acl, acl_revision, fields).await
     }
     async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
         let everything = ScopedQuery::new(&operator(), None, None, query.query().clone());
         self.0.search(&everything).await
     }
-    async fn chunks(
-        &self,
-        _: &Scope,
-        points: &[PointId],
-        tokens: bool,
-    ) -> Result<Vec<StoredChunk>, IndexError> {
+    async fn chunks(&self, _: &Scope, points: &[PointId], tokens: bool) -> Result<Vec<StoredChunk>, IndexError> {
         self.0.chunks(&operator(), points, tokens).await
     }
     async fn scroll(
@@ -69,17 +62,12 @@ impl VectorIndex for LeakyIndex {
         from: u32,
         limit: usize,
     ) -> Result<Vec<StoredChunk>, IndexError> {
-        self.0
-            .scroll(&operator(), document, generation, from, limit)
-            .await
+        self.0.scroll(&operator(), document, generation, from, limit).await
     }
     async fn count(&self) -> Result<u64, IndexError> {
         self.0.count().await
     }
-    async fn generations(
-        &self,
-        document: Option<DocumentId>,
-    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
         self.0.generations(document).await
     }
 }
@@ -127,11 +115,7 @@ async fn every_road_is_open_to_a_reader_and_shut_to_the_others() {
             admitted,
             "chunks"
         );
-        assert_eq!(
-            library.page(&scope, id, 1).await.unwrap().is_some(),
-            admitted,
-            "page"
-        );
+        assert_eq!(library.page(&scope, id, 1).await.unwrap().is_some(), admitted, "page");
         assert_eq!(
             library.original(&scope, id, None).await.unwrap().is_some(),
             admitted,
@@ -193,11 +177,7 @@ async fn a_revocation_holds_before_the_index_knows() {
         .unwrap();
     assert_eq!(found(&house, &writer("default", &["group:g"]), "vault").await, 0);
     let alarms = house.library.alarms();
-    assert_eq!(
-        (alarms.leaks(), alarms.stale() > 0),
-        (0, true),
-        "late, but no leak"
-    );
+    assert_eq!((alarms.leaks(), alarms.stale() > 0), (0, true), "late, but no leak");
 }
 
 #[tokio::test]
@@ -250,9 +230,7 @@ async fn without_an_embedder_search_goes_on_by_words_and_says_so() {
     let house = House::new();
     let caller = writer("default", &[]);
     house.ingest(&caller, "a.txt", &["everyone"], SECRET).await;
-    let broken = EmbedError::Broken {
-        detail: "gone".into(),
-    };
+    let broken = EmbedError::Broken { detail: "gone".into() };
     house.embedder.fail_with(vec![broken.clone(), broken]);
     let request = SearchRequest::new("vault", 5);
     let found = house.library.search(&caller.scope(), &request).await.unwrap();
@@ -291,12 +269,7 @@ async fn bad_questions_are_refused_by_name() {
     let house = House::new();
     let scope = writer("default", &[]).scope();
     let check = async |request: SearchRequest, part: &str| {
-        let error = house
-            .library
-            .search(&scope, &request)
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = house.library.search(&scope, &request).await.unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     };
     check(SearchRequest::new("  ", 5), "empty").await;
@@ -325,10 +298,7 @@ async fn a_library_learns_what_chance_reaches_and_keeps_it_until_it_has_doubled(
     assert!(library.calibrate(&scope).await.unwrap(), "it has doubled");
     assert!(!library.calibrate(&scope).await.unwrap(), "and not again");
     let ask = async |question: &str| {
-        let found = library
-            .search(&scope, &SearchRequest::new(question, 1))
-            .await
-            .unwrap();
+        let found = library.search(&scope, &SearchRequest::new(question, 1)).await.unwrap();
         library.is_thin(scope.tenant(), &found.evidence)
     };
     assert!(!ask("what fills the rain gauge").await);
@@ -351,9 +321,9 @@ async fn a_question_without_its_vector_is_judged_by_words() {
     assert!(!thin(0.5, false) && thin(0.5, true));
     let text = "The wind gauge turns in the wind. The rain gauge fills in the rain. ".repeat(60);
     house.ingest(&operator, "x.txt", &["everyone"], &text).await;
-    house.embedder.fail_with(vec![EmbedError::Broken {
-        detail: "gone".into(),
-    }]);
+    house
+        .embedder
+        .fail_with(vec![EmbedError::Broken { detail: "gone".into() }]);
     assert!(
         library.calibrate(&scope).await.is_err(),
         "chance is not found without vectors"

@@ -105,12 +105,8 @@ mod tests {
     fn pairs_cancel_what_queries_have_in_common() {
         let queries = (0..100).map(f64::from);
         let better = paired_difference(queries.clone().map(|score| (score, score + 1.0)), 7).unwrap();
-        assert_eq!(
-            (better.low, better.high, better.excludes_zero()),
-            (1.0, 1.0, true)
-        );
-        let same =
-            paired_difference(queries.map(|score| (score, score + 1.0 - 2.0 * (score % 2.0))), 7).unwrap();
+        assert_eq!((better.low, better.high, better.excludes_zero()), (1.0, 1.0, true));
+        let same = paired_difference(queries.map(|score| (score, score + 1.0 - 2.0 * (score % 2.0))), 7).unwrap();
         assert!(!same.excludes_zero() && same.mean == 0.0);
     }
 

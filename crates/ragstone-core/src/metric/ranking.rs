@@ -81,16 +81,8 @@ pub fn evaluate(
     }
     let queries = evaluation.per_query.len();
     if queries > 0 {
-        let mean = |index: usize| {
-            evaluation
-                .per_query
-                .values()
-                .map(|values| values[index])
-                .sum::<f64>()
-        };
-        evaluation.mean = (0..measures.len())
-            .map(|index| mean(index) / queries as f64)
-            .collect();
+        let mean = |index: usize| evaluation.per_query.values().map(|values| values[index]).sum::<f64>();
+        evaluation.mean = (0..measures.len()).map(|index| mean(index) / queries as f64).collect();
     }
     evaluation
 }
@@ -105,10 +97,7 @@ pub struct Ranking {
 impl Ranking {
     /// Orders the results by score as trec_eval does: in single precision, ties by id descending.
     pub fn new(found: &[(String, f64)], judgments: &Judgments) -> Ranking {
-        let mut order: Vec<(&str, f32)> = found
-            .iter()
-            .map(|(id, score)| (id.as_str(), *score as f32))
-            .collect();
+        let mut order: Vec<(&str, f32)> = found.iter().map(|(id, score)| (id.as_str(), *score as f32)).collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| b.0.cmp(a.0)));
         let gains = order
             .iter()
@@ -213,20 +202,12 @@ mod tests {
             Measure::Ndcg(10),
             (1.0 / 3_f64.log2() + 2.0 / 5_f64.log2()) / ideal,
         );
-        check(
-            &["x", "b", "d", "a"],
-            Measure::Ndcg(3),
-            1.0 / 3_f64.log2() / ideal,
-        );
+        check(&["x", "b", "d", "a"], Measure::Ndcg(3), 1.0 / 3_f64.log2() / ideal);
         check(&["x", "b", "d", "a"], Measure::Recall(3), 0.5);
         check(&["b"], Measure::Precision(4), 0.25);
         check(&["x", "c", "a"], Measure::ReciprocalRank, 1.0 / 3.0);
         check(&["x", "c", "a"], Measure::Mrr(2), 0.0);
-        check(
-            &["b", "x", "a"],
-            Measure::AveragePrecision,
-            (1.0 + 2.0 / 3.0) / 2.0,
-        );
+        check(&["b", "x", "a"], Measure::AveragePrecision, (1.0 + 2.0 / 3.0) / 2.0);
         check(&["x", "a"], Measure::Hit(1), 0.0);
         check(&["x", "a"], Measure::Hit(2), 1.0);
         check(&[], Measure::Ndcg(10), 0.0);
@@ -251,18 +232,12 @@ mod tests {
         assert_eq!(evaluation.mean, [0.5]);
         assert_eq!(evaluation.per_query["2"], [0.0]);
         assert_eq!(evaluation.per_query.len(), 2);
-        assert_eq!(
-            super::evaluate(&run, &HashMap::new(), &REPORTED),
-            Evaluation::default()
-        );
+        assert_eq!(super::evaluate(&run, &HashMap::new(), &REPORTED), Evaluation::default());
     }
 
     #[test]
     fn equals_trec_eval() {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../../shared/data/irmetrics/cases.json"
-        );
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/irmetrics/cases.json");
         let Ok(text) = std::fs::read_to_string(path) else {
             eprintln!("skipped: trec_eval oracle, to enable put the ranking measures' cases.json at {path}");
             return;

@@ -19,18 +19,14 @@ pub fn curve(reached: &[f64], chance: &[f64]) -> Vec<CurvePoint> {
     let (reached, chance) = (sorted(reached), sorted(chance));
     let mut strengths = sorted(&[&reached[..], &chance[..]].concat());
     strengths.dedup();
-    let below =
-        |sorted: &[f64], threshold: f64| sorted.partition_point(|strength| *strength < threshold) as f64;
+    let below = |sorted: &[f64], threshold: f64| sorted.partition_point(|strength| *strength < threshold) as f64;
     let point = |threshold: f64| CurvePoint {
         threshold,
         answered: (!reached.is_empty()).then(|| 1.0 - below(&reached, threshold) / reached.len() as f64),
         refused: (!chance.is_empty()).then(|| below(&chance, threshold) / chance.len() as f64),
     };
     let between = strengths.windows(2).map(|pair| f64::midpoint(pair[0], pair[1]));
-    let ends = [
-        strengths.first().copied(),
-        strengths.last().map(|last| last + 0.01),
-    ];
+    let ends = [strengths.first().copied(), strengths.last().map(|last| last + 0.01)];
     let mut thresholds: Vec<f64> = between.chain(ends.into_iter().flatten()).collect();
     thresholds.sort_by(f64::total_cmp);
     thresholds.into_iter().map(point).collect()

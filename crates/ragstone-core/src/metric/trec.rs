@@ -109,10 +109,7 @@ fn lines(text: &str, expected: RangeInclusive<usize>) -> impl Iterator<Item = (u
 }
 
 fn columns<'a>(line: &'a str, expected: &RangeInclusive<usize>) -> Vec<&'a str> {
-    let by_tabs = line
-        .split('\t')
-        .map(str::trim)
-        .filter(|column| !column.is_empty());
+    let by_tabs = line.split('\t').map(str::trim).filter(|column| !column.is_empty());
     let by_tabs: Vec<&str> = by_tabs.collect();
     // Some files align their columns with tabs and spaces together.
     match line.contains('\t') && expected.contains(&by_tabs.len()) {
@@ -127,11 +124,7 @@ fn insert<T>(
     (query, document): (&str, &str),
     value: T,
 ) -> Result<(), TrecError> {
-    match table
-        .entry(query.to_owned())
-        .or_default()
-        .entry(document.to_owned())
-    {
+    match table.entry(query.to_owned()).or_default().entry(document.to_owned()) {
         Entry::Vacant(entry) => {
             entry.insert(value);
             Ok(())
@@ -166,8 +159,7 @@ mod tests {
 
     #[test]
     fn ids_may_hold_spaces_between_tabs() {
-        let run =
-            parse_run("a question\tQ0\tAnnual report.pdf\t1\t2.5\tmy tag\r\nq2 Q0 b 1 1 tag\n").unwrap();
+        let run = parse_run("a question\tQ0\tAnnual report.pdf\t1\t2.5\tmy tag\r\nq2 Q0 b 1 1 tag\n").unwrap();
         assert_eq!(run["a question"], [("Annual report.pdf".to_owned(), 2.5)]);
         assert_eq!(run["q2"], [("b".to_owned(), 1.0)]);
         let trec = parse_qrels("a question\t0\tAnnual report.pdf\t2\n").unwrap();
@@ -201,9 +193,6 @@ mod tests {
             }
         );
         let twice = parse_run("q Q0 a 1 2 t\nq Q0 a 2 1 t").unwrap_err();
-        assert_eq!(
-            twice.to_string(),
-            "line 2: document \"a\" occurs twice for query \"q\""
-        );
+        assert_eq!(twice.to_string(), "line 2: document \"a\" occurs twice for query \"q\"");
     }
 }

@@ -83,10 +83,7 @@ pub fn build(question: &str, passages: &[Admitted<Passage>], options: &PromptOpt
     let (sources, kept) = sources(passages, options.boundary, left);
     let (system, user) = fill(&in_context(&sources));
     let message = |role, content| Message { role, content };
-    let messages = [
-        message(MessageRole::System, system),
-        message(MessageRole::User, user),
-    ];
+    let messages = [message(MessageRole::System, system), message(MessageRole::User, user)];
     Prompt {
         messages: messages
             .into_iter()
@@ -205,10 +202,7 @@ fn harmless(text: &str, boundary: &str) -> String {
 /// Whether what follows a `<` names one of our tags, whatever its case, slashes and white space.
 fn opens_our_tag(after: &str) -> bool {
     let name = after.trim_start_matches(|c: char| c == '/' || c.is_whitespace() || c.is_control());
-    let starts = |tag: &&str| {
-        name.get(..tag.len())
-            .is_some_and(|name| name.eq_ignore_ascii_case(tag))
-    };
+    let starts = |tag: &&str| name.get(..tag.len()).is_some_and(|name| name.eq_ignore_ascii_case(tag));
     TAGS.iter().any(starts)
 }
 

@@ -58,10 +58,7 @@ impl Template {
         };
         for needed in ["passages", "question"] {
             let both = [&template.system, &template.user];
-            if !both
-                .iter()
-                .any(|pieces| pieces.contains(&Piece::Placeholder(needed)))
-            {
+            if !both.iter().any(|pieces| pieces.contains(&Piece::Placeholder(needed))) {
                 return Err(TemplateError::Missing(needed));
             }
         }
@@ -124,18 +121,14 @@ mod tests {
 
     #[test]
     fn what_is_put_in_is_not_read_again() {
-        let template =
-            Template::parse("", "{passages}|{question}|{ x }|{}|{\"a\": 1}").expect("it holds both");
+        let template = Template::parse("", "{passages}|{question}|{ x }|{}|{\"a\": 1}").expect("it holds both");
         let filled = template.fill(|name| match name {
             "passages" => "{question}",
             _ => "{passages}",
         });
         assert_eq!(
             filled,
-            (
-                String::new(),
-                "{question}|{passages}|{ x }|{}|{\"a\": 1}".to_owned()
-            )
+            (String::new(), "{question}|{passages}|{ x }|{}|{\"a\": 1}".to_owned())
         );
     }
 

@@ -20,10 +20,8 @@ const BIGRAM_JOINT: char = '_';
 
 /// Letters and digits with the vowel signs of Indic, Thai and Arabic inside, and at most one apostrophe part.
 static WORD: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"[\p{L}\p{N}](?:[\p{L}\p{N}]|[\p{M}&&[\u0900-\u0d7f\u0e31-\u0e4e\u064b-\u065f]])*(?:'[\p{L}\p{N}]+)?",
-    )
-    .expect("a constant that the tests compile")
+    Regex::new(r"[\p{L}\p{N}](?:[\p{L}\p{N}]|[\p{M}&&[\u0900-\u0d7f\u0e31-\u0e4e\u064b-\u065f]])*(?:'[\p{L}\p{N}]+)?")
+        .expect("a constant that the tests compile")
 });
 
 /// Terms of a text in order, repeats kept.
@@ -52,10 +50,7 @@ pub(crate) fn hash<T: Hash + ?Sized>(terms: &T) -> u64 {
 pub fn for_each_term(text: &str, mut emit: impl FnMut(&str)) {
     let mut word = Vec::new();
     let mut position = 0;
-    while let Some(foreign) = text.as_bytes()[position..]
-        .iter()
-        .position(|byte| !byte.is_ascii())
-    {
+    while let Some(foreign) = text.as_bytes()[position..].iter().position(|byte| !byte.is_ascii()) {
         let (start, end) = foreign_range(text.as_bytes(), position, position + foreign);
         ascii_terms(&text.as_bytes()[position..start], &mut word, &mut emit);
         unicode_terms(&text[start..end], &mut word, &mut emit);
@@ -157,11 +152,7 @@ fn is_unspaced(character: char) -> bool {
 
 /// A run of one code point is a term of its own.
 fn overlapping_pairs(run: &str, emit: &mut impl FnMut(&str)) {
-    let starts: Vec<usize> = run
-        .char_indices()
-        .map(|(start, _)| start)
-        .chain([run.len()])
-        .collect();
+    let starts: Vec<usize> = run.char_indices().map(|(start, _)| start).chain([run.len()]).collect();
     if starts.len() == 2 {
         emit(run);
     }
@@ -247,10 +238,7 @@ mod tests {
 
     #[test]
     fn bigrams_join_neighbours() {
-        assert_eq!(
-            bigrams(&analyze("quick brown foxes")),
-            ["quick_brown", "brown_fox"]
-        );
+        assert_eq!(bigrams(&analyze("quick brown foxes")), ["quick_brown", "brown_fox"]);
         assert!(bigrams(&analyze("fox")).is_empty());
     }
 }

@@ -77,9 +77,7 @@ pub struct LexicalQuery {
 impl LexicalQuery {
     /// Analyzes a question and weighs its terms.
     pub fn new(question: &str, statistics: &TermStatistics) -> LexicalQuery {
-        LexicalQuery::of_terms(analyze(question), identifiers(question), statistics, |_| {
-            BIGRAM_DF
-        })
+        LexicalQuery::of_terms(analyze(question), identifiers(question), statistics, |_| BIGRAM_DF)
     }
 
     pub(super) fn of_terms(
@@ -286,10 +284,7 @@ mod tests {
             chunk_tokens("den", page, 6..9, 400),
             ["den", "fox", "den", "fox", "north", "fox", "south"]
         );
-        assert_eq!(
-            chunk_tokens("den", page, 6..9, 1),
-            ["den", "fox", "den", "fox", "fox"]
-        );
+        assert_eq!(chunk_tokens("den", page, 6..9, 1), ["den", "fox", "den", "fox", "fox"]);
     }
 
     #[test]

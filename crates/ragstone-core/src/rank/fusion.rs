@@ -67,12 +67,7 @@ pub fn fuse_lists<Id: Ord + Clone>(
     gate: f64,
 ) -> Vec<Ranked<Id>> {
     let dense = dense.iter().take(if gate > 0.0 { DEPTH } else { 0 });
-    let mut found: Vec<&Id> = lexical
-        .iter()
-        .take(DEPTH)
-        .chain(dense)
-        .map(|hit| &hit.id)
-        .collect();
+    let mut found: Vec<&Id> = lexical.iter().take(DEPTH).chain(dense).map(|hit| &hit.id).collect();
     found.sort_unstable();
     rank(
         documents
@@ -178,8 +173,6 @@ mod tests {
         let documents: Vec<_> = lexical.chain(dense).collect();
         let found = ids(&fuse(&documents, 1.0, 1.0));
         assert_eq!(found.len(), 2 * DEPTH);
-        assert!(
-            !found.contains(&49) && found.contains(&50) && found.contains(&1000) && !found.contains(&1200)
-        );
+        assert!(!found.contains(&49) && found.contains(&50) && found.contains(&1000) && !found.contains(&1200));
     }
 }

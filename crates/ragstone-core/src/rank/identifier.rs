@@ -15,9 +15,8 @@ const MARK: char = '=';
 const MAX_BYTES: usize = 48;
 
 /// Runs of ASCII letters and digits joined by single dots, hyphens, slashes or low lines.
-static JOINED: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"[0-9A-Za-z]+(?:[.\-/_][0-9A-Za-z]+)+").expect("a constant that the tests compile")
-});
+static JOINED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"[0-9A-Za-z]+(?:[.\-/_][0-9A-Za-z]+)+").expect("a constant that the tests compile"));
 
 /// The terms of a text's identifiers, in order, repeats kept: those that hold a digit, in small letters.
 pub fn identifiers(text: &str) -> Vec<String> {

@@ -94,10 +94,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// Weights of the question's pieces: their idf over the library's chunks divided by the sum. `df` counts the chunks that
 /// hold an id, special tokens and the encoder's truncation as they are.
 pub fn piece_weights(ids: &[u32], documents: u64, df: impl Fn(u32) -> u64) -> Vec<f64> {
-    let idfs: Vec<f64> = ids
-        .iter()
-        .map(|&id| idf(df(id).min(documents), documents))
-        .collect();
+    let idfs: Vec<f64> = ids.iter().map(|&id| idf(df(id).min(documents), documents)).collect();
     token_weights(&idfs)
 }
 
@@ -150,18 +147,13 @@ mod tests {
         assert!((maxsim(&query, &weights, &document, 0..3) - (0.75 + 0.25 * 0.8)).abs() < 1e-6);
         assert!((maxsim(&query, &weights, &document, 1..2) - (0.75 * 0.6 + 0.25 * 0.8)).abs() < 1e-6);
         assert_eq!(maxsim(&query, &weights, &document, 0..0), 0.0);
-        assert_eq!(
-            maxsim(&TokenVectors::normalized(2, vec![]), &[], &document, 0..3),
-            0.0
-        );
+        assert_eq!(maxsim(&TokenVectors::normalized(2, vec![]), &[], &document, 0..3), 0.0);
     }
 
     #[test]
     fn weights_are_shares_of_idf() {
         let weights = piece_weights(&[5, 6], 10, |id| if id == 5 { 1 } else { 99 });
-        assert!(
-            (weights.iter().sum::<f64>() - 1.0).abs() < 1e-12 && weights[0] > weights[1] && weights[1] > 0.0
-        );
+        assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-12 && weights[0] > weights[1] && weights[1] > 0.0);
         assert!(piece_weights(&[], 10, |_| 0).is_empty());
         assert_eq!(distinct_pieces(&[9, 3, 9]), [3, 9]);
     }

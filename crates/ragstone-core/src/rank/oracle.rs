@@ -14,10 +14,7 @@ use super::token_bits::{BitQuery, TokenBits};
 
 /// The recipe's cases under `key`, or `None` with a line on stderr.
 fn cases(key: &str) -> Option<Value> {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../../shared/data/recipe/cases.json"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/recipe/cases.json");
     match std::fs::read_to_string(path) {
         Ok(text) => Some(serde_json::from_str::<Value>(&text).unwrap()[key].take()),
         Err(_) => {
@@ -79,11 +76,7 @@ fn dimensions(case: &Value) -> usize {
 
 /// Bytes of a range given in code points.
 fn bytes(text: &str, range: Range<usize>) -> Range<usize> {
-    let offset = |point| {
-        text.char_indices()
-            .nth(point)
-            .map_or(text.len(), |(offset, _)| offset)
-    };
+    let offset = |point| text.char_indices().nth(point).map_or(text.len(), |(offset, _)| offset);
     offset(range.start)..offset(range.end)
 }
 
@@ -145,11 +138,7 @@ fn latin_share() {
 #[test]
 fn weights() {
     for case in list("tf_weight") {
-        let weight = bm25::tf_weight(
-            number(&case["tf"]),
-            number(&case["length"]),
-            number(&case["average"]),
-        );
+        let weight = bm25::tf_weight(number(&case["tf"]), number(&case["length"]), number(&case["average"]));
         close(weight, number(&case["weight"]), 1e-8);
     }
     for case in list("idf") {
@@ -175,8 +164,7 @@ fn chunk_tokens() {
 fn toy_fields(toy: &Value) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
     let documents = toy["documents"].as_array().unwrap();
     let passage = |document: &Value| format!("{} {}", string(&document["title"]), string(&document["text"]));
-    let titled =
-        |document: &Value| [analyze(string(&document["title"])), analyze(&passage(document))].concat();
+    let titled = |document: &Value| [analyze(string(&document["title"])), analyze(&passage(document))].concat();
     (
         documents.iter().map(titled).collect(),
         documents
@@ -198,10 +186,7 @@ fn toy_statistics(field: &[Vec<String>]) -> TermStatistics {
 }
 
 fn toy_weights(field: &[Vec<String>], average: f64) -> Vec<TermWeights> {
-    field
-        .iter()
-        .map(|tokens| document_weights(tokens, average))
-        .collect()
+    field.iter().map(|tokens| document_weights(tokens, average)).collect()
 }
 
 fn check_terms(query: &[(TermId, f64)], expected: &Value, statistics: &TermStatistics) {
@@ -232,10 +217,7 @@ fn toy() {
         number(&toy["unigram_average_length"]),
         number(&toy["bigram_average_length"]),
     );
-    let weights = (
-        toy_weights(&unigrams, averages.0),
-        toy_weights(&pairs, averages.1),
-    );
+    let weights = (toy_weights(&unigrams, averages.0), toy_weights(&pairs, averages.1));
     let fixed = (toy_weights(&unigrams, 80.0), toy_weights(&pairs, 80.0));
     for case in toy["queries"].as_array().unwrap() {
         let pair_df = |term| pair_statistics.df.get(&term).copied().unwrap_or(0);
@@ -252,16 +234,8 @@ fn toy() {
         }
         if case["B_average_80"].is_array() {
             for candidate in toy_candidates(&query, &fixed, &numbers(&case["cosine"])) {
-                close(
-                    candidate.unigram,
-                    number(&case["B_average_80"][candidate.id]),
-                    1e-6,
-                );
-                close(
-                    candidate.bigram,
-                    number(&case["B2_average_80"][candidate.id]),
-                    1e-6,
-                );
+                close(candidate.unigram, number(&case["B_average_80"][candidate.id]), 1e-6);
+                close(candidate.bigram, number(&case["B2_average_80"][candidate.id]), 1e-6);
             }
         }
         let fused = fuse(&candidates, query.upper_bound, number(&case["g"]));
@@ -329,10 +303,7 @@ fn pieces() {
         return;
     };
     let documents: Vec<Vec<u32>> = serde_json::from_value(case["ids_of_documents"].clone()).unwrap();
-    let distinct: Vec<u32> = documents
-        .iter()
-        .flat_map(|ids| late::distinct_pieces(ids))
-        .collect();
+    let distinct: Vec<u32> = documents.iter().flat_map(|ids| late::distinct_pieces(ids)).collect();
     for (id, expected) in case["idf"].as_object().unwrap() {
         let df = distinct.iter().filter(|piece| piece.to_string() == *id).count() as u64;
         close(bm25::idf(df, documents.len() as u64), number(expected), 1e-8);
@@ -344,24 +315,14 @@ fn late_interaction() {
     for case in list("late_interaction") {
         let (scores, maxsims) = (numbers(&case["F"]), numbers(&case["ms"]));
         let order = counts(&case["candidates_in_order_of_F"]);
-        let fused: Vec<_> = order
-            .iter()
-            .map(|&id| Ranked {
-                id,
-                score: scores[id],
-            })
-            .collect();
+        let fused: Vec<_> = order.iter().map(|&id| Ranked { id, score: scores[id] }).collect();
         let reordered = late::late_interaction(fused, number(&case["g"]), |&id| maxsims[id]);
         assert_eq!(
             reordered.iter().map(|hit| hit.id).collect::<Vec<_>>(),
             counts(&case["order"])
         );
         for hit in reordered.iter().take(late::TOP_LATE) {
-            close(
-                hit.score,
-                number(&case["S_of_the_first_30"][hit.id.to_string()]),
-                1e-6,
-            );
+            close(hit.score, number(&case["S_of_the_first_30"][hit.id.to_string()]), 1e-6);
         }
     }
 }

@@ -8,11 +8,7 @@
 pub fn stem(word: &mut Vec<u8>) {
     let has_y = mark_consonant_y(word);
     let (region1, region2) = regions(word);
-    let mut stemmer = Stemmer {
-        word,
-        region1,
-        region2,
-    };
+    let mut stemmer = Stemmer { word, region1, region2 };
     stemmer.plurals();
     stemmer.past_and_gerund();
     stemmer.final_y();
@@ -105,8 +101,8 @@ const ADJECTIVE: &[Rule] = &[
 
 /// Step 4, all of them removed.
 const BARE: &[&[u8]] = &[
-    b"al", b"ance", b"ence", b"er", b"ic", b"able", b"ible", b"ant", b"ement", b"ment", b"ent", b"ou",
-    b"ism", b"ate", b"iti", b"ous", b"ive", b"ize", b"ion",
+    b"al", b"ance", b"ence", b"er", b"ic", b"able", b"ible", b"ant", b"ement", b"ment", b"ent", b"ou", b"ism", b"ate",
+    b"iti", b"ous", b"ive", b"ize", b"ion",
 ];
 
 struct Stemmer<'a> {
@@ -197,8 +193,7 @@ impl Stemmer<'_> {
 
     /// Step 4. "ion" goes only after "s" or "t".
     fn bare_suffixes(&mut self) {
-        let Some((_, b'c' | b'e' | b'i' | b'l' | b'm' | b'n' | b'r' | b's' | b't' | b'u')) = self.last_two()
-        else {
+        let Some((_, b'c' | b'e' | b'i' | b'l' | b'm' | b'n' | b'r' | b's' | b't' | b'u')) = self.last_two() else {
             return;
         };
         let Some(suffix) = BARE.iter().find(|suffix| self.word.ends_with(suffix)) else {

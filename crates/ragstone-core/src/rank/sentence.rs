@@ -12,8 +12,8 @@ pub const PASSAGE_WEIGHT: f64 = 0.25;
 
 /// Words whose full stop ends no sentence, as spelled; so does that of a single capital.
 const ABBREVIATIONS: [&str; 22] = [
-    "Mr", "Mrs", "Ms", "Dr", "St", "vs", "etc", "Jr", "Sr", "No", "Fig", "al", "e.g", "i.e", "U.S", "Inc",
-    "Ltd", "Co", "Prof", "Gen", "ca", "c",
+    "Mr", "Mrs", "Ms", "Dr", "St", "vs", "etc", "Jr", "Sr", "No", "Fig", "al", "e.g", "i.e", "U.S", "Inc", "Ltd", "Co",
+    "Prof", "Gen", "ca", "c",
 ];
 
 /// A sentence of a passage as a byte range, with its score.
@@ -65,11 +65,7 @@ pub fn best_sentences(
 }
 
 /// The sentences by the share of the question's idf that their words hold, best first: where no token vectors are.
-pub fn best_sentences_by_words(
-    text: &str,
-    question: &LexicalQuery,
-    passage_score: f64,
-) -> Vec<ScoredSentence> {
+pub fn best_sentences_by_words(text: &str, question: &LexicalQuery, passage_score: f64) -> Vec<ScoredSentence> {
     let scored = split_sentences(text)
         .into_iter()
         .map(|range| (question.covered_share(&text[range.clone()]), range));
@@ -143,9 +139,7 @@ fn is_word_character(character: char) -> bool {
 
 /// White space and the four separators U+001C to U+001F.
 fn trim_end(text: &str) -> &str {
-    text.trim_end_matches(|character: char| {
-        character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}')
-    })
+    text.trim_end_matches(|character: char| character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}'))
 }
 
 #[cfg(test)]
@@ -154,10 +148,7 @@ mod tests {
     use crate::rank::bm25::TermStatistics;
 
     fn check(text: &str, expected: &[&str]) {
-        let sentences: Vec<&str> = split_sentences(text)
-            .into_iter()
-            .map(|range| &text[range])
-            .collect();
+        let sentences: Vec<&str> = split_sentences(text).into_iter().map(|range| &text[range]).collect();
         assert_eq!(sentences, expected, "{text:?}");
     }
 

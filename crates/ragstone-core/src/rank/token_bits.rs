@@ -46,19 +46,14 @@ impl TokenBits {
     /// If rows and spans differ in number or a row is longer than 65,535.
     pub fn new(tokens: &TokenVectors, spans: &[Range<u32>], keep: impl Fn(usize) -> bool) -> TokenBits {
         assert_eq!(tokens.len(), spans.len(), "one span for each piece");
-        let dimensions =
-            u16::try_from(tokens.dimensions()).expect("encoders have at most some thousand dimensions");
+        let dimensions = u16::try_from(tokens.dimensions()).expect("encoders have at most some thousand dimensions");
         let keep_all = !(0..spans.len()).any(&keep);
         let mut kept = TokenBits {
             dimensions,
             spans: Vec::new(),
             bits: Vec::new(),
         };
-        for (index, row) in tokens
-            .rows()
-            .enumerate()
-            .filter(|(index, _)| keep_all || keep(*index))
-        {
+        for (index, row) in tokens.rows().enumerate().filter(|(index, _)| keep_all || keep(*index)) {
             kept.spans.push(spans[index].clone());
             kept.bits.extend(row.chunks(8).map(sign_byte));
         }
@@ -183,11 +178,7 @@ impl BitQuery {
 }
 
 /// For each of the table's pieces its greatest sum over the rows.
-fn best_sums(
-    table: &[[f32; LANES]],
-    document: &TokenBits,
-    rows: impl Iterator<Item = usize>,
-) -> [f32; LANES] {
+fn best_sums(table: &[[f32; LANES]], document: &TokenBits, rows: impl Iterator<Item = usize>) -> [f32; LANES] {
     let mut best = [f32::MIN; LANES];
     for row in rows {
         let mut sums = [0.0; LANES];
@@ -301,11 +292,7 @@ mod tests {
                 .sum()
         };
         let best = |q: &[f32]| document.rows().map(|d| sum(q, d)).fold(f64::MIN, f64::max);
-        let total: f64 = query
-            .rows()
-            .zip(weights)
-            .map(|(q, weight)| weight * best(q))
-            .sum();
+        let total: f64 = query.rows().zip(weights).map(|(q, weight)| weight * best(q)).sum();
         1.25 * total / (query.dimensions() as f64).sqrt()
     }
 
@@ -315,12 +302,8 @@ mod tests {
             let (query, document) = (rows(pieces, dimensions), rows(50, dimensions));
             let weights: Vec<f64> = (0..pieces).map(|piece| (piece + 1) as f64 / 100.0).collect();
             let bits = TokenBits::new(&document, &spans(50), |_| true);
-            let difference =
-                BitQuery::new(&query, &weights).maxsim(&bits) - naive(&query, &weights, &document);
-            assert!(
-                difference.abs() < 1e-5,
-                "{pieces} pieces of {dimensions}: {difference}"
-            );
+            let difference = BitQuery::new(&query, &weights).maxsim(&bits) - naive(&query, &weights, &document);
+            assert!(difference.abs() < 1e-5, "{pieces} pieces of {dimensions}: {difference}");
         }
     }
 
@@ -328,10 +311,7 @@ mod tests {
     fn nothing_stored_and_other_dimensions_score_zero() {
         let query = BitQuery::new(&rows(2, 8), &[0.5, 0.5]);
         assert_eq!(query.maxsim(&TokenBits::new(&rows(0, 8), &[], |_| true)), 0.0);
-        assert_eq!(
-            query.maxsim(&TokenBits::new(&rows(1, 16), &spans(1), |_| true)),
-            0.0
-        );
+        assert_eq!(query.maxsim(&TokenBits::new(&rows(1, 16), &spans(1), |_| true)), 0.0);
         let bits = TokenBits::new(&rows(2, 8), &spans(2), |_| true);
         assert_eq!(query.maxsim_rows(&bits, [].into_iter()), 0.0);
         assert_eq!(BitQuery::new(&rows(0, 8), &[]).maxsim(&bits), 0.0);

@@ -19,15 +19,14 @@ pub use admission::{DocumentAccess, DocumentLabel};
 pub use course::Course;
 pub use error::{CatalogueError, CatalogueResult};
 pub use ledger::{
-    Claim, Company, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, SUSPECT_TURNS, Wait,
-    summed, suspect_wait,
+    Claim, Company, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, SUSPECT_TURNS, Wait, summed,
+    suspect_wait,
 };
 pub use writers::check_writer;
 
 use crate::access::{Acl, Scope};
 use crate::document::{
-    BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, SourceUrl,
-    Worker,
+    BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, SourceUrl, Worker,
 };
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::rank::bm25::{TermId, TermStatistics};
@@ -122,10 +121,7 @@ impl NewVersion {
 
 /// What `begin` did.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one for each request; nobody keeps many"
-)]
+#[expect(clippy::large_enum_variant, reason = "one for each request; nobody keeps many")]
 pub enum Begun {
     /// Everything is equal to the newest `begin`, which is pending or published: nothing was done.
     Unchanged(Document),
@@ -167,12 +163,7 @@ pub struct PublishedVersion {
 
 impl PublishedVersion {
     /// Makes `generation` the document's published one; gives the one that was.
-    pub fn publish(
-        &self,
-        document: &mut Document,
-        generation: Generation,
-        now: OffsetDateTime,
-    ) -> Option<Generation> {
+    pub fn publish(&self, document: &mut Document, generation: Generation, now: OffsetDateTime) -> Option<Generation> {
         let replaced = document.published.replace(generation);
         document.status = DocumentStatus::Published;
         document.media_type.clone_from(&self.media_type);
@@ -328,12 +319,7 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
     async fn progress(&self, lease: &Lease, progress: Progress, now: Moment) -> CatalogueResult<()>;
 
     /// Flips the published generation in one row, applies the statistics and ends the job.
-    async fn publish(
-        &self,
-        lease: &Lease,
-        version: PublishedVersion,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Flipped>;
+    async fn publish(&self, lease: &Lease, version: PublishedVersion, now: OffsetDateTime) -> CatalogueResult<Flipped>;
 
     /// Ends a job for good. A document that has a published version stays published, with `last_error`.
     async fn fail(&self, lease: &Lease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()>;
@@ -346,12 +332,7 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
 
     /// Queues a job that failed or was cancelled again, its attempts counted anew, if its document was not begun again
     /// meanwhile; of a batch, every such child. None if `scope` does not admit its document.
-    async fn redrive(
-        &self,
-        scope: &Scope,
-        job: JobId,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Option<Redriven>>;
+    async fn redrive(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Redriven>>;
 
     /// Cancels a job that is not final, and of a batch every child that `scope` admits; none if `scope` does not admit
     /// its document.
@@ -395,8 +376,7 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
     async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>>;
 
     /// Jobs whose documents `scope` admits, newest first.
-    async fn jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest)
-    -> CatalogueResult<Page<Job>>;
+    async fn jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> CatalogueResult<Page<Job>>;
 
     /// How many jobs of the tenant are in each state, batches left out.
     async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts>;

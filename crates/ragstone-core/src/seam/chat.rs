@@ -139,8 +139,6 @@ pub trait ChatModel: Send + Sync {
     fn describe(&self) -> ChatDescription;
 
     /// Starts an answer. Retries happen only before the first event; dropping the stream ends the upstream call.
-    async fn stream(
-        &self,
-        request: ChatRequest,
-    ) -> Result<BoxStream<'static, Result<ChatEvent, ChatError>>, ChatError>;
+    async fn stream(&self, request: ChatRequest)
+    -> Result<BoxStream<'static, Result<ChatEvent, ChatError>>, ChatError>;
 }

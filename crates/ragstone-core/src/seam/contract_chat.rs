@@ -24,10 +24,7 @@ pub async fn answers(model: &dyn ChatModel, request: ChatRequest) -> String {
                     .checked_sub(1)
                     .and_then(|at| passages.get(at))
                     .expect("passages count from 1");
-                assert!(
-                    quoted.chunk.text.get(range).is_some(),
-                    "a quote lies in its passage"
-                );
+                assert!(quoted.chunk.text.get(range).is_some(), "a quote lies in its passage");
                 assert!(!text.is_empty(), "a quote follows the text it is the source of");
             }
             ChatEvent::Usage(_) => usages += 1,
@@ -45,10 +42,7 @@ pub async fn answers(model: &dyn ChatModel, request: ChatRequest) -> String {
 /// # Panics
 /// Where the model breaks the contract.
 pub async fn answers_side_by_side(model: &dyn ChatModel, request: ChatRequest) {
-    let dropped = model
-        .stream(request.clone())
-        .await
-        .expect("the request is a good one");
+    let dropped = model.stream(request.clone()).await.expect("the request is a good one");
     let (one, two) = futures::join!(answers(model, request.clone()), async {
         drop(dropped);
         answers(model, request).await

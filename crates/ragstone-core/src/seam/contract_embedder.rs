@@ -36,13 +36,8 @@ async fn keeps_order(embedder: &dyn Embedder) {
         "holiday request",
         "espresso machine",
     ];
-    let texts: Vec<String> = (0..40)
-        .map(|at| format!("{} number {at}", subjects[at % 5]))
-        .collect();
-    let together = embedder
-        .embed(&texts, TextKind::Passage)
-        .await
-        .expect("plain texts");
+    let texts: Vec<String> = (0..40).map(|at| format!("{} number {at}", subjects[at % 5])).collect();
+    let together = embedder.embed(&texts, TextKind::Passage).await.expect("plain texts");
     assert_eq!(together.len(), texts.len());
     for (text, embedding) in texts.iter().zip(&together).step_by(7) {
         check(embedder, embedding);
@@ -50,12 +45,7 @@ async fn keeps_order(embedder: &dyn Embedder) {
             .embed(std::slice::from_ref(text), TextKind::Passage)
             .await
             .expect("a plain text");
-        let cosine: f32 = alone[0]
-            .vector
-            .iter()
-            .zip(&embedding.vector)
-            .map(|(a, b)| a * b)
-            .sum();
+        let cosine: f32 = alone[0].vector.iter().zip(&embedding.vector).map(|(a, b)| a * b).sum();
         assert!(cosine > SAME_COSINE, "{text:?} alone and in a batch: {cosine}");
     }
 }

@@ -47,12 +47,7 @@ pub trait EvaluationStore: Send + Sync {
     ) -> CatalogueResult<Vec<RecordedOutcome>>;
 
     /// Records what came of a question, in place of what was recorded before; false if there is no such unfinished run.
-    async fn record_outcome(
-        &self,
-        tenant: &TenantId,
-        name: &str,
-        outcome: RecordedOutcome,
-    ) -> CatalogueResult<bool>;
+    async fn record_outcome(&self, tenant: &TenantId, name: &str, outcome: RecordedOutcome) -> CatalogueResult<bool>;
 
     /// Finishes a run; false if there is no such unfinished one.
     async fn finish_run(&self, tenant: &TenantId, name: &str) -> CatalogueResult<bool>;

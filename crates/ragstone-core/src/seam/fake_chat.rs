@@ -22,12 +22,7 @@ impl FakeChat {
     /// Says `pieces`, then ends.
     pub fn saying<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Self {
         let deltas = pieces.into_iter().map(|piece| ChatEvent::Delta(piece.to_owned()));
-        Self::giving(
-            deltas
-                .chain([ChatEvent::End(FinishReason::Stop)])
-                .map(Ok)
-                .collect(),
-        )
+        Self::giving(deltas.chain([ChatEvent::End(FinishReason::Stop)]).map(Ok).collect())
     }
 
     /// Gives these events.

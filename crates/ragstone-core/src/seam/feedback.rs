@@ -101,12 +101,8 @@ pub trait FeedbackStore: Send + Sync {
     async fn feedback(&self, tenant: &TenantId, page: &PageRequest) -> CatalogueResult<Page<Feedback>>;
 
     /// Removes an answer and what was said of it, where it is `subject`'s (or anybody's). False if there is none.
-    async fn remove_answer(
-        &self,
-        tenant: &TenantId,
-        subject: Option<&str>,
-        trace_id: TraceId,
-    ) -> CatalogueResult<bool>;
+    async fn remove_answer(&self, tenant: &TenantId, subject: Option<&str>, trace_id: TraceId)
+    -> CatalogueResult<bool>;
 
     /// Forgets what was asked before `before`, and of each tenant the oldest answers beyond `most`. How many went.
     async fn forget_answers(&self, before: OffsetDateTime, most: u64) -> CatalogueResult<u64>;

@@ -208,8 +208,5 @@ pub trait VectorIndex: Send + Sync {
 
     /// Every generation that has points, with their number; of one document or of all. What a purge removes, and what
     /// `fsck` compares with the catalogue.
-    async fn generations(
-        &self,
-        document: Option<DocumentId>,
-    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError>;
+    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError>;
 }

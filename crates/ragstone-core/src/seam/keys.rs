@@ -126,12 +126,7 @@ pub trait KeyStore: Send + Sync {
     ) -> CatalogueResult<Rotation>;
 
     /// Ends a key for good; the first time stays. None if there is no such key, or it is another tenant's.
-    async fn revoke(
-        &self,
-        tenant: Option<&TenantId>,
-        id: KeyId,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Option<Key>>;
+    async fn revoke(&self, tenant: Option<&TenantId>, id: KeyId, now: OffsetDateTime) -> CatalogueResult<Option<Key>>;
 
     /// Notes a use; a later one that is noted already stays.
     async fn used(&self, id: KeyId, at: OffsetDateTime) -> CatalogueResult<()>;

@@ -13,9 +13,7 @@ use time::OffsetDateTime;
 use super::catalogue::{CatalogueResult, Claim, Moment, StatisticsDelta};
 use super::index::{IndexError, Point};
 use crate::access::{Acl, Scope};
-use crate::document::{
-    BoundedMetadata, Chunk, MAX_URI_BYTES, Metadata, ParseWarning, SourceUrl, UriError, Worker,
-};
+use crate::document::{BoundedMetadata, Chunk, MAX_URI_BYTES, Metadata, ParseWarning, SourceUrl, UriError, Worker};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
 use crate::rank::bm25::SparseVector;
 
@@ -150,10 +148,7 @@ pub struct Holder {
 
 /// What came of putting a version in.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one for each document; nobody keeps many"
-)]
+#[expect(clippy::large_enum_variant, reason = "one for each document; nobody keeps many")]
 pub enum Unpacked {
     /// The library has the same.
     Unchanged,

@@ -346,18 +346,10 @@ pub trait SourceStore: Send + Sync {
     async fn source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Option<SourceRecord>>;
 
     /// Sources by their names: of a tenant, or of all for the clock that starts syncs and for nothing else.
-    async fn sources(
-        &self,
-        tenant: Option<&TenantId>,
-        page: &PageRequest,
-    ) -> CatalogueResult<Page<SourceRecord>>;
+    async fn sources(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<Page<SourceRecord>>;
 
     /// The source that a tenant calls `name`.
-    async fn source_named(
-        &self,
-        tenant: &TenantId,
-        name: &SourceName,
-    ) -> CatalogueResult<Option<SourceRecord>> {
+    async fn source_named(&self, tenant: &TenantId, name: &SourceName) -> CatalogueResult<Option<SourceRecord>> {
         let mut cursor = None;
         loop {
             let page = PageRequest {

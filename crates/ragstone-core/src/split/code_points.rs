@@ -56,18 +56,11 @@ mod tests {
     #[test]
     fn positions() {
         let text = "aé漢😀b";
-        let bounds: Vec<_> = text
-            .char_indices()
-            .map(|(at, _)| at)
-            .chain([text.len()])
-            .collect();
+        let bounds: Vec<_> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
         for (points, &at) in bounds.iter().enumerate() {
             assert_eq!(forward(text, 0, points, text.len()), at);
             assert_eq!(count(text, 0..at), points);
-            assert_eq!(
-                back(text, text.len(), points, 0),
-                bounds[bounds.len() - 1 - points]
-            );
+            assert_eq!(back(text, text.len(), points, 0), bounds[bounds.len() - 1 - points]);
         }
         assert_eq!(forward(text, 0, usize::MAX, text.len()), text.len());
         assert_eq!(back(text, text.len(), usize::MAX, 1), 1);
@@ -80,10 +73,7 @@ mod tests {
             .filter(|&c| is_space(c))
             .map(u32::from)
             .collect();
-        let mut expected: Vec<u32> = (0x9..=0xd)
-            .chain(0x1c..=0x20)
-            .chain([0x85, 0xa0, 0x1680])
-            .collect();
+        let mut expected: Vec<u32> = (0x9..=0xd).chain(0x1c..=0x20).chain([0x85, 0xa0, 0x1680]).collect();
         expected.extend((0x2000..=0x200a).chain([0x2028, 0x2029, 0x202f, 0x205f, 0x3000]));
         assert_eq!(spaces, expected);
     }

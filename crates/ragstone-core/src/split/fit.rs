@@ -20,13 +20,7 @@ pub(super) fn split(text: &str, settings: &SplitSettings, fits: &dyn Fn(&str) ->
     fitting
 }
 
-fn cut(
-    text: &str,
-    piece: Piece,
-    settings: &SplitSettings,
-    fits: &dyn Fn(&str) -> bool,
-    fitting: &mut Vec<Piece>,
-) {
+fn cut(text: &str, piece: Piece, settings: &SplitSettings, fits: &dyn Fn(&str) -> bool, fitting: &mut Vec<Piece>) {
     let part = &text[piece.range.clone()];
     let characters = part.chars().count();
     let chunk_size = characters.min(settings.chunk_size).div_ceil(2);
@@ -82,8 +76,7 @@ mod tests {
             "退款期限为收货后三十天。".repeat(200),
             "word ".repeat(700),
             "x".repeat(3_000),
-            "# One\n\nA paragraph of words.\n\n| a | b |\n|---|---|\n".to_owned()
-                + &"| 1 | 2 |\n".repeat(300),
+            "# One\n\nA paragraph of words.\n\n| a | b |\n|---|---|\n".to_owned() + &"| 1 | 2 |\n".repeat(300),
         ];
         let strategies = [SplitStrategy::Recursive, SplitStrategy::Markdown];
         for (text, strategy) in texts

@@ -164,10 +164,7 @@ fn runs(text: &str, chunk_size: usize) -> Vec<Run> {
         match event {
             Event::Start(tag) => {
                 if depth == 0 {
-                    runs.block(
-                        line_start(text, 0, range.start),
-                        matches!(tag, Tag::Heading { .. }),
-                    );
+                    runs.block(line_start(text, 0, range.start), matches!(tag, Tag::Heading { .. }));
                 }
                 depth += 1;
                 if matches!(tag, Tag::Table(_) | Tag::CodeBlock(_)) {

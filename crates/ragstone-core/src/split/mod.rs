@@ -94,10 +94,7 @@ pub fn split_page_to_fit(
     fits: &dyn Fn(&str) -> bool,
 ) -> Vec<Segment> {
     let pieces = fit::split(text, settings, fits);
-    pieces
-        .into_iter()
-        .map(|piece| place(piece, page, sections))
-        .collect()
+    pieces.into_iter().map(|piece| place(piece, page, sections)).collect()
 }
 
 /// Splits one text with the strategy of `settings`.
@@ -121,9 +118,7 @@ fn place(piece: Piece, page: &PageSpan, sections: &[SectionSpan]) -> Segment {
 
 fn section_at(position: usize, sections: &[SectionSpan]) -> Option<&SectionSpan> {
     let after = sections.partition_point(|section| section.range.start <= position);
-    sections[..after]
-        .last()
-        .filter(|section| position < section.range.end)
+    sections[..after].last().filter(|section| position < section.range.end)
 }
 
 #[cfg(test)]

@@ -97,11 +97,7 @@ impl SplitSettings {
             SplitStrategy::Markdown => size - 1,
         };
         if overlap > allowed {
-            return Err(SplitSettingsError::Overlap {
-                overlap,
-                size,
-                allowed,
-            });
+            return Err(SplitSettingsError::Overlap { overlap, size, allowed });
         }
         if self.separators.len() > MAX_SEPARATORS {
             return Err(SplitSettingsError::TooManySeparators(self.separators.len()));
@@ -197,18 +193,13 @@ mod tests {
                 ..base.clone()
             },
         ];
-        assert!(
-            others
-                .iter()
-                .all(|other| other.fingerprint() != base.fingerprint())
-        );
+        assert!(others.iter().all(|other| other.fingerprint() != base.fingerprint()));
         assert_eq!(base.fingerprint(), SplitSettings::default().fingerprint());
     }
 
     #[test]
     fn read_from_json_with_defaults() {
-        let settings: SplitSettings =
-            serde_json::from_str(r#"{"chunk_size": 64, "keep_separator": "none"}"#).unwrap();
+        let settings: SplitSettings = serde_json::from_str(r#"{"chunk_size": 64, "keep_separator": "none"}"#).unwrap();
         assert_eq!((settings.chunk_size, settings.chunk_overlap), (64, 150));
         assert_eq!(settings.keep_separator, KeepSeparator::None);
         assert!(serde_json::from_str::<SplitSettings>(r#"{"size": 64}"#).is_err());

@@ -41,13 +41,7 @@ fn check(pages: &[&str], settings: &SplitSettings, expected: &[(&str, u32, Optio
     let segments = split_document(&document(pages), settings);
     let found: Vec<_> = segments
         .iter()
-        .map(|segment| {
-            (
-                segment.text.as_str(),
-                segment.page.unwrap(),
-                segment.section.as_deref(),
-            )
-        })
+        .map(|segment| (segment.text.as_str(), segment.page.unwrap(), segment.section.as_deref()))
         .collect();
     assert_eq!(found, expected);
 }
@@ -63,10 +57,7 @@ fn pages_and_sections_of_chunks() {
         ("four", 2, Some("A > B")),
     ];
     check(&pages, &settings(9, 0, SplitStrategy::Recursive), &expected);
-    let whole = [
-        ("one\n\n# A\n\ntwo", 1, None),
-        ("three\n\n## B\n\nfour", 2, Some("A")),
-    ];
+    let whole = [("one\n\n# A\n\ntwo", 1, None), ("three\n\n## B\n\nfour", 2, Some("A"))];
     check(&pages, &settings(800, 150, SplitStrategy::Recursive), &whole);
     check(&pages, &settings(800, 150, SplitStrategy::Markdown), &whole);
 }

@@ -45,11 +45,7 @@ impl Sync<'_> {
 
     /// Deletes the documents that the list no longer names, or holds them all if they are unusually many. `is_empty` says
     /// whether the list named nothing.
-    pub(super) async fn settle_missing(
-        &mut self,
-        gaps: &[ListGap],
-        is_empty: bool,
-    ) -> Result<(), CatalogueError> {
+    pub(super) async fn settle_missing(&mut self, gaps: &[ListGap], is_empty: bool) -> Result<(), CatalogueError> {
         let Sorted { missing, before } = self.sorted(gaps).await?;
         let leftover = Leftover {
             missing: missing.len() as u64,
@@ -124,13 +120,10 @@ impl Sync<'_> {
     /// there is a gap that may hide it.
     async fn sorted(&self, gaps: &[ListGap]) -> Result<Sorted, CatalogueError> {
         let kept: BTreeSet<DocumentId> = self.now.values().map(|known| self.id(&known.uri)).collect();
-        let remembered: BTreeSet<DocumentId> =
-            self.before.values().map(|known| self.id(&known.uri)).collect();
+        let remembered: BTreeSet<DocumentId> = self.before.values().map(|known| self.id(&known.uri)).collect();
         let hides_any = gaps.iter().any(|gap| gap.hides != HiddenItems::None);
         let of = |document: &Document| match document.uri.split_once(ATTACHMENT_MARK) {
-            Some((mail, _)) if !kept.contains(&document.id) && !remembered.contains(&document.id) => {
-                self.id(mail)
-            }
+            Some((mail, _)) if !kept.contains(&document.id) && !remembered.contains(&document.id) => self.id(mail),
             _ => document.id,
         };
         let filter = DocumentFilter {

@@ -222,10 +222,7 @@ impl Syncer {
                 cursor: None,
                 limit: PAGE,
             };
-            let page = self
-                .catalogue
-                .documents(&principal.scope(), &filter, &first)
-                .await?;
+            let page = self.catalogue.documents(&principal.scope(), &filter, &first).await?;
             if page.items.is_empty() {
                 break;
             }

@@ -131,9 +131,7 @@ impl<'a> Sync<'a> {
                 self.keep_both().await.map_err(library)?;
             }
         }
-        self.settle_missing(&gaps, items.is_empty())
-            .await
-            .map_err(library)?;
+        self.settle_missing(&gaps, items.is_empty()).await.map_err(library)?;
         self.is_complete = true;
         self.keep(self.now.clone()).await.map_err(library)
     }
@@ -182,10 +180,7 @@ impl<'a> Sync<'a> {
         };
         let name = uri.parse().map_err(|error| Trouble::Item(odd_name(&error)))?;
         let ingestor = &self.syncer.ingestor;
-        let received = ingestor
-            .receive(&item.name, content.bytes)
-            .await
-            .map_err(accepting)?;
+        let received = ingestor.receive(&item.name, content.bytes).await.map_err(accepting)?;
         let hash = received.content_hash().to_string();
         if let Some((key, moved)) = moved(&known, &hash, item, gone) {
             ingestor.discard_received(received).await.map_err(accepting)?;
@@ -265,12 +260,7 @@ impl<'a> Sync<'a> {
     }
 
     pub(super) fn id(&self, uri: &str) -> DocumentId {
-        DocumentId::of(
-            &self.record.tenant,
-            &self.record.collection,
-            &self.record.name,
-            uri,
-        )
+        DocumentId::of(&self.record.tenant, &self.record.collection, &self.record.name, uri)
     }
 
     /// The URI of a new item, or one beside it where a document that moved away has that one still.
@@ -302,10 +292,7 @@ impl<'a> Sync<'a> {
 
     async fn keep(&self, memory: Memory) -> Result<(), CatalogueError> {
         let record = self.record;
-        self.syncer
-            .sources
-            .remember(&record.tenant, record.id, memory)
-            .await?;
+        self.syncer.sources.remember(&record.tenant, record.id, memory).await?;
         self.note().await
     }
 
@@ -323,25 +310,15 @@ impl<'a> Sync<'a> {
         let mut report = self.report.clone();
         match self.is_complete {
             true => self.failures.report(&mut report),
-            false => self
-                .failures
-                .report_with(self.record.last_sync.as_ref(), &mut report),
+            false => self.failures.report_with(self.record.last_sync.as_ref(), &mut report),
         }
         report
     }
 }
 
 /// The item that is gone and had the same bytes under the same ending, if this one is new.
-fn moved(
-    known: &Option<Known>,
-    hash: &str,
-    item: &Item,
-    gone: &BTreeMap<String, Known>,
-) -> Option<(String, Known)> {
-    let ending = |name: &str| {
-        name.rsplit_once('.')
-            .map(|(_, ending)| ending.to_ascii_lowercase())
-    };
+fn moved(known: &Option<Known>, hash: &str, item: &Item, gone: &BTreeMap<String, Known>) -> Option<(String, Known)> {
+    let ending = |name: &str| name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     let same = |(key, old): &(&String, &Known)| old.hash == hash && ending(key) == ending(&item.name);
     let found = gone.iter().find(same).filter(|_| known.is_none());
     found.map(|(key, known)| (key.clone(), known.clone()))

@@ -47,11 +47,7 @@ impl Sync<'_> {
 
     /// Whether an item's document is there, and whether it was told something new.
     async fn tell_document(&self, id: DocumentId, item: &Item) -> Result<(bool, bool), CatalogueError> {
-        let found = self
-            .syncer
-            .catalogue
-            .document(&self.principal.scope(), id)
-            .await?;
+        let found = self.syncer.catalogue.document(&self.principal.scope(), id).await?;
         let Some(document) = found else {
             return Ok((false, false));
         };
@@ -73,11 +69,7 @@ impl Sync<'_> {
 }
 
 /// The bytes of an item, if they are wanted.
-pub(super) async fn fetched(
-    source: &dyn Source,
-    item: &Item,
-    plan: &Plan,
-) -> Option<Result<Content, SourceError>> {
+pub(super) async fn fetched(source: &dyn Source, item: &Item, plan: &Plan) -> Option<Result<Content, SourceError>> {
     match plan {
         Plan::Fetch { .. } => Some(source.fetch(item).await),
         Plan::Keep { .. } | Plan::Closed(_) => None,

@@ -183,11 +183,7 @@ impl World {
     }
 
     async fn places(&self) -> Vec<String> {
-        self.documents()
-            .await
-            .into_iter()
-            .map(|(_, place)| place)
-            .collect()
+        self.documents().await.into_iter().map(|(_, place)| place).collect()
     }
 }
 
@@ -201,18 +197,12 @@ async fn what_is_there_is_taken_in_and_what_is_gone_goes() {
         assert!(report.job.is_some() && report.ended_at.is_some() && report.error.is_none());
         let again = world.sync([0, 0, 2, 0, 0]).await;
         assert_eq!(again.job, None);
-        assert_eq!(
-            world.shelf.fetched.load(Ordering::Relaxed),
-            if marks { 2 } else { 4 }
-        );
+        assert_eq!(world.shelf.fetched.load(Ordering::Relaxed), if marks { 2 } else { 4 });
         world.shelf.put("a.txt", "alpha, and more of it");
         world.shelf.take("b.txt");
         world.shelf.put("c.txt", "gamma");
         world.sync([1, 1, 0, 1, 0]).await;
-        assert_eq!(
-            world.places().await,
-            ["https://shelf/a.txt", "https://shelf/c.txt"]
-        );
+        assert_eq!(world.places().await, ["https://shelf/a.txt", "https://shelf/c.txt"]);
         let kept = world
             .syncer
             .sources
@@ -252,11 +242,7 @@ async fn an_odd_name_costs_its_item_and_an_odd_address_the_link() {
         world.shelf.put(key, key);
     }
     let report = world.sync([2, 0, 0, 0, 2]).await;
-    let codes: Vec<_> = report
-        .failures
-        .iter()
-        .map(|failure| &failure.error.code)
-        .collect();
+    let codes: Vec<_> = report.failures.iter().map(|failure| &failure.error.code).collect();
     assert_eq!(codes, ["bad_uri", "bad_uri"]);
     assert_eq!(world.places().await, ["", "https://shelf/d.txt"]);
     world.sync([0, 0, 2, 0, 2]).await;
@@ -278,10 +264,7 @@ async fn a_renamed_item_keeps_its_document() {
     // Another item may take the place that it left.
     world.shelf.put("a.txt", "something else");
     world.sync([1, 0, 1, 0, 0]).await;
-    assert_eq!(
-        world.places().await,
-        ["https://shelf/a.txt", "https://shelf/sub/z.txt"]
-    );
+    assert_eq!(world.places().await, ["https://shelf/a.txt", "https://shelf/sub/z.txt"]);
     world.shelf.take("sub/z.txt");
     world.sync([0, 0, 1, 1, 0]).await;
     assert_eq!(world.places().await, ["https://shelf/a.txt"]);
@@ -341,12 +324,7 @@ async fn other_readers_hold_from_the_next_sync_on() {
     );
     let id = world.documents().await[0].0;
     assert_eq!(
-        world
-            .syncer
-            .catalogue
-            .document(&outsider.scope(), id)
-            .await
-            .unwrap(),
+        world.syncer.catalogue.document(&outsider.scope(), id).await.unwrap(),
         None
     );
 }
@@ -365,14 +343,7 @@ async fn who_may_read_an_item_is_told_without_its_bytes() {
         let scope = crate::seam::fake::writer("a", readers).scope();
         let mut seen = Vec::new();
         for (id, place) in world.documents().await {
-            if world
-                .syncer
-                .catalogue
-                .document(&scope, id)
-                .await
-                .unwrap()
-                .is_some()
-            {
+            if world.syncer.catalogue.document(&scope, id).await.unwrap().is_some() {
                 seen.push(place.trim_start_matches("https://shelf/").to_owned());
             }
         }
@@ -385,21 +356,14 @@ async fn who_may_read_an_item_is_told_without_its_bytes() {
     say("a.txt", sets(&["everyone", "group:x"]));
     let report = world.sync([0, 1, 1, 0, 0]).await;
     assert_eq!(seen(&["group:x"]).await, "a.txt b.txt");
-    assert_eq!(
-        (report.job, world.shelf.fetched.load(Ordering::Relaxed)),
-        (None, 2)
-    );
+    assert_eq!((report.job, world.shelf.fetched.load(Ordering::Relaxed)), (None, 2));
     say("a.txt", Access::Unknown(SourceError::Broken("no answer".into())));
     world.shelf.put("c.txt", "gamma");
     say("c.txt", Access::Unknown(SourceError::Broken("no answer".into())));
     let report = world.sync([0, 0, 1, 0, 2]).await;
     assert_eq!(report.failures[0].error.detail, "no answer");
     assert_eq!(seen(&["group:x", "group:y"]).await, "b.txt");
-    assert_eq!(
-        world.places().await.len(),
-        2,
-        "what is unknown is closed, not deleted"
-    );
+    assert_eq!(world.places().await.len(), 2, "what is unknown is closed, not deleted");
     say("a.txt", Access::Unsaid);
     say("c.txt", sets(&[]));
     world.sync([1, 1, 1, 0, 0]).await;
@@ -432,10 +396,7 @@ async fn a_removed_source_takes_its_documents_with_it_and_no_others() {
     world.shelf.put("a.txt", "alpha");
     world.sync([1, 0, 0, 0, 0]).await;
     let keeper = crate::seam::fake::writer("a", &["everyone"]);
-    world
-        .house
-        .ingest(&keeper, "kept.txt", &["everyone"], "kept")
-        .await;
+    world.house.ingest(&keeper, "kept.txt", &["everyone"], "kept").await;
     assert!(
         world
             .syncer

@@ -106,10 +106,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut Bf16, a: __m256) {
-        unsafe {
-            to.cast::<[Bf16; 8]>()
-                .write_unaligned(lanes(a).map(Bf16::nearest))
-        }
+        unsafe { to.cast::<[Bf16; 8]>().write_unaligned(lanes(a).map(Bf16::nearest)) }
     }
 
     #[inline(always)]
@@ -125,9 +122,8 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn dot_pairs(self, a: __m256i, b: __m256i, acc: __m256) -> __m256 {
         let low = |pairs| unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)) };
-        let high = |pairs| unsafe {
-            _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32)))
-        };
+        let high =
+            |pairs| unsafe { _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32))) };
         self.mul_add(high(a), high(b), self.mul_add(low(a), low(b), acc))
     }
 }

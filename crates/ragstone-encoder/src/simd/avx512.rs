@@ -146,10 +146,7 @@ impl<const EXTENSION: u8> Simd for Avx512<EXTENSION> {
     unsafe fn store_half(self, to: *mut Half, a: __m512) {
         unsafe {
             let largest = _mm512_set1_ps(65504.0);
-            let bounded = _mm512_max_ps(
-                _mm512_min_ps(a, largest),
-                _mm512_sub_ps(_mm512_setzero_ps(), largest),
-            );
+            let bounded = _mm512_max_ps(_mm512_min_ps(a, largest), _mm512_sub_ps(_mm512_setzero_ps(), largest));
             const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
             _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<NEAREST>(bounded));
         }
@@ -205,9 +202,8 @@ impl<const EXTENSION: u8> Simd for Avx512<EXTENSION> {
             return unsafe { _mm512_dpbf16_ps(acc, pairs(a), pairs(b)) };
         }
         let low = |pairs| unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)) };
-        let high = |pairs| unsafe {
-            _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32)))
-        };
+        let high =
+            |pairs| unsafe { _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32))) };
         self.mul_add(high(a), high(b), self.mul_add(low(a), low(b), acc))
     }
 }

@@ -324,18 +324,12 @@ mod tests {
             level.run(Round(&values, &mut brains, &mut halves));
             assert_eq!(
                 brains,
-                values
-                    .iter()
-                    .map(|value| Bf16::nearest(*value))
-                    .collect::<Vec<_>>(),
+                values.iter().map(|value| Bf16::nearest(*value)).collect::<Vec<_>>(),
                 "{level:?}"
             );
             assert_eq!(
                 halves,
-                values
-                    .iter()
-                    .map(|value| Half::nearest(*value))
-                    .collect::<Vec<_>>(),
+                values.iter().map(|value| Half::nearest(*value)).collect::<Vec<_>>(),
                 "{level:?}"
             );
         }

@@ -61,9 +61,7 @@ impl Ask {
 pub async fn answer(door: &Door, mut body: Value, output: Output) -> anyhow::Result<()> {
     if output.json {
         body["stream"] = json!(false);
-        let answer = door
-            .json(axum::http::Method::POST, "/api/v1/ask", Some(&body))
-            .await?;
+        let answer = door.json(axum::http::Method::POST, "/api/v1/ask", Some(&body)).await?;
         return output.object(&answer);
     }
     body["stream"] = json!(true);
@@ -111,10 +109,7 @@ fn show_citations(citations: &[Value], output: Output) -> anyhow::Result<()> {
 /// What a search or an answer wants its reader to know.
 pub fn show_notices(answer: &Value) {
     for notice in answer["notices"].as_array().into_iter().flatten() {
-        say(&format!(
-            "note: {}",
-            notice["detail"].as_str().unwrap_or_default()
-        ));
+        say(&format!("note: {}", notice["detail"].as_str().unwrap_or_default()));
     }
 }
 

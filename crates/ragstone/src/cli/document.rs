@@ -119,9 +119,7 @@ fn list_line(document: &Value, output: Output) -> anyhow::Result<()> {
 
 /// The given pairs as a query string that starts with `&`, or nothing.
 pub fn query(pairs: &[(&str, Option<String>)]) -> String {
-    let given = pairs
-        .iter()
-        .filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    let given = pairs.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
     given
         .map(|(key, value)| format!("&{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
         .collect()

@@ -44,9 +44,7 @@ impl ExplainAccess {
 
     async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
         let body = self.body();
-        let told = door
-            .json(Method::POST, "/api/v1/explain-access", Some(&body))
-            .await?;
+        let told = door.json(Method::POST, "/api/v1/explain-access", Some(&body)).await?;
         for document in told["documents"].as_array().into_iter().flatten() {
             match output.json {
                 true => output.object(document)?,

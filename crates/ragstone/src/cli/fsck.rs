@@ -40,10 +40,7 @@ fn age(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    number
-        .checked_mul(seconds)
-        .map(Duration::from_secs)
-        .ok_or_else(wrong)
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 impl Fsck {
@@ -145,13 +142,7 @@ mod tests {
 
     #[test]
     fn an_age_is_a_number_with_a_unit() {
-        for (text, seconds) in [
-            ("0s", 0),
-            ("90s", 90),
-            ("15m", 900),
-            ("12h", 43_200),
-            ("7d", 604_800),
-        ] {
+        for (text, seconds) in [("0s", 0), ("90s", 90), ("15m", 900), ("12h", 43_200), ("7d", 604_800)] {
             assert_eq!(age(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for wrong in ["", "d", "1", "1w", "-1d", "1.5h", "1ü", "99999999999999999d"] {

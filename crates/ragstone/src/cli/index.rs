@@ -65,9 +65,7 @@ impl fmt::Display for Rebuilt {
 
 /// Makes every document's points again, and waits for the end if it is told to.
 pub(super) async fn rebuild(door: &Door, wait: bool) -> anyhow::Result<Rebuilt> {
-    let begun = door
-        .json(Method::POST, "/operator/v1/index/rebuild", None)
-        .await?;
+    let begun = door.json(Method::POST, "/operator/v1/index/rebuild", None).await?;
     let jobs: Vec<&str> = begun["jobs"]
         .as_array()
         .into_iter()

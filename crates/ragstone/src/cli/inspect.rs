@@ -223,10 +223,8 @@ async fn embed(settings: &Settings, file: &Path, output: Output) -> anyhow::Resu
         // Neighbours of one kind go together.
         let (mut texts, mut kind) = (Vec::new(), TextKind::Passage);
         while texts.len() < EMBED_BATCH {
-            let fits = |line: &anyhow::Result<TextLine>| {
-                line.as_ref()
-                    .is_ok_and(|line| texts.is_empty() || line.kind == kind)
-            };
+            let fits =
+                |line: &anyhow::Result<TextLine>| line.as_ref().is_ok_and(|line| texts.is_empty() || line.kind == kind);
             match lines.next_if(fits) {
                 Some(line) => {
                     let line = line?;
@@ -253,8 +251,7 @@ fn lines(file: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Text
     let reader: Box<dyn BufRead + Send> = match file == Path::new("-") {
         true => Box::new(std::io::BufReader::new(std::io::stdin())),
         false => {
-            let opened =
-                std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let opened = std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
             Box::new(std::io::BufReader::new(opened))
         }
     };

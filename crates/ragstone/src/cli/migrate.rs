@@ -141,8 +141,7 @@ impl Migrate {
                 (false, "", std::path::absolute(folder).with_context(named)?)
             }
             _ => {
-                let detail =
-                    format!("--to {to:?} is none of openai:MODEL, local and local:FOLDER with a model in it");
+                let detail = format!("--to {to:?} is none of openai:MODEL, local and local:FOLDER with a model in it");
                 return Err(Usage(detail).into());
             }
         };
@@ -176,12 +175,9 @@ fn parse_gate(gate: &str) -> anyhow::Result<(String, f64)> {
         let ratio = ratio.trim().parse::<f64>().ok()?;
         (ratio.is_finite() && ratio >= 0.0).then(|| (metric.trim().replace('@', "_"), ratio))
     });
-    parts.filter(|(metric, _)| !metric.is_empty()).ok_or_else(|| {
-        Usage(format!(
-            "--gate {gate:?} is not METRIC>=RATIO, such as ndcg@10>=0.98"
-        ))
-        .into()
-    })
+    parts
+        .filter(|(metric, _)| !metric.is_empty())
+        .ok_or_else(|| Usage(format!("--gate {gate:?} is not METRIC>=RATIO, such as ndcg@10>=0.98")).into())
 }
 
 pub(super) async fn roll_back(context: Context) -> anyhow::Result<()> {

@@ -84,10 +84,7 @@ async fn library(settings: &Settings) -> anyhow::Result<(Box<App>, bool)> {
         Opened::Here(app) => app,
         Opened::Elsewhere { holder } => {
             let folder = settings.data.directory.display();
-            return Err(Usage(format!(
-                "a quickstart runs already: process {holder} has {folder}"
-            ))
-            .into());
+            return Err(Usage(format!("a quickstart runs already: process {holder} has {folder}")).into());
         }
     };
     say_vectors(&app.vectors());

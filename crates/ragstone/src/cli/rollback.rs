@@ -49,13 +49,11 @@ impl Rollback {
                 changed,
             } => (copy.clone(), *from, *to, *changed),
         };
-        say(&format!(
-            "{} has schema {from}, the database has {to}",
-            copy.display()
-        ));
+        say(&format!("{} has schema {from}, the database has {to}", copy.display()));
         say(&in_words(changed));
         if !self.yes && !found.loses_nothing() {
-            let detail = "this would be lost, or come back; hint: `ragstone export` keeps it for an import, --yes goes on";
+            let detail =
+                "this would be lost, or come back; hint: `ragstone export` keeps it for an import, --yes goes on";
             return Err(Usage(detail.into()).into());
         }
         let aside = tokio::task::spawn_blocking(move || found.carry_out()).await??;
@@ -85,19 +83,13 @@ fn in_words(changed: Option<ChangedSince>) -> String {
     };
     let parts = [
         (changed.added, "documents were added, which would be lost"),
-        (
-            changed.changed,
-            "documents were changed, which would be as they were",
-        ),
+        (changed.changed, "documents were changed, which would be as they were"),
         (
             changed.deleted,
             "documents were deleted, which would come back, though their originals may be gone",
         ),
         (changed.keys_added, "API keys were made, which would be lost"),
-        (
-            changed.keys_revoked,
-            "API keys were revoked, which would open again",
-        ),
+        (changed.keys_revoked, "API keys were revoked, which would open again"),
     ];
     let parts: Vec<String> = parts
         .iter()

@@ -55,8 +55,8 @@ impl Narrowing {
             body["collection"] = json!(collection);
         }
         if let Some(filter) = &self.filter {
-            body["filter"] = serde_json::from_str(filter)
-                .map_err(|error| Usage(format!("--filter is not JSON: {error}")))?;
+            body["filter"] =
+                serde_json::from_str(filter).map_err(|error| Usage(format!("--filter is not JSON: {error}")))?;
         }
         if let Some(mode) = self.mode {
             let mode = match mode {

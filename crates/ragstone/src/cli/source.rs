@@ -80,21 +80,13 @@ impl Source {
                 let made = door.json(Method::POST, SOURCES, Some(&add.body()?)).await?;
                 show(&made, output)
             }
-            Self::List => {
-                each(door, SOURCES, &query(&[]), "sources", |source| {
-                    show(source, output)
-                })
-                .await
-            }
+            Self::List => each(door, SOURCES, &query(&[]), "sources", |source| show(source, output)).await,
             Self::Show { name } => {
                 let source = named(door, &name).await?;
                 show(&source, output)?;
                 show_failures(&source["last_sync"], output)
             }
-            Self::Sync {
-                name,
-                allow_deletions,
-            } => sync(door, &name, allow_deletions, output).await,
+            Self::Sync { name, allow_deletions } => sync(door, &name, allow_deletions, output).await,
             Self::Pause { name } => rest(door, &name, true, output).await,
             Self::Resume { name } => rest(door, &name, false, output).await,
             Self::Remove { name } => {
@@ -122,10 +114,7 @@ async fn named(door: &Door, name: &str) -> anyhow::Result<Value> {
 async fn rest(door: &Door, name: &str, paused: bool, output: Output) -> anyhow::Result<()> {
     let source = named(door, name).await?;
     let body = json!({ "paused": paused });
-    show(
-        &door.json(Method::PATCH, &path(&source), Some(&body)).await?,
-        output,
-    )
+    show(&door.json(Method::PATCH, &path(&source), Some(&body)).await?, output)
 }
 
 /// Syncs, waits for the jobs of what was taken in, and tells what became of it.
@@ -180,10 +169,7 @@ async fn sync(door: &Door, name: &str, allow_deletions: bool, output: Output) ->
 async fn failures(door: &Door, name: &str, done: &Value) -> anyhow::Result<Vec<Value>> {
     let mut failed = done["failures"].as_array().cloned().unwrap_or_default();
     // The report names the first hundred, jobs that failed among them; the documents name all of those.
-    let named: HashSet<String> = failed
-        .iter()
-        .map(|failure| text(failure, "uri").to_owned())
-        .collect();
+    let named: HashSet<String> = failed.iter().map(|failure| text(failure, "uri").to_owned()).collect();
     let filter = query(&[("source", Some(name.to_owned()))]);
     each(door, "/api/v1/documents", &filter, "documents", |document| {
         if !document["last_error"].is_null() && !named.contains(text(document, "uri")) {

@@ -11,8 +11,7 @@ use ragstone_core::split::{SplitSettings, SplitStrategy};
 use super::evaluation::{Eval, Feedback};
 use super::fetch::is_range;
 use super::sections::{
-    Access, Ask, Chat, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, Parse, Server, Split,
-    Telemetry,
+    Access, Ask, Chat, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, Parse, Server, Split, Telemetry,
 };
 use super::{OpenAi, Secret, Settings};
 
@@ -34,12 +33,7 @@ pub struct Findings(pub Vec<(&'static str, String)>);
 
 impl Findings {
     /// Refuses a number out of range.
-    pub fn range<T: PartialOrd + Display>(
-        &mut self,
-        key: &'static str,
-        value: T,
-        allowed: RangeInclusive<T>,
-    ) {
+    pub fn range<T: PartialOrd + Display>(&mut self, key: &'static str, value: T, allowed: RangeInclusive<T>) {
         if !allowed.contains(&value) {
             let (low, high) = allowed.into_inner();
             self.say(key, format!("must be {low} to {high}, got {value}"));
@@ -56,13 +50,9 @@ impl Findings {
 
     /// Refuses headers that are written otherwise than `Name: value`; they are not repeated.
     fn headers(&mut self, key: &'static str, headers: &[Secret]) {
-        let wrong =
-            |header: &&Secret| super::service::split_header(header.expose().unwrap_or_default()).is_err();
+        let wrong = |header: &&Secret| super::service::split_header(header.expose().unwrap_or_default()).is_err();
         if let Some(at) = headers.iter().position(|header| wrong(&header)) {
-            self.say(
-                key,
-                format!("header {} is not written as \"Name: value\"", at + 1),
-            );
+            self.say(key, format!("header {} is not written as \"Name: value\"", at + 1));
         }
     }
 
@@ -117,11 +107,7 @@ impl Server {
         found.range("server.max_requests", self.max_requests, 1..=100_000);
         found.range("server.caller_requests", self.caller_requests, 0..=100_000);
         found.range("server.max_connections", self.max_connections, 1..=1_000_000);
-        found.range(
-            "server.address_connections",
-            self.address_connections,
-            0..=1_000_000,
-        );
+        found.range("server.address_connections", self.address_connections, 0..=1_000_000);
         found.range("server.list_bytes", self.list_bytes, 65_536..=1 << 30);
         if let Some(range) = self.trusted_proxies.iter().find(|range| !is_range(range)) {
             let detail = format!("{range:?} is neither an address nor a range such as 10.0.0.0/8");
@@ -151,11 +137,7 @@ impl Limits {
         );
         found.range("limits.caller_streams", self.caller_streams, 0..=1_000_000);
         found.range("limits.streams", self.streams, 0..=1_000_000);
-        found.range(
-            "limits.tokens_per_day",
-            self.tokens_per_day,
-            0..=MAX_TOKENS_PER_DAY,
-        );
+        found.range("limits.tokens_per_day", self.tokens_per_day, 0..=MAX_TOKENS_PER_DAY);
         found.range(
             "limits.tenant_tokens_per_day",
             self.tenant_tokens_per_day,
@@ -189,10 +171,7 @@ impl Access {
                 );
             }
             if !key.chars().all(|c| c.is_ascii_graphic()) {
-                found.say(
-                    "access.admin_key",
-                    "must be printable ASCII without spaces".into(),
-                );
+                found.say("access.admin_key", "must be printable ASCII without spaces".into());
             }
         }
         for detail in super::issuer::findings(&self.issuers) {
@@ -295,8 +274,7 @@ impl Embed {
 impl Model {
     fn check(&self, found: &mut Findings) {
         found.url("model.hub_endpoint", &self.hub_endpoint);
-        let is_hash =
-            |hash: &str| hash.len() == 64 && hash.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+        let is_hash = |hash: &str| hash.len() == 64 && hash.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
         if let Some(file) = self.manifest.files.iter().find(|file| !is_hash(&file.sha256)) {
             let detail = format!("{}: sha256 must be 64 lower-case hexadecimal digits", file.path);
             found.say("model.manifest.files", detail);
@@ -337,10 +315,7 @@ impl Eval {
         found.url("eval.judge_base_url", &self.judge_base_url);
         for name in &self.metrics {
             if Metric::named(name).is_none() {
-                found.say(
-                    "eval.metrics",
-                    format!("{name:?} is not a metric that a judge knows"),
-                );
+                found.say("eval.metrics", format!("{name:?} is not a metric that a judge knows"));
             }
         }
     }
@@ -385,10 +360,7 @@ impl Jobs {
 impl Telemetry {
     fn check(&self, found: &mut Findings) {
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log) {
-            found.say(
-                "telemetry.log",
-                format!("{:?} is not a filter: {error}", self.log),
-            );
+            found.say("telemetry.log", format!("{:?} is not a filter: {error}", self.log));
         }
     }
 }

@@ -165,9 +165,7 @@ fn unescape(name: &str) -> Option<String> {
 
 /// An address that keys may be fetched from: `https`, or `http` on this machine; no password, no fragment.
 pub fn key_url(text: &str) -> Result<Url, String> {
-    let url: Url = text
-        .parse()
-        .map_err(|_| "must be an https:// address".to_owned())?;
+    let url: Url = text.parse().map_err(|_| "must be an https:// address".to_owned())?;
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
         return Err("must not hold a password or a fragment".into());
     }
@@ -277,15 +275,10 @@ mod tests {
         };
         check("sub", Some(&["sub"]));
         check("realm_access.roles", Some(&["realm_access", "roles"]));
-        check(
-            "https://example.com/groups",
-            Some(&["https://example.com/groups"]),
-        );
+        check("https://example.com/groups", Some(&["https://example.com/groups"]));
         check("/a.b/c", Some(&["a.b", "c"]));
         check("/a~1b/~0c~01", Some(&["a/b", "~c~1"]));
-        for wrong in [
-            "", " ", ".", "a.", ".a", "a..b", "/", "/a/", "/a~", "/a~2", "/a~é",
-        ] {
+        for wrong in ["", " ", ".", "a.", ".a", "a..b", "/", "/a/", "/a~", "/a~2", "/a~é"] {
             check(wrong, None);
         }
     }

@@ -140,10 +140,7 @@ impl Layers {
         // The short name of a key is weaker than its systematic one, whatever order the system lists them in.
         let mut environment: Vec<_> = environment.collect();
         environment.sort_by_key(|(name, ..)| (name.contains("__"), name.clone()));
-        dotenv
-            .chain(environment)
-            .chain(self.flags.iter().cloned())
-            .collect()
+        dotenv.chain(environment).chain(self.flags.iter().cloned()).collect()
     }
 }
 
@@ -152,10 +149,7 @@ fn parse(name: &str, text: &str) -> Result<Dict, SettingsError> {
         SettingsError::from(Problem {
             key: name.to_owned(),
             place: String::new(),
-            detail: error
-                .to_string()
-                .trim_end_matches(" in TOML source string")
-                .to_owned(),
+            detail: error.to_string().trim_end_matches(" in TOML source string").to_owned(),
         })
     })?;
     Ok(data.into_values().next().unwrap_or_default())
@@ -250,9 +244,7 @@ fn list(text: &str) -> Result<Value, String> {
 fn tables(text: &str) -> Result<Value, String> {
     let items: Vec<Dict> =
         serde_json::from_str(text).map_err(|error| format!("must be a JSON list of objects: {error}"))?;
-    Ok(Value::from(
-        items.into_iter().map(Value::from).collect::<Vec<_>>(),
-    ))
+    Ok(Value::from(items.into_iter().map(Value::from).collect::<Vec<_>>()))
 }
 
 fn nested(key: &str, value: Value) -> Dict {

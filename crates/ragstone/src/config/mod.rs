@@ -28,8 +28,8 @@ pub use names::SHORT_NAMES;
 pub use reference::References;
 pub use secret::Secret;
 use sections::{
-    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, Parse,
-    Server, Split, SyncLimits, Telemetry,
+    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, Parse, Server,
+    Split, SyncLimits, Telemetry,
 };
 pub use service::{KeyHeader, OpenAi, Service};
 pub use shared::{BlobPlace, Index, Role, S3, SHARED_KEYS, SharedSet};
@@ -171,10 +171,7 @@ pub struct Flags {
 
 impl Settings {
     /// Reads everything there is: the settings file, `.env`, the environment, and `flags`.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the environment"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn load(flags: Flags) -> Result<Self, SettingsError> {
         let environment: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -199,14 +196,9 @@ impl Settings {
     /// The settings that `layers` make.
     pub fn from_layers(layers: &Layers) -> Result<Self, SettingsError> {
         let figment = layers.figment()?;
-        let mut settings: Self = figment.extract().map_err(|errors| {
-            SettingsError(
-                errors
-                    .into_iter()
-                    .map(|error| problem(&figment, &error))
-                    .collect(),
-            )
-        })?;
+        let mut settings: Self = figment
+            .extract()
+            .map_err(|errors| SettingsError(errors.into_iter().map(|error| problem(&figment, &error)).collect()))?;
         settings.default_readers_given = place(&figment, "access.default_readers") != layers::BUILT_IN;
         settings.references = References::new(&layers.dotenv, &layers.environment);
         settings.unknown_names = layers.unknown_names()?;

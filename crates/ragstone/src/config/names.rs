@@ -112,11 +112,7 @@ impl KnownNames {
         let letters = letters_of(rest);
         let names = self.names();
         let most_edits = (letters.len() / CHARACTERS_PER_EDIT).clamp(1, MAX_EDITS);
-        let near = nearest_within(
-            &letters,
-            names.iter().map(|(letters, _)| letters.as_str()),
-            most_edits,
-        );
+        let near = nearest_within(&letters, names.iter().map(|(letters, _)| letters.as_str()), most_edits);
         let near = near.map(str::to_owned).or_else(|| {
             let begun = self.keys.iter().filter(|key| {
                 let section = key.split('.').next().unwrap_or_default();
@@ -135,10 +131,7 @@ impl KnownNames {
     fn names(&self) -> Vec<(String, String)> {
         let systematic = self.keys.iter().map(|key| systematic_name(key));
         let short = SHORT_NAMES.iter().map(|(name, _)| (*name).to_owned());
-        let all = [CONFIG_FILE.to_owned()]
-            .into_iter()
-            .chain(short)
-            .chain(systematic);
+        let all = [CONFIG_FILE.to_owned()].into_iter().chain(short).chain(systematic);
         all.map(|name| (letters_of(name.strip_prefix(PREFIX).unwrap_or(&name)), name))
             .collect()
     }
@@ -251,11 +244,7 @@ mod tests {
         ] {
             assert_eq!(known().meaning(name), Meaning::Service, "{name}");
         }
-        for name in [
-            "RAGSTONE_PORTS",
-            "RAGSTONE_PORT_X_TCP",
-            "RAGSTONE_PORT_80_TCP_NAME",
-        ] {
+        for name in ["RAGSTONE_PORTS", "RAGSTONE_PORT_X_TCP", "RAGSTONE_PORT_80_TCP_NAME"] {
             assert_eq!(known().meaning(name), Meaning::Unknown, "{name}");
         }
     }

@@ -69,10 +69,7 @@ fn read(path: &str) -> Result<String, ReferenceError> {
         detail: error.kind().to_string(),
     };
     let (mut bytes, file) = (Vec::new(), std::fs::File::open(path).map_err(failed)?);
-    let length = file
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    let length = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     let text = String::from_utf8(bytes).unwrap_or_default();
     match text.trim() {
         "" => Err(ReferenceError::Content(path.to_owned())),

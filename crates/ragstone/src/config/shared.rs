@@ -120,17 +120,13 @@ impl BlobPlace {
                     name: name.to_owned(),
                     prefix: prefix.trim_matches('/').to_owned(),
                 }),
-                false => {
-                    Err("must be s3://bucket or s3://bucket/prefix; keys have settings of their own".into())
-                }
+                false => Err("must be s3://bucket or s3://bucket/prefix; keys have settings of their own".into()),
             };
         }
         let folder = PathBuf::from(url.strip_prefix("file://").unwrap_or(url));
         match folder.is_absolute() {
             true => Ok(Self::Folder(folder)),
-            false => Err(
-                "must be s3://bucket/prefix, or the absolute path of a folder that every process sees".into(),
-            ),
+            false => Err("must be s3://bucket/prefix, or the absolute path of a folder that every process sees".into()),
         }
     }
 }
@@ -215,10 +211,7 @@ fn check_addresses(settings: &Settings, found: &mut Findings) {
             .expose()
             .is_none_or(|url| schemes.iter().any(|scheme| url.starts_with(scheme)))
     };
-    if !starts(
-        &settings.data.database_url,
-        &["postgres://", "postgresql://", "host="],
-    ) {
+    if !starts(&settings.data.database_url, &["postgres://", "postgresql://", "host="]) {
         found.say(
             "data.database_url",
             "must be postgresql://user:password@host:port/database; other databases are not supported".into(),
@@ -250,11 +243,7 @@ fn check_index(index: &Index, found: &mut Findings) {
         0..=100,
     );
     found.range("index.qdrant_exact_below", index.qdrant_exact_below, 0..=1 << 40);
-    found.range(
-        "index.qdrant_timeout_seconds",
-        index.qdrant_timeout_seconds,
-        1..=600,
-    );
+    found.range("index.qdrant_timeout_seconds", index.qdrant_timeout_seconds, 1..=600);
     if index.qdrant_collection.is_empty() {
         found.say("index.qdrant_collection", "must name a collection".into());
     }
@@ -265,15 +254,13 @@ fn check_s3(s3: &S3, found: &mut Findings) {
     if s3.access_key_id.is_set() != s3.secret_access_key.is_set() {
         found.say(
             "s3.access_key_id",
-            "must be set together with s3.secret_access_key (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
-                .into(),
+            "must be set together with s3.secret_access_key (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)".into(),
         );
     }
     if s3.role_arn.is_empty() != s3.web_identity_token_file.as_os_str().is_empty() {
         found.say(
             "s3.role_arn",
-            "must be set together with s3.web_identity_token_file (AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE)"
-                .into(),
+            "must be set together with s3.web_identity_token_file (AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE)".into(),
         );
     }
 }
@@ -288,9 +275,7 @@ mod tests {
     const REDIS: (&str, &str) = ("REDIS_URL", "redis://:hidden@redis");
 
     fn settings(given: &[(&str, &str)]) -> Result<Settings, String> {
-        let environment = given
-            .iter()
-            .map(|(name, value)| ((*name).into(), (*value).into()));
+        let environment = given.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let layers = Layers {
             environment: environment.collect(),
             ..Layers::default()
@@ -308,10 +293,7 @@ mod tests {
             prefix: "some/prefix".into(),
         };
         assert_eq!((shared.blobs, shared.redis_url.is_set()), (bucket, false));
-        let shared = settings(&[DATABASE, QDRANT, BLOBS, REDIS])
-            .unwrap()
-            .shared()
-            .unwrap();
+        let shared = settings(&[DATABASE, QDRANT, BLOBS, REDIS]).unwrap().shared().unwrap();
         assert!(shared.redis_url.is_set());
         let check = |given: &[(&str, &str)], missing: &[&str]| {
             let refused = settings(given).unwrap_err();
@@ -335,23 +317,16 @@ mod tests {
     #[test]
     fn addresses_are_checked_and_not_shown() {
         let check = |wrong: (&str, &str), expected: &str| {
-            let set =
-                [DATABASE, QDRANT, BLOBS, REDIS].map(|part| if part.0 == wrong.0 { wrong } else { part });
+            let set = [DATABASE, QDRANT, BLOBS, REDIS].map(|part| if part.0 == wrong.0 { wrong } else { part });
             let refused = settings(&set).unwrap_err();
-            assert!(
-                refused.contains(expected) && !refused.contains("hidden"),
-                "{refused}"
-            );
+            assert!(refused.contains(expected) && !refused.contains("hidden"), "{refused}");
         };
         check(
             ("DATABASE_URL", "mysql://me:hidden@db/x"),
             "other databases are not supported",
         );
         check(("REDIS_URL", "http://:hidden@redis"), "must be redis://");
-        check(
-            ("QDRANT_URL", "qdrant:6333"),
-            "must be an http:// or https:// address",
-        );
+        check(("QDRANT_URL", "qdrant:6333"), "must be an http:// or https:// address");
         check(("RAGSTONE_BLOBS_URL", "s3://key:hidden@bucket"), "s3://bucket");
         check(("RAGSTONE_BLOBS_URL", "blobs"), "absolute path");
         check(("RAGSTONE_BLOBS_URL", "gs://bucket"), "absolute path");
@@ -360,10 +335,7 @@ mod tests {
     #[test]
     fn a_folder_has_a_path_or_a_url() {
         for url in ["/mnt/blobs", "file:///mnt/blobs"] {
-            assert_eq!(
-                BlobPlace::read(url).unwrap(),
-                BlobPlace::Folder("/mnt/blobs".into())
-            );
+            assert_eq!(BlobPlace::read(url).unwrap(), BlobPlace::Folder("/mnt/blobs".into()));
         }
     }
 
@@ -373,10 +345,7 @@ mod tests {
         for half in halves {
             assert!(settings(&[half]).is_ok(), "nothing is asked of S3");
             let refused = settings(&[half, DATABASE, QDRANT, BLOBS]).unwrap_err();
-            assert!(
-                refused.contains("together") && !refused.contains("hidden"),
-                "{refused}"
-            );
+            assert!(refused.contains("together") && !refused.contains("hidden"), "{refused}");
         }
     }
 }

@@ -27,10 +27,7 @@ fn refused(layers: &Layers) -> String {
 #[test]
 fn the_manual_is_valid_and_complete() {
     let settings = Settings::from_layers(&Layers::default()).unwrap();
-    assert_eq!(
-        (settings.split.chunk_size, settings.split.chunk_overlap),
-        (800, 150)
-    );
+    assert_eq!((settings.split.chunk_size, settings.split.chunk_overlap), (800, 150));
     assert_eq!(
         settings.split.settings(),
         ragstone_core::split::SplitSettings::default()
@@ -41,10 +38,7 @@ fn the_manual_is_valid_and_complete() {
 
 #[test]
 fn later_layers_win() {
-    let mut layers = environment(&[
-        ("RAGSTONE_SPLIT__CHUNK_SIZE", "400"),
-        ("MAX_RETRIEVAL_RESULTS", "7"),
-    ]);
+    let mut layers = environment(&[("RAGSTONE_SPLIT__CHUNK_SIZE", "400"), ("MAX_RETRIEVAL_RESULTS", "7")]);
     layers.file = Some((
         "ragstone.toml".into(),
         "[split]\nchunk_size = 300\nchunk_overlap = 30".into(),
@@ -56,10 +50,7 @@ fn later_layers_win() {
     layers.flags = vec![("--listen".into(), "server.listen".into(), "127.0.0.1:9".into())];
     layers.environment.push(("OPENAI_API_KEY".into(), "k".into()));
     let settings = Settings::from_layers(&layers).unwrap();
-    assert_eq!(
-        (settings.split.chunk_size, settings.split.chunk_overlap),
-        (400, 30)
-    );
+    assert_eq!((settings.split.chunk_size, settings.split.chunk_overlap), (400, 30));
     assert_eq!(settings.ask.limit, 7);
     assert_eq!(settings.server.listen.port(), 9);
     assert!(settings.chats_remotely());
@@ -105,10 +96,7 @@ fn default_readers_that_were_set_are_told_from_those_shipped() {
         "[access]\nadmin_key = \"0123456789abcdef0123456789abcdef\"\n"
     )));
     assert!(given(&file("[access]\ndefault_readers = [\"everyone\"]\n")));
-    assert!(given(&environment(&[(
-        "RAGSTONE_ACCESS__DEFAULT_READERS",
-        "everyone"
-    )])));
+    assert!(given(&environment(&[("RAGSTONE_ACCESS__DEFAULT_READERS", "everyone")])));
 }
 
 #[test]
@@ -190,8 +178,7 @@ fn names_that_are_no_settings_are_told_and_change_nothing() {
     misspelt.dotenv = vec![("RAGSTONE_CHAT_BASEURL".into(), "http://chat".into())];
     let error = refused(&misspelt);
     assert!(
-        error.contains("did you mean chat.base_url? It is set by RAGSTONE_CHAT_BASE_URL")
-            && !error.contains("SERVICE"),
+        error.contains("did you mean chat.base_url? It is set by RAGSTONE_CHAT_BASE_URL") && !error.contains("SERVICE"),
         "{error}"
     );
 }
@@ -217,10 +204,7 @@ fn secrets_are_never_shown() {
     let settings = Settings::from_layers(&layers).unwrap();
     assert!(!format!("{settings:?}").contains("hidden"));
     let short = refused(&environment(&[("RAGSTONE_ADMIN_KEY", "hidden")]));
-    assert!(
-        short.contains("32 characters") && !short.contains("hidden"),
-        "{short}"
-    );
+    assert!(short.contains("32 characters") && !short.contains("hidden"), "{short}");
     let wrong_type = refused(&file("[openai]\napi_key = 1234567\n"));
     assert!(!wrong_type.contains("1234567"), "{wrong_type}");
 }
@@ -230,9 +214,7 @@ fn the_example_names_what_there_is() {
     let example = include_str!("../../../../.env.example");
     for (name, _) in SHORT_NAMES {
         assert!(
-            example
-                .lines()
-                .any(|line| line.starts_with(&format!("# {name}="))),
+            example.lines().any(|line| line.starts_with(&format!("# {name}="))),
             "{name} is missing"
         );
     }
@@ -245,10 +227,7 @@ fn the_example_names_what_there_is() {
             Ok(settings) => settings,
             Err(error) => panic!("{name}: {error}"),
         };
-        assert!(
-            matches!(known.meaning(name), Meaning::Key(_)),
-            "{name} is no setting"
-        );
+        assert!(matches!(known.meaning(name), Meaning::Key(_)), "{name} is no setting");
     }
 }
 
@@ -295,18 +274,13 @@ fn issuers_are_tables_or_a_json_list_of_objects() {
         0,
     );
     assert_eq!(named(&file(text)), [main, second]);
-    let beyond = environment(&[
-        ("RAGSTONE_ACCESS__ISSUERS", &list),
-        ("RAGSTONE_LISTEN", "0.0.0.0:80"),
-    ]);
+    let beyond = environment(&[("RAGSTONE_ACCESS__ISSUERS", &list), ("RAGSTONE_LISTEN", "0.0.0.0:80")]);
     assert_eq!(Settings::from_layers(&beyond).unwrap().server.listen.port(), 80);
 }
 
 #[test]
 fn the_manuals_example_of_an_issuer_is_valid() {
-    let lines = DEFAULTS
-        .lines()
-        .skip_while(|line| !line.contains("[[access.issuers]]"));
+    let lines = DEFAULTS.lines().skip_while(|line| !line.contains("[[access.issuers]]"));
     let example: Vec<&str> = lines.map_while(|line| line.strip_prefix("#   ")).collect();
     let check = |without: &str| {
         let kept = example.iter().filter(|line| !line.starts_with(without));
@@ -315,12 +289,7 @@ fn the_manuals_example_of_an_issuer_is_valid() {
     };
     assert_eq!(check("tenant_claim"), Ok(1));
     assert_eq!(check("tenant ="), Ok(1));
-    assert!(
-        check("nothing")
-            .unwrap_err()
-            .to_string()
-            .contains("exclude each other")
-    );
+    assert!(check("nothing").unwrap_err().to_string().contains("exclude each other"));
 }
 
 #[test]
@@ -359,10 +328,7 @@ fn wrong_issuers_are_named() {
         );
     };
     whole(&format!("[{ISSUER}, {ISSUER}]"), "is named twice");
-    whole(
-        &format!("[{}]", [ISSUER; 33].join(",")),
-        "must be 32 or fewer, got 33",
-    );
+    whole(&format!("[{}]", [ISSUER; 33].join(",")), "must be 32 or fewer, got 33");
     whole(r#"[{"issuer": "https://login.example.com"}]"#, "audience");
     whole(
         r#"[{"issuer": "https://login.example.com", "audience": []}]"#,
@@ -376,10 +342,7 @@ fn wrong_issuers_are_named() {
         r#"[{"issuer": "http://login.example.com", "audience": "a"}]"#,
         "http:// only on this machine",
     );
-    whole(
-        r#"["https://login.example.com"]"#,
-        "must be a JSON list of objects",
-    );
+    whole(r#"["https://login.example.com"]"#, "must be a JSON list of objects");
     whole("https://login.example.com", "must be a JSON list of objects");
 }
 
@@ -438,12 +401,7 @@ fn a_service_of_azure_is_three_settings_and_a_key() {
             chat.api_version.as_str(),
             chat.key_header
         ),
-        (
-            "https://x.openai.azure.com",
-            "my-gpt",
-            "2024-10-21",
-            KeyHeader::ApiKey
-        )
+        ("https://x.openai.azure.com", "my-gpt", "2024-10-21", KeyHeader::ApiKey)
     );
     let wrong = refused(&environment(&[("RAGSTONE_CHAT__KEY_HEADER", "x-key")]));
     assert!(wrong.starts_with("setting chat.key_header"), "{wrong}");
@@ -483,9 +441,6 @@ fn a_header_that_cannot_be_read_is_refused_without_its_value() {
         );
     }
     let settings = Settings::from_layers(&file("[chat]\nheaders = [\"X-Org: env:NOT_THERE\"]\n")).unwrap();
-    let error = settings
-        .chat_service()
-        .header_values(&settings.references)
-        .unwrap_err();
+    let error = settings.chat_service().header_values(&settings.references).unwrap_err();
     assert!(error.contains("X-Org") && error.contains("NOT_THERE"), "{error}");
 }

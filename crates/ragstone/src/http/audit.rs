@@ -162,11 +162,7 @@ impl Pending {
             role: caller.map(Principal::role),
             action: self.action.clone(),
             targets: notes.targets,
-            decision: if refused {
-                Decision::Refused
-            } else {
-                Decision::Allowed
-            },
+            decision: if refused { Decision::Refused } else { Decision::Allowed },
             status: status.map(|status| status.as_u16()),
             code,
             address: self.address.clone(),

@@ -3,8 +3,7 @@
 use axum::http::StatusCode;
 use ragstone_core::access::{Admitted, ReaderSet};
 use ragstone_core::document::{
-    Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Metadata, ParseWarning, Stage,
-    timestamp,
+    Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Metadata, ParseWarning, Stage, timestamp,
 };
 use ragstone_core::library::{Notice, Passage};
 use serde::Serialize;
@@ -280,10 +279,7 @@ impl From<&Passage> for PassageBody {
 
 /// Passages as they are sent.
 pub(super) fn passage_bodies(passages: &[Admitted<Passage>]) -> Vec<PassageBody> {
-    passages
-        .iter()
-        .map(|passage| PassageBody::from(&**passage))
-        .collect()
+    passages.iter().map(|passage| PassageBody::from(&**passage)).collect()
 }
 
 /// Something the reader of an answer should know.

@@ -216,10 +216,7 @@ async fn called(app: &App, looks: &Principal, uri: &str) -> CatalogueResult<Vec<
         uri: Some(uri.to_owned()),
         ..DocumentFilter::default()
     };
-    let listed = app
-        .catalogue
-        .documents(&looks.scope(), &filter, &first_page())
-        .await?;
+    let listed = app.catalogue.documents(&looks.scope(), &filter, &first_page()).await?;
     let mut ids: Vec<_> = listed.items.iter().map(|document| document.id).collect();
     let upload: Option<SourceName> = "upload".parse().ok();
     ids.extend(upload.map(|source| DocumentId::of(looks.tenant(), &CollectionName::default(), &source, uri)));

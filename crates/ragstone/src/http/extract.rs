@@ -79,9 +79,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<App>> for MaybeJson<T> {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         match request.body().size_hint().exact() {
             Some(0) => Ok(Self(T::default())),
-            _ => Json::from_request(request, app)
-                .await
-                .map(|Json(body)| Self(body)),
+            _ => Json::from_request(request, app).await.map(|Json(body)| Self(body)),
         }
     }
 }
@@ -149,11 +147,7 @@ pub(super) fn broke_off(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// Malformed JSON is one problem, JSON of another form is another.
 pub(super) fn json_problem(error: &serde_json::Error) -> Problem {
-    let code = if error.is_data() {
-        Code::BadBody
-    } else {
-        Code::BadJson
-    };
+    let code = if error.is_data() { Code::BadBody } else { Code::BadJson };
     Problem::new(code, error.to_string())
 }
 
@@ -189,9 +183,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 }
 
 /// Tells null from nothing, in a field that may be left out.
-pub(super) fn present<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<String>>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 

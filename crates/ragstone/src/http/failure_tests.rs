@@ -48,9 +48,7 @@ impl Log {
     fn warnings(&self) -> Vec<Value> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         let lines = String::from_utf8(bytes).unwrap();
-        let lines = lines
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines
             .filter(|line| line["level"] == "WARN" || line["level"] == "ERROR")
             .collect()
@@ -87,10 +85,7 @@ async fn a_failed_request_leaves_one_line() {
         .send()
         .await;
     let line = log.line_of(&unknown);
-    assert_eq!(
-        (&line["code"], &line["status"]),
-        (&json!("not_found"), &json!(404))
-    );
+    assert_eq!((&line["code"], &line["status"]), (&json!("not_found"), &json!(404)));
     assert_eq!(line["target"], ragstone_core::failure_log::TARGET);
     let mut malformed = app
         .call("POST", "/api/v1/search")
@@ -100,15 +95,9 @@ async fn a_failed_request_leaves_one_line() {
     assert_eq!(line["code"], "bad_json");
     assert!(!line.to_string().contains("walrus"), "{line}");
     app.script(stream::iter([failed("model_failed")]));
-    let asked = app
-        .post("/api/v1/ask", &json!({"question": "walrus?"}))
-        .send()
-        .await;
+    let asked = app.post("/api/v1/ask", &json!({"question": "walrus?"})).send().await;
     let line = log.line_of(&asked);
-    assert_eq!(
-        (&line["code"], &line["status"]),
-        (&json!("model_failed"), &json!(502))
-    );
+    assert_eq!((&line["code"], &line["status"]), (&json!("model_failed"), &json!(502)));
     assert!(!line.to_string().contains("walrus"), "{line}");
 }
 

@@ -60,10 +60,7 @@ mod tests {
     async fn health_answers_anybody_and_names_what_is_not_ready() {
         let app = TestApp::new();
         let foreign = app.get("/healthz").header("host", "evil.example").send().await;
-        assert_eq!(
-            (foreign.status, foreign.json()["status"].clone()),
-            (200, json!("ok"))
-        );
+        assert_eq!((foreign.status, foreign.json()["status"].clone()), (200, json!("ok")));
         let ready = app.get("/readyz").send().await;
         assert_eq!((ready.status, ready.json()["ready"].clone()), (200, json!(true)));
         app.readiness.lock().unwrap().ready = false;

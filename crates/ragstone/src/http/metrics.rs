@@ -33,9 +33,7 @@ const WRONG_PROOFS: &str = "ragstone_wrong_proofs_total";
 const AUDIT_LOST: &str = "ragstone_audit_lines_lost_total";
 
 /// Bounds of the histogram of durations, in seconds.
-const BUCKETS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
-];
+const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// The process's recorder, installed on the first call; every later one gives the same.
 pub fn recorder() -> PrometheusHandle {

@@ -81,10 +81,7 @@ pub(super) fn endpoint<S>(mut routes: UtoipaMethodRouter<S>, problems: &[Code]) 
 }
 
 /// A route that answers anybody.
-pub(super) fn open_endpoint<S>(
-    mut routes: UtoipaMethodRouter<S>,
-    problems: &[Code],
-) -> UtoipaMethodRouter<S> {
+pub(super) fn open_endpoint<S>(mut routes: UtoipaMethodRouter<S>, problems: &[Code]) -> UtoipaMethodRouter<S> {
     describe(&mut routes, problems);
     routes
 }

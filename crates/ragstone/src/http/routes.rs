@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 use super::openapi::{endpoint, open_endpoint};
 use super::problem::{Code, Problem};
 use super::{
-    Api, App, HttpSettings, ask, audit, auth, documents, explain, feedback, health, jobs, keys, limits,
-    metrics, middleware, openapi, search, shutdown, sources, stream_tickets,
+    Api, App, HttpSettings, ask, audit, auth, documents, explain, feedback, health, jobs, keys, limits, metrics,
+    middleware, openapi, search, shutdown, sources, stream_tickets,
 };
 
 /// The whole HTTP interface. Serve it with [`super::server::serve`]: without the caller's address, and without a key or the operator's door, nobody is let in.
@@ -104,15 +104,9 @@ fn operation() -> OpenApiRouter<Arc<App>> {
 /// Routes whose answers come at once.
 fn quick() -> OpenApiRouter<Arc<App>> {
     operation()
-        .routes(endpoint(
-            routes!(documents::list::list),
-            documents::list::PROBLEMS,
-        ))
+        .routes(endpoint(routes!(documents::list::list), documents::list::PROBLEMS))
         .routes(endpoint(routes!(documents::get::get), documents::get::PROBLEMS))
-        .routes(endpoint(
-            routes!(documents::patch::patch),
-            documents::patch::PROBLEMS,
-        ))
+        .routes(endpoint(routes!(documents::patch::patch), documents::patch::PROBLEMS))
         .routes(endpoint(
             routes!(documents::delete::delete),
             documents::delete::PROBLEMS,
@@ -121,10 +115,7 @@ fn quick() -> OpenApiRouter<Arc<App>> {
             routes!(documents::chunks::chunks),
             documents::chunks::PROBLEMS,
         ))
-        .routes(endpoint(
-            routes!(documents::page::page),
-            documents::page::PROBLEMS,
-        ))
+        .routes(endpoint(routes!(documents::page::page), documents::page::PROBLEMS))
         .routes(endpoint(
             routes!(documents::content::content),
             documents::content::PROBLEMS,
@@ -141,27 +132,15 @@ fn quick() -> OpenApiRouter<Arc<App>> {
         .routes(endpoint(routes!(explain::explain), explain::PROBLEMS))
         .routes(endpoint(routes!(feedback::give::give), feedback::give::PROBLEMS))
         .routes(endpoint(routes!(feedback::list::list), feedback::list::PROBLEMS))
-        .routes(endpoint(
-            routes!(feedback::remove::remove),
-            feedback::remove::PROBLEMS,
-        ))
-        .routes(endpoint(
-            routes!(sources::create::create),
-            sources::create::PROBLEMS,
-        ))
+        .routes(endpoint(routes!(feedback::remove::remove), feedback::remove::PROBLEMS))
+        .routes(endpoint(routes!(sources::create::create), sources::create::PROBLEMS))
         .routes(endpoint(routes!(sources::list::list), sources::list::PROBLEMS))
         .routes(endpoint(routes!(sources::get::get), sources::get::PROBLEMS))
         .routes(endpoint(routes!(sources::patch::patch), sources::patch::PROBLEMS))
-        .routes(endpoint(
-            routes!(sources::remove::remove),
-            sources::remove::PROBLEMS,
-        ))
+        .routes(endpoint(routes!(sources::remove::remove), sources::remove::PROBLEMS))
         .routes(endpoint(routes!(sources::sync::sync), sources::sync::PROBLEMS))
         .routes(endpoint(routes!(search::search), search::PROBLEMS))
-        .routes(endpoint(
-            routes!(stream_tickets::create),
-            stream_tickets::PROBLEMS,
-        ))
+        .routes(endpoint(routes!(stream_tickets::create), stream_tickets::PROBLEMS))
 }
 
 /// Routes that take as long as a body or a model does; each bounds its own pauses.

@@ -131,9 +131,7 @@ mod tests {
         let search = async |body: Value| app.post("/api/v1/search", &body).send().await;
         let filter = json!({"type": "gt", "key": "year", "value": 2022});
         for name in ["query", "question"] {
-            let found = search(json!({name: "turbine oil", "filter": filter}))
-                .await
-                .json();
+            let found = search(json!({name: "turbine oil", "filter": filter})).await.json();
             let passage = &found["passages"][0];
             assert_eq!(found["passages"].as_array().unwrap().len(), 1);
             assert_eq!(

@@ -47,10 +47,7 @@ pub const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
 type Events = BoxStream<'static, AnswerEvent>;
 
 /// Who carries out the jobs.
-pub const WORKER: Worker = Worker {
-    process: 1,
-    number: 1,
-};
+pub const WORKER: Worker = Worker { process: 1, number: 1 };
 
 /// A verified caller.
 pub fn caller(tenant: &str, readers: &[&str], role: Role) -> Principal {
@@ -226,10 +223,7 @@ impl TestApp {
             ready: true,
             dependencies: BTreeMap::from([("embedder".to_owned(), "none".to_owned())]),
         };
-        let (readiness, answers) = (
-            Arc::new(Mutex::new(ready)),
-            Arc::<Mutex<VecDeque<Events>>>::default(),
-        );
+        let (readiness, answers) = (Arc::new(Mutex::new(ready)), Arc::<Mutex<VecDeque<Events>>>::default());
         let (told, scripted, rings) = (readiness.clone(), answers.clone(), Arc::new(AtomicUsize::new(0)));
         let rung = rings.clone();
         let scopes = Arc::<Mutex<Vec<Scope>>>::default();
@@ -343,9 +337,7 @@ impl TestApp {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = method.parse().unwrap();
         *request.uri_mut() = path.parse().unwrap();
-        request
-            .headers_mut()
-            .insert("host", "127.0.0.1:8080".parse().unwrap());
+        request.headers_mut().insert("host", "127.0.0.1:8080".parse().unwrap());
         request
             .extensions_mut()
             .insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4_000))));
@@ -354,11 +346,7 @@ impl TestApp {
 
     /// Makes a key as the operator does; what the answer says.
     pub async fn issue(&self, new: &Value) -> Value {
-        let answer = self
-            .post("/api/v1/keys", new)
-            .through_operator_door()
-            .send()
-            .await;
+        let answer = self.post("/api/v1/keys", new).through_operator_door().send().await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         answer.json()
     }
@@ -439,8 +427,7 @@ impl Call<'_> {
     }
 
     pub fn json(self, body: &Value) -> Self {
-        self.body(body.to_string())
-            .header("content-type", "application/json")
+        self.body(body.to_string()).header("content-type", "application/json")
     }
 
     pub fn body(mut self, body: impl Into<Body>) -> Self {
@@ -452,11 +439,8 @@ impl Call<'_> {
     pub fn form(self, parts: &[(&str, Option<&str>, &str)]) -> Self {
         let mut body = String::new();
         for (name, file, content) in parts {
-            let file = file
-                .map(|file| format!("; filename=\"{file}\""))
-                .unwrap_or_default();
-            body +=
-                &format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{content}\r\n");
+            let file = file.map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
+            body += &format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{content}\r\n");
         }
         body += "--B--\r\n";
         self.body(body)
@@ -534,10 +518,7 @@ fn frame(text: &str) -> (String, String, Value) {
     let [event, id, data] = lines[..] else {
         panic!("not three lines: {text:?}")
     };
-    let (event, id) = (
-        event.strip_prefix("event: ").unwrap(),
-        id.strip_prefix("id: ").unwrap(),
-    );
+    let (event, id) = (event.strip_prefix("event: ").unwrap(), id.strip_prefix("id: ").unwrap());
     let data = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
     (event.to_owned(), id.to_owned(), data)
 }

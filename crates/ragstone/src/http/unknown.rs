@@ -80,9 +80,7 @@ mod tests {
     struct Nothing {}
 
     #[track_caller]
-    fn refused<T: serde::de::DeserializeOwned + std::fmt::Debug>(
-        body: &serde_json::Value,
-    ) -> serde_json::Value {
+    fn refused<T: serde::de::DeserializeOwned + std::fmt::Debug>(body: &serde_json::Value) -> serde_json::Value {
         let problem = read_json::<T>(body.to_string().as_bytes()).unwrap_err();
         assert_eq!(problem.code, Code::BadBody);
         json!(problem.body())
@@ -95,12 +93,7 @@ mod tests {
         assert_eq!(answer["hint"], "did you mean `inner`? known are inner, inside");
         let answer = refused::<Outer>(&json!({"inner": [{}, {"readerz": "x"}]}));
         assert_eq!(answer["pointer"], "/inner/1/readerz");
-        assert!(
-            answer["hint"]
-                .as_str()
-                .unwrap()
-                .starts_with("did you mean `readers`?")
-        );
+        assert!(answer["hint"].as_str().unwrap().starts_with("did you mean `readers`?"));
         let answer = refused::<Outer>(&json!({"a/b~`, expected `c`": 1}));
         assert_eq!(answer["pointer"], "/a~1b~0`, expected `c`");
         assert_eq!(answer["hint"], "known are inner, inside");

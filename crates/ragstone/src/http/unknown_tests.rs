@@ -107,18 +107,10 @@ async fn a_misspelt_field_is_told_what_was_meant() {
     );
 
     let nested = json!({"type": "not", "filters": [{"type": "eq", "key": "a", "valeu": 1, "value": 2}]});
-    let answer = app
-        .post(search, &json!({"query": "a", "filter": nested}))
-        .send()
-        .await;
+    let answer = app.post(search, &json!({"query": "a", "filter": nested})).send().await;
     let refused = answer.problem(422, "bad_filter");
     assert_eq!(refused["pointer"], "/filter/filters/0/valeu");
-    assert!(
-        refused["detail"]
-            .as_str()
-            .unwrap()
-            .contains("did you mean `value`?")
-    );
+    assert!(refused["detail"].as_str().unwrap().contains("did you mean `value`?"));
 
     for value in ["{}", ""] {
         let form = [("filters", None, value), ("file", Some("a.txt"), "text")];

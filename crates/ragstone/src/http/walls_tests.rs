@@ -49,10 +49,7 @@ async fn call(app: &TestApp, key: &str, method: &str, path: &str, body: &Value) 
 
 /// Every route that names a document or its job, with the status for whoever may. What ends a document comes last.
 fn routes(side: &Side) -> Vec<(&'static str, String, Value, u16)> {
-    let (document, job) = (
-        format!("{DOCUMENTS}/{}", side.document),
-        format!("{JOBS}/{}", side.job),
-    );
+    let (document, job) = (format!("{DOCUMENTS}/{}", side.document), format!("{JOBS}/{}", side.job));
     vec![
         ("GET", document.clone(), json!(null), 200),
         ("GET", format!("{document}/chunks"), json!(null), 200),
@@ -74,11 +71,7 @@ async fn found(app: &TestApp, key: &str) -> Vec<String> {
     let query = json!({"query": "zebra attic cellar"});
     let passages = call(app, key, "POST", "/api/v1/search", &query).await.json();
     let ids = |list: &Value, field: &str| -> Vec<String> {
-        list.as_array()
-            .unwrap()
-            .iter()
-            .map(|item| text(&item[field]))
-            .collect()
+        list.as_array().unwrap().iter().map(|item| text(&item[field])).collect()
     };
     let mut ids = [
         ids(&documents["documents"], "id"),
@@ -197,11 +190,7 @@ async fn a_writer_grants_only_what_it_holds_on_every_way_in() {
         json!({"department_id": "y"}),
         json!({"department_id": "y", "readers": ["dept:x"]}),
     ] {
-        let sent = app
-            .post(DOCUMENTS, &json_body(&refused))
-            .key(&writer)
-            .send()
-            .await;
+        let sent = app.post(DOCUMENTS, &json_body(&refused)).key(&writer).send().await;
         sent.problem(403, "grant_refused");
         let mut form = vec![("file".to_owned(), Some("a.txt"), "t".to_owned())];
         for (field, value) in refused.as_object().unwrap() {
@@ -221,10 +210,7 @@ async fn a_writer_grants_only_what_it_holds_on_every_way_in() {
     assert_eq!(readers["readers"], json!(["dept:x"]), "nothing changed");
     let held = json!({"readers": ["everyone"], "department_id": "x"});
     let changed = app.call("PATCH", &standing).key(&writer).json(&held);
-    assert_eq!(
-        changed.send().await.json()["readers"],
-        json!(["dept:x", "everyone"])
-    );
+    assert_eq!(changed.send().await.json()["readers"], json!(["dept:x", "everyone"]));
     let sent = app.post(DOCUMENTS, &json_body(&held)).key(&writer).send().await;
     assert_eq!(sent.status, 202, "{}", sent.text());
     let any = json!({"readers": ["dept:y", "group:g"], "uri": "other://uri"});
@@ -251,9 +237,8 @@ async fn questions_are_asked_in_the_scope_of_their_key() {
     let scopes = app.scopes.lock().unwrap();
     assert_eq!(scopes.len(), 2);
     for scope in scopes.iter() {
-        let admits = |tenant: &str, reader: &str| {
-            scope.admits(&Acl::any_of(tenant.parse().unwrap(), [reader.parse().unwrap()]))
-        };
+        let admits =
+            |tenant: &str, reader: &str| scope.admits(&Acl::any_of(tenant.parse().unwrap(), [reader.parse().unwrap()]));
         assert!(admits("a", "everyone") && admits("a", "dept:x"));
         assert!(!admits("a", "dept:y") && !admits("b", "dept:x") && !admits("default", "everyone"));
     }

@@ -96,19 +96,14 @@ pub fn prompt_digest(settings: &Settings) -> anyhow::Result<String> {
     let path = &settings.ask.template;
     let own = match path.as_os_str().is_empty() {
         true => String::new(),
-        false => std::fs::read_to_string(path)
-            .with_context(|| format!("setting ask.template: {}", path.display()))?,
+        false => std::fs::read_to_string(path).with_context(|| format!("setting ask.template: {}", path.display()))?,
     };
     let text = format!("{DEFAULT_SYSTEM}\n{:?}\n{own}", Template::default());
     Ok(blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
 }
 
 /// Answers from `library` by `model`.
-pub fn answerer(
-    settings: &Settings,
-    library: Arc<Library>,
-    model: Arc<dyn ChatModel>,
-) -> anyhow::Result<Answerer> {
+pub fn answerer(settings: &Settings, library: Arc<Library>, model: Arc<dyn ChatModel>) -> anyhow::Result<Answerer> {
     let template = template(settings)?;
     let prompt_tokens = settings.ask.prompt_tokens;
     let models = settings.chat.models.clone();

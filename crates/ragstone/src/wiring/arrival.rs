@@ -24,11 +24,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Brings the embedder, before or behind the answer to the first question. Where it cannot be had, whoever stays tries
 /// again until it can; whoever only asks goes by words.
-pub async fn take_embedder(
-    vectors: &Arc<Vectors>,
-    settings: &Settings,
-    fetch: &ModelFetch,
-) -> Option<JoinHandle<()>> {
+pub async fn take_embedder(vectors: &Arc<Vectors>, settings: &Settings, fetch: &ModelFetch) -> Option<JoinHandle<()>> {
     if !settings.embeds_locally() && !settings.embeds_remotely() {
         return None;
     }

@@ -131,9 +131,7 @@ pub(super) fn shown(url: &str) -> String {
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let host = host.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}/{path}")
-        .trim_end_matches('/')
-        .to_owned()
+    format!("{scheme}://{host}/{path}").trim_end_matches('/').to_owned()
 }
 
 /// Who may vouch for callers: each issuer, with where its keys come from and what it vouches for.
@@ -259,10 +257,7 @@ fn shared_places(settings: &Settings) -> Vec<String> {
     };
     vec![
         format!("names, readers, metadata and jobs of documents to {database}"),
-        format!(
-            "passages and their vectors to {}",
-            shown(&settings.index.qdrant_url)
-        ),
+        format!("passages and their vectors to {}", shown(&settings.index.qdrant_url)),
         format!("originals and their text to {blobs}"),
     ]
 }
@@ -306,8 +301,7 @@ async fn api(settings: &Settings, trials: Trials) -> Part {
         }
         (false, true, Ok(Some(false))) => {
             let detail = format!("http://{listen} is refused: it is no loopback address, and no key exists");
-            let hint =
-                Some("`ragstone key create` makes a key; or set RAGSTONE_ADMIN_KEY, or listen at 127.0.0.1");
+            let hint = Some("`ragstone key create` makes a key; or set RAGSTONE_ADMIN_KEY, or listen at 127.0.0.1");
             return part("api", Health::Broken, detail, hint);
         }
         (false, true, Ok(None)) => "callers with a key, if one exists (not tried: --no-network)",

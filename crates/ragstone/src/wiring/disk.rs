@@ -79,10 +79,7 @@ mod tests {
         assert_eq!(describe_disk(&reserve), "ok");
         reserve.note_full();
         let said = describe_disk(&reserve);
-        assert!(
-            said.starts_with("full: ") && said.contains("hint: make room"),
-            "{said}"
-        );
+        assert!(said.starts_with("full: ") && said.contains("hint: make room"), "{said}");
         let nothing: ShortenLog = Arc::new(|| Ok(()));
         assert_eq!(look(&reserve, &nothing), Room::Enough);
         assert_eq!(describe_disk(&reserve), "ok");

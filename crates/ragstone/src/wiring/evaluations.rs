@@ -128,11 +128,7 @@ impl Evaluations {
     }
 
     /// Shows every published document of the operator's tenant to `see`.
-    async fn each_published(
-        &self,
-        operator: &Principal,
-        mut see: impl FnMut(&Document),
-    ) -> anyhow::Result<()> {
+    async fn each_published(&self, operator: &Principal, mut see: impl FnMut(&Document)) -> anyhow::Result<()> {
         let scope = operator.scope();
         let filter = DocumentFilter {
             status: Some(DocumentStatus::Published),
@@ -202,9 +198,7 @@ async fn begin(State(app): App, Json(begin): Json<Begin>) -> Response {
     }
     let fingerprint = json!(begin.fingerprint).to_string();
     let (principal, now) = (operator::principal(), (app.clock)());
-    let known = app
-        .store
-        .begin_run(principal.tenant(), &begin.name, &fingerprint, now);
+    let known = app.store.begin_run(principal.tenant(), &begin.name, &fingerprint, now);
     reply(FAILED, known.await.map(outcomes).map_err(Into::into))
 }
 
@@ -221,9 +215,7 @@ async fn record(State(app): App, Json(record): Json<Record>) -> Response {
         outcome: record.outcome.to_string(),
     };
     let principal = operator::principal();
-    let recorded = app
-        .store
-        .record_outcome(principal.tenant(), &record.name, outcome);
+    let recorded = app.store.record_outcome(principal.tenant(), &record.name, outcome);
     changed(recorded.await.map_err(Into::into))
 }
 
@@ -253,11 +245,7 @@ async fn read(State(app): App, Json(run): Json<Named>) -> Response {
     let principal = operator::principal();
     let read = match app.store.evaluation(principal.tenant(), &run.name).await {
         Ok(None) => {
-            return problem(
-                StatusCode::NOT_FOUND,
-                "not_found",
-                format!("no run {:?}", run.name),
-            );
+            return problem(StatusCode::NOT_FOUND, "not_found", format!("no run {:?}", run.name));
         }
         Ok(Some(read)) => Ok(read),
         Err(error) => Err(error.into()),

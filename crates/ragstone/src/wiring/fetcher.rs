@@ -37,9 +37,7 @@ impl Fetcher {
         let last = parts.rfind(|part| !part.is_empty());
         let name = last.or(answer.url.host_str()).unwrap_or_default();
         Ok(Fetched {
-            name: percent_decode_str(name)
-                .decode_utf8_lossy()
-                .replace(['/', '\\'], "_"),
+            name: percent_decode_str(name).decode_utf8_lossy().replace(['/', '\\'], "_"),
             media_type: answer.media_type(),
             bytes: answer.pieces().map(|piece| piece.map_err(words)).boxed(),
         })

@@ -312,12 +312,7 @@ fn ring(doorbell: &Arc<dyn Doorbell>) -> Arc<dyn Fn() + Send + Sync> {
 impl Built {
     /// What the process before this one was receiving when it died is nobody's.
     async fn finish_death(&self) {
-        if !self
-            .stores
-            .home
-            .alone()
-            .is_some_and(DataDirectory::follows_a_death)
-        {
+        if !self.stores.home.alone().is_some_and(DataDirectory::follows_a_death) {
             return;
         }
         match self.ingestor.sweep_incoming().await {

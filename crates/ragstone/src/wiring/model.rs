@@ -9,9 +9,7 @@ use ragstone_adapters::embed::local::{LocalEmbedder, LocalModel, LocalOptions, P
 use ragstone_adapters::embed::weights::{
     FetchOptions, FetchProgress, Hub, Manifest, ManifestFile, Package, ensure_model, model_folder,
 };
-use ragstone_adapters::embed::{
-    DEFAULT_CHUNK_TOKENS, GatheringEmbedder, OpenAiEmbedder, OpenAiEmbedderOptions,
-};
+use ragstone_adapters::embed::{DEFAULT_CHUNK_TOKENS, GatheringEmbedder, OpenAiEmbedder, OpenAiEmbedderOptions};
 use ragstone_adapters::openai::{Connection, KeyHeader, Limits, Secret};
 use ragstone_core::seam::Embedder;
 use ragstone_core::seam::embedder::EmbedderFingerprint;
@@ -78,10 +76,7 @@ fn given(settings: &Settings) -> Option<PathBuf> {
     if !path.as_os_str().is_empty() {
         return Some(path.clone());
     }
-    directory
-        .join("modules.json")
-        .is_file()
-        .then(|| directory.clone())
+    directory.join("modules.json").is_file().then(|| directory.clone())
 }
 
 /// How a service is reached.
@@ -90,9 +85,7 @@ pub fn connection(settings: &Settings, service: &Service, limits: Limits) -> any
     let headers = service
         .header_values(&settings.references)
         .map_err(anyhow::Error::msg)?;
-    let headers = headers
-        .into_iter()
-        .map(|(name, value)| (name, Secret::new(value)));
+    let headers = headers.into_iter().map(|(name, value)| (name, Secret::new(value)));
     let mut connection = Connection::new(&service.base_url, key, limits)
         .and_then(|connection| connection.with_headers(headers))
         .context("the service's address or headers cannot be used")?
@@ -163,8 +156,7 @@ async fn local(settings: &Settings, folder: PathBuf) -> anyhow::Result<LocalEmbe
         passage_prefix: settings.embed.passage_prefix.clone(),
     };
     let load = move || {
-        let model = LocalModel::load(&folder, options)
-            .with_context(|| format!("cannot load {}", folder.display()))?;
+        let model = LocalModel::load(&folder, options).with_context(|| format!("cannot load {}", folder.display()))?;
         anyhow::Ok(LocalEmbedder::start(model, QUERY_THREADS)?)
     };
     tokio::task::spawn_blocking(load).await?
@@ -180,9 +172,7 @@ fn fetch_options(settings: &Settings) -> FetchOptions {
             endpoint: model.hub_endpoint.trim_end_matches('/').to_owned(),
             token: model.hub_token.expose().map(String::from),
         }),
-        python: Some(&model.python)
-            .filter(|path| !path.as_os_str().is_empty())
-            .cloned(),
+        python: Some(&model.python).filter(|path| !path.as_os_str().is_empty()).cloned(),
         offline: model.offline,
     }
 }

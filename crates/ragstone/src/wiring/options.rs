@@ -42,11 +42,7 @@ pub fn fetch(settings: &Settings) -> GuardOptions {
     let fetch = &settings.fetch;
     GuardOptions {
         allowed_hosts: fetch.allowed_hosts.clone(),
-        allowed_ranges: fetch
-            .allowed_ranges
-            .iter()
-            .flat_map(|range| range.parse())
-            .collect(),
+        allowed_ranges: fetch.allowed_ranges.iter().flat_map(|range| range.parse()).collect(),
         ports: fetch.ports.iter().flat_map(|port| port.parse()).collect(),
         max_redirects: fetch.max_redirects,
         max_bytes: fetch.max_bytes,
@@ -57,12 +53,7 @@ pub fn fetch(settings: &Settings) -> GuardOptions {
 
 /// Limits and defaults of the HTTP interface; an admin key or an issuer that cannot be used is an error.
 pub fn http(settings: &Settings) -> anyhow::Result<HttpSettings> {
-    let key = settings
-        .access
-        .admin_key
-        .expose()
-        .map(AdminKey::new)
-        .transpose()?;
+    let key = settings.access.admin_key.expose().map(AdminKey::new).transpose()?;
     let issuers = Issuers::new(&settings.access.issuers, &time())?.map(Arc::new);
     Ok(HttpSettings {
         admin_key: key,

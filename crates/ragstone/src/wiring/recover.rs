@@ -145,9 +145,9 @@ async fn in_shared_stores(settings: &Settings, set: &SharedSet) -> anyhow::Resul
             });
         }
         Found::Begun | Found::Empty => {}
-        Found::Unfit(why) => bail!(
-            "{why:#}; `ragstone recover` fills an empty database: make one, and let data.database_url name it"
-        ),
+        Found::Unfit(why) => {
+            bail!("{why:#}; `ragstone recover` fills an empty database: make one, and let data.database_url name it")
+        }
     }
     let stores = open_shared(settings, set, Reached::Asking, Purpose::Recovery).await?;
     Ok(Recovery {

@@ -37,9 +37,7 @@ impl Rollback {
         let way = find_way_back(&database).with_context(|| database.display().to_string())?;
         let mut indexes = Vec::new();
         for index in directory.indexes()? {
-            if let WayBack::Copy { copy, .. } =
-                find_way_back(&index).with_context(|| index.display().to_string())?
-            {
+            if let WayBack::Copy { copy, .. } = find_way_back(&index).with_context(|| index.display().to_string())? {
                 indexes.push((index, copy));
             }
         }

@@ -42,8 +42,7 @@ pub fn router(vectors: Arc<Vectors>) -> Router {
 pub fn listen(path: &FilePath, router: Router) -> anyhow::Result<JoinHandle<()>> {
     // The lock is ours, so whoever made it is gone.
     let _ = std::fs::remove_file(path);
-    let listener =
-        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     #[cfg(unix)]
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     Ok(tokio::spawn(async move {

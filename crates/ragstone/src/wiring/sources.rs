@@ -63,12 +63,7 @@ impl Tools {
 
     fn confluence(&self, settings: ConfluenceSettings) -> Result<Arc<dyn Source>, SourceError> {
         let token = self.secret(settings.token.as_deref())?;
-        let opened = Confluence::new(
-            settings,
-            token.map(Secret::new),
-            Patience::default(),
-            self.guard()?,
-        )?;
+        let opened = Confluence::new(settings, token.map(Secret::new), Patience::default(), self.guard()?)?;
         Ok(Arc::new(opened))
     }
 
@@ -76,12 +71,8 @@ impl Tools {
         settings.check()?;
         let address = settings.address();
         let options = S3Options {
-            access_key_id: self
-                .secret(settings.access_key_id.as_deref())?
-                .unwrap_or_default(),
-            secret_access_key: self
-                .secret(settings.secret_access_key.as_deref())?
-                .unwrap_or_default(),
+            access_key_id: self.secret(settings.access_key_id.as_deref())?.unwrap_or_default(),
+            secret_access_key: self.secret(settings.secret_access_key.as_deref())?.unwrap_or_default(),
             bucket: settings.bucket,
             prefix: settings.prefix,
             endpoint: settings.endpoint,

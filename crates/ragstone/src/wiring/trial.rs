@@ -110,13 +110,7 @@ fn took(what: &str, started: Instant) -> String {
 /// keeps two processes from overwriting each other stands on that.
 pub async fn store(blobs: &dyn ObjectStore) -> anyhow::Result<()> {
     let key = Key::from(format!("{TRIAL_PREFIX}/{}", Uuid::new_v4()));
-    let write = || {
-        blobs.put_opts(
-            &key,
-            PutPayload::from_static(WORD.as_bytes()),
-            PutMode::Create.into(),
-        )
-    };
+    let write = || blobs.put_opts(&key, PutPayload::from_static(WORD.as_bytes()), PutMode::Create.into());
     write().await.context("it cannot be written to")?;
     let again = write().await;
     let read = async { blobs.get(&key).await?.bytes().await }.await;

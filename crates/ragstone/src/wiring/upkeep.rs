@@ -81,9 +81,7 @@ impl Sweep {
     async fn once(&self) -> Result<Report, FsckError> {
         match &self.shared {
             None => self.ingestor.sweep(Uploads::OursAlone).await,
-            Some(catalogue) if takes_turn(catalogue.as_ref()).await? => {
-                self.ingestor.sweep(Uploads::Shared).await
-            }
+            Some(catalogue) if takes_turn(catalogue.as_ref()).await? => self.ingestor.sweep(Uploads::Shared).await,
             Some(_) => self.ingestor.sweep_cache().await,
         }
     }

@@ -77,13 +77,7 @@ impl Recipe {
     /// The same under the name that another embedder gave it.
     fn pipeline_as(&self, embedder: Arc<dyn Embedder>, known_as: &str) -> Pipeline {
         let split = self.split.clone();
-        Pipeline::known_as(
-            &self.parser,
-            split,
-            self.structured,
-            Some(embedder),
-            Some(known_as),
-        )
+        Pipeline::known_as(&self.parser, split, self.structured, Some(embedder), Some(known_as))
     }
 }
 
@@ -246,11 +240,7 @@ impl Vectors {
 
     /// Follows what other processes made of a shared library since the last look.
     pub async fn keep_up(&self) -> anyhow::Result<()> {
-        let embedder = self
-            .embedder
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let embedder = self.embedder.read().unwrap_or_else(PoisonError::into_inner).clone();
         let wanted = self.recipe.pipeline(embedder.clone()).index_spec();
         let active = self.active().await?;
         let fits = active.as_ref() == Some(&wanted);
@@ -306,15 +296,9 @@ impl Vectors {
     pub async fn rebuild(&self) -> anyhow::Result<Vec<JobId>> {
         let _one = self.switching.lock().await;
         if self.is_migrating() {
-            bail!(
-                "the embedding model is being changed; hint: `ragstone model migrate --finish` or `--abort` first"
-            );
+            bail!("the embedding model is being changed; hint: `ragstone model migrate --finish` or `--abort` first");
         }
-        let embedder = self
-            .embedder
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let embedder = self.embedder.read().unwrap_or_else(PoisonError::into_inner).clone();
         let active = Active::read(self.catalogue.as_ref()).await?;
         let pipeline = match &embedder {
             Some(embedder) => self.pipeline(embedder.clone(), active.as_ref()),

@@ -28,17 +28,11 @@ fn answer(mut caller: TcpStream) -> std::io::Result<()> {
         line.clear();
     }
     let head = |status: &str, media_type: &str, bytes: usize| {
-        format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {bytes}\r\nConnection: close\r\n"
-        )
+        format!("HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {bytes}\r\nConnection: close\r\n")
     };
-    let page =
-        "<html><head><title>Tides</title></head><body><p>High water comes twice a day.</p></body></html>";
+    let page = "<html><head><title>Tides</title></head><body><p>High water comes twice a day.</p></body></html>";
     let sent = match first.split(' ').nth(1).unwrap_or_default() {
-        "/tides" => format!(
-            "{}\r\n{page}",
-            head("200 OK", "text/html; charset=utf-8", page.len())
-        ),
+        "/tides" => format!("{}\r\n{page}", head("200 OK", "text/html; charset=utf-8", page.len())),
         "/old" => format!(
             "{}Location: /tides\r\n\r\n",
             head("301 Moved Permanently", "text/plain", 0)
@@ -98,9 +92,7 @@ fn what_cannot_be_fetched_fails_alone_and_leaves_nothing() {
     let sandbox = library(site);
     sandbox.write("kept.md", "This one is fine.");
     let (gone, cut) = (format!("http://{site}/none"), format!("http://{site}/cut"));
-    let ran = sandbox
-        .run(&["--json", "ingest", &gone, &cut, "kept.md"])
-        .ended(1);
+    let ran = sandbox.run(&["--json", "ingest", &gone, &cut, "kept.md"]).ended(1);
     let lines = ran.lines();
     let of = |uri: &str| lines.iter().find(|line| line["uri"] == uri).unwrap();
     assert!(detail(of(&gone)).ends_with("answered 404"), "{}", of(&gone));

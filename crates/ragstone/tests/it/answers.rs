@@ -47,10 +47,7 @@ fn an_answer_is_the_same_as_json_and_as_a_stream() {
         (&citation["uri"], &citation["verified"]),
         (&json!("attic.md"), &json!(true))
     );
-    assert!(
-        answer["usage"]["completion_tokens"].as_u64().unwrap() > 0,
-        "{answer}"
-    );
+    assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() > 0, "{answer}");
 
     let events = stream(&service, QUESTION);
     let done = &last(&events).data;
@@ -76,11 +73,7 @@ fn an_answer_is_the_same_as_json_and_as_a_stream() {
     let by_url: Vec<Event> = service.call("GET", path).open().events().collect();
     assert_eq!(text_of(&by_url), text_of(&events));
     let accepts = service.post("/api/v1/ask", &json!({"question": QUESTION}));
-    let accepts: Vec<Event> = accepts
-        .header("Accept", "text/event-stream")
-        .open()
-        .events()
-        .collect();
+    let accepts: Vec<Event> = accepts.header("Accept", "text/event-stream").open().events().collect();
     assert_eq!(text_of(&accepts), text_of(&events));
 }
 
@@ -180,10 +173,7 @@ fn what_was_said_before_a_fault_was_told() {
     service.stub.faults(&["drop_mid@chat?after=7"]);
     let events = stream(&service, QUESTION);
     assert_eq!(last(&events).name, "failed");
-    assert!(
-        text_of(&events).starts_with("One two three four five."),
-        "{events:?}"
-    );
+    assert!(text_of(&events).starts_with("One two three four five."), "{events:?}");
     service.stub.faults(&[]);
     assert_eq!(last(&stream(&service, QUESTION)).name, "done");
 }
@@ -224,10 +214,7 @@ fn a_document_that_is_withdrawn_ends_the_answer() {
         return;
     };
     let listed = service.get("/api/v1/documents").ok(200);
-    let path = format!(
-        "/api/v1/documents/{}",
-        listed["documents"][0]["id"].as_str().unwrap()
-    );
+    let path = format!("/api/v1/documents/{}", listed["documents"][0]["id"].as_str().unwrap());
     service.stub.set(&json!({"ttft_ms": 1000}));
     let mut events = service.ask(QUESTION, true).open().events();
     assert_eq!(events.next().unwrap().name, "sources");
@@ -250,10 +237,7 @@ fn a_problem_of_the_model_shows_no_document_that_was_withdrawn() {
         return;
     };
     let listed = service.get("/api/v1/documents").ok(200);
-    let path = format!(
-        "/api/v1/documents/{}",
-        listed["documents"][0]["id"].as_str().unwrap()
-    );
+    let path = format!("/api/v1/documents/{}", listed["documents"][0]["id"].as_str().unwrap());
     service.stub.faults(&["hang@chat"]);
     let asked = service.ask(QUESTION, false);
     let asked = std::thread::spawn(move || asked.send());

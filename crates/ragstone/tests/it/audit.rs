@@ -13,10 +13,7 @@ fn a_server_that_stops_has_written_every_line() {
     }
     assert_eq!(server.stop(), Some(0));
     let text = std::fs::read_to_string(sandbox.path().join("audit.jsonl")).unwrap();
-    let lines: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let told: Vec<_> = lines
         .iter()
         .map(|line| (line["action"].as_str().unwrap(), line["status"].as_u64().unwrap()))

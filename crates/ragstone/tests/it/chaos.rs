@@ -119,9 +119,8 @@ impl Body {
             body.extend(format!("{head}{value}\r\n").into_bytes());
         }
         let name = file.file_name().unwrap().to_string_lossy();
-        let head = format!(
-            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"
-        );
+        let head =
+            format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n");
         body.extend(head.into_bytes());
         body.extend(std::fs::read(file).unwrap());
         body.extend(format!("\r\n--{BOUNDARY}--\r\n").into_bytes());
@@ -227,13 +226,9 @@ impl Door {
 
     /// An address other than `known`.
     fn other_than(&self, known: Option<&str>) -> String {
-        let waits = |current: &mut Current| {
-            !current.over && (current.address.is_none() || current.address.as_deref() == known)
-        };
-        let current = self
-            .changed
-            .wait_while(self.server.lock().unwrap(), waits)
-            .unwrap();
+        let waits =
+            |current: &mut Current| !current.over && (current.address.is_none() || current.address.as_deref() == known);
+        let current = self.changed.wait_while(self.server.lock().unwrap(), waits).unwrap();
         assert!(!current.over, "the last server does not answer");
         current.address.clone().unwrap()
     }
@@ -385,8 +380,7 @@ fn get(door: &Door, path: &str) -> Value {
 pub fn settled_state(door: &Door) -> Value {
     let begun = std::time::Instant::now();
     let (_silent, nothing) = mpsc::channel::<()>();
-    let is_at_work =
-        |state: &str| get(door, &format!("/api/v1/jobs?state={state}&limit=1"))["jobs"] != json!([]);
+    let is_at_work = |state: &str| get(door, &format!("/api/v1/jobs?state={state}&limit=1"))["jobs"] != json!([]);
     while is_at_work("queued") || is_at_work("running") {
         assert!(
             begun.elapsed() < SETTLED,

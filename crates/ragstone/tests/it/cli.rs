@@ -104,10 +104,7 @@ fn a_question_is_answered_with_its_source() {
 fn a_deleted_document_is_gone() {
     let sandbox = library();
     let listed = sandbox.run(&["--json", "document", "list"]).ended(0).lines();
-    let id = listed
-        .iter()
-        .find(|document| document["title"] == "Attic")
-        .unwrap()["id"]
+    let id = listed.iter().find(|document| document["title"] == "Attic").unwrap()["id"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -148,9 +145,7 @@ fn a_second_process_goes_through_the_first() {
         .json();
     assert!(found.to_string().contains("zebra"), "{found}");
     let file = sandbox.write("more/ghost.md", "# Ghost\n\nThe ghost haunts the pantry.\n");
-    let ran = sandbox
-        .run(&["--json", "ingest", file.to_str().unwrap()])
-        .ended(0);
+    let ran = sandbox.run(&["--json", "ingest", file.to_str().unwrap()]).ended(0);
     assert_eq!(ran.json()["status"], "published");
     let answer = sandbox.run(&["ask", "What does the ghost haunt?"]).ended(0);
     assert!(answer.out.contains("pantry"), "{}", answer.out);
@@ -182,15 +177,7 @@ fn inspecting_stores_nothing() {
         (&chunks[0]["section"], &chunks[0]["page"]),
         (&json!("Alpha"), &json!(null))
     );
-    let split = [
-        "inspect",
-        "split",
-        "-",
-        "--chunk-size",
-        "5",
-        "--chunk-overlap",
-        "0",
-    ];
+    let split = ["inspect", "split", "-", "--chunk-size", "5", "--chunk-overlap", "0"];
     let texts: Vec<_> = sandbox.run_with(&split, "ä one\n\ntwo").ended(0).lines();
     let ranges: Vec<_> = texts.iter().map(|chunk| chunk["range"].clone()).collect();
     assert_eq!(ranges, [json!([0, 6]), json!([8, 11])]);
@@ -247,11 +234,7 @@ fn what_nobody_reads_ends_quietly() {
 fn an_interrupt_is_130() {
     let sandbox = Sandbox::lexical();
     let mut command = sandbox.command(&["inspect", "analyze", "-"]);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"{\"text\":\"one\"}\n").unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -270,13 +253,7 @@ fn versions_and_completions_need_nothing() {
         version.contains("commit ") && version.contains("features: "),
         "{version}"
     );
-    assert!(
-        sandbox
-            .run(&["completions", "bash"])
-            .ended(0)
-            .out
-            .contains("_ragstone")
-    );
+    assert!(sandbox.run(&["completions", "bash"]).ended(0).out.contains("_ragstone"));
     assert!(!sandbox.path().join(".ragstone").exists());
 }
 
@@ -309,9 +286,7 @@ fn a_terminal_sees_rate_and_remaining_time_and_nobody_else_does() {
         .env_clear()
         .current_dir(sandbox.path())
         .stdin(Stdio::null());
-    let variables = command
-        .get_envs()
-        .filter_map(|(name, value)| Some((name, value?)));
+    let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
     terminal.envs(variables).env("TERM", "xterm");
     let Ok(seen) = terminal.output() else {
         eprintln!("skipped: progress bars on a terminal, needs `script` of util-linux");

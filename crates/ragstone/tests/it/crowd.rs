@@ -55,10 +55,7 @@ fn half_sent_requests_of_one_address_leave_the_server_to_others() {
     let _ = more.read_to_string(&mut answer);
     assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
     let code = |word: &str| answer.contains(&format!("\"code\":\"{word}\""));
-    assert!(
-        code("too_many_requests") || code("too_many_connections"),
-        "{answer}"
-    );
+    assert!(code("too_many_requests") || code("too_many_connections"), "{answer}");
     for _ in 0..3 {
         assert_eq!(request(&server.address, "GET", "/healthz").send().status, 200);
         let document = json!({"uri": "a", "text": "words that anybody can read"});

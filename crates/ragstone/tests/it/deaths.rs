@@ -49,11 +49,7 @@ fn twelve_kills_over_thirteen_documents_fail_none_of_them() {
     );
     assert_eq!(get(&server, "/api/v1/jobs?state=failed")["jobs"], json!([]));
     let listed = get(&server, "/api/v1/documents?status=published");
-    assert_eq!(
-        listed["documents"].as_array().unwrap().len(),
-        DOCUMENTS,
-        "{listed}"
-    );
+    assert_eq!(listed["documents"].as_array().unwrap().len(), DOCUMENTS, "{listed}");
     drop(server);
     let report = sandbox.run(&["--json", "fsck"]).ended(0).json();
     assert_eq!(report["documents"], json!(DOCUMENTS), "{report}");

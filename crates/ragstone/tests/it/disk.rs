@@ -93,9 +93,7 @@ fn post(server: &Server, size: usize) -> String {
     .unwrap();
     let body: Vec<u8> = line.iter().copied().cycle().take(size).collect();
     // A server that refuses need not read to the end.
-    let _ = stream
-        .write_all(&body)
-        .and_then(|()| stream.write_all(tail.as_bytes()));
+    let _ = stream.write_all(&body).and_then(|()| stream.write_all(tail.as_bytes()));
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
@@ -103,11 +101,7 @@ fn post(server: &Server, size: usize) -> String {
 
 /// Takes all the room there is.
 fn fill(path: &Path) {
-    let mut file = std::fs::File::options()
-        .append(true)
-        .create(true)
-        .open(path)
-        .unwrap();
+    let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
     let mut block = vec![1; MIB];
     while !block.is_empty() {
         if file.write_all(&block).is_err() {
@@ -141,10 +135,7 @@ fn an_upload_that_does_not_fit_is_507_and_leaves_nothing() {
     let listed = disk.sandbox.run(&["--json", "document", "list"]).ended(0);
     assert!(listed.lines().is_empty());
     let file = disk.sandbox.write("small.md", "# Pond\n\nThe heron waits.\n");
-    let ran = disk
-        .sandbox
-        .run(&["--json", "ingest", file.to_str().unwrap()])
-        .ended(0);
+    let ran = disk.sandbox.run(&["--json", "ingest", file.to_str().unwrap()]).ended(0);
     assert_eq!(ran.json()["status"], "published");
     disk.sandbox.run(&["fsck"]).ended(0);
 }
@@ -167,9 +158,7 @@ fn an_ingestion_that_runs_out_of_disk_passes_once_there_is_room() {
         (!job["error"].is_null() || disk.is_full()).then_some(())
     });
     std::fs::remove_file(&filler).unwrap();
-    until("the job to pass", || {
-        (job()["state"] == "succeeded").then_some(())
-    });
+    until("the job to pass", || (job()["state"] == "succeeded").then_some(()));
     let found = disk
         .sandbox
         .run(&["--json", "search", "heron", "--limit", "1"])
@@ -199,9 +188,7 @@ fn a_full_disk_takes_nothing_in_and_lets_documents_be_found_and_deleted_after_a_
     let server = Server::start(&disk.sandbox);
     let sent = |uri: &str| {
         let body = json!({"uri": uri, "text": format!("The heron waits by the mill pond, says {uri}.")});
-        request(&server.address, "POST", "/api/v1/documents")
-            .json(&body)
-            .send()
+        request(&server.address, "POST", "/api/v1/documents").json(&body).send()
     };
     let ids: Vec<String> = ["test:a", "test:b", "test:c"]
         .iter()
@@ -229,12 +216,7 @@ fn a_full_disk_takes_nothing_in_and_lets_documents_be_found_and_deleted_after_a_
         "{said}"
     );
     sent("test:d").problem(507, "storage_full");
-    let deleted = request(
-        &server.address,
-        "DELETE",
-        &format!("/api/v1/documents/{}", ids[0]),
-    )
-    .send();
+    let deleted = request(&server.address, "DELETE", &format!("/api/v1/documents/{}", ids[0])).send();
     deleted.ok(202);
     until("the first to be removed", || (!disk.holds(&ids[0])).then_some(()));
 
@@ -258,9 +240,7 @@ fn a_full_disk_takes_nothing_in_and_lets_documents_be_found_and_deleted_after_a_
             .ok(202);
         until("it to be removed", || (!disk.holds(id)).then_some(()));
     }
-    let log = std::fs::metadata(disk.path().join("ragstone.db-wal"))
-        .unwrap()
-        .len();
+    let log = std::fs::metadata(disk.path().join("ragstone.db-wal")).unwrap().len();
     assert!(log < 4 * MIB as u64, "{log}");
 
     // With room it takes in as before.

@@ -40,10 +40,7 @@ fn services_are_asked() {
     for name in ["embedder", "chat", "judge"] {
         let part = part(&report, name);
         assert_eq!(part["health"], "broken", "{part}");
-        assert!(
-            part["hint"].as_str().unwrap().contains("OPENAI_API_KEY"),
-            "{part}"
-        );
+        assert!(part["hint"].as_str().unwrap().contains("OPENAI_API_KEY"), "{part}");
     }
     assert!(!report.to_string().contains(crate::stub::KEY));
 }
@@ -58,10 +55,7 @@ fn a_model_that_cannot_be_loaded_is_found() {
     let embedder = part(&report, "embedder");
     assert_eq!(embedder["health"], "broken", "{embedder}");
     assert!(
-        embedder["hint"]
-            .as_str()
-            .unwrap()
-            .contains("ragstone model fetch"),
+        embedder["hint"].as_str().unwrap().contains("ragstone model fetch"),
         "{embedder}"
     );
 }
@@ -77,26 +71,15 @@ fn whether_a_key_exists_decides_who_gets_in() {
         part(&report, "api")
     };
     let open = api(&[], 0);
-    assert!(
-        open["detail"].as_str().unwrap().contains("as no key exists"),
-        "{open}"
-    );
+    assert!(open["detail"].as_str().unwrap().contains("as no key exists"), "{open}");
     assert!(!sandbox.path().join(".ragstone/data/ragstone.db").exists());
     sandbox.write("ragstone.toml", "[server]\nlisten = \"0.0.0.0:8080\"\n");
     let refused = api(&[], 1);
-    assert!(
-        refused["hint"].as_str().unwrap().contains("key create"),
-        "{refused}"
-    );
-    sandbox
-        .run(&["key", "create", "first", "--role", "admin"])
-        .ended(0);
+    assert!(refused["hint"].as_str().unwrap().contains("key create"), "{refused}");
+    sandbox.run(&["key", "create", "first", "--role", "admin"]).ended(0);
     let guarded = api(&[], 0);
     assert!(
-        guarded["detail"]
-            .as_str()
-            .unwrap()
-            .contains("for callers with a key"),
+        guarded["detail"].as_str().unwrap().contains("for callers with a key"),
         "{guarded}"
     );
 }

@@ -45,16 +45,10 @@ fn is_whole(service: &Service, job: &Value) {
     );
     assert!(document["chunks"].as_u64().unwrap() >= 8, "{document}");
     let chunks = service.get(&format!("{path}/chunks?limit=1000")).ok(200);
-    assert_eq!(
-        chunks["chunks"].as_array().unwrap().len() as u64,
-        document["chunks"]
-    );
+    assert_eq!(chunks["chunks"].as_array().unwrap().len() as u64, document["chunks"]);
     let found = found(service, "dense");
     assert!(
-        found["passages"][0]["text"]
-            .as_str()
-            .unwrap()
-            .contains("number 7 "),
+        found["passages"][0]["text"].as_str().unwrap().contains("number 7 "),
         "{found}"
     );
     assert_eq!(found["notices"], json!([]));
@@ -130,10 +124,7 @@ fn a_question_goes_by_words_where_its_vector_cannot_be_had() {
         let found = found(&service, "hybrid");
         assert_eq!(found["notices"][0]["code"], "lexical_only", "{fault}");
         assert!(
-            found["passages"][0]["text"]
-                .as_str()
-                .unwrap()
-                .contains("number 7 "),
+            found["passages"][0]["text"].as_str().unwrap().contains("number 7 "),
             "{found}"
         );
         let answer = service.ask(question, false).send().ok(200);
@@ -146,10 +137,7 @@ fn a_question_goes_by_words_where_its_vector_cannot_be_had() {
         assert_eq!(events[0].data["notices"][0]["code"], "lexical_only");
         assert_eq!(events.last().unwrap().data["answered"], true);
         let dense = json!({"query": question, "mode": "dense"});
-        service
-            .post(SEARCH, &dense)
-            .send()
-            .problem(503, "embedder_unavailable");
+        service.post(SEARCH, &dense).send().problem(503, "embedder_unavailable");
         service
             .post("/api/v1/ask", &dense)
             .send()

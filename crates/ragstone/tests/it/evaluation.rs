@@ -26,10 +26,7 @@ const TOPICS: [(&str, &str); 8] = [
         "violin",
         "Violin strings were once made of sheep gut and are now often steel.",
     ),
-    (
-        "saffron",
-        "Saffron threads are picked by hand from the autumn crocus.",
-    ),
+    ("saffron", "Saffron threads are picked by hand from the autumn crocus."),
     (
         "sundial",
         "Sundial markings show apparent solar time, not the time of a clock.",
@@ -158,7 +155,8 @@ fn ranked_lists_are_measured_as_trec_eval_does() {
 #[test]
 fn recorded_replies_are_scored() {
     let sandbox = Sandbox::lexical();
-    let step = |input: Value, reply: Value| json!({ "kind": "context_useful", "input": input, "reply": reply.to_string() });
+    let step =
+        |input: Value, reply: Value| json!({ "kind": "context_useful", "input": input, "reply": reply.to_string() });
     let inputs = json!({ "user_input": "q", "reference": "r", "retrieved_contexts": ["one", "two"] });
     let steps = ["one", "two"].map(|context| {
         let input = json!({ "question": "q", "context": context, "answer": "r" });
@@ -185,12 +183,7 @@ fn recorded_replies_are_scored() {
         .collect();
     assert_eq!(
         shown,
-        [
-            ("a", "legacy"),
-            ("a", "collections"),
-            ("b", "legacy"),
-            ("c", "legacy")
-        ]
+        [("a", "legacy"), ("a", "collections"), ("b", "legacy"), ("c", "legacy")]
     );
     assert!((lines[0]["score"].as_f64().unwrap() - 0.5).abs() < 1e-9);
     assert_eq!(
@@ -231,8 +224,7 @@ fn recorded_replies_are_scored_as_ragas_does() {
 #[test]
 fn a_run_tells_whether_a_change_hurt() {
     let sandbox = library();
-    let run =
-        |arguments: &[&str]| sandbox.run(&[&["eval", "run", "set.jsonl", "--json"], arguments].concat());
+    let run = |arguments: &[&str]| sandbox.run(&[&["eval", "run", "set.jsonl", "--json"], arguments].concat());
     let base = run(&["--save", "base"]).ended(0).json();
     assert_eq!(
         (base["run"].as_str(), base["questions"].as_u64()),
@@ -246,11 +238,7 @@ fn a_run_tells_whether_a_change_hurt() {
         "citation_precision",
         "contains_gold",
     ] {
-        assert_eq!(
-            base["metrics"][metric]["mean"], 1.0,
-            "{metric} of {}",
-            base["metrics"]
-        );
+        assert_eq!(base["metrics"][metric]["mean"], 1.0, "{metric} of {}", base["metrics"]);
         assert!(base["metrics"][metric]["low"].is_f64() && base["metrics"][metric]["high"].is_f64());
     }
     assert!(base["metrics"]["ask_ms"]["p95"].is_f64() && base.get("compared").is_none());
@@ -296,10 +284,7 @@ fn a_shorter_list_fails_the_gate() {
     sandbox.run(&["ingest", "docs"]).ended(0);
     let run = ["eval", "run", "set.jsonl", "--search-only", "--json"];
     let gate = [&run[..], &["--baseline", "base", "--fail-on-regression"]].concat();
-    let base = sandbox
-        .run(&[&run[..], &["--save", "base"]].concat())
-        .ended(0)
-        .json();
+    let base = sandbox.run(&[&run[..], &["--save", "base"]].concat()).ended(0).json();
     assert_eq!(base["metrics"]["returned_recall"]["mean"], 1.0, "{base}");
     sandbox.run(&gate).ended(0);
     let sandbox = sandbox.with("MAX_RETRIEVAL_RESULTS", "1");
@@ -340,20 +325,9 @@ fn a_set_about_another_library_is_refused() {
 #[test]
 fn another_corpus_or_set_is_named_and_not_blamed() {
     let sandbox = library();
-    let run = [
-        "eval",
-        "run",
-        "set.jsonl",
-        "--baseline",
-        "base",
-        "--fail-on-regression",
-    ];
+    let run = ["eval", "run", "set.jsonl", "--baseline", "base", "--fail-on-regression"];
     let unknown = sandbox.run(&run).ended(2);
-    assert!(
-        unknown.err.contains("there is no run \"base\""),
-        "{}",
-        unknown.err
-    );
+    assert!(unknown.err.contains("there is no run \"base\""), "{}", unknown.err);
     sandbox
         .run(&["eval", "run", "set.jsonl", "--save", "base", "--search-only"])
         .ended(0);
@@ -381,13 +355,9 @@ fn another_corpus_or_set_is_named_and_not_blamed() {
 #[test]
 fn a_run_that_broke_off_goes_on() {
     let sandbox = library().with("RAGSTONE_ASK__QUESTION_BYTES", "25");
-    let broken = sandbox
-        .run(&["eval", "run", "set.jsonl", "--save", "run"])
-        .ended(1);
+    let broken = sandbox.run(&["eval", "run", "set.jsonl", "--save", "run"]).ended(1);
     assert!(broken.err.contains("of 8 questions failed"), "{}", broken.err);
-    let unfinished = sandbox
-        .run(&["eval", "run", "set.jsonl", "--baseline", "run"])
-        .ended(2);
+    let unfinished = sandbox.run(&["eval", "run", "set.jsonl", "--baseline", "run"]).ended(2);
     assert!(unfinished.err.contains("is not finished"), "{}", unfinished.err);
     let sandbox = sandbox.with("RAGSTONE_ASK__QUESTION_BYTES", "1000");
     let whole = sandbox
@@ -404,10 +374,7 @@ fn a_folder_of_beir_is_a_set_and_a_server_may_run() {
         "beir/queries.jsonl",
         "{\"_id\": \"1\", \"text\": \"origami cranes\"}\n{\"_id\": \"2\", \"text\": \"x\"}\n",
     );
-    sandbox.write(
-        "beir/qrels/test.tsv",
-        "query-id\tcorpus-id\tscore\n1\torigami.txt\t1\n",
-    );
+    sandbox.write("beir/qrels/test.tsv", "query-id\tcorpus-id\tscore\n1\torigami.txt\t1\n");
     let server = Server::start(&sandbox);
     let found = sandbox
         .run(&["eval", "run", "beir", "--search-only", "--json"])
@@ -445,15 +412,8 @@ fn the_threshold_is_found_and_kept() {
         .unwrap();
     assert_eq!(chosen["answered"], 1.0);
     assert!(chosen["refused"].as_f64().unwrap() > 0.8, "{chosen}");
-    let answered = sandbox
-        .run(&["ask", "origami cranes folded", "--json"])
-        .ended(0)
-        .json();
+    let answered = sandbox.run(&["ask", "origami cranes folded", "--json"]).ended(0).json();
     assert_eq!(answered["answered"], true);
     let shown = sandbox.run(&["eval", "calibrate"]).ended(0);
-    assert!(
-        shown.out.contains("from 0 questions with an answer"),
-        "{}",
-        shown.out
-    );
+    assert!(shown.out.contains("from 0 questions with an answer"), "{}", shown.out);
 }

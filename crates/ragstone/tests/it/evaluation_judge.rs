@@ -36,8 +36,7 @@ fn library(judge: &str) -> Sandbox {
         "Origami cranes are folded from a single square sheet of paper.",
     );
     sandbox.run(&["ingest", "docs"]).ended(0);
-    let question =
-        json!({ "id": 1, "question": "What are origami cranes folded from?", "reference": "paper" });
+    let question = json!({ "id": 1, "question": "What are origami cranes folded from?", "reference": "paper" });
     sandbox.write("set.jsonl", question.to_string());
     sandbox
 }
@@ -73,10 +72,7 @@ fn a_judge_that_talks_is_asked_again_and_not_for_ever() {
         .ended(0)
         .json();
     assert!(found["metrics"].get("faithfulness").is_none(), "{found}");
-    assert_eq!(
-        found["unjudged"],
-        json!({ "context_recall": 1, "faithfulness": 1 })
-    );
+    assert_eq!(found["unjudged"], json!({ "context_recall": 1, "faithfulness": 1 }));
 }
 
 #[test]

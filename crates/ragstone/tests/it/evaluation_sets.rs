@@ -20,10 +20,7 @@ fn create(sandbox: &Sandbox, arguments: &[&str]) -> String {
 #[test]
 fn feedback_becomes_a_set_that_runs() {
     let sandbox = Sandbox::lexical();
-    let ann = create(
-        &sandbox,
-        &["--role", "reader", "--user", "ann", "--department", "lab"],
-    );
+    let ann = create(&sandbox, &["--role", "reader", "--user", "ann", "--department", "lab"]);
     for (name, text, readers) in [
         ("pump", PASSAGE, "dept:lab"),
         (
@@ -66,9 +63,7 @@ fn feedback_becomes_a_set_that_runs() {
     }
     sandbox.run(&["eval", "collect", "--out", "set.jsonl"]).ended(0);
     sandbox.run(&["eval", "collect", "--out", "set.jsonl"]).ended(2);
-    let only_up = sandbox
-        .run(&["eval", "collect", "--rating", "up", "--json"])
-        .ended(0);
+    let only_up = sandbox.run(&["eval", "collect", "--rating", "up", "--json"]).ended(0);
     assert_eq!(only_up.lines().len(), 1);
 
     let ran = sandbox.run(&["eval", "run", "set.jsonl", "--json"]).ended(0);
@@ -84,17 +79,11 @@ fn feedback_becomes_a_set_that_runs() {
     let lab = &collected[0]["caller"];
     let set = [line("lab", lab, "safe.txt"), line("board", &board, "pump.txt")].join("\n");
     sandbox.write("access.jsonl", set);
-    let ran = sandbox
-        .run(&["eval", "run", "access.jsonl", "--json"])
-        .ended(0)
-        .json();
+    let ran = sandbox.run(&["eval", "run", "access.jsonl", "--json"]).ended(0).json();
     assert_eq!(ran["metrics"]["access"]["mean"], 1.0, "{ran}");
     let set = [line("1", lab, "safe.txt"), line("2", &board, "safe.txt")].join("\n");
     sandbox.write("access.jsonl", set);
-    let ran = sandbox
-        .run(&["eval", "run", "access.jsonl", "--json"])
-        .ended(0)
-        .json();
+    let ran = sandbox.run(&["eval", "run", "access.jsonl", "--json"]).ended(0).json();
     assert_eq!(ran["metrics"]["access"]["mean"], 0.5, "{ran}");
     sandbox.write("access.jsonl", line("1", &json!({ "user": "" }), "safe.txt"));
     let refused = sandbox.run(&["eval", "run", "access.jsonl"]).ended(1);
@@ -126,15 +115,10 @@ fn drafts_are_asked_once_a_person_accepted_them() {
     assert_eq!(model.calls(), (2, 2), "each with the form of its reply");
     let text = std::fs::read_to_string(sandbox.path().join("set.jsonl")).unwrap();
     let line: Value = serde_json::from_str(text.trim()).unwrap();
-    assert_eq!(
-        (&line["draft"], &line["reference"]),
-        (&json!(true), &json!("120 ml"))
-    );
+    assert_eq!((&line["draft"], &line["reference"]), (&json!(true), &json!("120 ml")));
     assert!(line["documents"][0].as_str().unwrap().ends_with("pump.txt"));
 
-    let refused = sandbox
-        .run(&["eval", "run", "set.jsonl", "--search-only"])
-        .ended(2);
+    let refused = sandbox.run(&["eval", "run", "set.jsonl", "--search-only"]).ended(2);
     assert!(
         refused.err.contains("all 1 questions of the set are drafts"),
         "{}",
@@ -143,28 +127,16 @@ fn drafts_are_asked_once_a_person_accepted_them() {
     let id = line["id"].as_str().unwrap();
     let listed = sandbox.run(&["eval", "accept", "set.jsonl", "--json"]).ended(0);
     assert_eq!(listed.lines()[0]["id"], id);
-    sandbox
-        .run(&["eval", "accept", "set.jsonl", "--id", "nobody"])
-        .ended(2);
-    sandbox
-        .run(&["eval", "run", "set.jsonl", "--search-only"])
-        .ended(2);
+    sandbox.run(&["eval", "accept", "set.jsonl", "--id", "nobody"]).ended(2);
+    sandbox.run(&["eval", "run", "set.jsonl", "--search-only"]).ended(2);
     sandbox.run(&["eval", "accept", "set.jsonl", "--id", id]).ended(0);
-    assert!(
-        sandbox
-            .run(&["eval", "accept", "set.jsonl"])
-            .ended(0)
-            .out
-            .is_empty()
-    );
+    assert!(sandbox.run(&["eval", "accept", "set.jsonl"]).ended(0).out.is_empty());
     let ran = sandbox
         .run(&["eval", "run", "set.jsonl", "--search-only", "--json"])
         .ended(0);
     assert_eq!(ran.json()["metrics"]["hit_1"]["mean"], 1.0, "{}", ran.out);
     // What was accepted is no draft any more, and so cannot be rejected.
-    sandbox
-        .run(&["eval", "accept", "set.jsonl", "--reject", id])
-        .ended(2);
+    sandbox.run(&["eval", "accept", "set.jsonl", "--reject", id]).ended(2);
 }
 
 #[test]
@@ -177,11 +149,7 @@ fn what_a_model_makes_up_is_no_draft_and_nonsense_ends() {
     let model = saying(|_, _| "I would rather not.".into());
     let sandbox = generating(&model);
     let ran = sandbox.run(&["eval", "generate", "--json"]).ended(0);
-    assert!(
-        ran.err.contains("cannot be read") && ran.out.is_empty(),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("cannot be read") && ran.out.is_empty(), "{}", ran.err);
     assert_eq!(model.calls().0, 3);
     let without = Sandbox::lexical();
     let refused = without.run(&["eval", "generate"]).ended(2);

@@ -47,10 +47,7 @@ fn a_sound_library_ends_with_0() {
     let report = fsck(&sandbox, &[], 0);
     assert_eq!((&report["documents"], &report["chunks"]), (&json!(2), &json!(2)));
     assert_eq!(report["orphans"], counts(0, 0, 0));
-    assert_eq!(
-        (&report["pending"], &report["repaired"]),
-        (&counts(0, 0, 0), &json!(0))
-    );
+    assert_eq!((&report["pending"], &report["repaired"]), (&counts(0, 0, 0), &json!(0)));
     sandbox.run(&["fsck", "--older-than", "1h"]).ended(2);
     sandbox.run(&["fsck", "--repair", "--older-than", "1w"]).ended(2);
 }
@@ -64,10 +61,7 @@ fn what_nobody_explains_is_told_and_removed_once_it_is_old() {
     }
     assert_eq!(fsck(&sandbox, &[], 1)["orphans"], counts(0, 2, 0));
     let young = fsck(&sandbox, &["--repair"], 1);
-    assert_eq!(
-        (&young["orphans"], &young["repaired"]),
-        (&counts(0, 2, 0), &json!(0))
-    );
+    assert_eq!((&young["orphans"], &young["repaired"]), (&counts(0, 2, 0), &json!(0)));
     assert!(blobs(&sandbox).join(ghost).exists());
     let repaired = fsck(&sandbox, &["--repair", "--older-than", "0s"], 0);
     assert_eq!(
@@ -94,10 +88,7 @@ fn what_is_missing_is_made_again() {
     assert_eq!(report["orphans"], counts(0, 0, 1));
     assert_eq!(report["findings"][0]["kind"], "text_missing");
     let repaired = fsck(&sandbox, &["--repair"], 0);
-    assert_eq!(
-        (&repaired["repaired"], &repaired["documents"]),
-        (&json!(1), &json!(2))
-    );
+    assert_eq!((&repaired["repaired"], &repaired["documents"]), (&json!(1), &json!(2)));
     assert_eq!(fsck(&sandbox, &[], 0)["orphans"], counts(0, 0, 0));
     let original = stored(&blobs(&sandbox), "original");
     std::fs::remove_file(&original[0]).unwrap();
@@ -112,10 +103,7 @@ fn it_goes_through_the_process_that_serves() {
     let key = "default/6f1c2f0e-6a0b-5d0e-9a53-726167737470/3/text";
     sandbox.write(&format!(".ragstone/data/blobs/{key}"), "nobody's");
     assert_eq!(fsck(&sandbox, &[], 1)["orphans"], counts(0, 1, 0));
-    assert_eq!(
-        fsck(&sandbox, &["--repair", "--older-than", "0s"], 0)["repaired"],
-        1
-    );
+    assert_eq!(fsck(&sandbox, &["--repair", "--older-than", "0s"], 0)["repaired"], 1);
     let listed = sandbox.run(&["--json", "document", "list"]).ended(0).lines();
     let id = listed[0]["id"].as_str().unwrap();
     sandbox.run(&["document", "delete", id]).ended(0);

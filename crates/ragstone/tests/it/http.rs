@@ -150,11 +150,7 @@ impl Reply {
             (_, Some(length)) => Box::new(lines.take(length)),
             _ => Box::new(lines),
         };
-        Self {
-            status,
-            headers,
-            body,
-        }
+        Self { status, headers, body }
     }
 
     pub fn whole(mut self) -> Answer {
@@ -285,8 +281,8 @@ impl<R: BufRead> Read for Chunked<R> {
         if self.left == 0 && !self.ended {
             let mut size = String::new();
             self.inner.read_line(&mut size)?;
-            self.left = usize::from_str_radix(size.trim(), 16)
-                .map_err(|_| std::io::Error::other("the body broke off"))?;
+            self.left =
+                usize::from_str_radix(size.trim(), 16).map_err(|_| std::io::Error::other("the body broke off"))?;
             self.ended = self.left == 0;
         }
         if self.ended {
@@ -309,8 +305,7 @@ impl<R: BufRead> Read for Chunked<R> {
 pub fn form(field: &str, value: &str, file: &str) -> Vec<u8> {
     let head = |name: &str| format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"");
     let (field_head, file_head) = (head(field), head("file"));
-    format!("{field_head}\r\n\r\n{value}\r\n{file_head}; filename=\"a.txt\"\r\n\r\n{file}\r\n--B--\r\n")
-        .into()
+    format!("{field_head}\r\n\r\n{value}\r\n{file_head}; filename=\"a.txt\"\r\n\r\n{file}\r\n--B--\r\n").into()
 }
 
 /// The media type of [`form`].

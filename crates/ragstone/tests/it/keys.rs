@@ -33,37 +33,14 @@ fn create(sandbox: &Sandbox, arguments: &[&str]) -> (String, String) {
 #[test]
 fn keys_are_managed_without_a_server_and_through_one() {
     let sandbox = Sandbox::lexical();
-    let robot = [
-        "robot",
-        "--role",
-        "reader",
-        "--department",
-        "x",
-        "--department",
-        "y",
-    ];
-    let more = [
-        "--group",
-        "g",
-        "--user",
-        "ada",
-        "--tenant",
-        "acme",
-        "--expires",
-        "30d",
-    ];
+    let robot = ["robot", "--role", "reader", "--department", "x", "--department", "y"];
+    let more = ["--group", "g", "--user", "ada", "--tenant", "acme", "--expires", "30d"];
     let (first, first_key) = create(&sandbox, &[robot.as_slice(), &more].concat());
     let listed = sandbox.run(&["--json", "key", "list"]).ended(0);
     assert!(!listed.out.contains("rgs_"));
     let listed = listed.json();
-    assert_eq!(
-        (&listed["id"], &listed["tenant"]),
-        (&json!(first), &json!("acme"))
-    );
-    assert_eq!(
-        listed["readers"],
-        json!(["dept:x", "dept:y", "group:g", "user:ada"])
-    );
+    assert_eq!((&listed["id"], &listed["tenant"]), (&json!(first), &json!("acme")));
+    assert_eq!(listed["readers"], json!(["dept:x", "dept:y", "group:g", "user:ada"]));
     assert!(listed["expires_at"].is_string() && listed["live"] == true);
 
     let server = Server::start(&sandbox);
@@ -95,13 +72,9 @@ fn keys_are_managed_without_a_server_and_through_one() {
         .map(|line| line.split_whitespace().nth(1).unwrap())
         .collect();
     assert_eq!(states, ["revoked", "rotated", "live", "live"], "{}", shown.out);
-    let of_acme = sandbox
-        .run(&["--json", "key", "list", "--tenant", "acme"])
-        .ended(0);
+    let of_acme = sandbox.run(&["--json", "key", "list", "--tenant", "acme"]).ended(0);
     assert_eq!(of_acme.lines().len(), 1);
-    let human = sandbox
-        .run(&["key", "create", "plain", "--role", "reader"])
-        .ended(0);
+    let human = sandbox.run(&["key", "create", "plain", "--role", "reader"]).ended(0);
     list(&server, human.out.trim_end()).ok(200);
     assert!(
         human.err.contains("not shown again") && !human.err.contains("rgs_"),
@@ -171,9 +144,7 @@ fn what_a_key_may_not_is_refused_as_described() {
     assert!(text(&post(&admin, KEYS, key("n")).ok(201)["key"]).starts_with("rgs_"));
     let rotate = format!("{KEYS}/{writer_id}/rotate");
     call(&server, &admin, "POST", &rotate).send().ok(200);
-    call(&server, &admin, "POST", &rotate)
-        .send()
-        .problem(409, "key_ended");
+    call(&server, &admin, "POST", &rotate).send().problem(409, "key_ended");
     let description = call(&server, &admin, "GET", "/openapi.json").send().ok(200);
     for (path, status, code) in [
         (DOCUMENTS, "403", "grant_refused"),
@@ -194,24 +165,12 @@ fn access_is_explained_set_by_set() {
     let sandbox = Sandbox::lexical();
     let (id, _) = create(
         &sandbox,
-        &[
-            "lab",
-            "--role",
-            "reader",
-            "--department",
-            "lab",
-            "--tenant",
-            "acme",
-        ],
+        &["lab", "--role", "reader", "--department", "lab", "--tenant", "acme"],
     );
     let server = Server::start(&sandbox);
     let (_, admin) = create(&sandbox, &["root", "--role", "admin", "--tenant", "acme"]);
-    let body =
-        json!({"uri": "a://b", "text": "The zebra lives in the attic.", "readers": ["dept:lab", "user:ann"]});
-    let sent = call(&server, &admin, "POST", DOCUMENTS)
-        .json(&body)
-        .send()
-        .ok(202);
+    let body = json!({"uri": "a://b", "text": "The zebra lives in the attic.", "readers": ["dept:lab", "user:ann"]});
+    let sent = call(&server, &admin, "POST", DOCUMENTS).json(&body).send().ok(202);
     let events = format!("/api/v1/jobs/{}/events", text(&sent["job"]["id"]));
     assert!(call(&server, &admin, "GET", &events).open().events().count() > 0);
     let document = text(&sent["document"]["id"]);

@@ -15,10 +15,7 @@ fn text(n: usize) -> String {
 }
 
 fn status(service: &Service) -> Value {
-    service
-        .run(&["--json", "model", "migrate", "--status"])
-        .ended(0)
-        .json()
+    service.run(&["--json", "model", "migrate", "--status"]).ended(0).json()
 }
 
 /// What a search by vectors alone finds, best first: the ids of the chunks.
@@ -58,8 +55,7 @@ fn a_model_is_changed_under_a_server_that_is_killed() {
         service.ingest(&format!("house-{n}"), &text(n));
     }
     let question = |n: usize| {
-        json!({ "id": n, "question": format!("zebra{n} walnut{n}"), "documents": [format!("house-{n}")] })
-            .to_string()
+        json!({ "id": n, "question": format!("zebra{n} walnut{n}"), "documents": [format!("house-{n}")] }).to_string()
     };
     let set: Vec<String> = (0..documents).map(question).collect();
     service.write("set.jsonl", &set.join("\n"));
@@ -68,9 +64,7 @@ fn a_model_is_changed_under_a_server_that_is_killed() {
 
     // The model is asked for its dimensions and one batch, and then no more.
     service.stub.faults(&["hang@embeddings?skip=2"]);
-    service
-        .run(&["model", "migrate", "--to", TO, "--no-wait"])
-        .ended(0);
+    service.run(&["model", "migrate", "--to", TO, "--no-wait"]).ended(0);
     service.stub.until_at_least("faults_injected", 1);
     assert_eq!(status(&service)["answers"], format!("openai:{OLD}"));
     service.stub.faults(&[]);

@@ -67,14 +67,11 @@ fn serve(mut stream: &TcpStream, seen: &Seen, reply: &Reply) -> Option<()> {
     let request: Value = serde_json::from_slice(&body).ok()?;
     let call = seen.calls.fetch_add(1, Ordering::Relaxed);
     let is_schema = request["response_format"]["type"] == "json_schema";
-    seen.with_schema
-        .fetch_add(usize::from(is_schema), Ordering::Relaxed);
+    seen.with_schema.fetch_add(usize::from(is_schema), Ordering::Relaxed);
     let reply = reply(call, request["messages"][0]["content"].as_str()?);
-    let chunk =
-        json!({ "choices": [{ "index": 0, "delta": { "content": reply }, "finish_reason": "stop" }] });
+    let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": reply }, "finish_reason": "stop" }] });
     let events = format!("data: {chunk}\n\ndata: [DONE]\n\n");
     let length = events.len();
-    let head =
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {length}\r\n\r\n");
     stream.write_all(format!("{head}{events}").as_bytes()).ok()
 }

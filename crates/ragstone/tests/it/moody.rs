@@ -99,11 +99,7 @@ impl Moody {
     pub fn until_asked(&self, times: usize) {
         let now = self.state.now.lock().unwrap();
         let waits = |now: &mut Now| now.asked < times;
-        let (now, waited) = self
-            .state
-            .changed
-            .wait_timeout_while(now, PATIENCE, waits)
-            .unwrap();
+        let (now, waited) = self.state.changed.wait_timeout_while(now, PATIENCE, waits).unwrap();
         assert!(!waited.timed_out(), "{:?}: asked {} times", now.mood, now.asked);
     }
 

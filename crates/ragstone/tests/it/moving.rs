@@ -36,9 +36,7 @@ fn library(home: &Sandbox, documents: usize) {
 }
 
 fn archive_of(home: &Sandbox, file: &Path) -> Value {
-    home.run(&["--json", "export", file.to_str().unwrap()])
-        .ended(0)
-        .json()
+    home.run(&["--json", "export", file.to_str().unwrap()]).ended(0).json()
 }
 
 fn import(home: &Sandbox, file: &Path, more: &[&str]) -> Value {
@@ -59,14 +57,10 @@ fn found(home: &Sandbox) -> Vec<Value> {
         let said = passages.map(|passage| json!([passage["chunk_id"], passage["score"], passage["text"]]));
         json!([answer["notices"], said.collect::<Vec<_>>()])
     };
-    [
-        "lamp beside the tower",
-        "What is about oil 7?",
-        "where is the treasure",
-    ]
-    .iter()
-    .map(ask)
-    .collect()
+    ["lamp beside the tower", "What is about oil 7?", "where is the treasure"]
+        .iter()
+        .map(ask)
+        .collect()
 }
 
 fn is_clean(home: &Sandbox) {
@@ -106,10 +100,7 @@ fn a_library_moves_with_its_readers_and_nothing_is_embedded_again() {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let told: Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!(counts(&told), [13, 0, 0, 0], "{told}");
-    assert_eq!(
-        (&told["bytes"], &told["sources"]),
-        (&json!(bytes.len()), &json!(1))
-    );
+    assert_eq!((&told["bytes"], &told["sources"]), (&json!(bytes.len()), &json!(1)));
     assert_eq!(listed(&to), listed(&from));
     assert_eq!(found(&to), found(&from));
     is_clean(&to);
@@ -124,17 +115,11 @@ fn a_library_moves_with_its_readers_and_nothing_is_embedded_again() {
     let home = Sandbox::new();
     assert_eq!(counts(&import(&home, &back, &[])), [13, 0, 0, 0]);
     assert_eq!(found(&home), found(&from));
-    assert_eq!(
-        to.run(&["--json", "source", "list"]).ended(0).json()["paused"],
-        true
-    );
+    assert_eq!(to.run(&["--json", "source", "list"]).ended(0).json()["paused"], true);
 }
 
 fn sha256(file: &Path) -> String {
-    let ran = std::process::Command::new("sha256sum")
-        .arg(file)
-        .output()
-        .unwrap();
+    let ran = std::process::Command::new("sha256sum").arg(file).output().unwrap();
     String::from_utf8(ran.stdout).unwrap()[..64].to_owned()
 }
 
@@ -147,9 +132,7 @@ fn who_might_not_read_a_document_may_not_read_it_elsewhere() {
     archive_of(&from, &file);
     import(&to, &file, &[]);
     let key = |name: &str, group: &str| {
-        let made = to.run(&[
-            "--json", "key", "create", name, "--role", "reader", "--group", group,
-        ]);
+        let made = to.run(&["--json", "key", "create", name, "--role", "reader", "--group", group]);
         made.ended(0).json()["key"].as_str().unwrap().to_owned()
     };
     let (pirate, sailor) = (key("a", "pirates"), key("b", "sailors"));
@@ -214,10 +197,7 @@ fn vectors_of_another_model_are_refused() {
         .finish(&[Value::Null; 0], &json!({}), &[Value::Null; 0])
         .unwrap();
     let refused = home.run(&["import", file.to_str().unwrap()]).ended(1);
-    for part in [
-        "another-mode with 7 dimensions",
-        "this library's is without vectors",
-    ] {
+    for part in ["another-mode with 7 dimensions", "this library's is without vectors"] {
         assert!(refused.err.contains(part), "{part}: {}", refused.err);
     }
     // A library that nobody began takes it.
@@ -245,12 +225,7 @@ fn what_a_library_has_stays() {
         kept.err
     );
     let answer = to.run(&["--json", "search", "pump needs"]).ended(0).json();
-    assert!(
-        answer["passages"][0]["text"]
-            .as_str()
-            .unwrap()
-            .contains("nothing")
-    );
+    assert!(answer["passages"][0]["text"].as_str().unwrap().contains("nothing"));
 }
 
 #[test]

@@ -111,10 +111,7 @@ fn an_outage_of_every_kind_loses_no_document() {
     service.set(Mood::Well);
     for (of, job) in jobs.iter().enumerate() {
         let ended = library.publishes(job);
-        assert!(
-            ended["attempts"].as_u64().unwrap() > MAX_ATTEMPTS as u64,
-            "{ended}"
-        );
+        assert!(ended["attempts"].as_u64().unwrap() > MAX_ATTEMPTS as u64, "{ended}");
         let found = library.dense(&text(of)).ok(200);
         assert_eq!(found["passages"][0]["text"], text(of), "{found}");
     }
@@ -138,10 +135,7 @@ fn a_text_that_a_service_refuses_goes_by_its_words_alone() {
     );
     let query = json!({"query": UNSPEAKABLE});
     let found = library.post("/api/v1/search", &query).ok(200);
-    assert_eq!(
-        found["passages"][0]["document_id"], ended["document_id"],
-        "{found}"
-    );
+    assert_eq!(found["passages"][0]["document_id"], ended["document_id"], "{found}");
     let found = library.dense(&text(1)).ok(200);
     assert_eq!(found["passages"][0]["text"], text(1), "{found}");
 }
@@ -161,9 +155,7 @@ fn an_outage_beyond_its_bound_is_final_until_the_job_is_driven_again() {
         "{ended}"
     );
     service.set(Mood::Well);
-    library
-        .post(&format!("/api/v1/jobs/{job}/retry"), &json!({}))
-        .ok(202);
+    library.post(&format!("/api/v1/jobs/{job}/retry"), &json!({})).ok(202);
     library.publishes(&job);
 }
 
@@ -197,9 +189,7 @@ fn a_document_for_a_library_with_vectors_waits_for_the_service() {
     library.until("more attempts than failures may be", |library| {
         library.job(&job)["attempts"].as_u64().unwrap() > MAX_ATTEMPTS as u64
     });
-    let found = library
-        .post("/api/v1/search", &json!({"query": "pump oil"}))
-        .ok(200);
+    let found = library.post("/api/v1/search", &json!({"query": "pump oil"})).ok(200);
     assert_eq!(found["notices"][0]["code"], "lexical_only", "{found}");
     assert_eq!(
         found["passages"].as_array().unwrap().len(),

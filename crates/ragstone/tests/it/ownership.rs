@@ -19,10 +19,7 @@ fn library(documents: std::ops::Range<usize>) -> Sandbox {
 fn ingest(sandbox: &Sandbox, documents: std::ops::Range<usize>) {
     let folder = format!("docs-{}", documents.start);
     for n in documents {
-        sandbox.write(
-            &format!("{folder}/{n}.txt"),
-            format!("Zebra number {n} lives here."),
-        );
+        sandbox.write(&format!("{folder}/{n}.txt"), format!("Zebra number {n} lives here."));
     }
     sandbox.run(&["ingest", &folder]).ended(0);
 }

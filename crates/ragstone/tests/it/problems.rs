@@ -51,23 +51,11 @@ const NOT_HERE: &[(&str, &str)] = &[
         "too_many_streams",
         "needs a stream that does not end: see the tests of the limits",
     ),
-    (
-        "job_superseded",
-        "a job has to fail first: see the tests of the routes",
-    ),
+    ("job_superseded", "a job has to fail first: see the tests of the routes"),
     ("batch_taken", "needs two writers: see keys.rs"),
-    (
-        "source_busy",
-        "two syncs have to meet: see the tests of the routes",
-    ),
-    (
-        "source_document",
-        "needs a sync: see http/documents/writer_tests.rs",
-    ),
-    (
-        "write_refused",
-        "needs two writers: see http/documents/writer_tests.rs",
-    ),
+    ("source_busy", "two syncs have to meet: see the tests of the routes"),
+    ("source_document", "needs a sync: see http/documents/writer_tests.rs"),
+    ("write_refused", "needs two writers: see http/documents/writer_tests.rs"),
     ("mail_document", "needs a mail: see http/documents/name_tests.rs"),
     ("storage_full", "needs a full disk: see disk.rs"),
 ];
@@ -91,9 +79,7 @@ impl Api {
     fn start(settings: &[(&str, &str)], key: Option<&'static str>) -> Self {
         let sandbox = settings
             .iter()
-            .fold(Sandbox::lexical(), |sandbox, (name, value)| {
-                sandbox.with(name, value)
-            });
+            .fold(Sandbox::lexical(), |sandbox, (name, value)| sandbox.with(name, value));
         let server = Server::start(&sandbox);
         Self {
             server,
@@ -146,10 +132,7 @@ fn case(call: &'static str, status: u16, code: &'static str, answer: Answer) -> 
 #[test]
 fn every_code_is_what_its_description_says() {
     let open = Api::start(&[("RAGSTONE_PARSE__MAX_BYTES", "4096")], None);
-    let keyed = [
-        ("RAGSTONE_ADMIN_KEY", KEY),
-        ("RAGSTONE_ASK__PROMPT_TOKENS", "256"),
-    ];
+    let keyed = [("RAGSTONE_ADMIN_KEY", KEY), ("RAGSTONE_ASK__PROMPT_TOKENS", "256")];
     let keyed = Api::start(&keyed, Some(KEY));
     let mut cases = Vec::new();
     cases.extend(malformed(&open));
@@ -197,8 +180,7 @@ fn describes(description: &Value, call: &str, status: u16, code: &str) -> bool {
 
 /// A second source of one name.
 fn taken(open: &Api) -> Case {
-    let wanted =
-        json!({"name": "n", "kind": "folder", "settings": {"path": "/nowhere"}, "readers": ["everyone"]});
+    let wanted = json!({"name": "n", "kind": "folder", "settings": {"path": "/nowhere"}, "readers": ["everyone"]});
     open.post("/api/v1/sources", wanted.clone()).ok(201);
     case(
         "POST /api/v1/sources",
@@ -286,11 +268,7 @@ fn wrong(open: &Api) -> Vec<Case> {
     };
     let ask = |body: Value| open.post(ASK, body);
     let near = json!({"type": "and", "filters": [{"type": "eq", "key": "a", "value": 1}, {"type": "near"}]});
-    let upload = |field: &str, value: &str| {
-        open.call("POST", DOCUMENTS)
-            .body(FORM, form(field, value, "b"))
-            .send()
-    };
+    let upload = |field: &str, value: &str| open.call("POST", DOCUMENTS).body(FORM, form(field, value, "b")).send();
     let text = |body: Value| open.post(DOCUMENTS, body);
     vec![
         case(
@@ -311,30 +289,10 @@ fn wrong(open: &Api) -> Vec<Case> {
             "bad_query",
             get("/api/v1/documents?limit=many"),
         ),
-        case(
-            "GET /api/v1/jobs",
-            400,
-            "bad_query",
-            get("/api/v1/jobs?state=tired"),
-        ),
-        case(
-            "GET /api/v1/ask-stream",
-            400,
-            "bad_query",
-            get("/api/v1/ask-stream"),
-        ),
-        case(
-            "POST /api/v1/search",
-            422,
-            "bad_body",
-            open.post(SEARCH, json!({})),
-        ),
-        case(
-            "POST /api/v1/search",
-            422,
-            "bad_body",
-            open.post(SEARCH, json!([1])),
-        ),
+        case("GET /api/v1/jobs", 400, "bad_query", get("/api/v1/jobs?state=tired")),
+        case("GET /api/v1/ask-stream", 400, "bad_query", get("/api/v1/ask-stream")),
+        case("POST /api/v1/search", 422, "bad_body", open.post(SEARCH, json!({}))),
+        case("POST /api/v1/search", 422, "bad_body", open.post(SEARCH, json!([1]))),
         case(
             "POST /api/v1/documents",
             422,
@@ -347,12 +305,7 @@ fn wrong(open: &Api) -> Vec<Case> {
             "bad_question",
             open.post(SEARCH, json!({"query": "  "})),
         ),
-        case(
-            "POST /api/v1/ask",
-            422,
-            "bad_question",
-            ask(json!({"question": ""})),
-        ),
+        case("POST /api/v1/ask", 422, "bad_question", ask(json!({"question": ""}))),
         case(
             "POST /api/v1/search",
             422,
@@ -532,12 +485,7 @@ fn too_much(open: &Api) -> Vec<Case> {
             "too_large",
             open.call("POST", DOCUMENTS).body(FORM, file).send(),
         ),
-        case(
-            "POST /api/v1/documents",
-            413,
-            "too_large",
-            open.post(DOCUMENTS, text),
-        ),
+        case("POST /api/v1/documents", 413, "too_large", open.post(DOCUMENTS, text)),
         case(
             "POST /api/v1/search",
             413,
@@ -599,8 +547,7 @@ fn foreign(open: &Api, keyed: &Api) -> Vec<Case> {
 fn refused(open: &Api, keyed: &Api) -> Vec<Case> {
     let nobody_named = keyed.post(DOCUMENTS, json!({"uri": "a", "text": "b"}));
     keyed.document(json!({"uri": "a", "text": "The zebra lives in the attic.", "readers": ["everyone"]}));
-    let too_long =
-        json!({"question": "Where does the zebra live?", "instructions": "Be brief. ".repeat(400)});
+    let too_long = json!({"question": "Where does the zebra live?", "instructions": "Be brief. ".repeat(400)});
     let named = |text: &str| {
         let upload = open.call("POST", DOCUMENTS).header("Idempotency-Key", "k");
         upload.json(&json!({"uri": "named.md", "text": text})).send()
@@ -615,27 +562,12 @@ fn refused(open: &Api, keyed: &Api) -> Vec<Case> {
     vec![
         case("GET /api/v1/documents", 429, "too_many_failures", guessed),
         case("POST /api/v1/documents", 422, "readers_required", nobody_named),
-        case(
-            "POST /api/v1/ask",
-            422,
-            "prompt_too_long",
-            keyed.post(ASK, too_long),
-        ),
+        case("POST /api/v1/ask", 422, "prompt_too_long", keyed.post(ASK, too_long)),
         case("GET /api/v1/documents", 503, "busy", busy),
         case("GET /api/v1/documents", 429, "rate_limited", often),
-        case(
-            "POST /api/v1/documents",
-            422,
-            "idempotency_key_reused",
-            named("two"),
-        ),
+        case("POST /api/v1/documents", 422, "idempotency_key_reused", named("two")),
         case("POST /api/v1/documents", 409, "name_taken", file("two")),
-        case(
-            "POST /api/v1/documents",
-            409,
-            "idempotency_in_flight",
-            in_flight(open),
-        ),
+        case("POST /api/v1/documents", 409, "idempotency_in_flight", in_flight(open)),
         case(
             "GET /metrics",
             403,
@@ -667,10 +599,7 @@ fn guessed() -> Answer {
 fn often() -> Answer {
     let limited = Api::start(&[("RAGSTONE_LIMITS__REQUESTS_PER_MINUTE", "1")], None);
     let first = limited.call("GET", DOCUMENTS).send();
-    assert_eq!(
-        (first.status, first.header("ratelimit-remaining")),
-        (200, Some("0"))
-    );
+    assert_eq!((first.status, first.header("ratelimit-remaining")), (200, Some("0")));
     let often = limited.call("GET", DOCUMENTS).send();
     assert!(often.header("retry-after").is_some());
     often
@@ -679,9 +608,7 @@ fn often() -> Answer {
 /// The twin of a request that waits for the rest of its body.
 fn in_flight(open: &Api) -> Answer {
     let named = || open.call("POST", DOCUMENTS).header("Idempotency-Key", "twin");
-    let half = named()
-        .header("Content-Type", FORM)
-        .header("Content-Length", "100");
+    let half = named().header("Content-Type", FORM).header("Content-Length", "100");
     let mut half = half.header("Expect", "100-continue").begin();
     let mut line = String::new();
     half.read_line(&mut line).unwrap();

@@ -36,8 +36,7 @@ fn it_takes_another_port_where_one_is_taken() {
     let sandbox = Sandbox::lexical().with("RAGSTONE_LISTEN", &address.to_string());
     let ran = sandbox.run(&["quickstart", "--exit"]).ended(0);
     assert!(
-        ran.err
-            .contains(&format!("port {} is taken, using", address.port())),
+        ran.err.contains(&format!("port {} is taken, using", address.port())),
         "{}",
         ran.err
     );

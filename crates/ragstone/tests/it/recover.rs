@@ -82,8 +82,7 @@ fn seen(server: &Server, key: &str) -> Vec<(Value, Vec<Value>)> {
             let id = document["id"].as_str().unwrap();
             let chunks = get(server, key, &format!("/api/v1/documents/{id}/chunks"));
             let chunks = chunks["chunks"].as_array().unwrap().iter();
-            let text =
-                |chunk: &Value| json!([chunk["text"], chunk["range"], chunk["page"], chunk["section"]]);
+            let text = |chunk: &Value| json!([chunk["text"], chunk["range"], chunk["page"], chunk["section"]]);
             let mut document = document.clone();
             document.as_object_mut().unwrap().remove("updated_at");
             (document, chunks.map(text).collect())
@@ -264,10 +263,7 @@ fn damage(sandbox: &Sandbox, ages: &[PathBuf], seed: &mut Seed) -> Damage {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long the loop is is the caller's choice"
-)]
+#[expect(clippy::disallowed_methods, reason = "how long the loop is is the caller's choice")]
 fn whatever_became_of_the_database_the_library_comes_back() {
     let recoveries = std::env::var(RECOVERIES).ok();
     let recoveries = recoveries.and_then(|number| number.parse().ok()).unwrap_or(6);
@@ -303,11 +299,7 @@ fn whatever_became_of_the_database_the_library_comes_back() {
         if !is_whole {
             assert_eq!(told["recovered"]["documents"], expected.len(), "{what}: {told}");
             let aside = told["aside"].as_array().unwrap();
-            assert_eq!(
-                aside.is_empty(),
-                matches!(damage, Damage::Deleted),
-                "{what}: {told}"
-            );
+            assert_eq!(aside.is_empty(), matches!(damage, Damage::Deleted), "{what}: {told}");
         }
         assert_eq!(listing(&sandbox), expected, "{what}");
         assert_eq!(texts(&sandbox), found, "{what}");

@@ -48,9 +48,7 @@ fn names_that_are_no_settings_are_told() {
         let lines = ran.err.lines().filter(|line| line.contains("WARN"));
         lines
             .filter(|line| {
-                line.contains(&format!("{name} "))
-                    || line.ends_with(name)
-                    || line.contains(&format!("{name},"))
+                line.contains(&format!("{name} ")) || line.ends_with(name) || line.contains(&format!("{name},"))
             })
             .count()
     };
@@ -97,11 +95,7 @@ fn no_secret_is_shown() {
         .with("RAGSTONE_ADMIN_KEY", "very-hidden-and-long-enough-for-a-key")
         .with("LLM_MODEL", "gpt-test")
         .with("OPENAI_BASE_URL", "http://user:very-hidden@127.0.0.1:9/v1");
-    for arguments in [
-        &["doctor"][..],
-        &["--json", "doctor"],
-        &["--log", "trace", "doctor"],
-    ] {
+    for arguments in [&["doctor"][..], &["--json", "doctor"], &["--log", "trace", "doctor"]] {
         // Nothing listens there, which doctor finds.
         let ran = sandbox.run(arguments).ended(1);
         assert!(

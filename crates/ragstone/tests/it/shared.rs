@@ -73,12 +73,7 @@ fn what_one_process_takes_in_every_other_finds() {
     // Who serves works nothing off, and says how it goes whoever asks.
     assert_eq!(state_of(&other, job(&sent)), "queued");
     let workers = [start(&homes[2], "worker"), start(&homes[3], "worker")];
-    let (status, events) = raw(
-        &other,
-        "GET",
-        &format!("/api/v1/jobs/{}/events", job(&sent)),
-        None,
-    );
+    let (status, events) = raw(&other, "GET", &format!("/api/v1/jobs/{}/events", job(&sent)), None);
     assert!(status == 200 && events.contains("event: done"), "{events}");
     for api in [&one, &other] {
         assert_eq!(found(api, "lamp pier"), ["test:lamp"]);
@@ -93,10 +88,7 @@ fn what_one_process_takes_in_every_other_finds() {
     for worker in &workers {
         let status = |path| raw(worker, "GET", path, None).0;
         assert_eq!(["/healthz", "/readyz", "/metrics"].map(status), [200; 3]);
-        assert_eq!(
-            ["/api/v1/documents", "/docs", "/openapi.json"].map(status),
-            [404; 3]
-        );
+        assert_eq!(["/api/v1/documents", "/docs", "/openapi.json"].map(status), [404; 3]);
     }
     let document = format!("/api/v1/documents/{}", sent["document"]["id"].as_str().unwrap());
     let (status, patched) = call(&other, "PATCH", &document, Some(&json!({"title": "Pier"})));
@@ -126,10 +118,7 @@ fn commands_work_on_the_shared_stores_themselves() {
         !jobs.is_empty() && jobs.iter().all(|job| job["state"] == "succeeded"),
         "{jobs:?}"
     );
-    assert_eq!(
-        here.run(&["--json", "document", "list"]).ended(0).lines().len(),
-        1
-    );
+    assert_eq!(here.run(&["--json", "document", "list"]).ended(0).lines().len(), 1);
     let passages = here.run(&["--json", "search", "lamp tower"]).ended(0).json();
     assert_eq!(passages["passages"].as_array().unwrap().len(), 1);
     let answer = here
@@ -166,10 +155,7 @@ fn a_worker_that_is_killed_at_work_loses_nothing() {
     until_succeeded(&api, job(&sent));
     let (_, document) = call(&api, "GET", "/api/v1/documents?limit=2", None);
     let documents = document["documents"].as_array().unwrap();
-    assert_eq!(
-        (documents.len(), &documents[0]["status"]),
-        (1, &json!("published"))
-    );
+    assert_eq!((documents.len(), &documents[0]["status"]), (1, &json!("published")));
     let (_, chunks) = call(
         &api,
         "GET",
@@ -185,9 +171,7 @@ fn a_worker_that_is_killed_at_work_loses_nothing() {
     );
     // What earlier attempts left goes after the document is published: a worker that dies first leaves it to the sweep.
     let document = documents[0]["id"].as_str().unwrap();
-    until("earlier attempts are purged", || {
-        set.generations_of(document) == 1
-    });
+    until("earlier attempts are purged", || set.generations_of(document) == 1);
     drop(last);
     is_clean(&homes[0]);
 }
@@ -315,9 +299,7 @@ fn a_lost_database_of_shared_stores_is_made_again() {
     assert_eq!(told["recovered"]["documents"], 5, "{told}");
     assert_eq!(told["index"]["documents"], 5, "{told}");
     let worker = start(&home, "all");
-    until("the points are made again", || {
-        found(&worker, "lamp oil").len() == 5
-    });
+    until("the points are made again", || found(&worker, "lamp oil").len() == 5);
     drop(worker);
     assert_eq!(listing(&home), before);
 }
@@ -333,11 +315,7 @@ fn stores_of_another_library_are_not_touched() {
     drop(worker);
     let another = set.sandbox().with("DATABASE_URL", &set.another_database());
     let refused = another.run(&["document", "list"]).ended(1);
-    assert!(
-        refused.err.contains("the blobs hold originals"),
-        "{}",
-        refused.err
-    );
+    assert!(refused.err.contains("the blobs hold originals"), "{}", refused.err);
     let blobs = tempfile::tempdir().unwrap();
     let another = another.with("RAGSTONE_BLOBS_URL", blobs.path().to_str().unwrap());
     let refused = another.run(&["fsck", "--repair"]).ended(1);

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::chaos::{
-    Contents, DOCUMENTS, Dice, Door, Ids, Operation, PATIENCE, carry_out, number, operations, sandbox,
-    settled_state, state_after,
+    Contents, DOCUMENTS, Dice, Door, Ids, Operation, PATIENCE, carry_out, number, operations, sandbox, settled_state,
+    state_after,
 };
 use crate::shared_set::{Set, start};
 use crate::support::{Sandbox, Server};
@@ -38,8 +38,7 @@ impl House<'_> {
     fn kill(&mut self, home: usize, door: &Door) {
         self.living.retain(|(living, _)| *living != home);
         self.show(door);
-        self.living
-            .push_back((home, start(&self.homes[home], ROLES[home])));
+        self.living.push_back((home, start(&self.homes[home], ROLES[home])));
         self.show(door);
     }
 
@@ -59,10 +58,7 @@ fn shared_state_after(homes: &[Sandbox], operations: &[Operation], deaths: &[(u6
         let door = &door;
         let mut house = House {
             homes,
-            living: (0..)
-                .zip(homes)
-                .map(|(n, home)| (n, start(home, ROLES[n])))
-                .collect(),
+            living: (0..).zip(homes).map(|(n, home)| (n, start(home, ROLES[n]))).collect(),
             changes: 0,
         };
         house.show(door);
@@ -120,10 +116,7 @@ fn killing_changes_nothing_of_shared_stores() {
     let expected = state_after(&calm, &Contents::Texts, &operations, &[]);
     let homes: Vec<Sandbox> = ROLES.iter().map(|_| set.sandbox()).collect();
     let found = shared_state_after(&homes, &operations, &deaths);
-    assert_eq!(
-        found["documents"], expected["documents"],
-        "seed {seed}, {kills} kills"
-    );
+    assert_eq!(found["documents"], expected["documents"], "seed {seed}, {kills} kills");
     let searches = |state: &Value| state["searches"].as_array().unwrap().clone();
     for (found, expected) in searches(&found).iter().zip(searches(&expected)) {
         assert!(

@@ -83,10 +83,7 @@ impl Set {
             Qdrant::Given(url) | Qdrant::Started { url, .. } | Qdrant::Ours { url, .. } => url,
         };
         Sandbox::lexical()
-            .with(
-                "DATABASE_URL",
-                &format!("host={folder} user=test dbname=postgres"),
-            )
+            .with("DATABASE_URL", &format!("host={folder} user=test dbname=postgres"))
             .with("REDIS_URL", &format!("redis+unix://{folder}/redis"))
             .with("QDRANT_URL", url)
             .with("RAGSTONE_INDEX__QDRANT_COLLECTION", &self.collection)
@@ -245,13 +242,7 @@ struct Program {
 }
 
 impl Program {
-    fn start(
-        signal: &str,
-        script: &str,
-        arguments: &[&Path],
-        folder: &Path,
-        owner: Option<(u32, u32)>,
-    ) -> Self {
+    fn start(signal: &str, script: &str, arguments: &[&Path], folder: &Path, owner: Option<(u32, u32)>) -> Self {
         let mut program = Self {
             // The program is a child of the shell that reads from here.
             script: format!("({script}) & server=$!; read -r _; kill -{signal} $server; wait $server"),
@@ -323,27 +314,20 @@ fn qdrant(folder: &Path) -> Qdrant {
              QDRANT__TELEMETRY_DISABLED=true exec \"$0\" >>qdrant.log 2>&1"
         );
         let started = Program::start(KILL, &script, &[&program], folder, None);
-        until("qdrant answers", || {
-            TcpStream::connect(("127.0.0.1", grpc)).is_ok()
-        });
+        until("qdrant answers", || TcpStream::connect(("127.0.0.1", grpc)).is_ok());
         return Qdrant::Started {
             _program: started,
             url: format!("http://127.0.0.1:{grpc}"),
         };
     }
-    eprintln!(
-        "skipped: shared stores over Qdrant itself, RAGSTONE_TEST_QDRANT_URL or a qdrant on the PATH enables it"
-    );
+    eprintln!("skipped: shared stores over Qdrant itself, RAGSTONE_TEST_QDRANT_URL or a qdrant on the PATH enables it");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .unwrap();
     let url = runtime.block_on(TestServer::start()).url();
-    Qdrant::Ours {
-        _runtime: runtime,
-        url,
-    }
+    Qdrant::Ours { _runtime: runtime, url }
 }
 
 fn free_port() -> u16 {
@@ -388,7 +372,5 @@ fn unprivileged() -> Option<(u32, u32)> {
         let mut ids = line.split(':').skip(2).map(str::parse);
         Some((ids.next()?.ok()?, ids.next()?.ok()?))
     };
-    is_root
-        .then(|| find("postgres").or_else(|| find("nobody")))
-        .flatten()
+    is_root.then(|| find("postgres").or_else(|| find("nobody"))).flatten()
 }

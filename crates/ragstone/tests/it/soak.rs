@@ -105,10 +105,7 @@ fn check_places(service: &Service) {
         first(&mut events);
         open.push(events);
     }
-    service
-        .ask(QUESTION, true)
-        .send()
-        .problem(429, "too_many_streams");
+    service.ask(QUESTION, true).send().problem(429, "too_many_streams");
     service.stub.until("streams_open", STREAMS as i64);
     drop(open);
     service.stub.until("streams_open", 0);

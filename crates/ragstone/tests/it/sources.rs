@@ -10,10 +10,7 @@ fn documents(home: &Sandbox) -> usize {
 fn an_unmounted_folder_empties_nothing_until_it_is_allowed() {
     let home = Sandbox::lexical();
     for n in 0..12 {
-        home.write(
-            &format!("disk/{n:02}.md"),
-            format!("Pump {n} is serviced by crew {n}."),
-        );
+        home.write(&format!("disk/{n:02}.md"), format!("Pump {n} is serviced by crew {n}."));
     }
     let _server = Server::start(&home);
     let folder = home.path().join("disk");

@@ -48,11 +48,7 @@ fn a_reader_that_leaves_ends_the_models_call() {
     drop(call);
     stub.until("requests_abandoned", 1);
     stub.until("in_flight", 0);
-    assert_eq!(
-        stub.stats("chat_requests"),
-        1,
-        "nothing is tried again for nobody"
-    );
+    assert_eq!(stub.stats("chat_requests"), 1, "nothing is tried again for nobody");
 }
 
 #[test]
@@ -132,10 +128,7 @@ fn a_stream_goes_on_for_who_comes_back() {
         events = resume(&service, &last.id).open().events();
     }
     assert_eq!(told.last().unwrap().name, "done");
-    let ids: Vec<_> = told
-        .iter()
-        .map(|event| event.id.rsplit(':').next().unwrap())
-        .collect();
+    let ids: Vec<_> = told.iter().map(|event| event.id.rsplit(':').next().unwrap()).collect();
     let counted: Vec<_> = (1..=told.len()).map(|n| n.to_string()).collect();
     assert_eq!(ids, counted);
     assert_eq!(format!("fixed:{}", text_of(&told)), LONG);
@@ -149,28 +142,18 @@ fn a_silent_stream_is_kept_open_by_comments() {
     };
     service.stub.set(&json!({"ttft_ms": 1500}));
     let frames: Vec<Frame> = service.ask(QUESTION, true).open().frames().collect();
-    let comments = frames
-        .iter()
-        .filter(|frame| matches!(frame, Frame::Comment(_)))
-        .count();
-    assert!(
-        matches!(frames[1], Frame::Comment(_)) && comments < 5,
-        "{frames:?}"
-    );
+    let comments = frames.iter().filter(|frame| matches!(frame, Frame::Comment(_))).count();
+    assert!(matches!(frames[1], Frame::Comment(_)) && comments < 5, "{frames:?}");
     let Some(Frame::Event(last)) = frames.last() else {
         panic!("{frames:?}")
     };
-    assert_eq!(
-        (last.name.as_str(), &last.data["answered"]),
-        ("done", &json!(true))
-    );
+    assert_eq!((last.name.as_str(), &last.data["answered"]), ("done", &json!(true)));
 }
 
 #[test]
 fn a_page_that_can_send_no_header_uses_a_ticket_once() {
     let key = "0123456789abcdef0123456789abcdef";
-    let Some(service) = Service::start(&[("RAGSTONE_ADMIN_KEY", key), ("RAGSTONE_EMBED__PROVIDER", "none")])
-    else {
+    let Some(service) = Service::start(&[("RAGSTONE_ADMIN_KEY", key), ("RAGSTONE_EMBED__PROVIDER", "none")]) else {
         return;
     };
     let bearer = format!("Bearer {key}");
@@ -186,10 +169,7 @@ fn a_page_that_can_send_no_header_uses_a_ticket_once() {
     let last = &events.last().unwrap().id;
     resume(&service, last).send().problem(401, "unauthorized");
     assert_eq!(
-        resume(&service, last)
-            .header("Authorization", &bearer)
-            .send()
-            .status,
+        resume(&service, last).header("Authorization", &bearer).send().status,
         204
     );
 }

@@ -113,11 +113,7 @@ impl Service {
             .iter()
             .fold(sandbox, |sandbox, (name, value)| sandbox.with(name, value));
         let server = Server::start(&sandbox);
-        Some(Self {
-            server,
-            stub,
-            sandbox,
-        })
+        Some(Self { server, stub, sandbox })
     }
 
     /// Kills the server, and starts it again over the same data with one more setting.
@@ -197,10 +193,7 @@ impl Service {
 
     /// How a job ended.
     pub fn ended(&self, job: &str) -> Event {
-        let events = self
-            .call("GET", &format!("/api/v1/jobs/{job}/events"))
-            .open()
-            .events();
+        let events = self.call("GET", &format!("/api/v1/jobs/{job}/events")).open().events();
         let last = events.last().unwrap();
         assert_eq!(last.name, "done");
         last

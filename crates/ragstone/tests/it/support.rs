@@ -57,9 +57,7 @@ impl Sandbox {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ragstone"));
         command.args(arguments).current_dir(self.path()).env_clear();
-        let kept = KEPT
-            .iter()
-            .filter_map(|name| Some((*name, std::env::var_os(name)?)));
+        let kept = KEPT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
         command.envs(kept).envs(self.environment.iter().cloned());
         command
     }
@@ -99,13 +97,7 @@ impl Ran {
 
     #[track_caller]
     pub fn ended(self, code: i32) -> Self {
-        assert_eq!(
-            self.code,
-            Some(code),
-            "stdout: {}\nstderr: {}",
-            self.out,
-            self.err
-        );
+        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.out, self.err);
         self
     }
 

@@ -19,10 +19,7 @@ fn an_issuer_switches_access_on() {
     assert_eq!(nobody.header("www-authenticate"), Some("Bearer"));
     let bad = list().header("Authorization", "Bearer a.b.c").send();
     bad.problem(401, "unauthorized");
-    assert_eq!(
-        bad.header("www-authenticate"),
-        Some(r#"Bearer error="invalid_token""#)
-    );
+    assert_eq!(bad.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
     let early = list().header("Authorization", &format!("Bearer {TOKEN}")).send();
     early.problem(503, "issuer_unavailable");
     assert_eq!(early.header("retry-after"), Some("30"));
@@ -43,7 +40,8 @@ fn doctor_names_the_issuers() {
 
 #[test]
 fn keys_over_plain_http_are_refused_at_start() {
-    let plain = r#"[{"issuer": "https://login.example.com", "audience": "a", "jwks_url": "http://login.example.com/k"}]"#;
+    let plain =
+        r#"[{"issuer": "https://login.example.com", "audience": "a", "jwks_url": "http://login.example.com/k"}]"#;
     let ran = Sandbox::lexical()
         .with("RAGSTONE_ACCESS__ISSUERS", plain)
         .run(&["doctor"]);

@@ -60,20 +60,11 @@ fn answers_the_same(sandbox: &Sandbox, expected: &Value) {
     }
     for (question, passages) in expected["searches"].as_object().unwrap() {
         let found = sandbox.run(&["search", question, "--json"]).ended(0).json();
-        let (found, passages) = (
-            found["passages"].as_array().unwrap(),
-            passages.as_array().unwrap(),
-        );
+        let (found, passages) = (found["passages"].as_array().unwrap(), passages.as_array().unwrap());
         assert_eq!(found.len(), passages.len(), "{question}");
         for (found, expected) in found.iter().zip(passages) {
-            let (score, before) = (
-                found["score"].as_f64().unwrap(),
-                expected["score"].as_f64().unwrap(),
-            );
-            assert!(
-                (score - before).abs() < 1e-5,
-                "{question}: {score}, before {before}"
-            );
+            let (score, before) = (found["score"].as_f64().unwrap(), expected["score"].as_f64().unwrap());
+            assert!((score - before).abs() < 1e-5, "{question}: {score}, before {before}");
             let (mut found, mut expected) = (found.clone(), expected.clone());
             found["score"].take();
             expected["score"].take();
@@ -100,10 +91,7 @@ fn a_library_of_the_last_release_is_upgraded_and_answers_the_same() {
     assert!(!again.err.contains("before-"), "{}", again.err);
     let rollback = sandbox.run(&["rollback", "--json"]).ended(0).json();
     assert_eq!(rollback["result"], "additive", "{rollback}");
-    assert!(
-        !rollback["additions"].as_array().unwrap().is_empty(),
-        "{rollback}"
-    );
+    assert!(!rollback["additions"].as_array().unwrap().is_empty(), "{rollback}");
     assert_eq!(beside(&sandbox, "ragstone.db.after-"), [] as [PathBuf; 0]);
     answers_the_same(&sandbox, &expected);
 }
@@ -134,22 +122,14 @@ fn nothing_is_undone_while_a_server_runs_or_where_there_is_nothing() {
 /// Needs a program of the last release: `RAGSTONE_TEST_PREVIOUS` names it.
 #[test]
 fn the_last_release_goes_on_with_what_this_one_left() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the test is told where the older program is"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the test is told where the older program is")]
     let Some(previous) = std::env::var_os(PREVIOUS) else {
-        eprintln!(
-            "skipped: the last release on an upgraded library, to enable name its program in {PREVIOUS}"
-        );
+        eprintln!("skipped: the last release on an upgraded library, to enable name its program in {PREVIOUS}");
         return;
     };
     let (sandbox, expected) = older_library();
     answers_the_same(&sandbox, &expected);
-    sandbox.write(
-        "new.md",
-        "# Crane\n\nThe crane was taken in by the newer release.\n",
-    );
+    sandbox.write("new.md", "# Crane\n\nThe crane was taken in by the newer release.\n");
     let new = sandbox
         .run(&["ingest", "new.md", "--readers", "everyone", "--json"])
         .ended(0)
@@ -174,19 +154,13 @@ fn the_last_release_goes_on_with_what_this_one_left() {
     let found: Value = serde_json::from_str(&run(&["search", "crane", "--json"])).unwrap();
     assert_eq!(found["passages"][0]["document_id"], new["document_id"]);
     // Its `fsck` would call the manifests orphans, which it does not know.
-    sandbox.write(
-        "old.md",
-        "# Winch\n\nThe winch was taken in by the older release.\n",
-    );
+    sandbox.write("old.md", "# Winch\n\nThe winch was taken in by the older release.\n");
     run(&["ingest", "old.md", "--readers", "everyone"]);
     run(&["document", "delete", new["document_id"].as_str().unwrap()]);
     // And this one again, over rows that the older one wrote.
     let found = sandbox.run(&["search", "winch", "--json"]).ended(0).json();
     assert!(
-        found["passages"][0]["text"]
-            .as_str()
-            .unwrap()
-            .contains("older release"),
+        found["passages"][0]["text"].as_str().unwrap().contains("older release"),
         "{found}"
     );
     sandbox.run(&["fsck"]).ended(0);

@@ -61,10 +61,7 @@ fn another_model_is_not_mixed_in() {
     let other = sandbox.with("RAGSTONE_EMBED__PASSAGE_PREFIX", "passage: ");
     let search = ["--json", "search", "where do striped animals live?"];
     assert_eq!(notices(other.run(&search))[0]["code"], "lexical_only");
-    other.write(
-        "docs/cellar.md",
-        "# Cellar\n\nWalnuts are stored in the cellar.\n",
-    );
+    other.write("docs/cellar.md", "# Cellar\n\nWalnuts are stored in the cellar.\n");
     other.run(&["ingest", "docs/cellar.md"]).ended(0);
     other.run(&["index", "rebuild"]).ended(0);
     assert_eq!(notices(other.run(&search)), json!([]));

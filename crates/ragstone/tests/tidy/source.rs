@@ -163,18 +163,11 @@ fn read(root: &Path, path: &Path) -> Option<SourceFile> {
 /// Files below `folder` but those under a folder named in `skip`, in order; links are not followed.
 pub fn walk(folder: &Path, skip: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut entries: Vec<_> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .collect();
+    let mut entries: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().collect();
     entries.sort_by_key(|entry| entry.file_name());
     for entry in entries {
         let kind = entry.file_type().expect("an entry of a folder has a type");
-        let skipped = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| skip.contains(&name));
+        let skipped = entry.file_name().to_str().is_some_and(|name| skip.contains(&name));
         if kind.is_dir() && !skipped {
             found.extend(walk(&entry.path(), skip));
         } else if kind.is_file() && !skipped {
@@ -204,10 +197,7 @@ fn test_files(file: &SourceFile) -> Vec<String> {
             continue;
         };
         let raw = &file.raw[start..end];
-        match raw
-            .split_once("#[path = \"")
-            .and_then(|(_, rest)| rest.split_once('"'))
-        {
+        match raw.split_once("#[path = \"").and_then(|(_, rest)| rest.split_once('"')) {
             Some((path, _)) => found.push(format!("{beside}/{path}")),
             None => {
                 let name = name.1.trim();
@@ -337,8 +327,7 @@ fn test_items(masked: &str, raw: &str) -> Vec<(usize, usize)> {
         let start = from + offset;
         let end = start + masked[start..].find(']').unwrap_or(masked.len() - start);
         let condition = &raw[start..end];
-        let test =
-            condition.contains("(test") || condition.contains(" test") || condition.contains("\"contract\"");
+        let test = condition.contains("(test") || condition.contains(" test") || condition.contains("\"contract\"");
         from = end;
         if test && !condition.contains("not(") {
             from = item_end(masked, end);

@@ -86,9 +86,7 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
     ("seam", &["access", "document", "filter", "id", "library", "rank"]),
     (
         "library",
-        &[
-            "access", "ask", "document", "filter", "id", "metric", "rank", "seam",
-        ],
+        &["access", "ask", "document", "filter", "id", "metric", "rank", "seam"],
     ),
     ("prompt", &["access", "cite", "library", "seam"]),
     (
@@ -105,10 +103,7 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
             "split",
         ],
     ),
-    (
-        "sync",
-        &["access", "document", "failure_log", "id", "ingest", "seam"],
-    ),
+    ("sync", &["access", "document", "failure_log", "id", "ingest", "seam"]),
     (
         "ask",
         &[
@@ -144,15 +139,7 @@ pub const PROCESS_LAYERS: &[(&str, &[&str])] = &[
     ("jobs", &["clock", "config", "telemetry"]),
     (
         "http",
-        &[
-            "clock",
-            "config",
-            "jobs",
-            "operator",
-            "schedule",
-            "telemetry",
-            "ui",
-        ],
+        &["clock", "config", "jobs", "operator", "schedule", "telemetry", "ui"],
     ),
     ("mcp", &["config", "http", "jobs", "operator", "telemetry"]),
     (

@@ -90,10 +90,7 @@ impl CacheFile {
         }
     }
 
-    fn try_run<T>(
-        &mut self,
-        work: impl Fn(&mut Connection, u64) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+    fn try_run<T>(&mut self, work: impl Fn(&mut Connection, u64) -> Result<T, Failure>) -> Result<T, Failure> {
         let open = match self.open.take() {
             Some(open) => open,
             None => open(&self.path)?,

@@ -131,8 +131,7 @@ impl EmbeddingCache for SqliteEmbeddingCache {
     }
 
     async fn forget(&self, document: DocumentId) -> Result<(), EmbeddingCacheError> {
-        self.run(move |connection, _| rows::forget(connection, document))
-            .await
+        self.run(move |connection, _| rows::forget(connection, document)).await
     }
 
     async fn documents(&self) -> Result<Vec<DocumentId>, EmbeddingCacheError> {

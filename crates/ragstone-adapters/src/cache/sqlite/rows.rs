@@ -29,11 +29,7 @@ pub fn get(
         if let Some(entry) = entry {
             note_use(&transaction, turn, document, entry)?;
         }
-        found.push(
-            entry
-                .map(|entry| embedding(&transaction, entry, key))
-                .transpose()?,
-        );
+        found.push(entry.map(|entry| embedding(&transaction, entry, key)).transpose()?);
     }
     transaction.commit()?;
     Ok(found)
@@ -110,22 +106,19 @@ fn insert(
     let vector: Vec<u8> = stored.vector.iter().flat_map(|x| x.to_le_bytes()).collect();
     let pieces: Vec<u8> = stored.pieces.iter().flat_map(|x| x.to_le_bytes()).collect();
     let tokens = stored.tokens.as_deref();
-    t.prepare_cached(
-        "insert into embeddings (entry, sum, vector, pieces, tokens) values (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(params![
-        entry,
-        sum(key, &vector, &pieces, tokens),
-        vector,
-        pieces,
-        tokens
-    ])?;
+    t.prepare_cached("insert into embeddings (entry, sum, vector, pieces, tokens) values (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            entry,
+            sum(key, &vector, &pieces, tokens),
+            vector,
+            pieces,
+            tokens
+        ])?;
     Ok(entry)
 }
 
 fn embedding(t: &Transaction<'_>, entry: i64, key: &EmbeddingKey) -> Result<StoredEmbedding, Failure> {
-    let mut statement =
-        t.prepare_cached("select sum, vector, pieces, tokens from embeddings where entry = ?1")?;
+    let mut statement = t.prepare_cached("select sum, vector, pieces, tokens from embeddings where entry = ?1")?;
     let mut rows = statement.query([entry])?;
     match rows.next()? {
         Some(row) => read(row, key),

@@ -53,9 +53,7 @@ impl Attachments for PostgresCatalogue {
         job: JobId,
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>> {
-        let purge = transact!(self.database, Mode::Synced, |t| detach(
-            &t, lease, document, job, now
-        ))?;
+        let purge = transact!(self.database, Mode::Synced, |t| detach(&t, lease, document, job, now))?;
         self.statistics.noted(&self.database, 1).await;
         Ok(purge)
     }
@@ -134,8 +132,7 @@ async fn detach(
 async fn brought(t: &Session, document: DocumentId, mail: DocumentId) -> Result<Option<Generation>, Failure> {
     let last = "select brought from attachments where document = $1 and mail = $2";
     let row = t.first(last, &[&document.0, &mail.0]).await?;
-    row.map(|row| Ok(Generation(number(&row, "brought")?)))
-        .transpose()
+    row.map(|row| Ok(Generation(number(&row, "brought")?))).transpose()
 }
 
 /// A tombstoned document is attached to nothing.

@@ -19,8 +19,7 @@ use super::error::Failure;
 use super::row::{Hold, document, get, id, name, number, optional_number, word};
 use crate::catalogue::value::read_chunks;
 
-const NAMED: &str =
-    "select d.id, d.tenant, d.status, d.published, d.chunks, d.stored, d.incoming, d.given_title,
+const NAMED: &str = "select d.id, d.tenant, d.status, d.published, d.chunks, d.stored, d.incoming, d.given_title,
     d.acl_revision, d.updated_at,
     (select substring(s.delta from 1 for 8) from statistics s
      where s.document = d.id and s.generation = d.published) as counted

@@ -219,12 +219,7 @@ pub async fn tombstone(
 }
 
 /// Tombstones a document whose row is held.
-pub async fn bury(
-    t: &Session,
-    mut stored: StoredDocument,
-    job: JobId,
-    now: OffsetDateTime,
-) -> Result<Job, Failure> {
+pub async fn bury(t: &Session, mut stored: StoredDocument, job: JobId, now: OffsetDateTime) -> Result<Job, Failure> {
     let id = stored.document.id;
     cancel_ingests(t, id, now).await?;
     stored.document.status = DocumentStatus::Deleting;

@@ -39,9 +39,7 @@ macro_rules! transact {
             let $t = $database.begin($mode).await?;
             let done = $work.await;
             match $t.end(done).await {
-                Err(failure)
-                    if failure.is_race() && races < $crate::catalogue::postgres::database::MAX_RACES =>
-                {
+                Err(failure) if failure.is_race() && races < $crate::catalogue::postgres::database::MAX_RACES => {
                     $crate::catalogue::postgres::database::back_off(races).await;
                     races += 1;
                 }
@@ -101,9 +99,7 @@ impl Database {
         use deadpool_postgres::{PoolError, TimeoutType};
         let connection = self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
-            PoolError::Timeout(TimeoutType::Wait) => {
-                PostgresError::NoConnection("all of the pool are in use".into())
-            }
+            PoolError::Timeout(TimeoutType::Wait) => PostgresError::NoConnection("all of the pool are in use".into()),
             other => PostgresError::NoConnection(other.to_string()),
         })?;
         Ok(Session {

@@ -100,10 +100,7 @@ pub async fn failed(
          where tenant = $1 and source = $2 and last_error is not null and status <> 'deleting'";
     let (tenant, source, limit) = (tenant.as_str(), source.as_str(), limit as i64);
     let counted = c
-        .first(
-            &format!("select count(*) as failed {of_source}"),
-            &[&tenant, &source],
-        )
+        .first(&format!("select count(*) as failed {of_source}"), &[&tenant, &source])
         .await?;
     let count = counted.as_ref().map_or(Ok(0), |row| number(row, "failed"))?;
     let rows = c
@@ -112,9 +109,7 @@ pub async fn failed(
             &[&tenant, &source, &limit],
         )
         .await?;
-    let first = rows
-        .iter()
-        .map(|row| Ok((get(row, "uri")?, json(row, "last_error")?)));
+    let first = rows.iter().map(|row| Ok((get(row, "uri")?, json(row, "last_error")?)));
     let first = first.collect::<Result<_, Failure>>()?;
     Ok(FailedDocuments { count, first })
 }

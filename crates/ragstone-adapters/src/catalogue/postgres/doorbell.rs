@@ -77,9 +77,7 @@ impl PostgresWire {
             task,
         };
         open.channel = open.client.query_one(CHANNEL, &[]).await?.try_get("channel")?;
-        open.client
-            .batch_execute(&format!("listen {}", open.channel))
-            .await?;
+        open.client.batch_execute(&format!("listen {}", open.channel)).await?;
         Ok(open)
     }
 }

@@ -46,8 +46,7 @@ async fn remove_batches(t: &Session, before: i64, most: i64) -> Result<u64, Fail
         return Ok(0);
     }
     // Whoever joined one before its row was held has a child in it now.
-    let gone =
-        format!("delete from jobs b where b.kind = 'batch' and b.id = any($2) and {is_over} returning b.id");
+    let gone = format!("delete from jobs b where b.kind = 'batch' and b.id = any($2) and {is_over} returning b.id");
     let gone = t.all(&gone, &[&before, &held]).await?;
     let gone: Vec<Uuid> = gone.iter().map(|row| id(row, "id")).collect::<Result<_, _>>()?;
     t.run("delete from batches where id = any($1)", &[&gone]).await?;

@@ -80,8 +80,7 @@ impl PostgresError {
 
     /// Whether what is stored cannot be read, rather than not be read now.
     fn is_damaged(&self) -> bool {
-        let damage =
-            |code: &SqlState| *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED;
+        let damage = |code: &SqlState| *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED;
         matches!(self, Self::Damaged(_)) || self.code().is_some_and(damage)
     }
 }

@@ -33,20 +33,14 @@ impl EvaluationStore for PostgresCatalogue {
     }
 
     /// A lost answer is asked for again: no disk write each.
-    async fn record_outcome(
-        &self,
-        tenant: &TenantId,
-        name: &str,
-        outcome: RecordedOutcome,
-    ) -> CatalogueResult<bool> {
+    async fn record_outcome(&self, tenant: &TenantId, name: &str, outcome: RecordedOutcome) -> CatalogueResult<bool> {
         Ok(transact!(self.database, Mode::Ordered, |t| record(
             &t, tenant, name, &outcome
         ))?)
     }
 
     async fn finish_run(&self, tenant: &TenantId, name: &str) -> CatalogueResult<bool> {
-        let finish =
-            "update evaluation_runs set finished = true where tenant = $1 and name = $2 and not finished";
+        let finish = "update evaluation_runs set finished = true where tenant = $1 and name = $2 and not finished";
         let session = self.database.session().await?;
         Ok(session.run(finish, &[&tenant.as_str(), &plain(name)]).await? > 0)
     }
@@ -56,9 +50,7 @@ impl EvaluationStore for PostgresCatalogue {
         tenant: &TenantId,
         name: &str,
     ) -> CatalogueResult<Option<(RunHead, Vec<RecordedOutcome>)>> {
-        Ok(transact!(self.database, Mode::Snapshot, |t| read(
-            &t, tenant, name
-        ))?)
+        Ok(transact!(self.database, Mode::Snapshot, |t| read(&t, tenant, name))?)
     }
 
     async fn evaluations(&self, tenant: &TenantId) -> CatalogueResult<Vec<RunHead>> {
@@ -102,12 +94,7 @@ async fn begin(
     Ok(Vec::new())
 }
 
-async fn record(
-    t: &Session,
-    tenant: &TenantId,
-    name: &str,
-    outcome: &RecordedOutcome,
-) -> Result<bool, Failure> {
+async fn record(t: &Session, tenant: &TenantId, name: &str, outcome: &RecordedOutcome) -> Result<bool, Failure> {
     // Held, so that it is not finished meanwhile.
     let known = find(t, tenant, name, " for share").await?;
     if known.is_none_or(|head| head.finished) {
@@ -127,11 +114,7 @@ async fn record(
     Ok(true)
 }
 
-async fn read(
-    t: &Session,
-    tenant: &TenantId,
-    name: &str,
-) -> Result<Option<(RunHead, Vec<RecordedOutcome>)>, Failure> {
+async fn read(t: &Session, tenant: &TenantId, name: &str) -> Result<Option<(RunHead, Vec<RecordedOutcome>)>, Failure> {
     match find(t, tenant, name, "").await? {
         Some(head) => Ok(Some((head, outcomes(t, tenant, name).await?))),
         None => Ok(None),
@@ -155,8 +138,7 @@ fn head(row: &Row) -> Result<RunHead, Failure> {
 }
 
 async fn outcomes(t: &Session, tenant: &TenantId, name: &str) -> Result<Vec<RecordedOutcome>, Failure> {
-    let query =
-        "select question, outcome from evaluation_outcomes where tenant = $1 and run = $2 order by question";
+    let query = "select question, outcome from evaluation_outcomes where tenant = $1 and run = $2 order by question";
     let rows = t.all(query, &[&tenant.as_str(), &plain(name)]).await?;
     let read = |row: &Row| {
         Ok(RecordedOutcome {

@@ -19,9 +19,7 @@ use crate::catalogue::value::{damaged, nanoseconds, write_json};
 impl FeedbackStore for PostgresCatalogue {
     /// An answer that nobody said anything of is no great loss: no disk write each.
     async fn keep_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()> {
-        Ok(transact!(self.database, Mode::Ordered, |t| keep(
-            &t, tenant, answer
-        ))?)
+        Ok(transact!(self.database, Mode::Ordered, |t| keep(&t, tenant, answer))?)
     }
 
     async fn rate(
@@ -54,9 +52,7 @@ impl FeedbackStore for PostgresCatalogue {
     }
 
     async fn forget_answers(&self, before: OffsetDateTime, most: u64) -> CatalogueResult<u64> {
-        Ok(transact!(self.database, Mode::Ordered, |t| forget(
-            &t, before, most
-        ))?)
+        Ok(transact!(self.database, Mode::Ordered, |t| forget(&t, before, most))?)
     }
 }
 
@@ -99,12 +95,7 @@ async fn rate(
     Ok(rated > 0)
 }
 
-async fn remove(
-    t: &Session,
-    tenant: &TenantId,
-    subject: Option<&str>,
-    trace_id: TraceId,
-) -> Result<bool, Failure> {
+async fn remove(t: &Session, tenant: &TenantId, subject: Option<&str>, trace_id: TraceId) -> Result<bool, Failure> {
     let subject = subject.map(plain);
     let removed = t
         .run(

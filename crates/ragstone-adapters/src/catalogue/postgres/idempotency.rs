@@ -24,12 +24,7 @@ impl IdempotencyStore for PostgresCatalogue {
             .first(
                 "select fingerprint, status, body from answered_keys
                  where tenant = $1 and subject = $2 and key = $3 and answered_at > $4",
-                &[
-                    &key.tenant.as_str(),
-                    &plain(&key.subject),
-                    &plain(&key.key),
-                    &since,
-                ],
+                &[&key.tenant.as_str(), &plain(&key.subject), &plain(&key.key), &since],
             )
             .await?;
         Ok(found.as_ref().map(read).transpose()?)
@@ -50,12 +45,7 @@ fn read(row: &Row) -> Result<Answered, Failure> {
     })
 }
 
-async fn keep(
-    t: &Session,
-    key: &RequestKey,
-    answered: &Answered,
-    now: OffsetDateTime,
-) -> Result<(), Failure> {
+async fn keep(t: &Session, key: &RequestKey, answered: &Answered, now: OffsetDateTime) -> Result<(), Failure> {
     let (tenant, subject, key) = (key.tenant.as_str(), plain(&key.subject), plain(&key.key));
     // What another writer holds, it forgets itself.
     t.run(

@@ -12,8 +12,7 @@ use uuid::Uuid;
 use super::database::{Session, Values};
 use super::error::Failure;
 use super::row::{
-    Hold, acl, get, id, instant, number, optional_instant, optional_json, optional_number, optional_word,
-    whole, word,
+    Hold, acl, get, id, instant, number, optional_instant, optional_json, optional_number, optional_word, whole, word,
 };
 use crate::catalogue::stored::{Batch, StoredJob, both};
 use crate::catalogue::value::{nanoseconds, read_instant, read_steady, steady, write_json, write_word};
@@ -24,7 +23,8 @@ pub const JOB: &str = "id, kind, document, parent, life, tenant, source, acl, ge
     attempts, error, created_at, updated_at, place, due, wait, wait_until, process, worker, lease_until, claims, failures,
     deaths, died_stage, died_at, reached, noted_at, timed_since, timed_from, suspect";
 
-const INSERT: &str = "insert into jobs (id, kind, document, parent, life, tenant, source, acl, generation, state, stage,
+const INSERT: &str =
+    "insert into jobs (id, kind, document, parent, life, tenant, source, acl, generation, state, stage,
     done, total, rate, attempts, error, created_at, updated_at, place, due, wait, wait_until, process, worker,
     lease_until, claims, failures, deaths, died_stage, died_at, reached, noted_at, timed_since, timed_from, holder,
     suspect)
@@ -66,12 +66,7 @@ pub async fn update_held_job(t: &Session, stored: &StoredJob, holder: Uuid) -> R
     write(t, stored, Some(holder), UPDATE).await
 }
 
-async fn write(
-    t: &Session,
-    stored: &StoredJob,
-    holder: Option<Uuid>,
-    statement: &str,
-) -> Result<(), Failure> {
+async fn write(t: &Session, stored: &StoredJob, holder: Option<Uuid>, statement: &str) -> Result<(), Failure> {
     let (job, course) = (&stored.job, &stored.course);
     let due = match job.kind {
         JobKind::Batch => -1,
@@ -162,10 +157,7 @@ fn course(row: &Row) -> Result<Course, Failure> {
         claims: number(row, "claims")?,
         failures: number(row, "failures")?,
         deaths: number(row, "deaths")?,
-        died: both(
-            optional_word(row, "died_stage")?,
-            optional_number(row, "died_at")?,
-        ),
+        died: both(optional_word(row, "died_stage")?, optional_number(row, "died_at")?),
         suspect: get(row, "suspect")?,
         reached: number(row, "reached")?,
         noted_at: since("noted_at")?.unwrap_or_default(),
@@ -178,19 +170,14 @@ fn course(row: &Row) -> Result<Course, Failure> {
 
 /// A batch without children.
 pub async fn insert_batch(t: &Session, id: JobId) -> Result<(), Failure> {
-    t.run("insert into batches (id) values ($1)", &[&id.0])
-        .await
-        .map(drop)
+    t.run("insert into batches (id) values ($1)", &[&id.0]).await.map(drop)
 }
 
 /// Notes whether a batch is cancelled.
 pub async fn stop_batch(t: &Session, id: JobId, stopped: bool) -> Result<(), Failure> {
-    t.run(
-        "update batches set stopped = $2 where id = $1",
-        &[&id.0, &stopped],
-    )
-    .await
-    .map(drop)
+    t.run("update batches set stopped = $2 where id = $1", &[&id.0, &stopped])
+        .await
+        .map(drop)
 }
 
 /// Whether a batch takes children; it goes on doing so until the transaction ends.

@@ -48,12 +48,7 @@ pub async fn cancel(
     job(&database.session().await?, scope, id).await
 }
 
-async fn cancel_one(
-    t: &Session,
-    scope: &Scope,
-    seen: &StoredJob,
-    now: OffsetDateTime,
-) -> Result<(), Failure> {
+async fn cancel_one(t: &Session, scope: &Scope, seen: &StoredJob, now: OffsetDateTime) -> Result<(), Failure> {
     let Some(stored) = held(t, scope, seen).await?.filter(StoredJob::may_be_cancelled) else {
         return Ok(());
     };
@@ -104,12 +99,7 @@ pub async fn redrive(
 }
 
 /// Whether the job could be: its document was not begun again or deleted since.
-async fn redrive_one(
-    t: &Session,
-    scope: &Scope,
-    seen: &StoredJob,
-    now: OffsetDateTime,
-) -> Result<bool, Failure> {
+async fn redrive_one(t: &Session, scope: &Scope, seen: &StoredJob, now: OffsetDateTime) -> Result<bool, Failure> {
     let Some(mut stored) = held(t, scope, seen).await?.filter(StoredJob::has_missed) else {
         return Ok(false);
     };
@@ -118,9 +108,8 @@ async fn redrive_one(
             Some(id) => document(t, id, Hold::Row).await?,
             None => None,
         };
-        let living = found.filter(|document| {
-            document.life == stored.life && document.document.status != DocumentStatus::Deleting
-        });
+        let living = found
+            .filter(|document| document.life == stored.life && document.document.status != DocumentStatus::Deleting);
         let Some(mut document) = living else {
             return Ok(false);
         };
@@ -162,12 +151,7 @@ pub async fn job(c: &Session, scope: &Scope, id: JobId) -> Result<Option<Job>, F
 }
 
 /// One page of the jobs that `scope` may see, newest first.
-pub async fn jobs(
-    c: &Session,
-    scope: &Scope,
-    filter: &JobFilter,
-    page: &PageRequest,
-) -> Result<Page<Job>, Failure> {
+pub async fn jobs(c: &Session, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> Result<Page<Job>, Failure> {
     let before = page.cursor.as_deref().map(Key::read).transpose()?;
     let mut before = before.unwrap_or(Key {
         at: i64::MAX,
@@ -201,9 +185,7 @@ pub async fn jobs(
             break;
         }
     }
-    let found = page_of(items, page.limit, |last| {
-        Ok::<_, Failure>(key(&last.job)?.write())
-    })?;
+    let found = page_of(items, page.limit, |last| Ok::<_, Failure>(key(&last.job)?.write()))?;
     let items = shown(c, found.items)
         .await?
         .into_iter()

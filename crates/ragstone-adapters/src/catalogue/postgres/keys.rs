@@ -14,8 +14,7 @@ use super::row::{Hold, get, hash, instant, json, name, optional_instant, plain, 
 use crate::catalogue::cursor::{begin_of_keys, page_of_keys};
 use crate::catalogue::value::{PEPPER, damaged, nanoseconds, write_json, write_word};
 
-const KEY: &str =
-    "id, hash, name, tenant, role, readers, subject, created_at, expires_at, revoked_at, last_used_at,
+const KEY: &str = "id, hash, name, tenant, role, readers, subject, created_at, expires_at, revoked_at, last_used_at,
     successor";
 
 #[async_trait]
@@ -70,15 +69,8 @@ impl KeyStore for PostgresCatalogue {
         ))?)
     }
 
-    async fn revoke(
-        &self,
-        tenant: Option<&TenantId>,
-        id: KeyId,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Option<Key>> {
-        Ok(transact!(self.database, Mode::Synced, |t| revoke(
-            &t, tenant, id, now
-        ))?)
+    async fn revoke(&self, tenant: Option<&TenantId>, id: KeyId, now: OffsetDateTime) -> CatalogueResult<Option<Key>> {
+        Ok(transact!(self.database, Mode::Synced, |t| revoke(&t, tenant, id, now))?)
     }
 
     async fn used(&self, id: KeyId, at: OffsetDateTime) -> CatalogueResult<()> {
@@ -87,9 +79,7 @@ impl KeyStore for PostgresCatalogue {
 }
 
 async fn kept_pepper(c: &Session) -> Result<Option<Pepper>, Failure> {
-    let kept = c
-        .first("select value from settings where key = $1", &[&PEPPER])
-        .await?;
+    let kept = c.first("select value from settings where key = $1", &[&PEPPER]).await?;
     let Some(row) = kept else { return Ok(None) };
     let pepper = Pepper::read(get(&row, "value")?);
     Ok(Some(
@@ -140,18 +130,12 @@ async fn update(t: &Session, key: &Key) -> Result<(), Failure> {
     .map(drop)
 }
 
-async fn load(
-    c: &Session,
-    tenant: Option<&TenantId>,
-    id: KeyId,
-    hold: Hold,
-) -> Result<Option<StoredKey>, Failure> {
+async fn load(c: &Session, tenant: Option<&TenantId>, id: KeyId, hold: Hold) -> Result<Option<StoredKey>, Failure> {
     let hold = match hold {
         Hold::No => "",
         Hold::Row => "for update",
     };
-    let query =
-        format!("select {KEY} from api_keys where id = $1 and ($2::text is null or tenant = $2) {hold}");
+    let query = format!("select {KEY} from api_keys where id = $1 and ($2::text is null or tenant = $2) {hold}");
     let tenant = tenant.map(TenantId::as_str);
     let found = c.first(&query, &[&id.to_string(), &tenant]).await?;
     found.as_ref().map(read).transpose()

@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use ragstone_core::document::{DocumentStatus, JobError, JobKind, JobState};
-use ragstone_core::seam::catalogue::{
-    CatalogueError, Flipped, Lease, Moment, Progress, PublishedVersion, Wait,
-};
+use ragstone_core::seam::catalogue::{CatalogueError, Flipped, Lease, Moment, Progress, PublishedVersion, Wait};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -97,12 +95,7 @@ pub async fn fail(t: &Session, lease: &Lease, error: JobError, now: OffsetDateTi
 }
 
 /// A document whose ingestion ended without a version keeps the one it has, if any. Its row is held.
-pub async fn give_up(
-    t: &Session,
-    job: &StoredJob,
-    error: &JobError,
-    now: OffsetDateTime,
-) -> Result<(), Failure> {
+pub async fn give_up(t: &Session, job: &StoredJob, error: &JobError, now: OffsetDateTime) -> Result<(), Failure> {
     let (JobKind::Ingest, Some(id)) = (job.job.kind, job.job.document_id) else {
         return Ok(());
     };
@@ -112,13 +105,7 @@ pub async fn give_up(
 }
 
 /// Queues a job again, for later.
-pub async fn retry(
-    t: &Session,
-    lease: &Lease,
-    error: JobError,
-    wait: Wait,
-    now: Moment,
-) -> Result<(), Failure> {
+pub async fn retry(t: &Session, lease: &Lease, error: JobError, wait: Wait, now: Moment) -> Result<(), Failure> {
     let mut stored = leased(t, lease).await?;
     stored.course.fail_once(&mut stored.job, error, wait, now);
     update_job(t, &stored).await

@@ -14,9 +14,7 @@ use crate::catalogue::moved;
 #[async_trait]
 impl Manifests for PostgresCatalogue {
     async fn manifest(&self, document: DocumentId) -> CatalogueResult<Option<Manifest>> {
-        Ok(transact!(self.database, Mode::Snapshot, |t| manifest(
-            &t, document
-        ))?)
+        Ok(transact!(self.database, Mode::Snapshot, |t| manifest(&t, document))?)
     }
 
     async fn recover(&self, manifest: &Manifest) -> CatalogueResult<bool> {

@@ -19,10 +19,7 @@ enum Step {
     /// Raises the schema's number by one.
     Numbered(&'static str),
     /// Is recorded by its name.
-    Additive {
-        name: &'static str,
-        script: &'static str,
-    },
+    Additive { name: &'static str, script: &'static str },
 }
 
 use Step::{Additive, Numbered};
@@ -56,8 +53,7 @@ const STEPS: &[Step] = &[
 /// one database do not wait for each other.
 const LOCK: i32 = i32::from_be_bytes(*b"rags");
 /// How long all the steps, and the wait for another process that runs them, may take.
-const PATIENCE: &str =
-    "set local statement_timeout = '15min'; set local idle_in_transaction_session_timeout = '15min'";
+const PATIENCE: &str = "set local statement_timeout = '15min'; set local idle_in_transaction_session_timeout = '15min'";
 
 /// Runs the steps that the database lacks, all in one transaction.
 pub async fn run(database: &Database) -> Result<(), Failure> {
@@ -66,11 +62,8 @@ pub async fn run(database: &Database) -> Result<(), Failure> {
 
 async fn run_steps(t: &Session, steps: &[Step]) -> Result<(), Failure> {
     t.script(PATIENCE).await?;
-    t.run(
-        "select pg_advisory_xact_lock($1, hashtext(current_schema()))",
-        &[&LOCK],
-    )
-    .await?;
+    t.run("select pg_advisory_xact_lock($1, hashtext(current_schema()))", &[&LOCK])
+        .await?;
     t.script("create table if not exists ragstone_schema (version bigint not null)")
         .await?;
     let known = steps.iter().filter(|step| matches!(step, Numbered(_))).count() as u32;
@@ -122,10 +115,7 @@ async fn add_once(t: &Session, name: &str, script: &str) -> Result<bool, Failure
         return Ok(false);
     }
     t.script(script).await?;
-    t.run(
-        "insert into ragstone_schema_additions (name) values ($1)",
-        &[&name],
-    )
-    .await?;
+    t.run("insert into ragstone_schema_additions (name) values ($1)", &[&name])
+        .await?;
     Ok(true)
 }

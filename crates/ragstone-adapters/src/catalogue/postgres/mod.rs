@@ -243,9 +243,7 @@ impl Catalogue for PostgresCatalogue {
     }
 
     async fn stored(&self, lease: &Lease) -> CatalogueResult<()> {
-        Ok(transact!(self.database, Mode::Synced, |t| lease::stored(
-            &t, lease
-        ))?)
+        Ok(transact!(self.database, Mode::Synced, |t| lease::stored(&t, lease))?)
     }
 
     async fn original(&self, document: DocumentId) -> CatalogueResult<Option<Original>> {
@@ -266,12 +264,7 @@ impl Catalogue for PostgresCatalogue {
         ))?)
     }
 
-    async fn publish(
-        &self,
-        lease: &Lease,
-        version: PublishedVersion,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Flipped> {
+    async fn publish(&self, lease: &Lease, version: PublishedVersion, now: OffsetDateTime) -> CatalogueResult<Flipped> {
         let flipped = transact!(self.database, Mode::Synced, |t| lease::publish(
             &t,
             lease,
@@ -311,12 +304,7 @@ impl Catalogue for PostgresCatalogue {
         ))?)
     }
 
-    async fn redrive(
-        &self,
-        scope: &Scope,
-        job: JobId,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Option<Redriven>> {
+    async fn redrive(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Redriven>> {
         Ok(jobs::redrive(&self.database, scope, job, now).await?)
     }
 
@@ -366,12 +354,7 @@ impl Catalogue for PostgresCatalogue {
         Ok(jobs::job(&self.database.session().await?, scope, job).await?)
     }
 
-    async fn jobs(
-        &self,
-        scope: &Scope,
-        filter: &JobFilter,
-        page: &PageRequest,
-    ) -> CatalogueResult<Page<Job>> {
+    async fn jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> CatalogueResult<Page<Job>> {
         Ok(jobs::jobs(&self.database.session().await?, scope, filter, page).await?)
     }
 

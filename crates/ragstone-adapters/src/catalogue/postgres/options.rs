@@ -111,8 +111,7 @@ mod tests {
 
     #[test]
     fn tls_is_spoken_where_the_url_asks_for_it() {
-        let options =
-            |mode: &str| PostgresOptions::new(&format!("host=h sslmode={mode}"), Uuid::nil()).unwrap();
+        let options = |mode: &str| PostgresOptions::new(&format!("host=h sslmode={mode}"), Uuid::nil()).unwrap();
         for mode in ["disable", "prefer"] {
             assert!(options(mode).tls().unwrap().is_none());
             assert_eq!(options(mode).tuned().get_ssl_mode(), SslMode::Disable);

@@ -86,9 +86,7 @@ async fn unpack(
     queue(t, &stored, Job::queued(job, JobKind::Ingest, None, now.wall)).await?;
     let queued = job_row::job(t, job, Hold::Row).await?;
     let mut queued = queued.ok_or(CatalogueError::Stale)?;
-    queued
-        .course
-        .claim(&mut queued.job, holder.worker, holder.lease, now);
+    queued.course.claim(&mut queued.job, holder.worker, holder.lease, now);
     queued.job.generation = draw_generation(t).await?;
     update_held_job(t, &queued, process).await?;
     Ok(Unpacked::Begun(queued.claimed(stored)))

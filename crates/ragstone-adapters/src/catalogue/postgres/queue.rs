@@ -193,11 +193,7 @@ pub async fn last_place(t: &Session, tenant: &str, source: &str) -> Result<u64, 
     Ok(turn.max(lane.unwrap_or(0)) + 1)
 }
 
-async fn candidates(
-    c: &Session,
-    query: &str,
-    values: super::database::Values<'_>,
-) -> Result<Vec<JobId>, Failure> {
+async fn candidates(c: &Session, query: &str, values: super::database::Values<'_>) -> Result<Vec<JobId>, Failure> {
     let read = |row: &tokio_postgres::Row| Ok(JobId(id(row, "id")?));
     c.all(query, values).await?.iter().map(read).collect()
 }
@@ -228,8 +224,7 @@ pub async fn take_back(database: &Database, holder: Uuid, now: Moment) -> Result
     let too_long = "select id from jobs where state = 'queued' and due > 0 and due > $1 + wait";
     let moment = steady(now.steady)?;
     for row in session.all(too_long, &[&moment]).await? {
-        let shorten =
-            "update jobs set due = $2 + wait where id = $1 and state = 'queued' and due > $2 + wait";
+        let shorten = "update jobs set due = $2 + wait where id = $1 and state = 'queued' and due > $2 + wait";
         session.run(shorten, &[&id(&row, "id")?, &moment]).await?;
     }
     let held = "select id from jobs where holder = $1 and state = 'running'";

@@ -51,11 +51,7 @@ pub async fn document(c: &Session, id: DocumentId, hold: Hold) -> Result<Option<
         Hold::No => format!("select {DOCUMENT} from documents where id = $1"),
         Hold::Row => format!("select {DOCUMENT} from documents where id = $1 for update"),
     };
-    c.first(&row, &[&id.0])
-        .await?
-        .as_ref()
-        .map(read_document)
-        .transpose()
+    c.first(&row, &[&id.0]).await?.as_ref().map(read_document).transpose()
 }
 
 /// Writes a document that has no row; one that got a row meanwhile is a race that is lost.

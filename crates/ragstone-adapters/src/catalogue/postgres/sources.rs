@@ -34,11 +34,7 @@ impl SourceStore for PostgresCatalogue {
         Ok(found.as_ref().map(read).transpose()?)
     }
 
-    async fn sources(
-        &self,
-        tenant: Option<&TenantId>,
-        page: &PageRequest,
-    ) -> CatalogueResult<Page<SourceRecord>> {
+    async fn sources(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<Page<SourceRecord>> {
         let session = self.database.session().await?;
         Ok(list(&session, tenant, page).await?)
     }
@@ -88,15 +84,11 @@ impl SourceStore for PostgresCatalogue {
     }
 
     async fn end_turn(&self, id: SourceId, process: Uuid) -> CatalogueResult<()> {
-        Ok(transact!(self.database, Mode::Ordered, |t| end_turn(
-            &t, id, process
-        ))?)
+        Ok(transact!(self.database, Mode::Ordered, |t| end_turn(&t, id, process))?)
     }
 
     async fn remove_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<bool> {
-        Ok(transact!(self.database, Mode::Synced, |t| remove(
-            &t, tenant, id
-        ))?)
+        Ok(transact!(self.database, Mode::Synced, |t| remove(&t, tenant, id))?)
     }
 }
 
@@ -194,11 +186,7 @@ async fn remove(t: &Session, tenant: &TenantId, id: SourceId) -> Result<bool, Fa
     Ok(rows == 1)
 }
 
-async fn list(
-    c: &Session,
-    tenant: Option<&TenantId>,
-    page: &PageRequest,
-) -> Result<Page<SourceRecord>, Failure> {
+async fn list(c: &Session, tenant: Option<&TenantId>, page: &PageRequest) -> Result<Page<SourceRecord>, Failure> {
     let (of, name) = begin_of_sources(page)?;
     let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
     let rows = c

@@ -66,12 +66,7 @@ impl Statistics {
     }
 
     /// Document frequencies of `pieces`, in order.
-    pub async fn pieces(
-        &self,
-        database: &Database,
-        tenant: &TenantId,
-        pieces: &[u32],
-    ) -> Result<Vec<u64>, Failure> {
+    pub async fn pieces(&self, database: &Database, tenant: &TenantId, pieces: &[u32]) -> Result<Vec<u64>, Failure> {
         let held = self.current(database).await?;
         let sums = held.tenants.get(tenant);
         let count = |piece: &u32| sums.map_or(0, |sums| sums.piece(*piece));
@@ -188,11 +183,7 @@ async fn totals(t: &Session, tenants: Option<Vec<&str>>) -> Result<Tenants, Fail
 }
 
 fn read_change(row: &Row) -> Result<(TenantId, i64, StatisticsDelta), Failure> {
-    Ok((
-        name(row, "tenant")?,
-        get(row, "sign")?,
-        decode(get(row, "delta")?)?,
-    ))
+    Ok((name(row, "tenant")?, get(row, "sign")?, decode(get(row, "delta")?)?))
 }
 
 /// Puts the changes into the totals, unless somebody else does.
@@ -216,11 +207,8 @@ async fn fold(t: &Session) -> Result<(), Failure> {
     for (tenant, sign, delta) in &read {
         tenants.entry(tenant.clone()).or_default().add(*sign, delta);
     }
-    t.run(
-        "delete from statistics_changes where sequence = any($1)",
-        &[&sequences],
-    )
-    .await?;
+    t.run("delete from statistics_changes where sequence = any($1)", &[&sequences])
+        .await?;
     write_totals(t, &tenants).await?;
     begin_epoch(t).await
 }
@@ -244,21 +232,11 @@ async fn begin_epoch(t: &Session) -> Result<(), Failure> {
 }
 
 /// Writes what the lease's generation adds.
-pub async fn contribute(
-    t: &Session,
-    tenant: &TenantId,
-    lease: &Lease,
-    delta: &StatisticsDelta,
-) -> Result<(), Failure> {
+pub async fn contribute(t: &Session, tenant: &TenantId, lease: &Lease, delta: &StatisticsDelta) -> Result<(), Failure> {
     let bytes = encode(delta);
     t.run(
         "insert into statistics (document, generation, tenant, delta) values ($1, $2, $3, $4)",
-        &[
-            &lease.document.0,
-            &whole(lease.generation.0)?,
-            &tenant.as_str(),
-            &bytes,
-        ],
+        &[&lease.document.0, &whole(lease.generation.0)?, &tenant.as_str(), &bytes],
     )
     .await?;
     note(t, tenant.as_str(), 1, &bytes).await

@@ -31,10 +31,8 @@ impl Attachments for SqliteCatalogue {
         now: OffsetDateTime,
     ) -> CatalogueResult<Begun> {
         let lease = lease.clone();
-        self.write(Durability::Synced, move |t| {
-            attach(t, &lease, attachment, job, now)
-        })
-        .await
+        self.write(Durability::Synced, move |t| attach(t, &lease, attachment, job, now))
+            .await
     }
 
     async fn attached(&self, document: DocumentId) -> CatalogueResult<Vec<Attached>> {

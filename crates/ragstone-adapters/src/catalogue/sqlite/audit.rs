@@ -26,8 +26,7 @@ impl Audit for SqliteCatalogue {
     async fn named_after(&self, after: Option<DocumentId>, limit: usize) -> CatalogueResult<Vec<Named>> {
         self.read(move |c| {
             let after = after.map_or(Vec::new(), |after| after.0.as_bytes().to_vec());
-            let mut statement =
-                c.prepare_cached(&format!("{NAMED} where d.id > ?1 order by d.id limit ?2"))?;
+            let mut statement = c.prepare_cached(&format!("{NAMED} where d.id > ?1 order by d.id limit ?2"))?;
             let mut rows = statement.query(params![after, limit])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
@@ -62,10 +61,8 @@ impl Audit for SqliteCatalogue {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>> {
         let pipeline = pipeline.to_owned();
-        self.write(Durability::Synced, move |t| {
-            again(t, document, &pipeline, job, now)
-        })
-        .await
+        self.write(Durability::Synced, move |t| again(t, document, &pipeline, job, now))
+            .await
     }
 
     async fn miscounted(&self) -> CatalogueResult<Vec<TenantId>> {
@@ -111,9 +108,8 @@ fn read(c: &Connection, row: &Row<'_>) -> Result<Named, Failure> {
 }
 
 fn live_jobs(c: &Connection, document: DocumentId) -> Result<Vec<LiveJob>, Failure> {
-    let mut statement = c.prepare_cached(
-        "select kind, generation from jobs where document = ?1 and state in ('queued', 'running')",
-    )?;
+    let mut statement =
+        c.prepare_cached("select kind, generation from jobs where document = ?1 and state in ('queued', 'running')")?;
     let mut rows = statement.query([document.0])?;
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {

@@ -68,11 +68,7 @@ pub fn documents(
 
 fn cursor_after(document: &Document) -> Result<String, Failure> {
     let at = nanoseconds(document.created_at)?;
-    Ok(Key {
-        at,
-        id: document.id.0,
-    }
-    .write())
+    Ok(Key { at, id: document.id.0 }.write())
 }
 
 /// The documents of a source that have a `last_error`; the condition is that of the index `documents_with_error`.
@@ -124,11 +120,7 @@ const LABEL: &str = "select acl, coalesce(given_title, published_title, name), u
     where id = ?1 and status <> 'deleting'";
 
 /// How those of `ids` are named that `scope` admits and that are not tombstoned.
-pub fn labels(
-    connection: &Connection,
-    scope: &Scope,
-    ids: &[DocumentId],
-) -> Result<Vec<DocumentLabel>, Failure> {
+pub fn labels(connection: &Connection, scope: &Scope, ids: &[DocumentId]) -> Result<Vec<DocumentLabel>, Failure> {
     let mut statement = connection.prepare_cached(LABEL)?;
     let mut labels = Vec::with_capacity(ids.len());
     for id in ids {

@@ -44,12 +44,7 @@ impl EvaluationStore for SqliteCatalogue {
     }
 
     /// A lost answer is asked for again: no disk write each.
-    async fn record_outcome(
-        &self,
-        tenant: &TenantId,
-        name: &str,
-        outcome: RecordedOutcome,
-    ) -> CatalogueResult<bool> {
+    async fn record_outcome(&self, tenant: &TenantId, name: &str, outcome: RecordedOutcome) -> CatalogueResult<bool> {
         let (tenant, name) = (tenant.as_str().to_owned(), name.to_owned());
         self.write(Durability::Ordered, move |t| {
             if !is_unfinished(t, &tenant, &name)? {
@@ -85,8 +80,7 @@ impl EvaluationStore for SqliteCatalogue {
         let (tenant, name) = (tenant.as_str().to_owned(), name.to_owned());
         self.read(move |c| {
             let head = find(c, &tenant, &name)?;
-            head.map(|head| Ok((head, outcomes(c, &tenant, &name)?)))
-                .transpose()
+            head.map(|head| Ok((head, outcomes(c, &tenant, &name)?))).transpose()
         })
         .await
     }
@@ -133,7 +127,5 @@ fn outcomes(connection: &Connection, tenant: &str, name: &str) -> Result<Vec<Rec
             outcome: row.get(1)?,
         })
     };
-    Ok(statement
-        .query_map((tenant, name), read)?
-        .collect::<Result<_, _>>()?)
+    Ok(statement.query_map((tenant, name), read)?.collect::<Result<_, _>>()?)
 }

@@ -32,11 +32,7 @@ impl StoredJob {
     }
 
     /// Every row that `query` finds.
-    pub fn all(
-        connection: &Connection,
-        query: &str,
-        parameters: impl rusqlite::Params,
-    ) -> Result<Vec<Self>, Failure> {
+    pub fn all(connection: &Connection, query: &str, parameters: impl rusqlite::Params) -> Result<Vec<Self>, Failure> {
         let mut statement = connection.prepare_cached(query)?;
         let mut rows = statement.query(parameters)?;
         let mut found = Vec::new();
@@ -158,8 +154,7 @@ fn job(row: &Row<'_>) -> Result<Job, Failure> {
         total: row.get("total")?,
         rate: row.get("rate")?,
         attempts: row.get("attempts")?,
-        worker: both(row.get("process")?, row.get("worker")?)
-            .map(|(process, number)| Worker { process, number }),
+        worker: both(row.get("process")?, row.get("worker")?).map(|(process, number)| Worker { process, number }),
         error: optional_json(row, "error")?,
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,

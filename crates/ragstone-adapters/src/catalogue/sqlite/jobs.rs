@@ -47,12 +47,7 @@ fn cancel_one(t: &Connection, stored: StoredJob, now: OffsetDateTime) -> Result<
 }
 
 /// Queues what failed or was cancelled again.
-pub fn redrive(
-    t: &Connection,
-    scope: &Scope,
-    id: JobId,
-    now: OffsetDateTime,
-) -> Result<Option<Redriven>, Failure> {
+pub fn redrive(t: &Connection, scope: &Scope, id: JobId, now: OffsetDateTime) -> Result<Option<Redriven>, Failure> {
     let Some(stored) = seen(t, scope, id)? else {
         return Ok(None);
     };
@@ -132,11 +127,8 @@ pub fn jobs(
     });
     let tenant = scope.tenant().as_str();
     let mut query = String::from("select * from jobs where tenant = ? and (created_at, id) < (?, ?)");
-    let mut parameters: Vec<Box<dyn ToSql>> = vec![
-        Box::new(tenant.to_owned()),
-        Box::new(before.at),
-        Box::new(before.id),
-    ];
+    let mut parameters: Vec<Box<dyn ToSql>> =
+        vec![Box::new(tenant.to_owned()), Box::new(before.at), Box::new(before.id)];
     // Only what is asked for stands in the query, so that an index can answer it.
     let mut narrow = |column: &str, value: Option<Box<dyn ToSql>>| {
         if let Some(value) = value {
@@ -145,19 +137,10 @@ pub fn jobs(
         }
     };
     let boxed = |word: String| Box::new(word) as Box<dyn ToSql>;
-    narrow(
-        "state",
-        filter.state.as_ref().map(write_word).transpose()?.map(boxed),
-    );
-    narrow(
-        "kind",
-        filter.kind.as_ref().map(write_word).transpose()?.map(boxed),
-    );
+    narrow("state", filter.state.as_ref().map(write_word).transpose()?.map(boxed));
+    narrow("kind", filter.kind.as_ref().map(write_word).transpose()?.map(boxed));
     narrow("parent", filter.parent.map(|parent| Box::new(parent.0) as _));
-    narrow(
-        "document",
-        filter.document.map(|document| Box::new(document.0) as _),
-    );
+    narrow("document", filter.document.map(|document| Box::new(document.0) as _));
     query.push_str(" order by created_at desc, id desc");
     let mut statement = connection.prepare_cached(&query)?;
     let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;

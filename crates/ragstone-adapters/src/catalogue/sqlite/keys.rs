@@ -82,12 +82,7 @@ impl KeyStore for SqliteCatalogue {
         .await
     }
 
-    async fn revoke(
-        &self,
-        tenant: Option<&TenantId>,
-        id: KeyId,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Option<Key>> {
+    async fn revoke(&self, tenant: Option<&TenantId>, id: KeyId, now: OffsetDateTime) -> CatalogueResult<Option<Key>> {
         let tenant = tenant.cloned();
         self.write(Durability::Synced, move |t| {
             let Some(mut stored) = load(t, tenant.as_ref(), id)? else {
@@ -189,11 +184,7 @@ fn rotate(
     }
 }
 
-fn list(
-    connection: &Connection,
-    tenant: Option<&TenantId>,
-    page: &PageRequest,
-) -> Result<Page<Key>, Failure> {
+fn list(connection: &Connection, tenant: Option<&TenantId>, page: &PageRequest) -> Result<Page<Key>, Failure> {
     let (at, id) = begin_of_keys(page)?;
     let filter = match tenant {
         Some(_) => "tenant = ?1 and",

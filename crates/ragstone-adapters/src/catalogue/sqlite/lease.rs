@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use ragstone_core::document::{DocumentStatus, Job, JobError, JobKind, JobState};
-use ragstone_core::seam::catalogue::{
-    CatalogueError, Flipped, Lease, Moment, Progress, PublishedVersion, Wait,
-};
+use ragstone_core::seam::catalogue::{CatalogueError, Flipped, Lease, Moment, Progress, PublishedVersion, Wait};
 use rusqlite::Connection;
 use time::OffsetDateTime;
 
@@ -81,12 +79,7 @@ pub fn fail(t: &Connection, lease: &Lease, error: JobError, now: OffsetDateTime)
 }
 
 /// A document whose ingestion ended without a version keeps the one it has, if any.
-pub fn give_up(
-    t: &Connection,
-    job: &StoredJob,
-    error: &JobError,
-    now: OffsetDateTime,
-) -> Result<(), Failure> {
+pub fn give_up(t: &Connection, job: &StoredJob, error: &JobError, now: OffsetDateTime) -> Result<(), Failure> {
     if job.job.kind != JobKind::Ingest {
         return Ok(());
     }
@@ -133,10 +126,7 @@ pub fn leased(t: &Connection, lease: &Lease) -> Result<StoredJob, Failure> {
 /// The document of a job that holds, of the life that the job is about.
 pub fn document_of(t: &Connection, job: &StoredJob) -> Result<StoredDocument, Failure> {
     let stored = job.job.document_id.map(|id| StoredDocument::load(t, id));
-    let stored = stored
-        .transpose()?
-        .flatten()
-        .filter(|stored| stored.life == job.life);
+    let stored = stored.transpose()?.flatten().filter(|stored| stored.life == job.life);
     stored.ok_or(Failure::Rule(CatalogueError::Stale))
 }
 

@@ -19,8 +19,7 @@ impl Manifests for SqliteCatalogue {
 
     async fn recover(&self, manifest: &Manifest) -> CatalogueResult<bool> {
         let manifest = manifest.clone();
-        self.write(Durability::Synced, move |t| recover(t, &manifest))
-            .await
+        self.write(Durability::Synced, move |t| recover(t, &manifest)).await
     }
 
     async fn raise_generation(&self, to: Generation) -> CatalogueResult<()> {

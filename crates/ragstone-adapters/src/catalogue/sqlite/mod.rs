@@ -37,8 +37,8 @@ use ragstone_core::id::{DocumentId, JobId, SourceName, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
 use ragstone_core::seam::catalogue::{
     Begun, Catalogue, CatalogueError, CatalogueResult, Claim, DocumentAccess, DocumentFilter, DocumentLabel,
-    DocumentPatch, FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page,
-    PageRequest, Progress, PublishedVersion, Redriven, Wait,
+    DocumentPatch, FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest,
+    Progress, PublishedVersion, Redriven, Wait,
 };
 use ragstone_core::seam::source::Turns;
 use rusqlite::{Connection, OptionalExtension, Transaction};
@@ -160,10 +160,8 @@ impl Catalogue for SqliteCatalogue {
         now: OffsetDateTime,
     ) -> CatalogueResult<Begun> {
         let scope = scope.clone();
-        self.write(Durability::Synced, move |t| {
-            begin::begin(t, &scope, version, job, now)
-        })
-        .await
+        self.write(Durability::Synced, move |t| begin::begin(t, &scope, version, job, now))
+            .await
     }
 
     async fn reingest(
@@ -219,15 +217,12 @@ impl Catalogue for SqliteCatalogue {
             return Ok(now.steady.saturating_sub(course.noted_at));
         }
         let lease = lease.clone();
-        self.write(Durability::Ordered, move |t| {
-            lease::heartbeat(t, &lease, extend, now)
-        })
-        .await
+        self.write(Durability::Ordered, move |t| lease::heartbeat(t, &lease, extend, now))
+            .await
     }
 
     async fn take_back(&self, now: Moment) -> CatalogueResult<u64> {
-        self.write(Durability::Synced, move |t| queue::take_back(t, now))
-            .await
+        self.write(Durability::Synced, move |t| queue::take_back(t, now)).await
     }
 
     async fn hand_back(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
@@ -238,8 +233,7 @@ impl Catalogue for SqliteCatalogue {
 
     async fn stored(&self, lease: &Lease) -> CatalogueResult<()> {
         let lease = lease.clone();
-        self.write(Durability::Synced, move |t| lease::stored(t, &lease))
-            .await
+        self.write(Durability::Synced, move |t| lease::stored(t, &lease)).await
     }
 
     async fn original(&self, document: DocumentId) -> CatalogueResult<Option<Original>> {
@@ -253,18 +247,11 @@ impl Catalogue for SqliteCatalogue {
 
     async fn progress(&self, lease: &Lease, progress: Progress, now: Moment) -> CatalogueResult<()> {
         let lease = lease.clone();
-        self.write(Durability::Ordered, move |t| {
-            lease::progress(t, &lease, progress, now)
-        })
-        .await
+        self.write(Durability::Ordered, move |t| lease::progress(t, &lease, progress, now))
+            .await
     }
 
-    async fn publish(
-        &self,
-        lease: &Lease,
-        version: PublishedVersion,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Flipped> {
+    async fn publish(&self, lease: &Lease, version: PublishedVersion, now: OffsetDateTime) -> CatalogueResult<Flipped> {
         let lease = lease.clone();
         self.write_counted(move |t, changes| lease::publish(t, changes, &lease, version, now))
             .await
@@ -278,10 +265,8 @@ impl Catalogue for SqliteCatalogue {
 
     async fn retry(&self, lease: &Lease, error: JobError, wait: Wait, now: Moment) -> CatalogueResult<()> {
         let lease = lease.clone();
-        self.write(Durability::Synced, move |t| {
-            lease::retry(t, &lease, error, wait, now)
-        })
-        .await
+        self.write(Durability::Synced, move |t| lease::retry(t, &lease, error, wait, now))
+            .await
     }
 
     async fn purged(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
@@ -290,12 +275,7 @@ impl Catalogue for SqliteCatalogue {
             .await
     }
 
-    async fn redrive(
-        &self,
-        scope: &Scope,
-        job: JobId,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Option<Redriven>> {
+    async fn redrive(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Redriven>> {
         let scope = scope.clone();
         self.write(Durability::Synced, move |t| jobs::redrive(t, &scope, job, now))
             .await
@@ -330,8 +310,7 @@ impl Catalogue for SqliteCatalogue {
         limit: usize,
     ) -> CatalogueResult<FailedDocuments> {
         let (tenant, source) = (tenant.clone(), source.clone());
-        self.read(move |c| documents::failed(c, &tenant, &source, limit))
-            .await
+        self.read(move |c| documents::failed(c, &tenant, &source, limit)).await
     }
 
     async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {
@@ -357,12 +336,7 @@ impl Catalogue for SqliteCatalogue {
         self.read(move |c| jobs::job(c, &scope, job)).await
     }
 
-    async fn jobs(
-        &self,
-        scope: &Scope,
-        filter: &JobFilter,
-        page: &PageRequest,
-    ) -> CatalogueResult<Page<Job>> {
+    async fn jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> CatalogueResult<Page<Job>> {
         let (scope, filter, page) = (scope.clone(), *filter, page.clone());
         self.read(move |c| jobs::jobs(c, &scope, &filter, &page)).await
     }

@@ -75,9 +75,7 @@ fn unpack(
     queue(t, &stored, Job::queued(job, JobKind::Ingest, None, now.wall))?;
     let lost = || DatabaseError::Damaged(no_document().detail);
     let mut queued = StoredJob::load(t, job)?.ok_or_else(lost)?;
-    queued
-        .course
-        .claim(&mut queued.job, holder.worker, holder.lease, now);
+    queued.course.claim(&mut queued.job, holder.worker, holder.lease, now);
     queued.job.generation = draw_generation(t)?;
     queued.update(t)?;
     Ok(Unpacked::Begun(queued.claimed(stored)))

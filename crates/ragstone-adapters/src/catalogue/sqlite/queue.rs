@@ -127,11 +127,7 @@ pub fn take_back(t: &Connection, now: Moment) -> Result<u64, Failure> {
         stored.course.begin_again(now);
         stored.update(t)?;
     }
-    let running = StoredJob::all(
-        t,
-        "select * from jobs where state = 'running' and kind <> 'batch'",
-        [],
-    )?;
+    let running = StoredJob::all(t, "select * from jobs where state = 'running' and kind <> 'batch'", [])?;
     let count = running.len() as u64;
     let company = Company::among(running.len());
     for stored in running {

@@ -39,11 +39,7 @@ impl SourceStore for SqliteCatalogue {
         self.read(move |c| load(c, &tenant, id)).await
     }
 
-    async fn sources(
-        &self,
-        tenant: Option<&TenantId>,
-        page: &PageRequest,
-    ) -> CatalogueResult<Page<SourceRecord>> {
+    async fn sources(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<Page<SourceRecord>> {
         let (tenant, page) = (tenant.cloned(), page.clone());
         self.read(move |c| list(c, tenant.as_ref(), &page)).await
     }
@@ -84,8 +80,7 @@ impl SourceStore for SqliteCatalogue {
     async fn memory(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Memory> {
         let tenant = tenant.clone();
         self.read(move |c| {
-            let mut statement =
-                c.prepare_cached("select memory from sources where tenant = ?1 and id = ?2")?;
+            let mut statement = c.prepare_cached("select memory from sources where tenant = ?1 and id = ?2")?;
             let found: Option<String> = statement
                 .query_row(params![tenant.as_str(), id.0], |row| row.get(0))
                 .optional()?;
@@ -135,11 +130,7 @@ fn load(connection: &Connection, tenant: &TenantId, id: SourceId) -> Result<Opti
     rows.next()?.map(read).transpose()
 }
 
-fn list(
-    connection: &Connection,
-    tenant: Option<&TenantId>,
-    page: &PageRequest,
-) -> Result<Page<SourceRecord>, Failure> {
+fn list(connection: &Connection, tenant: Option<&TenantId>, page: &PageRequest) -> Result<Page<SourceRecord>, Failure> {
     let (of, name) = begin_of_sources(page)?;
     let filter = match tenant {
         Some(_) => "tenant = ?1 and",

@@ -64,9 +64,7 @@ impl Statistics {
     /// Folds the changes into the totals, if there are many.
     pub async fn fold_if_due(&self, database: &Database) {
         let is_due = |unfolded: usize| (unfolded >= FOLD_AFTER).then_some(0);
-        let due = self
-            .unfolded
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due);
+        let due = self.unfolded.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due);
         // The changes stand where they are until the next attempt.
         if due.is_ok()
             && let Err(error) = database.write(Durability::Ordered, fold).await
@@ -111,10 +109,7 @@ fn add_changes(c: &Connection, tenants: &mut HashMap<TenantId, Sums>) -> Result<
     let mut changes = 0;
     while let Some(row) = rows.next()? {
         let sums = tenants.entry(parse_tenant(row.get(0)?)?).or_default();
-        sums.add(
-            row.get(1)?,
-            &decode(row.get_ref(2)?.as_blob().map_err(unreadable)?)?,
-        );
+        sums.add(row.get(1)?, &decode(row.get_ref(2)?.as_blob().map_err(unreadable)?)?);
         changes += 1;
     }
     Ok(changes)
@@ -133,20 +128,10 @@ fn fold(t: &rusqlite::Transaction<'_>) -> Result<(), Failure> {
 }
 
 /// Writes what the lease's generation adds.
-pub fn contribute(
-    t: &Connection,
-    tenant: &TenantId,
-    lease: &Lease,
-    delta: StatisticsDelta,
-) -> Result<Change, Failure> {
+pub fn contribute(t: &Connection, tenant: &TenantId, lease: &Lease, delta: StatisticsDelta) -> Result<Change, Failure> {
     let bytes = encode(&delta);
     t.prepare_cached("insert into statistics (document, generation, tenant, delta) values (?1, ?2, ?3, ?4)")?
-        .execute(params![
-            lease.document.0,
-            lease.generation.0,
-            tenant.as_str(),
-            bytes
-        ])?;
+        .execute(params![lease.document.0, lease.generation.0, tenant.as_str(), bytes])?;
     note(t, tenant, 1, &bytes)?;
     Ok(Change {
         tenant: tenant.clone(),
@@ -156,18 +141,10 @@ pub fn contribute(
 }
 
 /// Takes away what a generation added, if it did and was not taken away yet.
-pub fn withdraw(
-    t: &Connection,
-    document: DocumentId,
-    generation: Generation,
-) -> Result<Option<Change>, Failure> {
+pub fn withdraw(t: &Connection, document: DocumentId, generation: Generation) -> Result<Option<Change>, Failure> {
     let found: Option<(String, Vec<u8>)> = t
-        .prepare_cached(
-            "delete from statistics where document = ?1 and generation = ?2 returning tenant, delta",
-        )?
-        .query_row(params![document.0, generation.0], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
+        .prepare_cached("delete from statistics where document = ?1 and generation = ?2 returning tenant, delta")?
+        .query_row(params![document.0, generation.0], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((tenant, bytes)) = found else {
         return Ok(None);

@@ -7,9 +7,8 @@ use ragstone_core::rank::TermId;
 use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, StatisticsDelta};
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
-    acl, audit_contract, caller, catalogue_contract, evaluation_contract, feedback_contract,
-    idempotency_contract, key_store_contract, portable_contract, source_store_contract, tenant,
-    usage_contract,
+    acl, audit_contract, caller, catalogue_contract, evaluation_contract, feedback_contract, idempotency_contract,
+    key_store_contract, portable_contract, source_store_contract, tenant, usage_contract,
 };
 use ragstone_core::seam::keys::Pepper;
 use ragstone_core::seam::{
@@ -33,10 +32,7 @@ async fn in_memory_keeps_the_contract() {
 async fn documents_can_be_moved() {
     portable_contract(|| async {
         let catalogue = Arc::new(SqliteCatalogue::open(Database::in_memory().unwrap()).unwrap());
-        (
-            catalogue.clone() as Arc<dyn Catalogue>,
-            catalogue as Arc<dyn Portable>,
-        )
+        (catalogue.clone() as Arc<dyn Catalogue>, catalogue as Arc<dyn Portable>)
     })
     .await;
 }
@@ -106,11 +102,7 @@ async fn statistics_are_the_same_after_folding_and_opening_again() {
         let new = version(&open, &format!("{}", n % 300), &n.to_string());
         let begun = catalogue.begin(&scope, new, job_id(n.into()), at(n.into())).await;
         assert!(matches!(begun.unwrap(), Begun::Started(..)));
-        let claim = catalogue
-            .claim(WORKER, LEASE, moment(n.into()))
-            .await
-            .unwrap()
-            .unwrap();
+        let claim = catalogue.claim(WORKER, LEASE, moment(n.into())).await.unwrap().unwrap();
         let statistics = StatisticsDelta {
             chunks: 2,
             terms: vec![(TermId(1), 1), (TermId(n), 2)],
@@ -146,11 +138,9 @@ async fn a_database_of_the_first_schema_migrates() {
     let path = folder.path().join("ragstone.db");
     {
         let old = rusqlite::Connection::open(&path).unwrap();
-        old.execute_batch(include_str!("../../sqlite/schema_1.sql"))
-            .unwrap();
+        old.execute_batch(include_str!("../../sqlite/schema_1.sql")).unwrap();
         old.pragma_update(None, "user_version", 1).unwrap();
-        old.execute_batch(include_str!("tests/schema_1_rows.sql"))
-            .unwrap();
+        old.execute_batch(include_str!("tests/schema_1_rows.sql")).unwrap();
     }
     let database = Database::open(&path).unwrap();
     let catalogue = SqliteCatalogue::open(database).unwrap();
@@ -186,12 +176,9 @@ async fn a_database_of_the_second_schema_migrates() {
     let path = folder.path().join("ragstone.db");
     {
         let old = rusqlite::Connection::open(&path).unwrap();
-        old.execute_batch(include_str!("../../sqlite/schema_1.sql"))
-            .unwrap();
-        old.execute_batch(include_str!("tests/schema_1_rows.sql"))
-            .unwrap();
-        old.execute_batch(include_str!("../../sqlite/schema_2.sql"))
-            .unwrap();
+        old.execute_batch(include_str!("../../sqlite/schema_1.sql")).unwrap();
+        old.execute_batch(include_str!("tests/schema_1_rows.sql")).unwrap();
+        old.execute_batch(include_str!("../../sqlite/schema_2.sql")).unwrap();
         old.pragma_update(None, "user_version", 2).unwrap();
     }
     let pepper = |n: u8| Pepper::new(&(Arc::new(move || [n; 32]) as _));
@@ -276,10 +263,7 @@ async fn statistics_that_drifted_are_found_and_counted_again() {
         let database = Database::in_memory().unwrap();
         let catalogue = SqliteCatalogue::open(database.clone()).unwrap();
         let new = version(&acl("a", &[&["everyone"]]), "x", "x");
-        catalogue
-            .begin(&caller("a", &[]), new, job_id(1), at(0))
-            .await
-            .unwrap();
+        catalogue.begin(&caller("a", &[]), new, job_id(1), at(0)).await.unwrap();
         let claim = catalogue.claim(WORKER, LEASE, moment(1)).await.unwrap().unwrap();
         let statistics = StatisticsDelta {
             chunks: 3,
@@ -296,19 +280,12 @@ async fn statistics_that_drifted_are_found_and_counted_again() {
         // A row too many moves no sum; it goes with the next count.
         let moved = n < 2;
         let found = catalogue.miscounted().await.unwrap();
-        assert_eq!(
-            found,
-            if moved { vec![tenant("a")] } else { Vec::new() },
-            "{drift}"
-        );
+        assert_eq!(found, if moved { vec![tenant("a")] } else { Vec::new() }, "{drift}");
         let reopened = SqliteCatalogue::open(database.clone()).unwrap();
         for catalogue in [&catalogue, &reopened] {
             catalogue.recount().await.unwrap();
             assert!(catalogue.miscounted().await.unwrap().is_empty(), "{drift}");
-            let found = catalogue
-                .term_statistics(&tenant("a"), &[TermId(1)])
-                .await
-                .unwrap();
+            let found = catalogue.term_statistics(&tenant("a"), &[TermId(1)]).await.unwrap();
             assert_eq!((found.documents, found.df[&TermId(1)]), (3, 2), "{drift}");
         }
     }
@@ -326,28 +303,16 @@ async fn a_damaged_file_is_damaged_to_the_catalogue_and_to_the_index() {
         (rusqlite::ffi::SQLITE_BUSY, false, false),
     ] {
         let error = || DatabaseError::from(code(number));
-        assert_eq!(
-            (error().is_damaged(), error().is_full()),
-            (damaged, full),
-            "{number}"
-        );
+        assert_eq!((error().is_damaged(), error().is_full()), (damaged, full), "{number}");
         let catalogue = CatalogueError::from(error());
-        assert_eq!(
-            matches!(catalogue, CatalogueError::Damaged { .. }),
-            damaged,
-            "{number}"
-        );
+        assert_eq!(matches!(catalogue, CatalogueError::Damaged { .. }), damaged, "{number}");
         assert_eq!(matches!(catalogue, CatalogueError::Full { .. }), full, "{number}");
         let index = IndexError::from(error());
         assert_eq!(matches!(index, IndexError::Damaged { .. }), damaged, "{number}");
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ragstone.db");
-    std::fs::write(
-        &path,
-        "this is no database, however long one looks at it".repeat(100),
-    )
-    .unwrap();
+    std::fs::write(&path, "this is no database, however long one looks at it".repeat(100)).unwrap();
     let refused = Database::open(&path).unwrap_err();
     assert!(refused.is_damaged(), "{refused}");
 }

@@ -64,15 +64,8 @@ impl Dialect {
             .filter(of_system)
             .map(|message| message.content.as_str())
             .collect();
-        let mut others: Vec<Message> = messages
-            .iter()
-            .filter(|message| !of_system(message))
-            .cloned()
-            .collect();
-        match others
-            .iter_mut()
-            .find(|message| message.role == MessageRole::User)
-        {
+        let mut others: Vec<Message> = messages.iter().filter(|message| !of_system(message)).cloned().collect();
+        match others.iter_mut().find(|message| message.role == MessageRole::User) {
             Some(first) => first.content = [rules.join("\n\n").as_str(), first.content.as_str()].join("\n\n"),
             None => others.push(Message {
                 role: MessageRole::User,
@@ -84,8 +77,7 @@ impl Dialect {
 
     /// The next one to try after `body` was refused; none if the refusal names nothing that can be left out.
     pub fn without_what(&self, fault: &Fault, body: &Body<'_>) -> Option<Self> {
-        self.without_named(fault, body)
-            .or_else(|| self.plain(fault, body))
+        self.without_named(fault, body).or_else(|| self.plain(fault, body))
     }
 
     fn without_named(&self, fault: &Fault, body: &Body<'_>) -> Option<Self> {
@@ -126,8 +118,7 @@ impl Dialect {
 
     /// Without anything optional, where a refusal does not say what it means.
     fn plain(&self, fault: &Fault, body: &Body<'_>) -> Option<Self> {
-        let has_any =
-            body.stream_options.is_some() || body.temperature.is_some() || body.response_format.is_some();
+        let has_any = body.stream_options.is_some() || body.temperature.is_some() || body.response_format.is_some();
         let says_what = fault.names("max_tokens") || fault.names("max_completion_tokens");
         (has_any && !says_what && fault.is_about_parameters()).then(|| Self {
             usage: false,
@@ -165,9 +156,7 @@ impl Dialect {
 }
 
 fn has_system(body: &Body<'_>) -> bool {
-    body.messages
-        .iter()
-        .any(|message| message.role == MessageRole::System)
+    body.messages.iter().any(|message| message.role == MessageRole::System)
 }
 
 /// Whether a refusal is about rules in a message of their own. Some templates only say that roles must alternate.

@@ -109,8 +109,8 @@ fn finish_reason(reason: &str) -> Option<FinishReason> {
         | "max_completion_tokens"
         | "model_length"
         | "token_limit" => FinishReason::Length,
-        "content_filter" | "content_filtered" | "safety" | "recitation" | "blocklist"
-        | "prohibited_content" | "spii" | "refusal" | "sensitive" => FinishReason::Filtered,
+        "content_filter" | "content_filtered" | "safety" | "recitation" | "blocklist" | "prohibited_content"
+        | "spii" | "refusal" | "sensitive" => FinishReason::Filtered,
         _ => FinishReason::Interrupted(reason.trim().chars().take(MAX_REASON_CHARACTERS).collect()),
     })
 }
@@ -151,9 +151,7 @@ fn error(value: &Value, is_named: bool) -> Option<(String, Option<u64>)> {
     let named = is_named || says(value, "object", "error") || says(value, "type", "error");
     let without_choices = choice.is_none()
         && !is_something(value.get("usage").unwrap_or(&Value::Null))
-        && MESSAGE_KEYS
-            .iter()
-            .any(|key| value.get(key).is_some_and(is_something));
+        && MESSAGE_KEYS.iter().any(|key| value.get(key).is_some_and(is_something));
     let said = match inner.or(failed) {
         Some(inner) => inner,
         None if named || without_choices => value,

@@ -105,11 +105,7 @@ async fn a_redis_that_is_away_costs_others_a_ring_and_nobody_an_error() {
     server.stop();
     until_trouble(&one, true).await;
     until_trouble(&other, true).await;
-    assert!(
-        one.trouble().unwrap().starts_with("redis: "),
-        "{:?}",
-        one.trouble()
-    );
+    assert!(one.trouble().unwrap().starts_with("redis: "), "{:?}", one.trouble());
     one.ring();
     one.wait().await;
     assert!(other.wait().now_or_never().is_none());

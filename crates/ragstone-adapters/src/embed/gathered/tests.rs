@@ -81,10 +81,7 @@ async fn those_who_wait_together_are_asked_for_together() {
     let numbers = Numbers::new();
     let embedder = GatheringEmbedder::new(numbers.clone(), 64, 4);
     let found = answers(&embedder, &[&["1"], &["2", "3"], &[], &["4"]]).await;
-    assert_eq!(
-        found,
-        [Ok(vec![1.0]), Ok(vec![2.0, 3.0]), Ok(vec![]), Ok(vec![4.0])]
-    );
+    assert_eq!(found, [Ok(vec![1.0]), Ok(vec![2.0, 3.0]), Ok(vec![]), Ok(vec![4.0])]);
     assert_eq!(numbers.sizes(), [4]);
     assert_eq!(answers(&embedder, &[&["5"]]).await, [Ok(vec![5.0])]);
     assert_eq!(numbers.sizes(), [4, 1]);

@@ -8,9 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ragstone_core::rank::gate::{WordPieces, WordStatistics, gate_document, word_statistics};
 use ragstone_core::rank::late::TokenVectors;
-use ragstone_core::seam::embedder::{
-    EmbedError, EmbeddedTokens, Embedder, EmbedderFingerprint, Embedding, TextKind,
-};
+use ragstone_core::seam::embedder::{EmbedError, EmbeddedTokens, Embedder, EmbedderFingerprint, Embedding, TextKind};
 use ragstone_encoder::{LocalEmbedding, LocalModel, ModelError, Pooling, Side};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -77,11 +75,7 @@ impl LocalEmbedder {
 
     fn embedding(&self, embedding: LocalEmbedding) -> Embedding {
         let tokens = embedding.tokens.map(|tokens| EmbeddedTokens {
-            pieces: tokens
-                .ids
-                .iter()
-                .map(|id| self.model.piece(*id).to_owned())
-                .collect(),
+            pieces: tokens.ids.iter().map(|id| self.model.piece(*id).to_owned()).collect(),
             spans: tokens
                 .spans
                 .iter()
@@ -219,10 +213,7 @@ impl Embedder for LocalEmbedder {
         let most = self.model.text_tokens();
         // A token has at least one byte.
         text.len() <= most
-            || self
-                .model
-                .word_pieces(text)
-                .is_ok_and(|pieces| pieces.len() <= most)
+            || self.model.word_pieces(text).is_ok_and(|pieces| pieces.len() <= most)
             || gate_document(word_statistics(text, self)) == 0.0
     }
 }
@@ -307,10 +298,7 @@ mod tests {
     async fn tokens_stand_where_they_are_in_the_text() {
         let tiny = Tiny::new(2, 32, Pooling::Mean, Dtype::F32, "").write();
         let embedder = start(tiny.path());
-        let embeddings = embedder
-            .embed(&["a b cc".into()], TextKind::Passage)
-            .await
-            .unwrap();
+        let embeddings = embedder.embed(&["a b cc".into()], TextKind::Passage).await.unwrap();
         let tokens = embeddings[0].tokens.as_ref().unwrap();
         assert_eq!(tokens.pieces, ["a", "b", "c", "##c"]);
         assert_eq!(tokens.spans, [0..1, 2..3, 4..5, 5..6]);

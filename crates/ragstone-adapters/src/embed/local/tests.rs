@@ -7,10 +7,7 @@ use ragstone_encoder::{LocalModel, LocalOptions, Precision, Side};
 
 use crate::embed::weights::{FetchOptions, Manifest, ensure_model};
 
-const ORACLE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../../shared/data/minilm/cases.json"
-);
+const ORACLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/minilm/cases.json");
 
 #[derive(serde::Deserialize)]
 struct Oracle {
@@ -51,11 +48,7 @@ fn vectors_and_ids_are_those_of_sentence_transformers() {
             assert_eq!(tokens.rows.len(), tokens.ids.len() * 384);
             for vector in [&alone.vector, &batched.vector] {
                 let cosine = cosine(vector, &case.embedding);
-                assert!(
-                    cosine >= 0.9999,
-                    "{precision:?}: cosine {cosine} for {:?}",
-                    case.text
-                );
+                assert!(cosine >= 0.9999, "{precision:?}: cosine {cosine} for {:?}", case.text);
                 assert!((length(vector) - 1.0).abs() < 1e-5);
             }
         }
@@ -91,30 +84,20 @@ fn calls_at_the_same_time_give_what_they_give_alone() {
     let (question, passages) = std::thread::scope(|scope| {
         let passages = scope.spawn(|| model.embed(&batch, Side::Passage, false).unwrap());
         (
-            model
-                .embed(&["what is a steam engine?"], Side::Query, false)
-                .unwrap(),
+            model.embed(&["what is a steam engine?"], Side::Query, false).unwrap(),
             passages.join().unwrap(),
         )
     });
     assert_eq!(
         question[0].vector,
-        model
-            .embed(&["what is a steam engine?"], Side::Query, false)
-            .unwrap()[0]
-            .vector
+        model.embed(&["what is a steam engine?"], Side::Query, false).unwrap()[0].vector
     );
     assert_eq!(passages[0].vector, passages[3].vector);
 }
 
 /// Cosine of two vectors.
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    let dot = |a: &[f32], b: &[f32]| {
-        a.iter()
-            .zip(b)
-            .map(|(a, b)| f64::from(*a) * f64::from(*b))
-            .sum::<f64>()
-    };
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()) as f32
 }
 

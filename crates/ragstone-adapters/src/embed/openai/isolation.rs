@@ -55,10 +55,7 @@ impl OpenAiEmbedder {
                 return Ok(outcomes);
             }
             let most = self.limits.text_tokens();
-            let readable: Vec<String> = texts
-                .iter()
-                .map(|text| beginning_of(text, most).to_owned())
-                .collect();
+            let readable: Vec<String> = texts.iter().map(|text| beginning_of(text, most).to_owned()).collect();
             let mut outcomes = self.settled(&readable).await?;
             for ((text, readable), outcome) in texts.iter().zip(&readable).zip(&mut outcomes) {
                 if let Outcome::Whole(vector) = outcome
@@ -82,9 +79,7 @@ impl OpenAiEmbedder {
             Err(fault) => return Err(fault),
         };
         for part in shorter(text) {
-            let vectors = self
-                .placed(&self.queries, &[part.to_owned()], 1, Fault::passes)
-                .await;
+            let vectors = self.placed(&self.queries, &[part.to_owned()], 1, Fault::passes).await;
             if let Ok(vector) = vectors.and_then(single) {
                 return Ok(vector);
             }
@@ -232,10 +227,7 @@ fn shorter(text: &str) -> impl Iterator<Item = &str> {
 
 /// At most so many characters of a text, up to a white space if one is near.
 fn beginning(text: &str, characters: usize) -> &str {
-    let end = text
-        .char_indices()
-        .nth(characters)
-        .map_or(text.len(), |(at, _)| at);
+    let end = text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at);
     let head = &text[..end];
     match head.rfind(char::is_whitespace) {
         Some(space) if end < text.len() && space >= end - end / 4 => head[..space].trim_end(),
@@ -277,18 +269,11 @@ mod tests {
 
     #[test]
     fn the_beginning_has_no_more_tokens_than_wanted() {
-        for text in [
-            "退款期限".repeat(100),
-            "word ".repeat(500),
-            "退款 word".repeat(90),
-        ] {
+        for text in ["退款期限".repeat(100), "word ".repeat(500), "退款 word".repeat(90)] {
             for most in [1, 7, 100, 10_000] {
                 let part = beginning_of(&text, most);
                 assert!(text.starts_with(part) && tokens(part) <= most, "{most}: {part}");
-                assert!(
-                    part.len() == text.len() || tokens(part) * 2 >= most,
-                    "{most}: {part}"
-                );
+                assert!(part.len() == text.len() || tokens(part) * 2 >= most, "{most}: {part}");
             }
         }
     }

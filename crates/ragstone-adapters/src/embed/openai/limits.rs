@@ -27,8 +27,7 @@ impl LearnedLimits {
 
     /// Whether a request for these texts is known to be refused.
     pub fn exceeded_by(&self, texts: &[String]) -> bool {
-        texts.len() > self.texts.load(Ordering::Relaxed)
-            || total(texts) > self.request_tokens.load(Ordering::Relaxed)
+        texts.len() > self.texts.load(Ordering::Relaxed) || total(texts) > self.request_tokens.load(Ordering::Relaxed)
     }
 
     /// Tokens of a text that are taken.
@@ -66,11 +65,7 @@ impl LearnedLimits {
 fn lower(limit: &AtomicUsize, found: usize, what: &str, unit: &str) {
     let found = found.max(1);
     if limit.fetch_min(found, Ordering::Relaxed) > found {
-        tracing::info!(
-            limit = found,
-            unit,
-            "{what}, remembered until the end of this process"
-        );
+        tracing::info!(limit = found, unit, "{what}, remembered until the end of this process");
     }
 }
 

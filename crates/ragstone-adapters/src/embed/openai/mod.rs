@@ -253,14 +253,9 @@ impl OpenAiEmbedder {
                 dimensions: self.options.dimensions,
             };
             let read = |bytes: &[u8]| reply::vectors(&self.client, bytes, texts.len(), dimensions);
-            let result = self
-                .client
-                .post("embeddings", &body, tries, &mut may_pass, read)
-                .await;
+            let result = self.client.post("embeddings", &body, tries, &mut may_pass, read).await;
             match result {
-                Err(fault)
-                    if fault.names("encoding_format") && usize::from(encoding) + 1 < ENCODINGS.len() =>
-                {
+                Err(fault) if fault.names("encoding_format") && usize::from(encoding) + 1 < ENCODINGS.len() => {
                     self.encoding.store(encoding + 1, Ordering::Relaxed);
                 }
                 result => return result,

@@ -40,12 +40,7 @@ enum Numbers {
 
 /// `count` vectors in the order of the texts, of `dimensions` components unless that is 0. A reply that cannot be matched
 /// with its texts is broken as a whole.
-pub(super) fn vectors(
-    client: &Client,
-    bytes: &[u8],
-    count: usize,
-    dimensions: usize,
-) -> Result<Vec<Vector>, Fault> {
+pub(super) fn vectors(client: &Client, bytes: &[u8], count: usize, dimensions: usize) -> Result<Vec<Vector>, Fault> {
     let reply: Reply = serde_json::from_slice(bytes).map_err(|error| unreadable(client, bytes, &error))?;
     if reply.data.len() > count {
         return Err(Fault::broken(format!(
@@ -76,14 +71,9 @@ fn unreadable(client: &Client, bytes: &[u8], error: &serde_json::Error) -> Fault
 /// Where each item belongs: as its index says, else in the order of the list. The one item that lacks what the others
 /// have gets the place that is left.
 fn places(items: &[Item], count: usize) -> Result<Vec<usize>, Fault> {
-    let wrong =
-        |index: &Value| Fault::broken(format!("it gave a vector for no text, or a second one: {index}"));
+    let wrong = |index: &Value| Fault::broken(format!("it gave a vector for no text, or a second one: {index}"));
     let mut taken = vec![false; count];
-    for index in items
-        .iter()
-        .map(|item| &item.index)
-        .filter(|index| !index.is_null())
-    {
+    for index in items.iter().map(|item| &item.index).filter(|index| !index.is_null()) {
         let place = as_place(index)
             .and_then(|place| taken.get_mut(place))
             .filter(|taken| !**taken);
@@ -91,9 +81,7 @@ fn places(items: &[Item], count: usize) -> Result<Vec<usize>, Fault> {
     }
     let without = items.iter().filter(|item| item.index.is_null()).count();
     if without == items.len() && without < count {
-        return Err(Fault::broken(format!(
-            "it gave {without} vectors for {count} texts"
-        )));
+        return Err(Fault::broken(format!("it gave {without} vectors for {count} texts")));
     }
     let left = taken.iter().position(|taken| !taken).filter(|_| without == 1);
     let mut places = Vec::with_capacity(items.len());
@@ -142,9 +130,7 @@ fn unit(mut vector: Vec<f32>, dimensions: usize) -> Vector {
     if !(length.is_finite() && length > 0.0) {
         return Err("its vector has no length".to_owned());
     }
-    vector
-        .iter_mut()
-        .for_each(|x| *x = (f64::from(*x) / length) as f32);
+    vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
     Ok(vector)
 }
 
@@ -205,8 +191,7 @@ mod tests {
     #[test]
     fn one_vector_that_is_none_costs_its_neighbours_nothing() {
         let check = |bad: &str, why: &str| {
-            let reply =
-                format!("{{\"data\": [{{\"index\": 0, \"embedding\": [1, 2]}}, {{\"index\": 1{bad}}}]}}");
+            let reply = format!("{{\"data\": [{{\"index\": 0, \"embedding\": [1, 2]}}, {{\"index\": 1{bad}}}]}}");
             let vectors = read(&reply, 2).unwrap();
             assert!(vectors[0].is_ok(), "{bad}");
             assert!(
@@ -235,14 +220,8 @@ mod tests {
             assert!(detail.contains(why), "{reply}: {detail}");
         };
         check(r#"{"error": {"message": "out of memory"}}"#, "out of memory");
-        check(
-            r#"{"object": "error", "message": "no such model"}"#,
-            "no such model",
-        );
-        check(
-            r#"{"data": [{"index": 0, "embedding": [NaN, 1]}]}"#,
-            "not as expected",
-        );
+        check(r#"{"object": "error", "message": "no such model"}"#, "no such model");
+        check(r#"{"data": [{"index": 0, "embedding": [NaN, 1]}]}"#, "not as expected");
         check("<html>", "not as expected");
         check(r#"{"data": []}"#, "0 vectors for 2 texts");
         check(r#"{"data": [{}, {}, {}]}"#, "3 vectors for 2 texts");

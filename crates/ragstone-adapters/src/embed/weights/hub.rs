@@ -66,9 +66,7 @@ async fn receive(
     report: impl Fn(u64),
 ) -> Result<(), String> {
     let response = request.send().await.and_then(reqwest::Response::error_for_status);
-    let mut bytes = response
-        .map_err(|error| chain(&error.without_url()))?
-        .bytes_stream();
+    let mut bytes = response.map_err(|error| chain(&error.without_url()))?.bytes_stream();
     let mut out = create(&folder.join(&file.path))
         .await
         .map_err(|error| error.to_string())?;

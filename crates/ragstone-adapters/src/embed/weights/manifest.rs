@@ -119,8 +119,7 @@ impl ManifestFile {
     /// Checks the bytes in `folder`, and says what is wrong with them.
     pub(super) fn verify(&self, folder: &Path) -> Result<(), String> {
         let mut hasher = Sha256::new();
-        let copied =
-            File::open(folder.join(&self.path)).and_then(|mut file| io::copy(&mut file, &mut hasher));
+        let copied = File::open(folder.join(&self.path)).and_then(|mut file| io::copy(&mut file, &mut hasher));
         match copied {
             Ok(_) => self.compare(&hasher.finalize()),
             Err(error) => Err(format!("{}: {error}", self.path)),
@@ -133,9 +132,6 @@ impl ManifestFile {
         if found == self.sha256 {
             return Ok(());
         }
-        Err(format!(
-            "{} has SHA-256 {found}, expected {}",
-            self.path, self.sha256
-        ))
+        Err(format!("{} has SHA-256 {found}, expected {}", self.path, self.sha256))
     }
 }

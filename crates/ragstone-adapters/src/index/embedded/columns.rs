@@ -59,9 +59,7 @@ impl ColumnValues {
 
     fn push(&mut self, value: FieldValue<'_>) {
         match (&mut *self, value) {
-            (Self::Texts { text, ends }, FieldValue::Text(new))
-                if text.len() + new.len() < u32::MAX as usize =>
-            {
+            (Self::Texts { text, ends }, FieldValue::Text(new)) if text.len() + new.len() < u32::MAX as usize => {
                 text.push_str(new);
                 ends.push(text.len() as u32);
             }
@@ -139,12 +137,7 @@ impl FieldColumn {
             None => {
                 let passes: Vec<bool> = places.map(passes).collect();
                 let of_group = |group: &u32| self.of_group.get(*group as usize).copied().unwrap_or(NONE);
-                slots.set_where(|slot| {
-                    passes
-                        .get(of_group(&groups[slot]) as usize)
-                        .copied()
-                        .unwrap_or(false)
-                });
+                slots.set_where(|slot| passes.get(of_group(&groups[slot]) as usize).copied().unwrap_or(false));
             }
         }
     }

@@ -147,11 +147,7 @@ fn keep(segment: usize, run: Range<usize>, estimates: &Estimates, found: &mut Sh
     let (scores, errors) = (&estimates.score[..run.len()], &estimates.error[..run.len()]);
     let floor = found.floor() as f32;
     let reaches = |(score, error): (&f32, &f32)| score + error + SLACK >= floor;
-    if !scores
-        .iter()
-        .zip(errors)
-        .fold(false, |any, one| any | reaches(one))
-    {
+    if !scores.iter().zip(errors).fold(false, |any, one| any | reaches(one)) {
         return;
     }
     for (slot, (score, error)) in run.zip(scores.iter().zip(errors)) {

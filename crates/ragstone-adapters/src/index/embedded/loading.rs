@@ -46,9 +46,8 @@ pub fn load(database: &Database, dimensions: usize, values: &mut GroupValues) ->
 
 /// Every group by its row, with whether it is visible.
 fn groups(c: &Connection, values: &mut GroupValues) -> Result<HashMap<i64, (Arc<Group>, bool)>> {
-    let mut statement = c.prepare(
-        "select id, document, generation, visible, acl_revision, collection, acl from point_groups",
-    )?;
+    let mut statement =
+        c.prepare("select id, document, generation, visible, acl_revision, collection, acl from point_groups")?;
     let mut rows = statement.query([])?;
     let mut groups = HashMap::new();
     let (mut acls, mut collections) = (ReadTexts::default(), ReadTexts::default());

@@ -36,9 +36,7 @@ impl Snapshot {
 
     /// Makes what searches of large segments begin with, beside those that do without it meanwhile.
     pub fn make_bits(&self) {
-        self.segments
-            .iter()
-            .for_each(|segment| segment.stored.make_bits());
+        self.segments.iter().for_each(|segment| segment.stored.make_bits());
     }
 
     /// A place with what decides its rank.
@@ -71,10 +69,7 @@ impl Memory {
 
     /// What a search that starts at this moment sees.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts again with `segments`.

@@ -184,9 +184,7 @@ fn dimensions(spec: &IndexSpec) -> usize {
 
 fn stored_spec(c: &rusqlite::Connection) -> Result<Option<IndexSpec>, DatabaseError> {
     let text: Option<String> = c
-        .query_row("select value from settings where key = ?1", [SPEC], |row| {
-            row.get(0)
-        })
+        .query_row("select value from settings where key = ?1", [SPEC], |row| row.get(0))
         .optional()?;
     let read = |text: String| {
         serde_json::from_str(&text).map_err(|error| DatabaseError::Damaged(format!("index spec: {error}")))
@@ -343,10 +341,7 @@ impl VectorIndex for EmbeddedIndex {
         Ok(self.shared.database.read(rows::count).await?)
     }
 
-    async fn generations(
-        &self,
-        document: Option<DocumentId>,
-    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
         Ok(self
             .shared
             .database

@@ -20,11 +20,7 @@ use crate::sqlite::DatabaseError;
 type Result<T> = std::result::Result<T, DatabaseError>;
 
 /// Inserts the points that are not there yet; says which ones they are, each with its group.
-pub fn insert(
-    t: &Connection,
-    points: &[Point],
-    values: &mut GroupValues,
-) -> Result<Vec<(usize, Arc<Group>)>> {
+pub fn insert(t: &Connection, points: &[Point], values: &mut GroupValues) -> Result<Vec<(usize, Arc<Group>)>> {
     let mut groups = HashMap::new();
     let mut inserted = Vec::new();
     for (at, point) in points.iter().enumerate() {
@@ -53,9 +49,7 @@ fn group_for(
     let generation = (point.chunk.document_id, point.generation);
     let groups = match known.entry(generation) {
         std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-        std::collections::hash_map::Entry::Vacant(entry) => {
-            entry.insert(hidden_groups(t, generation, values)?)
-        }
+        std::collections::hash_map::Entry::Vacant(entry) => entry.insert(hidden_groups(t, generation, values)?),
     };
     let fits = |(group, fields): &&(Arc<Group>, Metadata)| {
         *group.collection == point.collection
@@ -76,9 +70,8 @@ fn hidden_groups(
     (document, generation): DocumentGeneration,
     values: &mut GroupValues,
 ) -> Result<Vec<(Arc<Group>, Metadata)>> {
-    let mut statement = t.prepare_cached(
-        "select * from point_groups where document = ?1 and generation = ?2 and visible = 0",
-    )?;
+    let mut statement =
+        t.prepare_cached("select * from point_groups where document = ?1 and generation = ?2 and visible = 0")?;
     let mut rows = statement.query(params![document.0, generation.0])?;
     let mut groups = Vec::new();
     while let Some(row) = rows.next()? {
@@ -196,10 +189,7 @@ pub fn count(c: &Connection) -> Result<u64> {
 }
 
 /// Every generation with its number of points.
-pub fn generations(
-    c: &Connection,
-    document: Option<DocumentId>,
-) -> Result<Vec<((DocumentId, Generation), u64)>> {
+pub fn generations(c: &Connection, document: Option<DocumentId>) -> Result<Vec<((DocumentId, Generation), u64)>> {
     let mut statement = c.prepare(
         "select g.document, g.generation, count(*) from points p join point_groups g on g.id = p.point_group
          where ?1 is null or g.document = ?1
@@ -218,25 +208,14 @@ const TEXT: &str =
     from points p join point_groups g on g.id = p.point_group join point_texts x on x.id = p.id";
 
 /// Texts of visible points that `scope` admits.
-pub fn chunks(
-    c: &Connection,
-    scope: &Scope,
-    points: &[PointId],
-    with_tokens: bool,
-) -> Result<Vec<StoredChunk>> {
+pub fn chunks(c: &Connection, scope: &Scope, points: &[PointId], with_tokens: bool) -> Result<Vec<StoredChunk>> {
     let mut texts = c.prepare_cached(&format!("{TEXT} where p.point = ?1 and g.visible = 1"))?;
-    let mut tokens = c.prepare_cached(
-        "select k.tokens from point_tokens k join points p on p.id = k.id where p.point = ?1",
-    )?;
+    let mut tokens =
+        c.prepare_cached("select k.tokens from point_tokens k join points p on p.id = k.id where p.point = ?1")?;
     let mut found = Vec::with_capacity(points.len());
     for point in points {
         let mut rows = texts.query([point.0])?;
-        let Some(mut chunk) = rows
-            .next()?
-            .map(|row| read_chunk(row, scope))
-            .transpose()?
-            .flatten()
-        else {
+        let Some(mut chunk) = rows.next()?.map(|row| read_chunk(row, scope)).transpose()?.flatten() else {
             continue;
         };
         if with_tokens {

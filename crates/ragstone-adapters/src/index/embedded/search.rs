@@ -87,18 +87,12 @@ impl Search<'_> {
         cosines.sort_unstable_by_key(|(place, _)| *place);
         let mut found = match self.asked.mode {
             SearchMode::Dense => Vec::new(),
-            SearchMode::Lexical | SearchMode::Hybrid => {
-                self.best(lexical, self.asked.depth, |found| found.score(gate))
-            }
+            SearchMode::Lexical | SearchMode::Hybrid => self.best(lexical, self.asked.depth, |found| found.score(gate)),
         };
         found.sort_unstable_by_key(|found| found.place);
         let by_cosine_only = missing(&cosines, |(place, _)| *place, &found, |found| found.place);
         let by_words_only = missing(&found, |found| found.place, &cosines, |(place, _)| *place);
-        found.extend(lexical::scores(
-            self.snapshot,
-            &self.asked.lexical,
-            by_cosine_only,
-        ));
+        found.extend(lexical::scores(self.snapshot, &self.asked.lexical, by_cosine_only));
         found.sort_unstable_by_key(|found| found.place);
         cosines.extend(self.dense.iter().flat_map(|dense| dense.cosines(&by_words_only)));
         cosines.sort_unstable_by_key(|(place, _)| *place);

@@ -128,13 +128,7 @@ impl Segment {
     }
 
     /// Gives the points of a generation another ACL and other fields.
-    pub fn set_access(
-        &mut self,
-        generation: DocumentGeneration,
-        acl: &Arc<Acl>,
-        revision: u64,
-        fields: &Metadata,
-    ) {
+    pub fn set_access(&mut self, generation: DocumentGeneration, acl: &Arc<Acl>, revision: u64, fields: &Metadata) {
         let slots = self.slots_of(generation);
         let access = Arc::make_mut(&mut self.access);
         let groups = Arc::make_mut(&mut self.groups);
@@ -209,11 +203,7 @@ pub fn of_points(dimensions: usize, points: &[Point], inserted: &[(usize, Arc<Gr
                 dense: point.dense.as_deref(),
             };
             let lexical = &point.lexical;
-            builder.push(
-                &new,
-                lexical.unigrams.iter().copied(),
-                lexical.bigrams.iter().copied(),
-            );
+            builder.push(&new, lexical.unigrams.iter().copied(), lexical.bigrams.iter().copied());
         }
         builder.build()
     };

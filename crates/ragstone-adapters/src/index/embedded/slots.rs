@@ -79,10 +79,7 @@ impl Slots {
     pub fn keep(&mut self, slots: &RoaringBitmap) {
         let mut kept = vec![0; self.words.len()];
         each_word(slots, |word, bits| kept[word] |= bits);
-        self.words
-            .iter_mut()
-            .zip(kept)
-            .for_each(|(word, kept)| *word &= kept);
+        self.words.iter_mut().zip(kept).for_each(|(word, kept)| *word &= kept);
     }
 
     /// Takes all out.

@@ -39,10 +39,7 @@ async fn in_memory_keeps_the_contract() {
 async fn points_can_be_moved() {
     point_reader_contract(|| async {
         let index = Arc::new(EmbeddedIndex::open(Database::in_memory().unwrap()).unwrap());
-        (
-            index.clone() as Arc<dyn VectorIndex>,
-            index as Arc<dyn PointReader>,
-        )
+        (index.clone() as Arc<dyn VectorIndex>, index as Arc<dyn PointReader>)
     })
     .await;
 }
@@ -106,10 +103,7 @@ fn some_points(sample: &mut Sample, documents: u64) -> Vec<Point> {
 
 fn some_query(sample: &mut Sample, points: &[Point]) -> ScopedQuery<IndexQuery> {
     let held = ["group:a", "group:b", "group:c", "user:u"];
-    let scope = caller(
-        ["a", "b"][sample.below(2) as usize],
-        &held[..sample.below(5) as usize],
-    );
+    let scope = caller(["a", "b"][sample.below(2) as usize], &held[..sample.below(5) as usize]);
     let mode = [SearchMode::Hybrid, SearchMode::Dense, SearchMode::Lexical][sample.below(3) as usize];
     let without = (0..sample.below(3)).map(|_| {
         let point = &points[sample.below(points.len() as u64) as usize];
@@ -155,14 +149,8 @@ async fn random_searches_find_what_brute_force_finds() {
                     fields.remove("lang");
                 }
                 fields.insert(format!("own{}", sample.below(3)), json!([1, "x"]));
-                index
-                    .set_access(document, generation, &acl, 2, &fields)
-                    .await
-                    .unwrap();
-                for point in points
-                    .iter_mut()
-                    .filter(|point| point.chunk.document_id == document)
-                {
+                index.set_access(document, generation, &acl, 2, &fields).await.unwrap();
+                for point in points.iter_mut().filter(|point| point.chunk.document_id == document) {
                     point.acl = acl.clone();
                     point.acl_revision = 2;
                     point.fields = fields.clone();

@@ -134,11 +134,7 @@ mod tests {
         .collect()
     }
 
-    fn list(
-        candidates: &[Candidate<PointId>],
-        limit: usize,
-        score: impl Fn(&Candidate<PointId>) -> f64,
-    ) -> Ranking {
+    fn list(candidates: &[Candidate<PointId>], limit: usize, score: impl Fn(&Candidate<PointId>) -> f64) -> Ranking {
         let mut entries: Vec<(PointId, f64)> = candidates.iter().map(|one| (one.id, score(one))).collect();
         entries.sort_by(|a, b| b.1.total_cmp(&a.1));
         let exhausted = entries.len() < limit;
@@ -198,8 +194,7 @@ mod tests {
         }
         let among = lists.candidates(mode);
         let head = bounds.head(&among);
-        let mut best: Vec<&Candidate<PointId>> =
-            candidates.iter().filter(|one| among.contains(&one.id)).collect();
+        let mut best: Vec<&Candidate<PointId>> = candidates.iter().filter(|one| among.contains(&one.id)).collect();
         best.sort_by(|a, b| truth(b).total_cmp(&truth(a)));
         for one in best.iter().take(asked.exact) {
             assert!(
@@ -208,9 +203,7 @@ mod tests {
             );
         }
         assert!(lists.beyond_at(gate).is_none_or(|beyond| {
-            let outside = candidates
-                .iter()
-                .filter(|one| lists.mixed.score(one.id).is_none());
+            let outside = candidates.iter().filter(|one| lists.mixed.score(one.id).is_none());
             outside.into_iter().all(|one| one.lexical(gate) <= beyond + 1e-9)
         }));
     }

@@ -10,19 +10,17 @@ use qdrant_client::qdrant::quantization_config::Quantization;
 use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
-    BoolIndexParams, CollectionInfo, CountPoints, CreateCollection, CreateFieldIndexCollection, Distance,
-    FieldType, IntegerIndexParams, KeywordIndexParams, PayloadIndexParams, QuantizationConfig,
-    QuantizationType, ScalarQuantization, SparseIndexConfig, SparseVectorConfig, SparseVectorParams,
-    VectorParams, VectorParamsMap, VectorsConfig,
+    BoolIndexParams, CollectionInfo, CountPoints, CreateCollection, CreateFieldIndexCollection, Distance, FieldType,
+    IntegerIndexParams, KeywordIndexParams, PayloadIndexParams, QuantizationConfig, QuantizationType,
+    ScalarQuantization, SparseIndexConfig, SparseVectorConfig, SparseVectorParams, VectorParams, VectorParamsMap,
+    VectorsConfig,
 };
 use ragstone_core::seam::index::{IndexError, IndexSpec};
 use tonic::Code;
 
 use super::error::{code, damaged, index_error};
 use super::options::QdrantOptions;
-use super::payload::{
-    ACL_SETS, COLLECTION, DENSE, DOCUMENT, GENERATION, LEXICAL, LIVE, ORDINAL, TENANT, TERMS,
-};
+use super::payload::{ACL_SETS, COLLECTION, DENSE, DOCUMENT, GENERATION, LEXICAL, LIVE, ORDINAL, TENANT, TERMS};
 use super::server::Server;
 use crate::index::fit::mismatch;
 
@@ -80,9 +78,10 @@ pub(super) async fn count(server: &Server) -> Result<u64, IndexError> {
 
 /// The server's version, as it says it.
 pub(super) async fn version(server: &Server) -> Result<String, IndexError> {
-    let health = server.read("asking for the version", |client| async move {
-        client.health_check().await
-    });
+    let health = server.read(
+        "asking for the version",
+        |client| async move { client.health_check().await },
+    );
     Ok(health.await?.version)
 }
 
@@ -130,8 +129,9 @@ fn stored_spec(server: &Server, info: &CollectionInfo) -> Result<IndexSpec, Inde
         )));
     }
     match metadata(SPEC) {
-        Some(json) => serde_json::from_str(json)
-            .map_err(|error| damaged(format!("the spec of collection {name}: {error}"))),
+        Some(json) => {
+            serde_json::from_str(json).map_err(|error| damaged(format!("the spec of collection {name}: {error}")))
+        }
         None => Err(mismatch(format!("collection {name} was not made by Ragstone"))),
     }
 }
@@ -277,11 +277,7 @@ fn indexes() -> Vec<(&'static str, FieldType, IndexParams)> {
         keyword(DOCUMENT, false, false),
         keyword(GENERATION, false, false),
         keyword(TERMS, false, false),
-        (
-            ORDINAL,
-            FieldType::Integer,
-            IndexParams::IntegerIndexParams(ordinal),
-        ),
+        (ORDINAL, FieldType::Integer, IndexParams::IntegerIndexParams(ordinal)),
         (
             LIVE,
             FieldType::Bool,

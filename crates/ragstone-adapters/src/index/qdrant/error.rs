@@ -12,9 +12,7 @@ use crate::index::fit::mismatch;
 const MAX_MESSAGE: usize = 300;
 
 pub(super) fn damaged(detail: impl Into<String>) -> IndexError {
-    IndexError::Damaged {
-        detail: detail.into(),
-    }
+    IndexError::Damaged { detail: detail.into() }
 }
 
 /// What the client says of a server that answers, but not in HTTP/2.
@@ -26,9 +24,7 @@ const NO_HTTP2_HINT: &str =
 /// The server's own answer, where there is one.
 fn status(error: &QdrantError) -> Option<&Status> {
     match error {
-        QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => {
-            Some(status)
-        }
+        QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => Some(status),
         _ => None,
     }
 }
@@ -71,11 +67,7 @@ pub(super) fn index_error(what: &str, error: &QdrantError) -> IndexError {
     let detail = match status(error) {
         Some(status) => {
             let message: String = status.message().chars().take(MAX_MESSAGE).collect();
-            let hint = if message.contains(NO_HTTP2) {
-                NO_HTTP2_HINT
-            } else {
-                ""
-            };
+            let hint = if message.contains(NO_HTTP2) { NO_HTTP2_HINT } else { "" };
             format!("{what}: {}: {message}{hint}", status.code())
         }
         None => format!("{what}: {error}"),
@@ -84,9 +76,9 @@ pub(super) fn index_error(what: &str, error: &QdrantError) -> IndexError {
         _ if may_pass(error) => IndexError::Unavailable { detail },
         Some(Code::NotFound) => IndexError::Damaged { detail },
         Some(Code::DataLoss) => IndexError::Damaged { detail },
-        Some(Code::Unauthenticated | Code::PermissionDenied) => mismatch(format!(
-            "{what}: the server refuses the API key, or there is none"
-        )),
+        Some(Code::Unauthenticated | Code::PermissionDenied) => {
+            mismatch(format!("{what}: the server refuses the API key, or there is none"))
+        }
         _ => mismatch(detail),
     }
 }

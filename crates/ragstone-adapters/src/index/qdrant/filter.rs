@@ -47,10 +47,7 @@ pub(super) fn terms(fields: &Metadata) -> BTreeSet<String> {
 /// The fields that are plain numbers, by which order is decided.
 pub(super) fn numbers(fields: &Metadata) -> impl Iterator<Item = (&String, f64)> {
     let number = |(key, value): (_, &Value)| Some((key, value.as_f64()?));
-    fields
-        .iter()
-        .filter_map(number)
-        .filter(|(key, _)| path(key).is_some())
+    fields.iter().filter_map(number).filter(|(key, _)| path(key).is_some())
 }
 
 fn add_leaves(key: &str, value: &Value, terms: &mut BTreeSet<String>) {
@@ -219,11 +216,7 @@ mod tests {
 
     fn check(filter: Value, narrows: bool, exact: bool) {
         let cover = cover(&Filter::parse(&filter).unwrap());
-        assert_eq!(
-            (cover.condition.is_some(), cover.exact),
-            (narrows, exact),
-            "{filter}"
-        );
+        assert_eq!((cover.condition.is_some(), cover.exact), (narrows, exact), "{filter}");
     }
 
     #[test]

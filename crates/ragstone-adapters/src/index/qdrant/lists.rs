@@ -166,12 +166,7 @@ impl Lists {
 
     /// The best `limit` by B, and what ties with the last of them. `pairs` has B2 of the points whose lists do not tell it,
     /// once it was asked for; whoever is not in it shares none.
-    pub fn top_by_words(
-        &self,
-        known: &Known,
-        limit: usize,
-        pairs: Option<&HashMap<PointId, f64>>,
-    ) -> TopPoints {
+    pub fn top_by_words(&self, known: &Known, limit: usize, pairs: Option<&HashMap<PointId, f64>>) -> TopPoints {
         let mut entries = Vec::with_capacity(self.mixed.entries.len());
         for (point, _) in &self.mixed.entries {
             let asked = pairs.map(|pairs| pairs.get(point).copied().unwrap_or(0.0));
@@ -192,13 +187,7 @@ impl Lists {
         self.top_of(&self.dense.entries, self.dense.beyond(), known, limit)
     }
 
-    fn top_of(
-        &self,
-        entries: &[(PointId, f64)],
-        beyond: Option<f64>,
-        known: &Known,
-        limit: usize,
-    ) -> TopPoints {
+    fn top_of(&self, entries: &[(PointId, f64)], beyond: Option<f64>, known: &Known, limit: usize) -> TopPoints {
         let mut found: Vec<FoundPoint> = Vec::new();
         let mut floor = f64::NEG_INFINITY;
         for (point, score) in entries {

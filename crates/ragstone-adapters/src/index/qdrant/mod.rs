@@ -164,11 +164,7 @@ fn select(filter: Filter) -> PointsSelector {
     }
 }
 
-fn stored(
-    scope: &Scope,
-    found: &[RetrievedPoint],
-    with_tokens: bool,
-) -> Result<Vec<StoredChunk>, IndexError> {
+fn stored(scope: &Scope, found: &[RetrievedPoint], with_tokens: bool) -> Result<Vec<StoredChunk>, IndexError> {
     let mut chunks = Vec::with_capacity(found.len());
     for found in found {
         let reading = Reading::of(payload::point_id(found.id.as_ref())?, &found.payload);
@@ -185,10 +181,7 @@ fn stored_fields(with_tokens: bool) -> Vec<&'static str> {
     } else {
         STORED_MORE.len() - 1
     };
-    STORED
-        .into_iter()
-        .chain(STORED_MORE.into_iter().take(more))
-        .collect()
+    STORED.into_iter().chain(STORED_MORE.into_iter().take(more)).collect()
 }
 
 #[async_trait]
@@ -254,11 +247,7 @@ impl VectorIndex for QdrantIndex {
         let Some(spec) = self.spec().await? else {
             return Ok(Hits::default());
         };
-        let dense = query
-            .query()
-            .dense
-            .as_deref()
-            .filter(|_| spec.dimensions.is_some());
+        let dense = query.query().dense.as_deref().filter(|_| spec.dimensions.is_some());
         if let Some(vector) = dense {
             check_length(spec.dimensions, vector)?;
         }
@@ -291,9 +280,7 @@ impl VectorIndex for QdrantIndex {
             return Ok(Vec::new());
         }
         let mut filter = scope::visible(scope);
-        filter
-            .must
-            .extend(scope::of_generation(document, generation).must);
+        filter.must.extend(scope::of_generation(document, generation).must);
         let from = Range {
             gte: Some(f64::from(from)),
             ..Range::default()
@@ -321,10 +308,7 @@ impl VectorIndex for QdrantIndex {
         collection::count(&self.server).await
     }
 
-    async fn generations(
-        &self,
-        document: Option<DocumentId>,
-    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
         if collection::spec(&self.server).await?.is_none() {
             return Ok(Vec::new());
         }
@@ -344,9 +328,7 @@ impl VectorIndex for QdrantIndex {
             let page = answer.await?;
             for found in &page.result {
                 let reading = Reading::of(payload::point_id(found.id.as_ref())?, &found.payload);
-                *counts
-                    .entry((reading.document()?, reading.generation()?))
-                    .or_default() += 1;
+                *counts.entry((reading.document()?, reading.generation()?)).or_default() += 1;
             }
             match page.next_page_offset {
                 Some(next) => request.offset = Some(next),

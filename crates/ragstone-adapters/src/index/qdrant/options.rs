@@ -141,8 +141,7 @@ fn grpc_url(url: &str) -> Result<String, IndexError> {
     if authority.contains('@') {
         return wrong("holds credentials: give the API key by its own setting");
     }
-    if authority.is_empty() || authority.contains(['/', '?', '#']) || authority.contains(char::is_whitespace)
-    {
+    if authority.is_empty() || authority.contains(['/', '?', '#']) || authority.contains(char::is_whitespace) {
         return wrong("is not scheme, host and port alone");
     }
     // A colon inside the brackets of an IPv6 address is no port's.
@@ -160,11 +159,7 @@ fn grpc_url(url: &str) -> Result<String, IndexError> {
 
 fn check_collection(name: &str) -> Result<(), IndexError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    match !name.is_empty()
-        && name.len() <= MAX_COLLECTION_BYTES
-        && !name.starts_with('.')
-        && name.chars().all(fits)
-    {
+    match !name.is_empty() && name.len() <= MAX_COLLECTION_BYTES && !name.starts_with('.') && name.chars().all(fits) {
         true => Ok(()),
         false => Err(mismatch(format!(
             "{name:?} is not a Qdrant collection: use letters, digits, '-', '_', '.'"

@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::{
-    DenseVector, ListValue, NamedVectors, PointId as QdrantId, PointStruct, SparseVector, Struct, Value,
-    Vector, Vectors, point_id::PointIdOptions, vector, vectors::VectorsOptions,
+    DenseVector, ListValue, NamedVectors, PointId as QdrantId, PointStruct, SparseVector, Struct, Value, Vector,
+    Vectors, point_id::PointIdOptions, vector, vectors::VectorsOptions,
 };
 use ragstone_core::access::{Acl, Reader, ReaderSet};
 use ragstone_core::document::{Chunk, Metadata};
@@ -214,9 +214,7 @@ fn list(values: impl IntoIterator<Item = Value>) -> Value {
 }
 
 fn object<'a>(numbers: impl Iterator<Item = (&'a String, f64)>) -> Value {
-    let fields = numbers
-        .map(|(key, number)| (key.clone(), number.into()))
-        .collect();
+    let fields = numbers.map(|(key, number)| (key.clone(), number.into())).collect();
     Kind::StructValue(Struct { fields }).into()
 }
 
@@ -319,9 +317,7 @@ impl<'a> Reading<'a> {
 
     /// Words and pairs of a sparse vector, which is in order of id.
     pub fn lexical(&self, terms: Vec<(u32, f32)>) -> Result<Weights, IndexError> {
-        let bits = STANDARD
-            .decode(self.text(PAIRS)?)
-            .map_err(|_| self.missing(PAIRS))?;
+        let bits = STANDARD.decode(self.text(PAIRS)?).map_err(|_| self.missing(PAIRS))?;
         let mut lexical = Weights::default();
         for (at, (term, weight)) in terms.into_iter().enumerate() {
             let byte = bits.get(at / 8).ok_or_else(|| self.missing(PAIRS))?;

@@ -3,9 +3,8 @@
 //! Invariant: a query for a list or for scores names no payload: the server parses a whole one to give a part of it.
 
 use qdrant_client::qdrant::{
-    BatchResult, Condition, DenseVector, Filter, PayloadIncludeSelector, Query, QueryBatchPoints,
-    QueryPoints, VectorInput, WithPayloadSelector, query, vector_input,
-    with_payload_selector::SelectorOptions,
+    BatchResult, Condition, DenseVector, Filter, PayloadIncludeSelector, Query, QueryBatchPoints, QueryPoints,
+    VectorInput, WithPayloadSelector, query, vector_input, with_payload_selector::SelectorOptions,
 };
 use ragstone_core::id::PointId;
 use ragstone_core::seam::index::IndexError;
@@ -24,9 +23,7 @@ pub(super) fn nearest(server: &Server, leg: &Leg, filter: &Filter, limit: usize)
         }
         Leg::Lexical(terms) => (LEXICAL, vector_input::Variant::Sparse(terms.clone())),
     };
-    let nearest = VectorInput {
-        variant: Some(variant),
-    };
+    let nearest = VectorInput { variant: Some(variant) };
     QueryPoints {
         collection_name: server.collection(),
         query: Some(Query {
@@ -64,10 +61,7 @@ pub(super) async fn ask(
 /// The points of an answer to a query for `limit` points. Points that share no term with a lexical leg do not count.
 pub(super) fn ranking(leg: &Leg, answer: &BatchResult, limit: usize) -> Result<Ranking, IndexError> {
     let all_count = matches!(leg, Leg::Dense { .. });
-    let entries = answer
-        .result
-        .iter()
-        .filter(|found| all_count || found.score > 0.0);
+    let entries = answer.result.iter().filter(|found| all_count || found.score > 0.0);
     let entries = entries.map(|found| Ok((point_id(found.id.as_ref())?, f64::from(found.score))));
     let entries: Result<Vec<(PointId, f64)>, IndexError> = entries.collect();
     let entries = entries?;

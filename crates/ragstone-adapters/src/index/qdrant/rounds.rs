@@ -22,9 +22,7 @@ use super::facts::{Fact, Known};
 use super::leg::Leg;
 use super::lists::{Lists, Ranking};
 use super::memory::SearchMemory;
-use super::payload::{
-    ACL_LONG, ACL_REVISION, CHUNK, DOCUMENT, FIELDS, GATE, GENERATION, Reading, point_id, summed,
-};
+use super::payload::{ACL_LONG, ACL_REVISION, CHUNK, DOCUMENT, FIELDS, GATE, GENERATION, Reading, point_id, summed};
 use super::query::{among, ask, include, nearest, ranking};
 use super::server::Server;
 use super::sizes::number_of;
@@ -132,12 +130,7 @@ impl Rounds<'_> {
     }
 
     /// What the lists do not hold. Points `ahead` are scored to the last digit, and need no other scores.
-    pub async fn second(
-        &self,
-        lists: &Lists,
-        mut known: Known,
-        ahead: &[PointId],
-    ) -> Result<Second, IndexError> {
+    pub async fn second(&self, lists: &Lists, mut known: Known, ahead: &[PointId]) -> Result<Second, IndexError> {
         let scorer = self.scorer();
         let mut unknown = lists.points();
         unknown.retain(|point| !known.contains_key(point));

@@ -38,10 +38,7 @@ pub(super) fn of_generation(document: DocumentId, generation: Generation) -> Fil
 
 /// The visible points that `scope` admits.
 pub(super) fn visible(scope: &Scope) -> Filter {
-    let mut must = vec![
-        is(TENANT, scope.tenant().as_str()),
-        Condition::matches(LIVE, true),
-    ];
+    let mut must = vec![is(TENANT, scope.tenant().as_str()), Condition::matches(LIVE, true)];
     let mut must_not = Vec::new();
     match scope.readers() {
         Some(readers) => must.extend(granted(readers)),

@@ -203,9 +203,7 @@ impl<'a> Search<'a> {
 
     fn cut(&self, top: TopPoints) -> Option<impl Iterator<Item = PointId>> {
         match top {
-            TopPoints::Found(found) => {
-                Some(found.into_iter().take(self.asked.depth).map(|found| found.point))
-            }
+            TopPoints::Found(found) => Some(found.into_iter().take(self.asked.depth).map(|found| found.point)),
             TopPoints::Unknown | TopPoints::Short => None,
         }
     }
@@ -221,8 +219,7 @@ impl<'a> Search<'a> {
         });
         let mut found: Vec<FoundPoint> = scored.collect();
         found.sort_by(FoundPoint::in_order);
-        turn.lists
-            .complete(found, turn.lists.beyond_at(gate), self.asked.depth)
+        turn.lists.complete(found, turn.lists.beyond_at(gate), self.asked.depth)
     }
 
     /// Puts scores to the last digit in place of those of Qdrant where they may place a hit among the best.

@@ -59,12 +59,7 @@ impl Server {
         self.call(self.options.write_retries, what, request).await
     }
 
-    async fn call<T, F>(
-        &self,
-        retries: usize,
-        what: &str,
-        request: impl Fn(Qdrant) -> F,
-    ) -> Result<T, IndexError>
+    async fn call<T, F>(&self, retries: usize, what: &str, request: impl Fn(Qdrant) -> F) -> Result<T, IndexError>
     where
         F: Future<Output = Result<T, QdrantError>>,
     {

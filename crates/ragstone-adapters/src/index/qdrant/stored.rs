@@ -33,9 +33,7 @@ impl StoredVectors {
             _ => None,
         };
         let mut lexical: Vec<(u32, f32)> = match take(LEXICAL) {
-            Some(vector_output::Vector::Sparse(sparse)) => {
-                sparse.indices.into_iter().zip(sparse.values).collect()
-            }
+            Some(vector_output::Vector::Sparse(sparse)) => sparse.indices.into_iter().zip(sparse.values).collect(),
             _ => Vec::new(),
         };
         lexical.sort_unstable_by_key(|(term, _)| *term);

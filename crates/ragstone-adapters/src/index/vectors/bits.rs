@@ -105,11 +105,7 @@ impl SignBits {
         let facts = &mut self.facts[block];
         for (at, components) in rotated.chunks_exact(WORD).enumerate() {
             let bit = |(n, component): (usize, &f32)| u64::from(*component > 0.0) << n;
-            let word = components
-                .iter()
-                .enumerate()
-                .map(bit)
-                .fold(0, |word, bit| word | bit);
+            let word = components.iter().enumerate().map(bit).fold(0, |word, bit| word | bit);
             self.words[block * per_slot + at].0[place] = word;
             facts.ones[place] += word.count_ones() as f32;
         }
@@ -157,11 +153,7 @@ impl SignBits {
         let per_slot = question.planes.len();
         let words = &self.words[block * per_slot..(block + 1) * per_slot];
         let products = products(words, &question.planes);
-        let BlockFacts {
-            ones,
-            gain,
-            deviation,
-        } = &self.facts[block];
+        let BlockFacts { ones, gain, deviation } = &self.facts[block];
         for at in 0..BLOCK {
             // Each one counts twice and all are taken off once: signs are 1 and -1.
             let shared = question.least * ones[at] + question.step * products[at] as f32;
@@ -245,9 +237,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             state ^ (state >> 29)
         };
-        let words: Vec<BlockWords> = (0..6)
-            .map(|_| BlockWords(std::array::from_fn(|_| word())))
-            .collect();
+        let words: Vec<BlockWords> = (0..6).map(|_| BlockWords(std::array::from_fn(|_| word()))).collect();
         let planes: Vec<[u64; PLANES]> = (0..6).map(|_| std::array::from_fn(|_| word())).collect();
         assert_eq!(products(&words, &planes), products_portable(&words, &planes));
     }
@@ -270,9 +260,7 @@ mod tests {
                 for block in 0..2_003usize.div_ceil(BLOCK) {
                     let mut looks = SignEstimates::default();
                     bits.look(block, &question, &mut looks);
-                    for slot in
-                        (block * BLOCK..2_003.min((block + 1) * BLOCK)).filter(|slot| vectors.has(*slot))
-                    {
+                    for slot in (block * BLOCK..2_003.min((block + 1) * BLOCK)).filter(|slot| vectors.has(*slot)) {
                         let (score, doubt) = (looks.score[slot % BLOCK], looks.doubt[slot % BLOCK]);
                         let off = (f64::from(score) - vectors.exact(slot, &query)).abs();
                         misses += usize::from(off > f64::from(doubt));

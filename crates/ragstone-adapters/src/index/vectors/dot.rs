@@ -94,10 +94,7 @@ macro_rules! row_by_row {
         let lines = $question.len();
         let (groups, rest) = $sums.as_chunks_mut::<SIDE_BY_SIDE>();
         let (many, few) = $rows.split_at(groups.len() * SIDE_BY_SIDE * lines);
-        for (sums, rows) in groups
-            .iter_mut()
-            .zip(many.chunks_exact((SIDE_BY_SIDE * lines).max(1)))
-        {
+        for (sums, rows) in groups.iter_mut().zip(many.chunks_exact((SIDE_BY_SIDE * lines).max(1))) {
             *sums = $kernel::<SIDE_BY_SIDE>(rows, $question);
         }
         for (sum, row) in rest.iter_mut().zip(few.chunks_exact(lines.max(1))) {

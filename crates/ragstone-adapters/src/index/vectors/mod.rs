@@ -146,8 +146,7 @@ impl Vectors {
         let coarse = self.coarse[slot * self.lines..(slot + 1) * self.lines].iter();
         let coarse = coarse.flat_map(|line| line.0);
         let fine = &self.fine[slot * self.dimensions..(slot + 1) * self.dimensions];
-        let component =
-            |(coarse, fine): (i8, &i16)| self.scale[slot] * (f32::from(coarse) + f32::from(*fine) / FINE);
+        let component = |(coarse, fine): (i8, &i16)| self.scale[slot] * (f32::from(coarse) + f32::from(*fine) / FINE);
         vector.clear();
         vector.extend(coarse.zip(fine).map(component));
     }

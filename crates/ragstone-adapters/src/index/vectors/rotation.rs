@@ -27,11 +27,7 @@ impl Rotation {
             state = state.wrapping_add(SEED);
             let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            if (mixed ^ (mixed >> 31)) & 1 == 0 {
-                1.0
-            } else {
-                -1.0
-            }
+            if (mixed ^ (mixed >> 31)) & 1 == 0 { 1.0 } else { -1.0 }
         };
         Self {
             signs: (0..ROUNDS * width).map(|_| sign()).collect(),
@@ -98,14 +94,8 @@ mod tests {
             let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
             let (a, b) = (rotated(&one), rotated(&other));
             assert_eq!(a.len(), dimensions.next_multiple_of(64));
-            assert!(
-                (product(&a, &b) - product(&one, &other)).abs() < 1e-3,
-                "{dimensions}"
-            );
-            assert!(
-                (product(&b, &b) - product(&other, &other)).abs() < 1e-2,
-                "{dimensions}"
-            );
+            assert!((product(&a, &b) - product(&one, &other)).abs() < 1e-3, "{dimensions}");
+            assert!((product(&b, &b) - product(&other, &other)).abs() < 1e-2, "{dimensions}");
             let largest = a.iter().fold(0f32, |largest, x| largest.max(x.abs()));
             assert!(largest < 0.6, "{dimensions}: {largest}");
         }

@@ -25,18 +25,8 @@ fn bytes_outweigh_the_name_and_the_name_the_sender() {
         Some("text/markdown; charset=utf-8"),
         Ok(Format::Markdown),
     );
-    check(
-        b"# not a heading",
-        "notes.txt",
-        Some("text/markdown"),
-        Ok(Format::Text),
-    );
-    check(
-        b"<!-- saved --> <!DOCTYPE html><p>x",
-        "page",
-        None,
-        Ok(Format::Html),
-    );
+    check(b"# not a heading", "notes.txt", Some("text/markdown"), Ok(Format::Text));
+    check(b"<!-- saved --> <!DOCTYPE html><p>x", "page", None, Ok(Format::Html));
     check(b"a < b", "page.htm", None, Ok(Format::Html));
     check(b"fn main() {}", "main.rs", None, Ok(Format::Text));
     check(b"{\\rtf1 x}", "letter.txt", None, Ok(Format::Rtf));
@@ -52,12 +42,7 @@ fn bytes_outweigh_the_name_and_the_name_the_sender() {
     check(b"<html><table></table>", "report.xls", None, Ok(Format::Html));
     check(b"\xff\xfea\0b\0", "utf16.txt", None, Ok(Format::Text));
     check(b"caf\xe9", "latin1.txt", None, Ok(Format::Text));
-    check(
-        b"MZ is how this sentence begins",
-        "note.txt",
-        None,
-        Ok(Format::Text),
-    );
+    check(b"MZ is how this sentence begins", "note.txt", None, Ok(Format::Text));
 }
 
 #[test]

@@ -100,10 +100,7 @@ fn mark_by_rules(document: &Document) -> Result<(), ParseProblem> {
             "its style sheets hide too much of too large a page".to_owned(),
         ));
     }
-    for found in selectors
-        .iter()
-        .filter_map(|selector| document.try_select(selector))
-    {
+    for found in selectors.iter().filter_map(|selector| document.try_select(selector)) {
         found.nodes().iter().for_each(|node| node.set_attr(MARK, ""));
     }
     Ok(())

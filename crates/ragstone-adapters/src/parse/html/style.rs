@@ -135,10 +135,7 @@ impl Colours {
         if !node.is_element() {
             return self;
         }
-        if let Some(value) = node
-            .attr("color")
-            .and_then(|value| colour(&value.to_ascii_lowercase()))
-        {
+        if let Some(value) = node.attr("color").and_then(|value| colour(&value.to_ascii_lowercase())) {
             self.letters(value);
         }
         if let Some(value) = node

@@ -49,7 +49,5 @@ pub(super) fn attribute(start: &BytesStart, name: &str) -> Option<String> {
 
 /// A number in an attribute; 0 where there is none.
 pub(super) fn number(start: &BytesStart, name: &str) -> u32 {
-    attribute(start, name)
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(0)
+    attribute(start, name).and_then(|value| value.parse().ok()).unwrap_or(0)
 }

@@ -143,8 +143,7 @@ fn inline(content: &[InlineContent], blocks: &mut Blocks) -> String {
 }
 
 fn tiny(span: &TextSpan) -> bool {
-    span.font_size_half_pt
-        .is_some_and(|size| size <= TINY_HALF_POINTS)
+    span.font_size_half_pt.is_some_and(|size| size <= TINY_HALF_POINTS)
 }
 
 fn note_text(note: &Note) -> String {
@@ -162,11 +161,7 @@ fn section_text(section: &Section) -> String {
 }
 
 fn texts(all: &[Element]) -> String {
-    let texts: Vec<String> = all
-        .iter()
-        .map(element_text)
-        .filter(|text| !text.is_empty())
-        .collect();
+    let texts: Vec<String> = all.iter().map(element_text).filter(|text| !text.is_empty()).collect();
     texts.join(" ")
 }
 

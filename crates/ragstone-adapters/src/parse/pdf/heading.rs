@@ -48,12 +48,7 @@ impl Headings {
         let size = (line.size * 2.0).round().clamp(0.0, 2_000.0) as u32;
         *self.sizes.entry(size).or_default() += line.text.len();
         self.lines += 1;
-        let wordy = line
-            .text
-            .chars()
-            .filter(|character| character.is_alphabetic())
-            .count()
-            >= 2;
+        let wordy = line.text.chars().filter(|character| character.is_alphabetic()).count() >= 2;
         let short = line.text.len() <= MAX_LENGTH && !line.text.ends_with(['.', ',', ';', ':']);
         if wordy && short && !line.aside && self.candidates.len() < MAX_CANDIDATES {
             self.candidates.push(Candidate {
@@ -178,9 +173,7 @@ fn is_numbered(text: &str) -> bool {
 }
 
 fn without_digits(text: &str) -> String {
-    text.chars()
-        .filter(|character| !character.is_ascii_digit())
-        .collect()
+    text.chars().filter(|character| !character.is_ascii_digit()).collect()
 }
 
 #[cfg(test)]
@@ -213,11 +206,7 @@ mod tests {
 
     #[test]
     fn larger_letters_and_bold_numbers_make_headings() {
-        let body = (
-            "this is a line of the body text that goes on for a while",
-            10.0,
-            false,
-        );
+        let body = ("this is a line of the body text that goes on for a while", 10.0, false);
         let mut lines = vec![
             ("Handbook", 20.0, true),
             ("Setup", 14.0, false),
@@ -235,11 +224,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            sections(&[
-                ("Every", 20.0, false),
-                ("line", 18.0, false),
-                ("differs", 9.0, false)
-            ]),
+            sections(&[("Every", 20.0, false), ("line", 18.0, false), ("differs", 9.0, false)]),
             [""; 0]
         );
     }

@@ -50,9 +50,7 @@ pub(super) fn mark(document: &PdfDocument, number: u32, spans: &mut [TextSpan], 
         } else if span.font_size < SMALLEST && span.bbox.height < SMALLEST {
             Some(Kind::Tiny)
         } else if is_white(&span.color) {
-            ground
-                .get_or_insert_with(|| Ground::of(document, index))
-                .under(span)
+            ground.get_or_insert_with(|| Ground::of(document, index)).under(span)
         } else {
             None
         };
@@ -114,21 +112,12 @@ impl Ground {
                 .as_ref()
                 .is_ok_and(|resources| holds(document, resources, name))
         };
-        let unknown = images.is_err()
-            || paths.is_err()
-            || resources.is_err()
-            || UNKNOWN_PAINT.iter().any(|name| has(name));
+        let unknown =
+            images.is_err() || paths.is_err() || resources.is_err() || UNKNOWN_PAINT.iter().any(|name| has(name));
         let colours_known = !has("ColorSpace") && !unknown;
-        let paints = |fill: &Option<Color>| {
-            fill.as_ref()
-                .is_some_and(|fill| !colours_known || !is_white(fill))
-        };
+        let paints = |fill: &Option<Color>| fill.as_ref().is_some_and(|fill| !colours_known || !is_white(fill));
         Self {
-            images: images
-                .unwrap_or_default()
-                .iter()
-                .map(|image| image.bbox)
-                .collect(),
+            images: images.unwrap_or_default().iter().map(|image| image.bbox).collect(),
             painted: paths
                 .unwrap_or_default()
                 .into_iter()

@@ -146,18 +146,11 @@ impl OpenLine {
     fn push(&mut self, span: &TextSpan) {
         let gap = span.bbox.x - self.right;
         let apart = gap > SPACE_GAP * self.height.min(height(span));
-        if apart
-            && !self.line.text.ends_with(char::is_whitespace)
-            && !span.text.starts_with(char::is_whitespace)
-        {
+        if apart && !self.line.text.ends_with(char::is_whitespace) && !span.text.starts_with(char::is_whitespace) {
             self.line.text.push(' ');
         }
         push_normalised(&mut self.line.text, &span.text);
-        let letters = span
-            .text
-            .chars()
-            .filter(|character| !character.is_whitespace())
-            .count();
+        let letters = span.text.chars().filter(|character| !character.is_whitespace()).count();
         self.letters += letters;
         if span.font_weight.is_bold() {
             self.bold_letters += letters;

@@ -66,10 +66,7 @@ fn chosen(spans: Vec<TextSpan>, rows_in_tables: bool) -> Vec<TextSpan> {
     let mut order = Vec::with_capacity(spans.len());
     cut(&spans, segments, gutter, MAX_CUTS, &mut order);
     let mut spans: Vec<Option<TextSpan>> = spans.into_iter().map(Some).collect();
-    order
-        .into_iter()
-        .filter_map(|index| spans[index].take())
-        .collect()
+    order.into_iter().filter_map(|index| spans[index].take()).collect()
 }
 
 /// Appends the segments' spans: bands between the lines that cross the gutter, in each band left before right.
@@ -200,9 +197,7 @@ fn segments(spans: &[TextSpan]) -> Vec<Segment> {
         let same_row = (span.bbox.y - last_y).abs() <= 0.5 * height;
         match segments.last_mut() {
             Some(segment) if blank || !(left.is_finite() && right > left) => segment.spans.end = index + 1,
-            Some(segment)
-                if same_row && left - segment.right <= GUTTER_GAP * height && left >= segment.left =>
-            {
+            Some(segment) if same_row && left - segment.right <= GUTTER_GAP * height && left >= segment.left => {
                 segment.right = segment.right.max(right);
                 segment.spans.end = index + 1;
                 last_y = span.bbox.y;
@@ -240,10 +235,7 @@ fn rows_apart(spans: &[TextSpan]) -> f32 {
         return 0.0;
     }
     let middle = bands.len() / 2;
-    let height = bands
-        .select_nth_unstable_by(middle, |a, b| a.1.total_cmp(&b.1))
-        .1
-        .1;
+    let height = bands.select_nth_unstable_by(middle, |a, b| a.1.total_cmp(&b.1)).1.1;
     bands.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
     let (mut rows, mut gaps) = (1, Vec::new());
     for pair in bands.windows(2) {

@@ -73,10 +73,7 @@ fn root(document: &PdfDocument) -> Option<ObjectRef> {
 }
 
 fn walk(document: &PdfDocument, root: ObjectRef, limits: &ParseLimits) -> Result<Walked, ParseProblem> {
-    let mut walked = Walked {
-        pages: 0,
-        whole: true,
-    };
+    let mut walked = Walked { pages: 0, whole: true };
     let (mut nodes, mut leaves, mut listed) = (HashSet::new(), HashSet::new(), 0_u64);
     let mut left = vec![(root, 0)];
     while let Some((reference, depth)) = left.pop() {
@@ -105,11 +102,7 @@ fn walk(document: &PdfDocument, root: ObjectRef, limits: &ParseLimits) -> Result
                 // Nodes wait too; there are fewer of them than pages in any tree that a program writes.
                 check_count((left.len() + kids.len()) as u64 / 2, limits)?;
                 walked.whole &= is_as_expected(&node, &kids);
-                left.extend(
-                    kids.iter()
-                        .filter_map(Object::as_reference)
-                        .map(|kid| (kid, depth + 1)),
-                );
+                left.extend(kids.iter().filter_map(Object::as_reference).map(|kid| (kid, depth + 1)));
             }
             _ => walked.whole = false,
         }
@@ -174,8 +167,7 @@ fn candidates(document: &PdfDocument) -> usize {
                 object.as_dict().is_some_and(|entries| {
                     let named = entries.get("Type").and_then(Object::as_name);
                     let like = ["MediaBox", "Contents", "Resources"];
-                    named == Some("Page")
-                        || named.is_none() && like.iter().any(|key| entries.contains_key(*key))
+                    named == Some("Page") || named.is_none() && like.iter().any(|key| entries.contains_key(*key))
                 })
             })
         })

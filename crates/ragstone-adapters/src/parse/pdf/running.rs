@@ -61,11 +61,7 @@ impl Window {
     fn is_repeated(&self, page: &Page, row: &Row) -> bool {
         let others = self.held.iter().filter(|other| other.number != page.number);
         others
-            .filter(|other| {
-                other
-                    .edges()
-                    .any(|there| row.repeats(page.number, there, other.number))
-            })
+            .filter(|other| other.edges().any(|there| row.repeats(page.number, there, other.number)))
             .count()
             >= REPEATS
     }
@@ -134,11 +130,7 @@ impl Page {
             self.rows.iter().rev().take(EDGE_ROWS + 1).collect(),
         ];
         for rows in outermost {
-            let running = rows
-                .iter()
-                .take(EDGE_ROWS)
-                .take_while(|row| is_repeated(row))
-                .count();
+            let running = rows.iter().take(EDGE_ROWS).take_while(|row| is_repeated(row)).count();
             let set_off = |count: &usize| {
                 let pair = rows.get(count - 1).zip(rows.get(*count));
                 pair.is_some_and(|(last, next)| (last.y - next.y).abs() > self.wide_advance)
@@ -165,8 +157,7 @@ impl Row {
 
     fn push(&mut self, line: &Line, index: usize) {
         self.size = self.size.max(line.size);
-        self.words
-            .extend(line.text.split_whitespace().map(without_numbers));
+        self.words.extend(line.text.split_whitespace().map(without_numbers));
         self.words.sort_unstable();
         self.lines.push(index);
         self.page_number = match self.words.iter().any(|word| word.contains(char::is_alphabetic)) {
@@ -288,8 +279,7 @@ mod tests {
     #[test]
     fn heads_of_left_and_right_pages_go_and_single_ones_stay() {
         let heads = ["Part one", "Chapter two"];
-        let found =
-            edges((0..8).map(|index| page(index, 740.0, &line(740.0, 10.0, heads[index as usize % 2]), "-")));
+        let found = edges((0..8).map(|index| page(index, 740.0, &line(740.0, 10.0, heads[index as usize % 2]), "-")));
         assert!(
             found.iter().all(|(first, _)| first.starts_with("words of")),
             "{found:?}"
@@ -298,18 +288,12 @@ mod tests {
             let word = ["a", "b", "c", "d", "e", "f", "g", "h"][index as usize];
             page(index, 740.0, &line(740.0, 10.0, &format!("Of {word}{word}")), "-")
         }));
-        assert!(
-            found.iter().all(|(first, _)| first.starts_with("Of ")),
-            "{found:?}"
-        );
+        assert!(found.iter().all(|(first, _)| first.starts_with("Of ")), "{found:?}");
     }
 
     #[test]
     fn a_page_of_nothing_but_its_head_keeps_it() {
         let found = edges((0..6).map(|_| vec![line(740.0, 10.0, "The Handbook")]));
-        assert!(
-            found.iter().all(|(first, _)| first == "The Handbook"),
-            "{found:?}"
-        );
+        assert!(found.iter().all(|(first, _)| first == "The Handbook"), "{found:?}");
     }
 }

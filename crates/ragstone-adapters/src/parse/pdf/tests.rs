@@ -60,9 +60,7 @@ fn parsed(bytes: Vec<u8>) -> Result<ParsedDocument, ParseProblem> {
 
 /// The first words of the page's lines.
 fn line_names(text: &str) -> Vec<&str> {
-    text.lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .collect()
+    text.lines().filter_map(|line| line.split_whitespace().next()).collect()
 }
 
 #[test]
@@ -97,11 +95,7 @@ fn columns_are_read_one_after_the_other_between_the_lines_that_cross_them() {
         + &column("under", 72, 500, 6)
         + &column("beside", 320, 500, 6);
     let document = parsed(pdf(&[page], "", "")).unwrap();
-    let named = |name: &str, count| {
-        (0..count)
-            .map(move |line| format!("{name}{line}"))
-            .collect::<Vec<_>>()
-    };
+    let named = |name: &str, count| (0..count).map(move |line| format!("{name}{line}")).collect::<Vec<_>>();
     let expected = [
         vec!["Heading".to_owned()],
         named("left", 12),
@@ -137,10 +131,7 @@ fn gaps_make_spaces_and_wide_steps_make_paragraphs() {
         + &draw(72, 676, 10, "third line")
         + &draw(72, 640, 10, "paragraph");
     let document = parsed(pdf(&[page], "", "")).unwrap();
-    assert_eq!(
-        document.text,
-        "one twothree\nnext line\nthird line\n\nparagraph\n"
-    );
+    assert_eq!(document.text, "one twothree\nnext line\nthird line\n\nparagraph\n");
 }
 
 #[test]
@@ -154,20 +145,12 @@ fn a_rotated_page_is_read_upright() {
         })
         .collect();
     let document = parsed(pdf(&[lines], "", "")).unwrap();
-    assert_eq!(
-        line_names(&document.text),
-        ["turned0", "turned1", "turned2", "turned3"]
-    );
+    assert_eq!(line_names(&document.text), ["turned0", "turned1", "turned2", "turned3"]);
 }
 
 #[test]
 fn pages_without_text_are_named_and_a_document_of_them_is_refused() {
-    let document = parsed(pdf(
-        &[column("a", 72, 700, 2), "0 0 m 9 9 l S".to_owned()],
-        "",
-        "",
-    ))
-    .unwrap();
+    let document = parsed(pdf(&[column("a", 72, 700, 2), "0 0 m 9 9 l S".to_owned()], "", "")).unwrap();
     assert_eq!(document.warnings[0].code, "pages_without_text");
     assert_eq!(document.warnings[0].pages, [2]);
     assert_eq!(
@@ -182,11 +165,7 @@ fn what_cannot_be_read_is_refused_for_what_it_is() {
         "4 0 obj<</Filter/Standard/V 1/R 2/P -4/O<{0}>/U<{0}>>>endobj",
         "00".repeat(32)
     );
-    let locked = pdf(
-        &[column("a", 72, 700, 2)],
-        &encrypt,
-        "/Encrypt 4 0 R/ID[<00><00>]",
-    );
+    let locked = pdf(&[column("a", 72, 700, 2)], &encrypt, "/Encrypt 4 0 R/ID[<00><00>]");
     assert_eq!(parsed(locked), Err(ParseProblem::Encrypted));
     assert_eq!(
         parsed(b"%PDF-1.4\nnothing else".to_vec()).map_err(|problem| problem.code()),
@@ -209,18 +188,9 @@ fn a_title_and_headings_are_found() {
         + &column("a", 72, 700, 15)
         + &draw(72, 500, 14, "Setup")
         + &column("b", 72, 470, 15);
-    let document = parsed(pdf(
-        &[page],
-        "4 0 obj<</Title(The  handbook)>>endobj",
-        "/Info 4 0 R",
-    ))
-    .unwrap();
+    let document = parsed(pdf(&[page], "4 0 obj<</Title(The  handbook)>>endobj", "/Info 4 0 R")).unwrap();
     assert_eq!(document.title.as_deref(), Some("The handbook"));
-    let sections: Vec<_> = document
-        .sections
-        .iter()
-        .map(|section| section.path.as_str())
-        .collect();
+    let sections: Vec<_> = document.sections.iter().map(|section| section.path.as_str()).collect();
     assert_eq!(sections, ["Handbook", "Handbook > Setup"]);
     assert!(document.text[document.sections[1].range.clone()].starts_with("Setup\n"));
 }
@@ -233,20 +203,13 @@ fn unseen(operators: &str, resources: &str) -> (bool, Vec<String>) {
         true => String::new(),
         false => "/Shading<</S1 4 0 R>>".to_owned(),
     };
-    let bytes = bytes.replace(
-        "/Resources<<",
-        &format!("/CropBox[0 50 612 792]/Resources<<{extra}"),
-    );
+    let bytes = bytes.replace("/Resources<<", &format!("/CropBox[0 50 612 792]/Resources<<{extra}"));
     let document = parsed(bytes.into_bytes()).unwrap();
     assert!(document.text.contains("seen3"));
     for warning in &document.warnings {
         assert_eq!(warning.pages, [1]);
     }
-    let codes = document
-        .warnings
-        .into_iter()
-        .map(|warning| warning.code)
-        .collect();
+    let codes = document.warnings.into_iter().map(|warning| warning.code).collect();
     (document.text.contains("SECRET"), codes)
 }
 
@@ -256,10 +219,7 @@ fn text_that_nobody_sees_is_left_out_and_told() {
     let check = |operators: String, resources: &str, kept: bool, codes: &[&str]| {
         let (found, told) = unseen(&operators, resources);
         assert_eq!(
-            (
-                found,
-                told.iter().map(String::as_str).collect::<Vec<_>>().as_slice()
-            ),
+            (found, told.iter().map(String::as_str).collect::<Vec<_>>().as_slice()),
             (kept, codes),
             "{operators}"
         );
@@ -271,24 +231,14 @@ fn text_that_nobody_sees_is_left_out_and_told() {
     check(format!("1 g {plain}"), "", false, &["hidden_text"]);
     check(format!("0 0 0 0 k {plain}"), "", false, &["hidden_text"]);
     check(format!("0.97 0.98 1 rg {plain}"), "", false, &["hidden_text"]);
-    check(
-        format!("0 0 0.5 rg 60 290 300 30 re f 1 1 1 rg {plain}"),
-        "",
-        true,
-        &[],
-    );
+    check(format!("0 0 0.5 rg 60 290 300 30 re f 1 1 1 rg {plain}"), "", true, &[]);
     check(
         format!("1 1 1 rg 60 290 300 30 re f {plain}"),
         "",
         false,
         &["hidden_text"],
     );
-    check(
-        format!("1 1 1 rg {plain}"),
-        shading,
-        true,
-        &["perhaps_hidden_text"],
-    );
+    check(format!("1 1 1 rg {plain}"), shading, true, &["perhaps_hidden_text"]);
     check(
         format!("1 1 1 rg q 300 0 0 30 60 290 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x01 EI Q {plain}"),
         "",

@@ -52,8 +52,7 @@ impl Names {
 
     /// Who may read a space of the Cloud.
     pub fn of_grants_v2(&self, grants: &[GrantV2]) -> ReaderSet {
-        let reads =
-            |grant: &&GrantV2| grant.operation.key == "read" && grant.operation.target_type == "space";
+        let reads = |grant: &&GrantV2| grant.operation.key == "read" && grant.operation.target_type == "space";
         let readers = grants.iter().filter(reads).filter_map(|grant| {
             let principal = grant.principal.as_ref()?;
             match principal.kind.to_lowercase().as_str() {
@@ -66,9 +65,8 @@ impl Names {
 
     /// Who may read a space of a Data Center.
     pub fn of_grants_v1(&self, grants: &[GrantV1]) -> ReaderSet {
-        let reads = |grant: &&GrantV1| {
-            grant.operation.operation_key == "read" && grant.operation.target_type == "space"
-        };
+        let reads =
+            |grant: &&GrantV1| grant.operation.operation_key == "read" && grant.operation.target_type == "space";
         let readers = grants.iter().filter(reads).filter_map(|grant| {
             let subject = grant.subject.as_ref()?;
             match subject.kind.as_deref() {
@@ -184,9 +182,7 @@ impl Tree {
 fn whole(named: &Named, names: &Names) -> Option<Own> {
     let (users, groups) = (named.user.as_ref()?, named.group.as_ref()?);
     let is_whole = |subjects: &Subjects| {
-        let more = subjects
-            .limit
-            .is_some_and(|limit| subjects.results.len() >= limit)
+        let more = subjects.limit.is_some_and(|limit| subjects.results.len() >= limit)
             || subjects.size.is_some_and(|size| subjects.results.len() < size);
         !more && subjects.links.next.is_none()
     };
@@ -216,17 +212,14 @@ async fn own(site: &Site, id: &str) -> Result<Own, SourceError> {
             ("limit", limit.as_str()),
         ];
         let read: Operation = site.client.get(&path, &query, &what).await?;
-        let named = read
-            .restrictions
-            .and_then(|named| Some((named.user?, named.group?)));
+        let named = read.restrictions.and_then(|named| Some((named.user?, named.group?)));
         let untold = || SourceError::Broken(format!("{what} were not told"));
         let (users, groups) = named.ok_or_else(untold)?;
         is_open &= users.results.is_empty() && groups.results.is_empty();
         all.extend(readers(&users, &groups, &site.names));
         // It may give fewer at once than were asked for.
         let most = |subjects: &Subjects| subjects.limit.unwrap_or(NAMES_AT_ONCE).max(1);
-        let is_full =
-            |subjects: &Subjects| subjects.results.len() >= most(subjects) || subjects.links.next.is_some();
+        let is_full = |subjects: &Subjects| subjects.results.len() >= most(subjects) || subjects.links.next.is_some();
         if !is_full(&users) && !is_full(&groups) {
             break;
         }

@@ -162,16 +162,12 @@ impl Client {
                 let _permit = self.permit().await;
                 self.ask(url.clone()).await
             };
-            let response = self
-                .patiently(once)
-                .await
-                .map_err(|fault| self.error(fault, what))?;
+            let response = self.patiently(once).await.map_err(|fault| self.error(fault, what))?;
             match location(&response) {
                 None => return Ok(content(response)),
                 Some(location) => {
                     let next = url.join(&location);
-                    url =
-                        next.map_err(|_| SourceError::Refused(format!("{what} redirects to no address")))?;
+                    url = next.map_err(|_| SourceError::Refused(format!("{what} redirects to no address")))?;
                 }
             }
         }
@@ -221,15 +217,10 @@ impl Client {
             serde_json::from_slice(&bytes)
                 .map_err(|error| Fault::refused(format!("its answer is not as expected: {error}")))
         };
-        self.patiently(once)
-            .await
-            .map_err(|fault| self.error(fault, what))
+        self.patiently(once).await.map_err(|fault| self.error(fault, what))
     }
 
-    async fn patiently<T, F: Future<Output = Result<T, Fault>>>(
-        &self,
-        once: impl FnMut() -> F,
-    ) -> Result<T, Fault> {
+    async fn patiently<T, F: Future<Output = Result<T, Fault>>>(&self, once: impl FnMut() -> F) -> Result<T, Fault> {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(self.patience.pause)
             .with_max_delay(self.patience.longest_pause)
@@ -257,10 +248,7 @@ impl Client {
         let response = match timeout(self.patience.answer, request.send()).await {
             Ok(response) => response.map_err(|error| Fault::broken(words(&error.without_url())))?,
             Err(_) => {
-                return Err(Fault::broken(format!(
-                    "no answer within {:?}",
-                    self.patience.answer
-                )));
+                return Err(Fault::broken(format!("no answer within {:?}", self.patience.answer)));
             }
         };
         let (status, headers) = (response.status(), response.headers().clone());

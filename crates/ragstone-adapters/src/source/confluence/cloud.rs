@@ -24,17 +24,12 @@ pub(super) async fn list(site: &Site) -> Result<Listing, SourceError> {
     for (key, id) in &spaces {
         let path = format!("/api/v2/spaces/{id}/permissions");
         let what = format!("the permissions of the space {key}");
-        let grants = site
-            .client
-            .list::<GrantV2>(&path, &[("limit", AT_ONCE)], &what)
-            .await;
+        let grants = site.client.list::<GrantV2>(&path, &[("limit", AT_ONCE)], &what).await;
         let readers = grants.map(|grants| site.names.of_grants_v2(&grants));
         listing.spaces.insert(key.clone(), readers);
         comments::note(site, &mut listing, key).await?;
     }
-    listing
-        .complete_files(site, |kind, id| files(site, kind, id))
-        .await?;
+    listing.complete_files(site, |kind, id| files(site, kind, id)).await?;
     listing.tree.complete(site, |thing| above(site, thing)).await;
     Ok(listing)
 }
@@ -43,14 +38,8 @@ pub(super) async fn list(site: &Site) -> Result<Listing, SourceError> {
 pub(super) async fn body(site: &Site, kind: Kind, id: &str) -> Result<(String, Option<String>), SourceError> {
     let path = format!("/api/v2/{}s/{id}", kind.name());
     let what = format!("{} {id}", kind.name());
-    let page: Page = site
-        .client
-        .get(&path, &[("body-format", "storage")], &what)
-        .await?;
-    let body = page
-        .body
-        .and_then(|body| body.storage)
-        .map(|storage| storage.value);
+    let page: Page = site.client.get(&path, &[("body-format", "storage")], &what).await?;
+    let body = page.body.and_then(|body| body.storage).map(|storage| storage.value);
     let untold = || SourceError::Broken(format!("the body of {what} was not told"));
     Ok((body.ok_or_else(untold)?, page.status))
 }
@@ -62,8 +51,7 @@ async fn whole(site: &Site, listing: &mut Listing) -> Result<BTreeMap<String, St
         let what = format!("the space {key}");
         let found: List<Space> = site.client.get("/api/v2/spaces", &[("keys", key)], &what).await?;
         let space = found.results.into_iter().find(|space| space.key == *key);
-        let missing =
-            || SourceError::Refused(format!("there is no space {key}, or the account may not see it"));
+        let missing = || SourceError::Refused(format!("there is no space {key}, or the account may not see it"));
         let space = space.ok_or_else(missing)?;
         if space.is_archived() {
             continue;
@@ -85,11 +73,7 @@ async fn whole(site: &Site, listing: &mut Listing) -> Result<BTreeMap<String, St
 }
 
 /// What a search finds; the ids of the spaces by their keys.
-async fn found(
-    site: &Site,
-    listing: &mut Listing,
-    cql: &str,
-) -> Result<BTreeMap<String, String>, SourceError> {
+async fn found(site: &Site, listing: &mut Listing, cql: &str) -> Result<BTreeMap<String, String>, SourceError> {
     let (cql, expand) = (
         format!("({cql}) and type in (page, blogpost)"),
         format!("space,{ALONG}"),
@@ -110,11 +94,7 @@ async fn found(
             let path = format!("/api/v2/{}s", kind.name());
             let mut query = vec![("status", "current"), ("limit", AT_ONCE)];
             query.extend(ids.iter().map(|id| ("id", *id)));
-            for page in site
-                .client
-                .list::<Page>(&path, &query, "what the CQL finds")
-                .await?
-            {
+            for page in site.client.list::<Page>(&path, &query, "what the CQL finds").await? {
                 let space = page.space_id.as_ref().and_then(|id| spaces.get(id)).cloned();
                 if let Some(space) = space {
                     add(listing, page, kind, &space);

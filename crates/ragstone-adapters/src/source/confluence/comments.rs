@@ -54,11 +54,7 @@ pub(super) async fn text(site: &Site, page: &str) -> Result<String, SourceError>
         if words.is_empty() {
             continue;
         }
-        text.push_str(if text.is_empty() {
-            "\n\n## Comments\n\n"
-        } else {
-            "\n\n"
-        });
+        text.push_str(if text.is_empty() { "\n\n## Comments\n\n" } else { "\n\n" });
         text.push_str(&words);
     }
     Ok(text)

@@ -17,9 +17,7 @@ pub(super) async fn list(site: &Site) -> Result<Listing, SourceError> {
     for key in &spaces {
         let readers = match &site.settings.space_readers {
             Some(readers) => Ok(readers.iter().cloned().collect()),
-            None => grants(site, key)
-                .await
-                .map(|grants| site.names.of_grants_v1(&grants)),
+            None => grants(site, key).await.map(|grants| site.names.of_grants_v1(&grants)),
         };
         listing.spaces.insert(key.clone(), readers);
         comments::note(site, &mut listing, key).await?;
@@ -33,14 +31,8 @@ pub(super) async fn list(site: &Site) -> Result<Listing, SourceError> {
 /// The body of a page or blog post in storage format, and its status.
 pub(super) async fn body(site: &Site, id: &str) -> Result<(String, Option<String>), SourceError> {
     let (path, what) = (format!("/rest/api/content/{id}"), format!("page {id}"));
-    let content: ContentV1 = site
-        .client
-        .get(&path, &[("expand", "body.storage")], &what)
-        .await?;
-    let body = content
-        .body
-        .and_then(|body| body.storage)
-        .map(|storage| storage.value);
+    let content: ContentV1 = site.client.get(&path, &[("expand", "body.storage")], &what).await?;
+    let body = content.body.and_then(|body| body.storage).map(|storage| storage.value);
     let untold = || SourceError::Broken(format!("the body of {what} was not told"));
     Ok((body.ok_or_else(untold)?, content.status))
 }
@@ -135,11 +127,7 @@ fn add(site: &Site, listing: &mut Listing, content: ContentV1, space: &str) -> R
     let Some(kind) = Kind::of(&content.kind) else {
         return Ok(());
     };
-    if content
-        .status
-        .as_deref()
-        .is_some_and(|status| status != "current")
-    {
+    if content.status.as_deref().is_some_and(|status| status != "current") {
         return Ok(());
     }
     // Told last the one next to the page; a blog post has none.

@@ -88,12 +88,7 @@ impl Listing {
     /// Who may read an entry and what hangs on it.
     pub fn access(&self, entry: &Entry) -> Access {
         let unknown = || SourceError::Broken(format!("who may read the space {} is not known", entry.space));
-        let space = self
-            .spaces
-            .get(&entry.space)
-            .cloned()
-            .ok_or_else(unknown)
-            .flatten();
+        let space = self.spaces.get(&entry.space).cloned().ok_or_else(unknown).flatten();
         let sets = space.and_then(|space| {
             let mut sets = vec![space];
             sets.extend(self.tree.restrictions(&entry.id)?);
@@ -119,11 +114,7 @@ impl Listing {
 
     /// Asks for the attachments that are not known yet, if they are wanted. A page whose attachments are not told costs
     /// only these; credentials that are refused cost everything.
-    pub async fn complete_files<F>(
-        &mut self,
-        site: &Site,
-        ask: impl Fn(Kind, String) -> F,
-    ) -> Result<(), SourceError>
+    pub async fn complete_files<F>(&mut self, site: &Site, ask: impl Fn(Kind, String) -> F) -> Result<(), SourceError>
     where
         F: Future<Output = Result<Vec<File>, SourceError>>,
     {
@@ -131,10 +122,7 @@ impl Listing {
             self.files.clear();
             return Ok(());
         }
-        let missing = self
-            .entries
-            .iter()
-            .filter(|entry| !self.files.contains_key(&entry.id));
+        let missing = self.entries.iter().filter(|entry| !self.files.contains_key(&entry.id));
         let missing: HashMap<String, Kind> = missing.map(|entry| (entry.id.clone(), entry.kind)).collect();
         let named = |id: String| {
             let asked = ask(missing[&id], id.clone());
@@ -157,9 +145,7 @@ impl Listing {
 /// Attachments that were told along with their page, if all of them were.
 fn told(attached: Option<Attached>) -> Option<Vec<File>> {
     let attached = attached?;
-    let is_full = attached
-        .limit
-        .is_some_and(|limit| attached.results.len() >= limit);
+    let is_full = attached.limit.is_some_and(|limit| attached.results.len() >= limit);
     if is_full || attached.links.next.is_some() {
         return None;
     }

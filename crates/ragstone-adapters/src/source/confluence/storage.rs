@@ -32,9 +32,7 @@ pub(super) fn to_markdown(storage: &str) -> Result<String, NotWellFormed> {
     let mut reader = Reader::from_str(storage);
     let mut page = Page::default();
     loop {
-        let event = reader
-            .read_event()
-            .map_err(|error| NotWellFormed(error.to_string()))?;
+        let event = reader.read_event().map_err(|error| NotWellFormed(error.to_string()))?;
         match event {
             Event::Start(start) => page.start(&start),
             Event::Empty(start) => {
@@ -121,8 +119,8 @@ impl Page {
                     .find_map(|name| value(name));
                 self.pointed(id, |id| format!("@{id}"))
             }
-            "ac:task-id" | "ac:task-uuid" | "ac:placeholder" | "ac:adf-attribute" | "ac:adf-fallback"
-            | "script" | "style" | "colgroup" | "ac:emoticon" => Frame::Skipped,
+            "ac:task-id" | "ac:task-uuid" | "ac:placeholder" | "ac:adf-attribute" | "ac:adf-fallback" | "script"
+            | "style" | "colgroup" | "ac:emoticon" => Frame::Skipped,
             _ => Frame::Plain { block: false },
         }
     }

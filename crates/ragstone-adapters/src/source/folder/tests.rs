@@ -137,8 +137,7 @@ async fn a_folder_that_cannot_be_entered_hides_what_is_below_it() {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), &[("a.md", "a")]);
     let name = "x".repeat(250);
-    let script =
-        format!("i=0; while [ $i -lt 20 ]; do mkdir {name} && cd -P {name} || exit 1; i=$((i+1)); done");
+    let script = format!("i=0; while [ $i -lt 20 ]; do mkdir {name} && cd -P {name} || exit 1; i=$((i+1)); done");
     let mut bash = std::process::Command::new("bash");
     let made = bash.arg("-c").arg(script).current_dir(root.path()).status();
     assert!(made.unwrap().success());
@@ -166,14 +165,8 @@ fn an_error_of_the_walk_hides_what_its_path_covers() {
     let gap = gap_of(&at("/srv/docs/pay roll"), root).unwrap();
     assert_eq!(
         (gap.uri.as_str(), gap.hides),
-        (
-            "file:///srv/docs/pay%20roll",
-            HiddenItems::Below("pay roll".into())
-        )
+        ("file:///srv/docs/pay%20roll", HiddenItems::Below("pay roll".into()))
     );
     assert_eq!(gap_of(&denied(), root).unwrap().hides, HiddenItems::Any);
-    assert!(matches!(
-        gap_of(&at("/srv/docs"), root),
-        Err(SourceError::Broken(_))
-    ));
+    assert!(matches!(gap_of(&at("/srv/docs"), root), Err(SourceError::Broken(_))));
 }

@@ -72,11 +72,7 @@ const NOT_PUBLIC_V4: [([u8; 4], u8); 16] = [
 ];
 
 /// IPv6 inside of `2000::/3` that is not the public internet (same registry).
-const NOT_PUBLIC_V6: [([u16; 3], u8); 3] = [
-    ([0x2001, 0, 0], 23),
-    ([0x2001, 0xdb8, 0], 32),
-    ([0x3fff, 0, 0], 20),
-];
+const NOT_PUBLIC_V6: [([u16; 3], u8); 3] = [([0x2001, 0, 0], 23), ([0x2001, 0xdb8, 0], 32), ([0x3fff, 0, 0], 20)];
 
 /// Whether an address is the public internet's.
 pub fn is_public(ip: IpAddr) -> bool {

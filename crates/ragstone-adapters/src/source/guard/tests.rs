@@ -20,25 +20,17 @@ async fn server() -> (u16, Arc<AtomicUsize>) {
             let read = stream.read(&mut request).await.unwrap_or(0);
             let request = String::from_utf8_lossy(&request[..read]).into_owned();
             let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
-            let to = |location: &str| {
-                format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
-            };
+            let to =
+                |location: &str| format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
             let answer = match path.as_str() {
                 "/metadata" => to("http://169.254.169.254/latest/meta-data/"),
                 "/round" => to("/round"),
                 "/file" => to("file:///etc/passwd"),
                 "/once" => to("/page"),
-                "/packed" => {
-                    "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx".to_owned()
-                }
-                "/long" => format!(
-                    "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{}",
-                    "x".repeat(5_000)
-                ),
+                "/packed" => "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx".to_owned(),
+                "/long" => format!("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{}", "x".repeat(5_000)),
                 "/gone" => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
-                _ => {
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello".to_owned()
-                }
+                _ => "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello".to_owned(),
             };
             let _ = stream.write_all(answer.as_bytes()).await;
         }

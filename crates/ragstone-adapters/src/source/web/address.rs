@@ -20,17 +20,14 @@ pub(super) fn named(text: &str) -> Result<Url, SourceError> {
     let refused = |why: &str| SourceError::Refused(format!("{text:?} is no address of a page: {why}"));
     let url = Url::parse(text).map_err(|error| refused(&error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(SourceError::Refused(
-            "an address carries a name or password".into(),
-        ));
+        return Err(SourceError::Refused("an address carries a name or password".into()));
     }
     plain(url).ok_or_else(|| refused("it begins with https:// or http:// and has at most 2048 bytes"))
 }
 
 /// The one form of an address: no fragment, nothing about where its reader came from. None if it is no page's.
 pub(super) fn plain(mut url: Url) -> Option<Url> {
-    let is_plain =
-        matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
+    let is_plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
     if !is_plain || url.as_str().len() > MAX_BYTES || url.host_str().is_none() {
         return None;
     }
@@ -82,11 +79,9 @@ impl Scope {
         let begins = |prefix: &String| url.path().starts_with(prefix.as_str());
         // A host of the settings stands for its usual ports.
         let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
-        let is_ours = hosts.contains(&host(url))
-            || url.port().is_none() && hosts.contains(url.host_str().unwrap_or_default());
-        is_ours
-            && (self.paths.is_empty() || self.paths.iter().any(begins))
-            && !self.exclude.iter().any(begins)
+        let is_ours =
+            hosts.contains(&host(url)) || url.port().is_none() && hosts.contains(url.host_str().unwrap_or_default());
+        is_ours && (self.paths.is_empty() || self.paths.iter().any(begins)) && !self.exclude.iter().any(begins)
     }
 }
 
@@ -97,8 +92,7 @@ pub(super) fn is_same_site(from: &Url, to: &Url) -> bool {
         host.strip_prefix("www.").unwrap_or(host).to_owned()
     };
     let is_upgrade = from.scheme() == "http" && to.scheme() == "https";
-    let is_same_door =
-        from.scheme() == to.scheme() && from.port_or_known_default() == to.port_or_known_default();
+    let is_same_door = from.scheme() == to.scheme() && from.port_or_known_default() == to.port_or_known_default();
     bare(from) == bare(to) && (is_upgrade || is_same_door)
 }
 

@@ -102,9 +102,7 @@ impl<'a> Crawl<'a> {
         let minutes = self.web.settings.max_minutes;
         match tokio::time::timeout(Duration::from_secs(60 * minutes), self.all()).await {
             Ok(listed) => listed,
-            Err(_) => Err(SourceError::Broken(format!(
-                "listing took more than {minutes} minutes"
-            ))),
+            Err(_) => Err(SourceError::Broken(format!("listing took more than {minutes} minutes"))),
         }
     }
 
@@ -156,8 +154,7 @@ impl<'a> Crawl<'a> {
         let fresh = self.fresh(urls, is_start).await;
         let (crawl, at_once) = (&*self, self.web.settings.at_once);
         let room = self.most_requests().saturating_sub(self.requests);
-        let visits =
-            futures::stream::iter(0..fresh.len().min(room)).map(|n| crawl.visit(&fresh[n], is_inner));
+        let visits = futures::stream::iter(0..fresh.len().min(room)).map(|n| crawl.visit(&fresh[n], is_inner));
         let mut visits = visits.buffered(at_once);
         let mut seen = Vec::new();
         let mut pages_left = self.web.settings.max_pages.saturating_sub(self.found.len());
@@ -215,13 +212,7 @@ impl<'a> Crawl<'a> {
     }
 
     /// Takes what a visit found; an error if the page could not be read.
-    fn take(
-        &mut self,
-        url: &Url,
-        visit: Visit,
-        is_start: bool,
-        level: &mut Level,
-    ) -> Result<(), SourceError> {
+    fn take(&mut self, url: &Url, visit: Visit, is_start: bool, level: &mut Level) -> Result<(), SourceError> {
         match visit {
             Visit::Failed(error) => {
                 // The sync asks once more, and tells what comes of it.
@@ -258,8 +249,7 @@ impl<'a> Crawl<'a> {
             false if is_meant => level.leads.push(to),
             _ => {
                 let host = address::host(&to);
-                let why =
-                    format!("it sends on to {host}, where nothing is meant; name that host in the settings");
+                let why = format!("it sends on to {host}, where nothing is meant; name that host in the settings");
                 match is_start && self.web.starts.contains(url) {
                     true => self.tell(url, SourceError::Refused(why)),
                     false => self.reason(url, &why),

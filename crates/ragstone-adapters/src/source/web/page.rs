@@ -52,12 +52,7 @@ impl Page {
                 .map(|(_, value)| value.trim())
         };
         let is = |name: &str, word: &str| {
-            value(name).is_some_and(|value| {
-                value
-                    .to_ascii_lowercase()
-                    .split_whitespace()
-                    .any(|one| one == word)
-            })
+            value(name).is_some_and(|value| value.to_ascii_lowercase().split_whitespace().any(|one| one == word))
         };
         match (name, value("href")) {
             ("a" | "area", Some(href)) if !is("rel", "nofollow") && self.links.len() < MAX_LINKS => {
@@ -208,16 +203,7 @@ mod tests {
 
     #[test]
     fn a_page_of_nothing_but_beginnings_ends() {
-        for piece in [
-            "<",
-            "<a ",
-            "<a href=",
-            "<!--",
-            "<script>",
-            "<a href='",
-            "</",
-            "<a/=/",
-        ] {
+        for piece in ["<", "<a ", "<a href=", "<!--", "<script>", "<a href='", "</", "<a/=/"] {
             read(&piece.repeat(50_000));
         }
     }

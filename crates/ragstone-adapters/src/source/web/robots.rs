@@ -71,9 +71,7 @@ impl Robots {
                 .flat_map(|group| group.rules.iter().cloned())
                 .take(MAX_RULES)
                 .collect(),
-            delay: Duration::try_from_secs_f64(delay)
-                .unwrap_or(MAX_DELAY)
-                .min(MAX_DELAY),
+            delay: Duration::try_from_secs_f64(delay).unwrap_or(MAX_DELAY).min(MAX_DELAY),
             closed: false,
         }
     }
@@ -114,12 +112,7 @@ fn groups(text: &str) -> Vec<Group> {
                 names = true;
                 if let Some(group) = groups.last_mut() {
                     // Of `name/1.0` the name counts.
-                    let name = value
-                        .split('/')
-                        .next()
-                        .unwrap_or_default()
-                        .trim()
-                        .to_ascii_lowercase();
+                    let name = value.split('/').next().unwrap_or_default().trim().to_ascii_lowercase();
                     group.agents.push(name);
                 }
             }
@@ -178,9 +171,7 @@ fn normal(path: &[u8]) -> String {
 }
 
 fn digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// Whether a path begins as a pattern says: `*` stands for anything, `$` at the end for the path's end.

@@ -43,11 +43,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Sitemap, NoSitemap> {
         true => unpacked(bytes)?,
         false => (Vec::new(), false),
     };
-    let bytes = if bytes.starts_with(&GZIP) {
-        &unpacked
-    } else {
-        bytes
-    };
+    let bytes = if bytes.starts_with(&GZIP) { &unpacked } else { bytes };
     // A mark at the beginning may say that it is UTF-16.
     let (text, ..) = UTF_8.decode(bytes);
     let text = text.trim_start();
@@ -260,14 +256,8 @@ mod tests {
         };
         let text = TWO.as_bytes();
         assert_eq!(cut(&text[..text.len() - 20]), (1, true));
-        assert_eq!(
-            cut(b"<urlset><url><loc>https://x/</loc></url><url a=<<"),
-            (1, true)
-        );
-        let long = format!(
-            "<urlset>{}</urlset>",
-            "<url><loc>https://x/</loc></url>".repeat(60_000)
-        );
+        assert_eq!(cut(b"<urlset><url><loc>https://x/</loc></url><url a=<<"), (1, true));
+        let long = format!("<urlset>{}</urlset>", "<url><loc>https://x/</loc></url>".repeat(60_000));
         assert_eq!(cut(long.as_bytes()), (50_000, true));
         let packed = gzip(long.as_bytes());
         assert!(cut(&packed[..packed.len() / 2]).1);
@@ -287,11 +277,6 @@ mod tests {
         // Entities of its own are not expanded, and depth costs memory for a byte each.
         let entities = "<!DOCTYPE u [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;\">]><urlset><url><loc>https://x/&b;</loc></url></urlset>";
         assert_eq!(parse(entities.as_bytes()), Ok(pages(&["https://x/&b;"])));
-        assert!(
-            parse("<urlset>".repeat(100_000).as_bytes())
-                .unwrap()
-                .cut
-                .is_some()
-        );
+        assert!(parse("<urlset>".repeat(100_000).as_bytes()).unwrap().cut.is_some());
     }
 }

@@ -64,11 +64,7 @@ fn memory_follows_commits_and_nothing_else() {
             Ok(())
         })
         .unwrap();
-    assert_eq!(
-        revisions(&database, &[1, 2, 3]),
-        [2],
-        "deleted, and under another id"
-    );
+    assert_eq!(revisions(&database, &[1, 2, 3]), [2], "deleted, and under another id");
 }
 
 #[test]

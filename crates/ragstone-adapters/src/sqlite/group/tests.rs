@@ -146,10 +146,7 @@ async fn a_write_goes_on_when_its_caller_leaves() {
     let left = wait_for(&database, Durability::Ordered, note("left")).await;
     left.abort();
     release.send(()).unwrap();
-    assert_eq!(
-        database.write(Durability::Ordered, note("next")).await.unwrap(),
-        1
-    );
+    assert_eq!(database.write(Durability::Ordered, note("next")).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -26,8 +26,7 @@ const ABORTED: i32 = 6;
 /// More looks than any migration takes.
 const MOST_LOOKS: i64 = 2_000;
 /// What the test harness calls the test below.
-const NAME: &str =
-    "sqlite::migrations::tests::a_database_whose_migration_was_killed_migrates_at_the_next_start";
+const NAME: &str = "sqlite::migrations::tests::a_database_whose_migration_was_killed_migrates_at_the_next_start";
 /// Four documents and their jobs, of the first schema.
 const ROWS: &str = include_str!("../../catalogue/sqlite/tests/schema_1_rows.sql");
 
@@ -35,10 +34,7 @@ static LEFT: AtomicI64 = AtomicI64::new(0);
 
 #[test]
 fn a_database_whose_migration_was_killed_migrates_at_the_next_start() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the test starts itself again and is told so"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the test starts itself again and is told so")]
     let (child, looks) = (std::env::var_os(CHILD), std::env::var(LOOKS));
     if let Some(path) = child {
         return migrate_until_killed(Path::new(&path), looks.unwrap().parse().unwrap());
@@ -56,11 +52,7 @@ fn a_database_whose_migration_was_killed_migrates_at_the_next_start() {
             if ended.success() {
                 break;
             }
-            assert_eq!(
-                ended.signal(),
-                Some(ABORTED),
-                "schema {schema}, {looks} looks: {ended}"
-            );
+            assert_eq!(ended.signal(), Some(ABORTED), "schema {schema}, {looks} looks: {ended}");
             kills += 1;
             drop(Database::open(&path).unwrap());
             assert_eq!(everything(&path), expected, "schema {schema}, {looks} looks");
@@ -170,9 +162,7 @@ fn an_additive_step_runs_once_and_leaves_the_number_for_the_older_program() {
             .unwrap();
     }
     let colours: i64 = connection
-        .query_row("select count(*) from notes where colour = 'none'", [], |row| {
-            row.get(0)
-        })
+        .query_row("select count(*) from notes where colour = 'none'", [], |row| row.get(0))
         .unwrap();
     let recorded: Vec<String> = connection
         .prepare("select name from schema_additions")
@@ -193,14 +183,7 @@ fn a_numbered_step_is_refused_by_the_older_program() {
     run_steps(&mut connection, &path, &[first, second]).unwrap();
     let refused = run_steps(&mut connection, &path, &[first]).unwrap_err();
     assert!(
-        matches!(
-            refused,
-            DatabaseError::Newer {
-                found: 2,
-                known: 1,
-                ..
-            }
-        ),
+        matches!(refused, DatabaseError::Newer { found: 2, known: 1, .. }),
         "{refused}"
     );
 }

@@ -53,10 +53,7 @@ fn what_changed_since_the_copy_is_counted() {
         )
         .unwrap();
     newer
-        .execute(
-            "update documents set status = 'deleting' where id = ?1",
-            [[2_u8; 16]],
-        )
+        .execute("update documents set status = 'deleting' where id = ?1", [[2_u8; 16]])
         .unwrap();
     newer
         .execute("delete from documents where id = ?1", [[3_u8; 16]])
@@ -90,10 +87,7 @@ fn the_copy_takes_the_place_and_the_newer_database_is_kept() {
         panic!("there is a copy");
     };
     let aside = put_back(&path, &copy, "0.2.0-20260102T000000Z").unwrap();
-    assert_eq!(
-        aside.file_name().unwrap(),
-        "ragstone.db.after-0.2.0-20260102T000000Z"
-    );
+    assert_eq!(aside.file_name().unwrap(), "ragstone.db.after-0.2.0-20260102T000000Z");
     let rows = |path: &Path| -> (u32, i64) {
         let connection = Connection::open(path).unwrap();
         let count = connection.query_row("select count(*) from documents", [], |row| row.get(0));
@@ -105,11 +99,9 @@ fn the_copy_takes_the_place_and_the_newer_database_is_kept() {
     // Generation 17 names blobs of the newer documents: it is not drawn again.
     let drawn: i64 = Connection::open(&path)
         .unwrap()
-        .query_row(
-            "select value from counters where name = 'generation'",
-            [],
-            |row| row.get(0),
-        )
+        .query_row("select value from counters where name = 'generation'", [], |row| {
+            row.get(0)
+        })
         .unwrap();
     assert_eq!(drawn, 17);
     assert_eq!(find_way_back(&path).unwrap(), WayBack::NoCopy);

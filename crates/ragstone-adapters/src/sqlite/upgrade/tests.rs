@@ -39,10 +39,7 @@ fn an_older_database_is_copied_before_its_first_step_and_a_current_one_is_not() 
     let upgrade = upgrade.unwrap();
     let copy = upgrade.copy.unwrap();
     assert_eq!((upgrade.from, upgrade.to), (8, newest()));
-    assert_eq!(
-        copy.file_name().unwrap(),
-        "ragstone.db.before-0.2.0-20260101T000000Z"
-    );
+    assert_eq!(copy.file_name().unwrap(), "ragstone.db.before-0.2.0-20260101T000000Z");
     assert_eq!((schema(&copy), value(&copy).as_str()), (8, "old"));
     #[cfg(unix)]
     {
@@ -124,12 +121,7 @@ fn the_newest_copies_are_kept_and_unfinished_ones_go() {
         ]
     );
     assert!(!name("0.9.0-20250701T000000Z.partial").exists());
-    assert!(
-        folder
-            .path()
-            .join("other.db.before-0.1.0-20200101T000000Z")
-            .exists()
-    );
+    assert!(folder.path().join("other.db.before-0.1.0-20200101T000000Z").exists());
 }
 
 #[test]
@@ -142,8 +134,7 @@ fn an_upgrade_that_cannot_be_undone_waits_for_room_and_an_additive_one_does_not(
         known: 8 + numbered,
         additions: vec!["a"],
     };
-    let full =
-        |pending: &Pending| copy_with_room(&connection, &path, pending, &policy(2, "20260101T000000Z"), 0);
+    let full = |pending: &Pending| copy_with_room(&connection, &path, pending, &policy(2, "20260101T000000Z"), 0);
     assert_eq!(full(&pending(0)).unwrap(), None);
     let refused = full(&pending(1)).unwrap_err();
     assert!(

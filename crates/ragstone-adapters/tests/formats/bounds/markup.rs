@@ -141,10 +141,7 @@ async fn web_pages_that_make_their_reader_repeat_itself() {
         case("siblings-rule.html", page(&siblings), Refused("too_complex")),
         case(
             "braces.html",
-            page(&format!(
-                "<style>{}</style><p>words that</p>",
-                "a{".repeat(100_000)
-            )),
+            page(&format!("<style>{}</style><p>words that</p>", "a{".repeat(100_000))),
             Reads("words that"),
         ),
         case(
@@ -180,11 +177,7 @@ async fn markdown_letters_and_tables() {
             Reads("words that"),
         ),
         case("quotes.csv", "\"".repeat(500_000) + "words that", Ends),
-        case(
-            "quotes.md",
-            "> ".repeat(8_000) + "words that",
-            Reads("words that"),
-        ),
+        case("quotes.md", "> ".repeat(8_000) + "words that", Reads("words that")),
         case(
             "quotes-lines.md",
             (">".repeat(500) + " words that\n\n").repeat(200),
@@ -195,37 +188,17 @@ async fn markdown_letters_and_tables() {
             each(700, |n| "  ".repeat(n) + "- words that\n"),
             Reads("words that"),
         ),
-        case(
-            "brackets.md",
-            "[".repeat(50_000) + "words that",
-            Reads("words that"),
-        ),
-        case(
-            "links.md",
-            "[a](".repeat(30_000) + "words that",
-            Reads("words that"),
-        ),
-        case(
-            "images.md",
-            "![".repeat(30_000) + "words that",
-            Reads("words that"),
-        ),
-        case(
-            "stars.md",
-            "*a **b ".repeat(30_000) + "words that",
-            Reads("words that"),
-        ),
+        case("brackets.md", "[".repeat(50_000) + "words that", Reads("words that")),
+        case("links.md", "[a](".repeat(30_000) + "words that", Reads("words that")),
+        case("images.md", "![".repeat(30_000) + "words that", Reads("words that")),
+        case("stars.md", "*a **b ".repeat(30_000) + "words that", Reads("words that")),
         case(
             "ticks.md",
             each(1_500, |n| "`".repeat(n) + " ") + "words that",
             Reads("words that"),
         ),
         case("comments.md", "<!-- ".repeat(30_000) + "-->\n\nwords that", Ends),
-        case(
-            "tags.md",
-            "<a ".repeat(30_000) + "words that",
-            Reads("words that"),
-        ),
+        case("tags.md", "<a ".repeat(30_000) + "words that", Reads("words that")),
         case(
             "references.md",
             each(10_000, |n| format!("[a{n}]: /x\n")) + &"[a1] ".repeat(10_000) + "words that",
@@ -271,8 +244,7 @@ async fn markdown_letters_and_tables() {
 
 #[tokio::test]
 async fn mails() {
-    let head =
-        "From: a@example.org\r\nTo: b@example.org\r\nMessage-ID: <1>\r\nMIME-Version: 1.0\r\nSubject: S\r\n";
+    let head = "From: a@example.org\r\nTo: b@example.org\r\nMessage-ID: <1>\r\nMIME-Version: 1.0\r\nSubject: S\r\n";
     let parts = each(3_000, |n| {
         format!("Content-Type: multipart/mixed; boundary=\"b{n}\"\r\n\r\n--b{n}\r\n")
     });

@@ -46,16 +46,9 @@ fn page(parent: usize, content: usize) -> String {
 /// Catalogue, root of the tree, font, and then pages with a content each; `root` is given the references of the pages.
 fn flat(count: usize, root: impl Fn(&str) -> String) -> Vec<String> {
     let kids = each(count, |n| format!("{} 0 R ", 4 + 2 * n));
-    let mut objects = vec![
-        "<</Type/Catalog/Pages 2 0 R>>".to_owned(),
-        root(&kids),
-        FONT.to_owned(),
-    ];
+    let mut objects = vec!["<</Type/Catalog/Pages 2 0 R>>".to_owned(), root(&kids), FONT.to_owned()];
     for n in 0..count {
-        objects.extend([
-            page(2, 5 + 2 * n),
-            shown(&format!("words that stand on page {n}")),
-        ]);
+        objects.extend([page(2, 5 + 2 * n), shown(&format!("words that stand on page {n}"))]);
     }
     objects
 }
@@ -114,12 +107,7 @@ async fn page_trees_that_hold_themselves() {
     cases.push(case("doubled.pdf", pdf_with_table(&doubled), Refused("damaged")));
     let chain = |depth: usize| {
         let mut objects = vec![catalog()];
-        let inner = (0..depth).map(|n| {
-            format!(
-                "<</Type/Pages/Kids[{} 0 R]/Count 1>>",
-                if n == 0 { 4 } else { n + 4 }
-            )
-        });
+        let inner = (0..depth).map(|n| format!("<</Type/Pages/Kids[{} 0 R]/Count 1>>", if n == 0 { 4 } else { n + 4 }));
         let inner: Vec<String> = inner.collect();
         objects.push(inner[0].clone());
         objects.push(FONT.to_owned());
@@ -130,11 +118,7 @@ async fn page_trees_that_hold_themselves() {
         objects.push(shown("words that stand deep"));
         objects
     };
-    cases.push(case(
-        "chain.pdf",
-        pdf_with_table(&chain(5_000)),
-        Refused("too_complex"),
-    ));
+    cases.push(case("chain.pdf", pdf_with_table(&chain(5_000)), Refused("too_complex")));
     cases.push(case(
         "chain-twin.pdf",
         pdf_with_table(&chain(50)),
@@ -161,15 +145,9 @@ async fn page_trees_that_lie_about_their_pages() {
     }
     // So many objects that look like pages, and none that the tree leads to.
     let lost = |count: usize| flat(count, |_| "<</Type/Pages/Kids[]/Count 9000>>".to_owned());
-    cases.push(case(
-        "lost.pdf",
-        pdf_with_table(&lost(9_000)),
-        Refused("too_complex"),
-    ));
+    cases.push(case("lost.pdf", pdf_with_table(&lost(9_000)), Refused("too_complex")));
     cases.push(case("lost-twin.pdf", pdf_with_table(&lost(5)), Ends));
-    let broken = flat(20, |kids| {
-        format!("<</Type/Pages/Kids[9999 0 R {kids}]/Count 21>>")
-    });
+    let broken = flat(20, |kids| format!("<</Type/Pages/Kids[9999 0 R {kids}]/Count 21>>"));
     cases.push(case(
         "broken.pdf",
         pdf_with_table(&broken),
@@ -182,12 +160,7 @@ async fn page_trees_that_lie_about_their_pages() {
 async fn flat_page_trees_are_read_once() {
     let pages = 3_000;
     let last: Expected = Reads("words that stand on page 2999");
-    check(vec![case(
-        "flat.pdf",
-        pdf_with_table(&flat(pages, tree(pages))),
-        last,
-    )])
-    .await;
+    check(vec![case("flat.pdf", pdf_with_table(&flat(pages, tree(pages))), last)]).await;
 }
 
 /// One page with a content, and further objects from number 6 on; `entries` go into the catalogue and into the page.
@@ -246,12 +219,7 @@ async fn references_in_circles() {
         ),
         case(
             "names.pdf",
-            one_page(
-                words,
-                "/Names<</Dests 6 0 R>>",
-                "",
-                &[simple("<</Kids[6 0 R 6 0 R]>>")],
-            ),
+            one_page(words, "/Names<</Dests 6 0 R>>", "", &[simple("<</Kids[6 0 R 6 0 R]>>")]),
             Reads("words that"),
         ),
         case(
@@ -305,12 +273,7 @@ async fn references_in_circles() {
         ),
         case(
             "length.pdf",
-            one_page(
-                words,
-                "",
-                "",
-                &["<</Length 6 0 R>>stream\nx\nendstream ".to_owned()],
-            ),
+            one_page(words, "", "", &["<</Length 6 0 R>>stream\nx\nendstream ".to_owned()]),
             Reads("words that"),
         ),
         case(
@@ -343,11 +306,7 @@ fn deep_structure(depth: usize) -> Vec<String> {
 async fn pages_with_very_much_on_them() {
     let texts = |count: usize| {
         each(count, |n| {
-            format!(
-                "BT /F1 9 Tf {} {} Td (words that) Tj ET\n",
-                n % 500,
-                n / 500 % 700
-            )
+            format!("BT /F1 9 Tf {} {} Td (words that) Tj ET\n", n % 500, n / 500 % 700)
         })
     };
     let marks = |depth: usize| nested(depth, "/P BMC ", "BT /F1 9 Tf 9 9 Td (words that) Tj ET ", "EMC ");
@@ -361,11 +320,7 @@ async fn pages_with_very_much_on_them() {
         })
     };
     check(vec![
-        case(
-            "texts.pdf",
-            one_page(&texts(5_000), "", "", &[]),
-            Reads("words that"),
-        ),
+        case("texts.pdf", one_page(&texts(5_000), "", "", &[]), Reads("words that")),
         case(
             "texts-many.pdf",
             one_page(&texts(50_000), "", "", &[]),
@@ -382,11 +337,7 @@ async fn pages_with_very_much_on_them() {
             ),
             Reads("words that"),
         ),
-        case(
-            "marks.pdf",
-            one_page(&marks(20_000), "", "", &[]),
-            Refused("damaged"),
-        ),
+        case("marks.pdf", one_page(&marks(20_000), "", "", &[]), Refused("damaged")),
         case(
             "marks-twin.pdf",
             one_page(&marks(900), "", "", &[]),

@@ -140,9 +140,7 @@ async fn another_document_shares_what_is_the_same_and_another_tenant_nothing() {
 #[tokio::test]
 async fn after_a_crash_only_the_rest_is_embedded_and_the_version_is_the_same() {
     let ((undisturbed, _), caller) = (watched(), writer("a", &[]));
-    undisturbed
-        .ingest(&caller, "x.txt", EVERYONE, &story(&WORDS))
-        .await;
+    undisturbed.ingest(&caller, "x.txt", EVERYONE, &story(&WORDS)).await;
     let (house, embedder) = watched();
     house.accept(&caller, "x.txt", EVERYONE, &story(&WORDS)).await;
     embedder.hold_after(2);
@@ -171,11 +169,7 @@ async fn after_a_crash_only_the_rest_is_embedded_and_the_version_is_the_same() {
     let counted = house.catalogue.piece_frequencies(tenant, &pieces).await.unwrap();
     assert_eq!(
         counted,
-        undisturbed
-            .catalogue
-            .piece_frequencies(tenant, &pieces)
-            .await
-            .unwrap()
+        undisturbed.catalogue.piece_frequencies(tenant, &pieces).await.unwrap()
     );
     assert_eq!(counted[1], 7);
 }
@@ -200,11 +194,7 @@ async fn another_model_shares_nothing_and_the_first_one_finds_its_own() {
     house.ingestor.set_pipeline(House::pipeline(embedder.clone()));
     house.ingestor.reingest(&caller, id).await.unwrap().unwrap();
     assert_eq!(house.work().await, [Outcome::Succeeded]);
-    assert_eq!(
-        embedder.seen(),
-        Vec::<String>::new(),
-        "a lost index costs no embedding"
-    );
+    assert_eq!(embedder.seen(), Vec::<String>::new(), "a lost index costs no embedding");
     assert_eq!(scores(&house, "walnut").await[0].0, paragraph("walnut"));
 }
 
@@ -278,9 +268,7 @@ async fn a_broken_cache_costs_embeddings_and_holds_up_a_purge_only() {
     assert_eq!(embedder.seen(), [paragraph("lamp")]);
     assert_eq!(house.ingestor.embedding_cache().errors(), 2, "one look, one put");
     house.ingestor.delete(&caller, id).await.unwrap().unwrap();
-    assert!(
-        matches!(&house.work().await[..], [Outcome::Retried(error)] if error.code == "embedding_cache_failed")
-    );
+    assert!(matches!(&house.work().await[..], [Outcome::Retried(error)] if error.code == "embedding_cache_failed"));
     assert_eq!(scores(&house, "zebra").await.len(), 1, "it answers no more");
     house.embeddings.break_down(false);
     house.wait(1_000);

@@ -74,14 +74,12 @@ impl Ingestor {
         let mut batches = self.stores.blobs.list(None).chunks(BATCH);
         while let Some(batch) = batches.next().await {
             let batch: Vec<_> = batch.into_iter().collect::<Result<_, _>>()?;
-            let documents = batch
-                .iter()
-                .filter_map(|blob| match BlobKey::read(&blob.location) {
-                    BlobKey::Generation(document, _)
-                    | BlobKey::Manifest(document, ..)
-                    | BlobKey::Deleted(document, _) => Some(document),
-                    _ => None,
-                });
+            let documents = batch.iter().filter_map(|blob| match BlobKey::read(&blob.location) {
+                BlobKey::Generation(document, _) | BlobKey::Manifest(document, ..) | BlobKey::Deleted(document, _) => {
+                    Some(document)
+                }
+                _ => None,
+            });
             let rows = self.rows_of(documents).await?;
             for blob in &batch {
                 match BlobKey::read(&blob.location) {
@@ -194,10 +192,7 @@ fn check_note(check: &mut Check, blob: &ObjectMeta, row: Option<&Named>) {
 }
 
 fn is_old(blob: &ObjectMeta, check: &Check) -> bool {
-    check
-        .remedies
-        .blobs
-        .is_some_and(|limit| age(blob, check.now) >= limit)
+    check.remedies.blobs.is_some_and(|limit| age(blob, check.now) >= limit)
 }
 
 /// Zero for a blob of the future: clocks differ a little.

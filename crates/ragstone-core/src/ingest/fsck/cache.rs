@@ -37,9 +37,7 @@ impl Ingestor {
             cache.forget(document).await?;
         }
         let what = format!("document {document}");
-        check
-            .report
-            .found(Disagreement::OrphanEmbeddings, what, 1, remove);
+        check.report.found(Disagreement::OrphanEmbeddings, what, 1, remove);
         Ok(())
     }
 }

@@ -272,10 +272,7 @@ impl Ingestor {
         self.check_incoming(check).await?;
         self.check_cache(check).await?;
         if check.recorded > 0 {
-            tracing::info!(
-                documents = check.recorded,
-                "manifests are brought up to the database"
-            );
+            tracing::info!(documents = check.recorded, "manifests are brought up to the database");
         }
         self.take_leftovers(check).await
     }

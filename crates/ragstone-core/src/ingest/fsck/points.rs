@@ -9,9 +9,7 @@ impl Ingestor {
     pub(super) async fn check_points(&self, check: &mut Check) -> Result<(), FsckError> {
         let held = self.stores.index.generations(None).await?;
         for batch in held.chunks(BATCH) {
-            let rows = self
-                .rows_of(batch.iter().map(|((document, _), _)| *document))
-                .await?;
+            let rows = self.rows_of(batch.iter().map(|((document, _), _)| *document)).await?;
             for &((document, generation), points) in batch {
                 let row = rows.get(&document);
                 match row.map_or(Explained::Orphan, |row| row.explains_points(generation)) {

@@ -143,7 +143,6 @@ impl Ingestor {
 impl Check {
     /// Tells of a blob that no row names.
     pub(super) fn orphan_blob(&mut self, key: Path, taken: bool) {
-        self.report
-            .found(Disagreement::OrphanBlob, key.to_string(), 1, taken);
+        self.report.found(Disagreement::OrphanBlob, key.to_string(), 1, taken);
     }
 }

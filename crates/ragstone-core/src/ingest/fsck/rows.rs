@@ -64,12 +64,7 @@ impl Ingestor {
     }
 
     /// A manifest is missing after an upgrade, and old after a crash or after an earlier release changed the row.
-    async fn check_manifest(
-        &self,
-        check: &mut Check,
-        row: &Named,
-        at: DocumentGeneration,
-    ) -> Result<(), FsckError> {
+    async fn check_manifest(&self, check: &mut Check, row: &Named, at: DocumentGeneration) -> Result<(), FsckError> {
         let newest = check.manifests.get(&at).copied();
         if newest == Some(row.stamp) {
             return Ok(());
@@ -110,8 +105,7 @@ impl Ingestor {
             return Ok(());
         }
         let rows = self.stores.catalogue.named(&[seen.document]).await?;
-        let same =
-            |row: &Named| row.is_being_made() && row.stored == seen.stored && row.incoming == seen.incoming;
+        let same = |row: &Named| row.is_being_made() && row.stored == seen.stored && row.incoming == seen.incoming;
         if rows.iter().any(same) {
             check
                 .report
@@ -128,9 +122,7 @@ impl Ingestor {
         };
         let held = self.stores.index.generations(Some(document)).await?;
         let points: u64 = held.iter().filter(|(held, _)| *held == at).map(|(_, n)| n).sum();
-        let original = self
-            .has(&original_key(&before.tenant, document, generation))
-            .await?;
+        let original = self.has(&original_key(&before.tenant, document, generation)).await?;
         let text = self.has(&text_key(&before.tenant, document, generation)).await?;
         let Some(row) = self.published_as(at).await? else {
             return Ok(());
@@ -141,33 +133,25 @@ impl Ingestor {
             (!text, Disagreement::TextMissing),
             (row.counted != Some(chunks), Disagreement::NotCounted),
         ];
-        let mut lacks = lacks
-            .into_iter()
-            .filter(|(lacks, _)| *lacks)
-            .map(|(_, kind)| kind);
+        let mut lacks = lacks.into_iter().filter(|(lacks, _)| *lacks).map(|(_, kind)| kind);
         let remade = lacks.next();
         if let Some(kind) = remade {
             if (original || text) && row.is_being_made() {
                 check.report.pending.catalogue += 1;
                 return Ok(());
             }
-            let queued =
-                (original || text) && check.remedies.restore && self.queue_again(check, document).await?;
+            let queued = (original || text) && check.remedies.restore && self.queue_again(check, document).await?;
             check.report.found(kind, name(at), 1, queued);
         }
         if !original {
-            check
-                .report
-                .found(Disagreement::OriginalMissing, name(at), 1, false);
+            check.report.found(Disagreement::OriginalMissing, name(at), 1, false);
         }
         Ok(())
     }
 
     async fn published_as(&self, at: (DocumentId, Generation)) -> Result<Option<Named>, FsckError> {
         let rows = self.stores.catalogue.named(&[at.0]).await?;
-        Ok(rows
-            .into_iter()
-            .find(|row| row.lives() && row.published == Some(at.1)))
+        Ok(rows.into_iter().find(|row| row.lives() && row.published == Some(at.1)))
     }
 
     async fn queue_again(&self, check: &mut Check, document: DocumentId) -> Result<bool, FsckError> {

@@ -43,11 +43,7 @@ impl Scene {
     }
 
     async fn fsck(&self, remedies: Remedies) -> Report {
-        self.house
-            .ingestor
-            .fsck(remedies, Uploads::OursAlone)
-            .await
-            .unwrap()
+        self.house.ingestor.fsck(remedies, Uploads::OursAlone).await.unwrap()
     }
 
     async fn kinds(&self) -> Vec<Disagreement> {
@@ -90,11 +86,7 @@ async fn what_no_row_explains_goes_to_quarantine_once_it_is_old() {
         scene.put(&key).await;
         assert_eq!(scene.kinds().await, [Disagreement::OrphanBlob], "{key}");
         let young = scene.fsck(Remedies::repair(ORPHAN_AGE)).await;
-        assert_eq!(
-            (young.orphans.blobs, young.repaired),
-            (1, 0),
-            "{key} is too young"
-        );
+        assert_eq!((young.orphans.blobs, young.repaired), (1, 0), "{key} is too young");
         assert_eq!(scene.repair().await, 1, "{key}");
         assert!(scene.kinds().await.is_empty(), "{key}");
         let kept = quarantine_key(&Path::from(key.as_str()), 0);
@@ -206,21 +198,14 @@ async fn the_sweep_leaves_to_people_what_it_did_not_make() {
         .sweep(crate::ingest::Uploads::OursAlone)
         .await
         .unwrap();
-    assert_eq!(
-        (alone.repaired, alone.orphans.blobs),
-        (1, 1),
-        "the upload: {alone:?}"
-    );
+    assert_eq!((alone.repaired, alone.orphans.blobs), (1, 1), "the upload: {alone:?}");
 }
 
 #[tokio::test]
 async fn what_a_process_was_receiving_when_it_died_is_removed_and_what_waits_for_its_job_stays() {
     let scene = Scene::new().await;
     let everyone = &["everyone"];
-    scene
-        .house
-        .accept(&scene.caller, "y.txt", everyone, "Waiting.")
-        .await;
+    scene.house.accept(&scene.caller, "y.txt", everyone, "Waiting.").await;
     let before = scene.house.blob_count().await;
     assert_eq!(scene.house.ingestor.sweep_incoming().await.unwrap(), 0);
     scene.put("incoming/1").await;
@@ -328,11 +313,7 @@ async fn points_of_nobody_go() {
         .await
         .unwrap();
     assert_eq!((report.orphans.index, report.documents), (2, 0));
-    let report = stranger
-        .ingestor
-        .sweep(crate::ingest::Uploads::Shared)
-        .await
-        .unwrap();
+    let report = stranger.ingestor.sweep(crate::ingest::Uploads::Shared).await.unwrap();
     assert_eq!(report.repaired, 2);
     assert_eq!(scene.house.index.count().await.unwrap(), 0);
 }
@@ -348,10 +329,7 @@ async fn young_bytes_in_shared_stores_may_be_on_their_way_to_another_process() {
     scene.put("incoming/1").await;
     assert_eq!(fsck(look, Uploads::Shared).await, (1, 0, 0));
     assert_eq!(fsck(look, Uploads::OursAlone).await, (0, 1, 0));
-    assert_eq!(
-        fsck(Remedies::repair(ORPHAN_AGE), Uploads::Shared).await,
-        (1, 0, 0)
-    );
+    assert_eq!(fsck(Remedies::repair(ORPHAN_AGE), Uploads::Shared).await, (1, 0, 0));
     assert_eq!(
         fsck(all, Uploads::Shared).await,
         (0, 0, 1),
@@ -361,10 +339,7 @@ async fn young_bytes_in_shared_stores_may_be_on_their_way_to_another_process() {
     // The fake clock begins in 1970, and what is stored has the time of day.
     scene.house.hands.turn(100 * 365 * 24 * 60 * 60);
     assert_eq!(fsck(look, Uploads::Shared).await, (0, 1, 0));
-    assert_eq!(
-        fsck(Remedies::repair(ORPHAN_AGE), Uploads::Shared).await,
-        (0, 0, 1)
-    );
+    assert_eq!(fsck(Remedies::repair(ORPHAN_AGE), Uploads::Shared).await, (0, 0, 1));
 }
 
 #[tokio::test]
@@ -379,11 +354,7 @@ async fn a_purge_that_gave_up_is_taken_up_again() {
         .unwrap();
     let pending = scene.fsck(Remedies::default()).await;
     assert_eq!(
-        (
-            pending.pending.index,
-            pending.pending.blobs,
-            pending.pending.catalogue
-        ),
+        (pending.pending.index, pending.pending.blobs, pending.pending.catalogue),
         (2, 2, 1)
     );
     assert!(pending.findings.is_empty(), "its job is live: {pending:?}");
@@ -394,12 +365,7 @@ async fn a_purge_that_gave_up_is_taken_up_again() {
         detail: String::new(),
         hint: String::new(),
     };
-    scene
-        .house
-        .catalogue
-        .fail(&claim.lease, error, now)
-        .await
-        .unwrap();
+    scene.house.catalogue.fail(&claim.lease, error, now).await.unwrap();
     assert!(scene.kinds().await.contains(&Disagreement::PurgeUnfinished));
     scene
         .house
@@ -436,11 +402,7 @@ async fn embeddings_of_a_document_that_is_gone_are_found_and_forgotten() {
     );
     assert_eq!(scene.repair().await, 1);
     assert!(scene.kinds().await.is_empty());
-    assert_eq!(
-        scene.house.embeddings.len(),
-        held,
-        "what living documents use stays"
-    );
+    assert_eq!(scene.house.embeddings.len(), held, "what living documents use stays");
 }
 
 #[tokio::test]

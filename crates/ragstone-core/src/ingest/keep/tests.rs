@@ -42,13 +42,7 @@ async fn reaches(house: &House, caller: &Principal, job: &Job, stage: Stage) {
 }
 
 /// Works on `job` until it hangs in `stage`, does `then`, and lets the worker's heart beat once.
-async fn stopped(
-    house: &House,
-    caller: &Principal,
-    job: &Job,
-    stage: Stage,
-    then: impl AsyncFnOnce(),
-) -> Outcome {
+async fn stopped(house: &House, caller: &Principal, job: &Job, stage: Stage, then: impl AsyncFnOnce()) -> Outcome {
     let beside = async {
         reaches(house, caller, job, stage).await;
         then().await;
@@ -68,10 +62,7 @@ async fn a_cancelled_job_is_dropped_at_any_stage_and_leaves_only_the_original() 
             let at = house.ingestor.moment().wall;
             house.catalogue.cancel(&caller.scope(), job.id, at).await.unwrap();
         };
-        assert_eq!(
-            stopped(&house, &caller, &job, stage, cancel).await,
-            Outcome::Stale
-        );
+        assert_eq!(stopped(&house, &caller, &job, stage, cancel).await, Outcome::Stale);
         assert_eq!(now(&house, &caller, &job).await.state, JobState::Cancelled);
         let left = (house.index.count().await.unwrap(), house.blob_count().await);
         assert_eq!(left, (0, 1), "{stage}");
@@ -117,13 +108,7 @@ impl At {
 
 #[tokio::test]
 async fn a_cancel_at_each_stage_leaves_the_stores_in_agreement_and_a_delete_leaves_nothing() {
-    for at in [
-        At::Parsing,
-        At::Splitting,
-        At::Embedding,
-        At::Storing,
-        At::Publishing,
-    ] {
+    for at in [At::Parsing, At::Splitting, At::Embedding, At::Storing, At::Publishing] {
         let faults = Arc::new(Faults::default());
         let (house, caller) = (House::failing(&faults), writer("a", &[]));
         let text = if matches!(at, At::Parsing) { ENDLESS } else { STORY };
@@ -155,11 +140,7 @@ async fn a_cancel_at_each_stage_leaves_the_stores_in_agreement_and_a_delete_leav
             "{at:?}: {report:#?}"
         );
         assert_eq!((report.documents, report.chunks), (1, 0), "{at:?}");
-        house
-            .ingestor
-            .delete(&caller, job.document_id.unwrap())
-            .await
-            .unwrap();
+        house.ingestor.delete(&caller, job.document_id.unwrap()).await.unwrap();
         assert_eq!(house.work().await, [Outcome::Succeeded], "{at:?}");
         let left = (house.index.count().await.unwrap(), house.blob_count().await);
         assert_eq!(left, (0, 0), "{at:?}");
@@ -220,11 +201,7 @@ async fn what_was_cancelled_can_be_driven_again() {
     let cancel = async || drop(house.catalogue.cancel(&caller.scope(), job.id, at).await.unwrap());
     stopped(&house, &caller, &job, Stage::Embed, cancel).await;
     house.embedder.hang(false);
-    let again = house
-        .catalogue
-        .redrive(&caller.scope(), job.id, at)
-        .await
-        .unwrap();
+    let again = house.catalogue.redrive(&caller.scope(), job.id, at).await.unwrap();
     assert!(matches!(again, Some(Redriven::Queued(_))), "{again:?}");
     assert_eq!(house.work().await, [Outcome::Succeeded]);
     assert_eq!(house.blob_count().await, 2, "the original and its text");
@@ -239,11 +216,7 @@ async fn a_replaced_or_deleted_version_leaves_nothing() {
         stopped(&house, &caller, &job, Stage::Parse, replace).await,
         Outcome::Stale
     );
-    assert_eq!(
-        house.blob_count().await,
-        1,
-        "what the new version was accepted as"
-    );
+    assert_eq!(house.blob_count().await, 1, "what the new version was accepted as");
 
     let (house, caller) = (House::new(), writer("a", &[]));
     let job = queued(&house, &caller, ENDLESS).await;
@@ -269,10 +242,7 @@ async fn a_job_that_was_taken_over_is_the_other_workers() {
     let (house, caller) = (House::new(), writer("a", &[]));
     house.embedder.hang(true);
     let job = queued(&house, &caller, STORY).await;
-    let other = Worker {
-        process: 1,
-        number: 2,
-    };
+    let other = Worker { process: 1, number: 2 };
     let lease = IngestSettings::default().lease;
     let mut taken = None;
     let take_over = async || {
@@ -293,10 +263,7 @@ async fn a_job_that_was_taken_over_is_the_other_workers() {
     let [((_, generation), _)] = generations[..] else {
         panic!("one generation: {generations:?}")
     };
-    assert_eq!(
-        (generation, house.blob_count().await),
-        (taken.lease.generation, 2)
-    );
+    assert_eq!((generation, house.blob_count().await), (taken.lease.generation, 2));
 }
 
 #[tokio::test]

@@ -74,39 +74,22 @@ fn house(embedder: Arc<Picky>) -> House {
 }
 
 fn codes(document: &Document) -> Vec<&str> {
-    document
-        .warnings
-        .iter()
-        .map(|warning| warning.code.as_str())
-        .collect()
+    document.warnings.iter().map(|warning| warning.code.as_str()).collect()
 }
 
 #[tokio::test]
 async fn a_text_without_a_vector_is_found_by_its_words_and_told_of() {
     let (house, caller) = (house(Picky::new(usize::MAX)), writer("a", &[]));
     let id = house
-        .ingest(
-            &caller,
-            "x.txt",
-            EVERYONE,
-            &story(&["lamp", "zebra", "attic", "ship"]),
-        )
+        .ingest(&caller, "x.txt", EVERYONE, &story(&["lamp", "zebra", "attic", "ship"]))
         .await;
     let published = document(&house, &caller, id).await.unwrap();
-    assert_eq!(
-        (published.status, published.chunks),
-        (DocumentStatus::Published, 4)
-    );
+    assert_eq!((published.status, published.chunks), (DocumentStatus::Published, 4));
     assert_eq!(codes(&published), [WITHOUT_VECTORS, CUT]);
-    assert!(
-        published.warnings[0].detail.contains("1 of 4") && published.warnings[0].detail.contains("striped")
-    );
+    assert!(published.warnings[0].detail.contains("1 of 4") && published.warnings[0].detail.contains("striped"));
     for word in ["zebra", "attic", "ship"] {
         let found = finds(&house, &caller, word).await;
-        assert!(
-            found.iter().any(|text| text.starts_with(word)),
-            "{word}: {found:?}"
-        );
+        assert!(found.iter().any(|text| text.starts_with(word)), "{word}: {found:?}");
     }
     let caller_b = writer("a", &[]);
     let other = house
@@ -124,11 +107,7 @@ async fn what_is_made_again_is_told_of_again_and_a_mended_service_heals_it() {
     house.ingestor.reingest(&caller, id).await.unwrap().unwrap();
     assert_eq!(house.work().await, [Outcome::Succeeded]);
     let again = document(&house, &caller, id).await.unwrap();
-    assert_eq!(
-        codes(&again),
-        [WITHOUT_VECTORS, CUT],
-        "the cache holds no half truths"
-    );
+    assert_eq!(codes(&again), [WITHOUT_VECTORS, CUT], "the cache holds no half truths");
     let mended: Arc<dyn Embedder> = house.embedder.clone();
     house.ingestor.set_pipeline(House::pipeline(mended));
     house.ingestor.reingest(&caller, id).await.unwrap().unwrap();

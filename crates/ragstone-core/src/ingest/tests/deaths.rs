@@ -74,19 +74,14 @@ async fn five_processes_that_die_over_one_job_fail_it_and_leave_nothing() {
 }
 
 fn newest() -> crate::seam::catalogue::PageRequest {
-    crate::seam::catalogue::PageRequest {
-        cursor: None,
-        limit: 1,
-    }
+    crate::seam::catalogue::PageRequest { cursor: None, limit: 1 }
 }
 
 #[tokio::test]
 async fn thirteen_documents_survive_twelve_deaths() {
     let (mut house, caller) = (House::new(), writer("a", &[]));
     for n in 0..13 {
-        house
-            .accept(&caller, &format!("{n}.txt"), &["everyone"], STORY)
-            .await;
+        house.accept(&caller, &format!("{n}.txt"), &["everyone"], STORY).await;
     }
     for _ in 0..12 {
         die(&mut house).await;

@@ -36,10 +36,7 @@ struct Watcher {
 
 impl Watcher {
     async fn job(&self) -> Job {
-        let page = PageRequest {
-            limit: 1,
-            cursor: None,
-        };
+        let page = PageRequest { limit: 1, cursor: None };
         let jobs = self
             .catalogue
             .jobs(&self.caller.scope(), &Default::default(), &page)
@@ -73,10 +70,7 @@ impl Embedder for Watcher {
             "call {call} while {stored} batches are stored"
         );
         let job = self.job().await;
-        self.progress
-            .lock()
-            .unwrap()
-            .push((job.stage, job.done, job.total));
+        self.progress.lock().unwrap().push((job.stage, job.done, job.total));
         match call {
             0 => self.until(2, 0).await,
             3 => self.until(4, BATCH).await,
@@ -102,9 +96,7 @@ async fn batches_are_read_embedded_and_stored_beside_one_another_and_few_at_a_ti
         progress: Mutex::default(),
     });
     house.ingestor.set_pipeline(House::pipeline(watcher.clone()));
-    let pages: String = (0..30)
-        .map(|n| format!("Page {n} tells of ship {n}.\x0c"))
-        .collect();
+    let pages: String = (0..30).map(|n| format!("Page {n} tells of ship {n}.\x0c")).collect();
     let id = house.ingest(&caller, "x.txt", &["everyone"], &pages).await;
     assert_eq!(document(&house, &caller, id).await.unwrap().chunks, 30);
     let progress = watcher.progress.lock().unwrap();
@@ -123,12 +115,7 @@ async fn chunks(house: &House, caller: &Principal, id: DocumentId) -> Vec<crate:
         limit: 10_000,
         cursor: None,
     };
-    let found = house
-        .library
-        .chunks(&caller.scope(), id, &page)
-        .await
-        .unwrap()
-        .unwrap();
+    let found = house.library.chunks(&caller.scope(), id, &page).await.unwrap().unwrap();
     found.items.iter().map(|chunk| (**chunk).clone()).collect()
 }
 
@@ -139,9 +126,7 @@ async fn chunks_are_those_of_the_whole_text() {
         vec!["One page.".to_owned()],
         vec!["".into(), " \n".into(), "After white space.".into()],
         vec!["Short.".into(), long.clone(), "Ünïcödé ends it.".into()],
-        (0..300)
-            .map(|n| format!("Page {n}. {}", &long[..n * 3]))
-            .collect(),
+        (0..300).map(|n| format!("Page {n}. {}", &long[..n * 3])).collect(),
     ] {
         let (house, caller) = (House::new(), writer("a", &[]));
         let text: String = pages.iter().map(|page| format!("{page}\x0c")).collect();

@@ -154,10 +154,8 @@ async fn a_parser_that_ran_out_of_time_is_tried_once_more() {
     let (house, caller) = (House::new(), writer("a", &[]));
     house.accept(&caller, "x.txt", &["everyone"], SLOW).await;
     let outcomes = worked_for(&house, 10).await;
-    assert!(
-        matches!(&outcomes[..], [Outcome::Retried(first), Outcome::Failed(last)]
-        if first.code == "parse_timed_out" && last.code == "parse_timed_out")
-    );
+    assert!(matches!(&outcomes[..], [Outcome::Retried(first), Outcome::Failed(last)]
+        if first.code == "parse_timed_out" && last.code == "parse_timed_out"));
 }
 
 /// What became of the jobs in so many rounds, each long enough for any wait.
@@ -234,12 +232,7 @@ async fn a_deleted_document_is_gone_at_the_answer_and_purged_by_its_job() {
     let (house, caller) = (House::new(), writer("a", &[]));
     let id = house.ingest(&caller, "x.txt", &["everyone"], STORY).await;
     assert!(
-        house
-            .ingestor
-            .delete(&writer("b", &[]), id)
-            .await
-            .unwrap()
-            .is_none(),
+        house.ingestor.delete(&writer("b", &[]), id).await.unwrap().is_none(),
         "not another tenant's to delete"
     );
     assert!(house.stands(id).await);
@@ -247,10 +240,7 @@ async fn a_deleted_document_is_gone_at_the_answer_and_purged_by_its_job() {
     assert!(finds(&house, &caller, "ship").await.is_empty());
     assert!(document(&house, &caller, id).await.is_none());
     assert_eq!(house.work().await, [Outcome::Succeeded]);
-    assert_eq!(
-        (house.index.count().await.unwrap(), house.blob_count().await),
-        (0, 0)
-    );
+    assert_eq!((house.index.count().await.unwrap(), house.blob_count().await), (0, 0));
 }
 
 #[tokio::test]
@@ -273,12 +263,9 @@ async fn another_pipeline_makes_a_new_version_of_the_same_bytes() {
     let id = house.ingest(&caller, "x.txt", &["everyone"], STORY).await;
     let before = document(&house, &caller, id).await.unwrap().published;
     let (split, embedder) = (SplitSettings::default(), house.embedder.clone());
-    house.ingestor.set_pipeline(Pipeline::new(
-        "text/1",
-        split,
-        SplitStrategy::Recursive,
-        Some(embedder),
-    ));
+    house
+        .ingestor
+        .set_pipeline(Pipeline::new("text/1", split, SplitStrategy::Recursive, Some(embedder)));
     house.ingestor.reingest(&caller, id).await.unwrap().unwrap();
     house.work().await;
     let after = document(&house, &caller, id).await.unwrap();
@@ -333,10 +320,7 @@ async fn a_uri_of_somebody_else_is_taken_and_nothing_changes() {
         .ingestor
         .accept(&stranger, upload(&stranger, "x.txt", &["group:h"]), bytes)
         .await;
-    assert!(matches!(
-        refused,
-        Err(AcceptError::Catalogue(CatalogueError::UriTaken))
-    ));
+    assert!(matches!(refused, Err(AcceptError::Catalogue(CatalogueError::UriTaken))));
     assert_eq!(house.blob_count().await, 2, "the refused bytes are gone");
     assert_eq!(document(&house, &owner, id).await.unwrap().version, 1);
 }

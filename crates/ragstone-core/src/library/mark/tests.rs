@@ -49,17 +49,10 @@ async fn a_mark_that_lags_refuses_nobody_and_never_goes_back() {
     let house = library(1).await;
     let before = marked_generation(house.blobs.as_ref()).await.unwrap().unwrap();
     // The process is killed after its commits and before the mark.
-    house
-        .ingest(&writer("a", &[]), "late.txt", &["everyone"], LAMP)
-        .await;
+    house.ingest(&writer("a", &[]), "late.txt", &["everyone"], LAMP).await;
     start(&house, &house.catalogue).await.unwrap();
-    advance(house.blobs.as_ref(), Generation(before.0 - 1))
-        .await
-        .unwrap();
-    assert_eq!(
-        marked_generation(house.blobs.as_ref()).await.unwrap(),
-        Some(before)
-    );
+    advance(house.blobs.as_ref(), Generation(before.0 - 1)).await.unwrap();
+    assert_eq!(marked_generation(house.blobs.as_ref()).await.unwrap(), Some(before));
 }
 
 #[tokio::test]
@@ -82,9 +75,7 @@ async fn an_older_database_is_refused() {
     let older = library(1).await;
     let mismatch = refused(start(&house, &older.catalogue).await);
     assert!(matches!(mismatch, Mismatch::Older { .. }), "{mismatch}");
-    start(&older, &house.catalogue)
-        .await
-        .expect("newer than the mark");
+    start(&older, &house.catalogue).await.expect("newer than the mark");
 }
 
 #[tokio::test]
@@ -152,9 +143,7 @@ async fn a_database_without_an_id_is_taken_if_it_explains_the_blobs() {
         let uri = format!("{n}.txt");
         backup.ingest(&writer("a", &[]), &uri, &["everyone"], LAMP).await;
     }
-    older
-        .ingest(&writer("a", &[]), "0.txt", &["everyone"], LAMP)
-        .await;
+    older.ingest(&writer("a", &[]), "0.txt", &["everyone"], LAMP).await;
     let mismatch = refused(start(&house, &older.catalogue).await);
     assert!(matches!(mismatch, Mismatch::Older { .. }), "{mismatch}");
     assert_eq!(start(&house, &backup.catalogue).await.unwrap(), "drawn");
@@ -180,10 +169,7 @@ async fn two_processes_that_begin_a_library_agree() {
 async fn a_recovery_that_was_cut_off_is_finished_first() {
     let house = library(1).await;
     house.catalogue.set_setting(RECOVERY, ROWS).await.unwrap();
-    assert_eq!(
-        refused(start(&house, &house.catalogue).await),
-        Mismatch::Unfinished
-    );
+    assert_eq!(refused(start(&house, &house.catalogue).await), Mismatch::Unfinished);
     house.catalogue.set_setting(RECOVERY, POINTS).await.unwrap();
     start(&house, &house.catalogue).await.unwrap();
 }

@@ -57,12 +57,7 @@ pub fn original_key(tenant: &TenantId, document: DocumentId, generation: Generat
 
 /// Where the extracted text of a generation lies.
 pub fn text_key(tenant: &TenantId, document: DocumentId, generation: Generation) -> Path {
-    Path::from_iter([
-        tenant.as_str(),
-        &document.to_string(),
-        &generation.to_string(),
-        "text",
-    ])
+    Path::from_iter([tenant.as_str(), &document.to_string(), &generation.to_string(), "text"])
 }
 
 #[derive(Debug, Serialize, Deserialize)]

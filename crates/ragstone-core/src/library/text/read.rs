@@ -37,12 +37,7 @@ impl<'a> StoredText<'a> {
     /// Reads the head.
     pub async fn open(blobs: &'a dyn ObjectStore, key: Path) -> Result<StoredText<'a>, TextError> {
         let (head, end) = read_head(blobs, &key).await?;
-        Ok(Self {
-            blobs,
-            key,
-            head,
-            end,
-        })
+        Ok(Self { blobs, key, head, end })
     }
 
     /// Copies it to another key.
@@ -151,19 +146,13 @@ impl TextReader<'_> {
 
     async fn frame(&mut self, number: usize) -> Result<&[u8], TextError> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
-            let StoredText {
-                blobs,
-                key,
-                head,
-                end,
-            } = self.stored;
+            let StoredText { blobs, key, head, end } = self.stored;
             let stored = head.frames[number].stored.clone();
             let packed = match end.get(&stored) {
                 Some(packed) => packed,
                 None => blobs.get_range(key, stored).await?,
             };
-            let text =
-                zstd::bulk::decompress(&packed, FRAME_BYTES).map_err(|_| TextError::Damaged(key.clone()))?;
+            let text = zstd::bulk::decompress(&packed, FRAME_BYTES).map_err(|_| TextError::Damaged(key.clone()))?;
             self.open = Some((number, text));
         }
         Ok(self.open.as_ref().map_or(&[], |(_, text)| text))

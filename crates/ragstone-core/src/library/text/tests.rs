@@ -39,10 +39,7 @@ async fn check(pages: &[&str]) {
     let copied = copied.copy(Path::from("t/d/2/text")).await.unwrap();
     for stored in [written, opened, copied] {
         assert_eq!((stored.parser(), stored.media_type()), ("p1", "text/plain"));
-        assert_eq!(
-            (stored.outline(), stored.pages().len()),
-            (&outline(), pages.len())
-        );
+        assert_eq!((stored.outline(), stored.pages().len()), (&outline(), pages.len()));
         let mut reader = stored.reader();
         for (page, span) in pages.iter().zip(stored.pages()) {
             let text = reader.read(&span.range).await.unwrap();
@@ -72,12 +69,7 @@ async fn pages_share_frames_and_begin_them() {
     let (blobs, key) = (InMemory::new(), Path::from("t/d/1/text"));
     let long = "x".repeat(FRAME_BYTES + 1);
     let stored = write(&blobs, &key, &["one", "two", &long, "three"]).await;
-    let frames: Vec<_> = stored
-        .head
-        .frames
-        .iter()
-        .map(|frame| frame.text.clone())
-        .collect();
+    let frames: Vec<_> = stored.head.frames.iter().map(|frame| frame.text.clone()).collect();
     let end = 6 + FRAME_BYTES;
     assert_eq!(frames, [0..6, 6..end, end..end + 6]);
 }

@@ -9,11 +9,7 @@ use super::{Api, Parameters, RagasError, Sample, f_beta, semantic_similarity};
 /// Of facts, and of similarity.
 const WEIGHTS: [f64; 2] = [0.75, 0.25];
 
-pub(super) async fn score(
-    asking: Asking<'_>,
-    sample: &Sample,
-    parameters: &Parameters,
-) -> Result<f64, RagasError> {
+pub(super) async fn score(asking: Asking<'_>, sample: &Sample, parameters: &Parameters) -> Result<f64, RagasError> {
     let facts = factuality(asking, sample, parameters.beta.unwrap_or(1.0)).await?;
     let [of_facts, of_similarity] = parameters.weights.unwrap_or(WEIGHTS);
     let similarity = match of_similarity == 0.0 {

@@ -12,10 +12,7 @@ pub(super) async fn score(asking: Asking<'_>, sample: &Sample) -> Result<f64, Ra
         "context": sample.contexts(asking.api)?.join("\n"),
         "answer": sample.reference()?,
     });
-    let attributed = asking
-        .ask::<Attributions>(Kind::ContextAttribution, input)
-        .await?
-        .0;
+    let attributed = asking.ask::<Attributions>(Kind::ContextAttribution, input).await?.0;
     let value = |attributed: i64| match asking.api {
         Api::Legacy => f64::from(u8::from(attributed != 0)),
         Api::Collections => attributed as f64,

@@ -9,11 +9,7 @@ use super::{Parameters, RagasError, Sample, f_beta};
 /// What keeps RAGAS from dividing by zero.
 const EPSILON: f64 = 1e-8;
 
-pub(super) async fn score(
-    asking: Asking<'_>,
-    sample: &Sample,
-    parameters: &Parameters,
-) -> Result<f64, RagasError> {
+pub(super) async fn score(asking: Asking<'_>, sample: &Sample, parameters: &Parameters) -> Result<f64, RagasError> {
     let mode = parameters.mode.as_deref().unwrap_or("f1");
     if !matches!(mode, "f1" | "precision" | "recall") {
         let value = mode.to_owned();

@@ -8,9 +8,7 @@ use super::{RagasError, Sample};
 
 pub(super) async fn score(asking: Asking<'_>, sample: &Sample) -> Result<f64, RagasError> {
     let context = sample.contexts(asking.api)?.join("\n");
-    let statements = asking
-        .statements(sample.user_input()?, sample.response()?)
-        .await?;
+    let statements = asking.statements(sample.user_input()?, sample.response()?).await?;
     let verdicts = asking.follows(&context, &statements).await?;
     Ok(share(&verdicts))
 }

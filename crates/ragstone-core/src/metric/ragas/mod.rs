@@ -149,12 +149,8 @@ pub async fn score(
     match metric {
         Metric::Faithfulness => faithfulness::score(asking, sample).await,
         Metric::AnswerRelevancy => response_relevancy::score(asking, sample, parameters).await,
-        Metric::ContextPrecisionWithReference => {
-            context_precision::score(asking, sample, sample.reference()?).await
-        }
-        Metric::ContextPrecisionWithoutReference => {
-            context_precision::score(asking, sample, sample.response()?).await
-        }
+        Metric::ContextPrecisionWithReference => context_precision::score(asking, sample, sample.reference()?).await,
+        Metric::ContextPrecisionWithoutReference => context_precision::score(asking, sample, sample.response()?).await,
         Metric::ContextRecall => context_recall::score(asking, sample).await,
         Metric::AnswerCorrectness => answer_correctness::score(asking, sample, parameters).await,
         Metric::FactualCorrectness => factual_correctness::score(asking, sample, parameters).await,
@@ -196,9 +192,7 @@ impl Metric {
 
 impl Sample {
     fn user_input(&self) -> Result<&str, RagasError> {
-        self.user_input
-            .as_deref()
-            .ok_or(RagasError::Missing("user_input"))
+        self.user_input.as_deref().ok_or(RagasError::Missing("user_input"))
     }
 
     fn response(&self) -> Result<&str, RagasError> {

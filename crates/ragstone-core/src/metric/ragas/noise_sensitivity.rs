@@ -16,11 +16,7 @@ struct Support {
     right: Vec<bool>,
 }
 
-pub(super) async fn score(
-    asking: Asking<'_>,
-    sample: &Sample,
-    parameters: &Parameters,
-) -> Result<f64, RagasError> {
+pub(super) async fn score(asking: Asking<'_>, sample: &Sample, parameters: &Parameters) -> Result<f64, RagasError> {
     let of_relevant = match parameters.mode.as_deref().unwrap_or("relevant") {
         "relevant" => true,
         "irrelevant" => false,

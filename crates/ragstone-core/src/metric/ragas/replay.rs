@@ -148,8 +148,7 @@ impl Judge for Recording<'_> {
             let vector = self.vectors.get(text)?.as_array()?;
             vector.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>()
         };
-        let named =
-            |text: &String| vector(text).ok_or_else(|| JudgeFailure(format!("no vector of {text:?}")));
+        let named = |text: &String| vector(text).ok_or_else(|| JudgeFailure(format!("no vector of {text:?}")));
         texts.iter().map(named).collect()
     }
 }

@@ -173,11 +173,7 @@ fn coerced(value: &Value) -> Option<i64> {
     match value {
         Value::Bool(value) => Some(i64::from(*value)),
         Value::Number(value) => whole(value.as_f64()?),
-        Value::String(value) => value
-            .trim()
-            .parse()
-            .ok()
-            .or_else(|| whole(value.trim().parse().ok()?)),
+        Value::String(value) => value.trim().parse().ok().or_else(|| whole(value.trim().parse().ok()?)),
         _ => None,
     }
 }
@@ -223,9 +219,8 @@ mod tests {
 
     #[test]
     fn values_are_coerced_in_one_of_the_two() {
-        let reply = |verdict: &str| {
-            format!(r#"{{"statements": [{{"statement": "s", "reason": "r", "verdict": {verdict}}}]}}"#)
-        };
+        let reply =
+            |verdict: &str| format!(r#"{{"statements": [{{"statement": "s", "reason": "r", "verdict": {verdict}}}]}}"#);
         check(&reply("-1"), Some(&[-1]), Some(&[-1]));
         for one in [r#""1""#, "true", "1.0", r#"" 1 ""#, r#""1.0""#] {
             check(&reply(one), Some(&[1]), None);
@@ -237,10 +232,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let wrong = read::<Verdicts>(
-            r#"{"statements": [{"statement": "s", "reason": 1}]}"#,
-            Api::Legacy,
-        );
+        let wrong = read::<Verdicts>(r#"{"statements": [{"statement": "s", "reason": 1}]}"#, Api::Legacy);
         assert_eq!(wrong.err().as_deref(), Some("reason is no string"));
         assert_eq!(
             read::<Useful>("no", Api::Legacy).err().as_deref(),

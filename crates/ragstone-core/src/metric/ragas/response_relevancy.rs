@@ -11,11 +11,7 @@ use super::{Api, Parameters, RagasError, Sample, mean};
 /// Questions that are made where nothing else is said.
 const STRICTNESS: usize = 3;
 
-pub(super) async fn score(
-    asking: Asking<'_>,
-    sample: &Sample,
-    parameters: &Parameters,
-) -> Result<f64, RagasError> {
+pub(super) async fn score(asking: Asking<'_>, sample: &Sample, parameters: &Parameters) -> Result<f64, RagasError> {
     let (question, response) = (sample.user_input()?, sample.response()?);
     let mut generated = Vec::new();
     for _ in 0..parameters.strictness.unwrap_or(STRICTNESS) {
@@ -33,10 +29,7 @@ pub(super) async fn score(
         return Ok(0.0);
     }
     let committed = generated.iter().any(|generated| !generated.noncommittal);
-    let questions: Vec<String> = generated
-        .into_iter()
-        .map(|generated| generated.question)
-        .collect();
+    let questions: Vec<String> = generated.into_iter().map(|generated| generated.question).collect();
     let cosines = asking.cosines(question, &questions).await?;
     Ok(mean(cosines.into_iter()) * f64::from(u8::from(committed)))
 }

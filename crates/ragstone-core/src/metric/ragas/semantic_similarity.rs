@@ -3,11 +3,7 @@
 use super::judge::Asking;
 use super::{Parameters, RagasError, Sample};
 
-pub(super) async fn score(
-    asking: Asking<'_>,
-    sample: &Sample,
-    parameters: &Parameters,
-) -> Result<f64, RagasError> {
+pub(super) async fn score(asking: Asking<'_>, sample: &Sample, parameters: &Parameters) -> Result<f64, RagasError> {
     let cosine = cosine(asking, sample).await?;
     Ok(match parameters.threshold {
         Some(threshold) => f64::from(u8::from(cosine >= threshold)),

@@ -23,11 +23,7 @@ impl Asking<'_> {
     }
 
     /// Whether each statement follows from the context, as many as the judge returns. Nothing is asked about nothing.
-    pub(super) async fn follows(
-        &self,
-        context: &str,
-        statements: &[String],
-    ) -> Result<Vec<bool>, RagasError> {
+    pub(super) async fn follows(&self, context: &str, statements: &[String]) -> Result<Vec<bool>, RagasError> {
         if statements.is_empty() {
             return Ok(Vec::new());
         }

@@ -79,10 +79,7 @@ fn sorted(counts: [usize; 3]) -> (&'static str, String) {
 fn attributed(values: &[i64]) -> (&'static str, String) {
     let value = |value: &i64| json!({ "statement": "s", "reason": "r", "attributed": value });
     let list: Vec<Value> = values.iter().map(value).collect();
-    (
-        "context_attribution",
-        json!({ "classifications": list }).to_string(),
-    )
+    ("context_attribution", json!({ "classifications": list }).to_string())
 }
 
 async fn scored(
@@ -120,8 +117,7 @@ async fn check(
         let found = scored(metric, api, sample, parameters.clone(), replies)
             .await
             .unwrap_or(f64::INFINITY);
-        let same =
-            (found - expected).abs() < 1e-9 || found.is_nan() && expected.is_nan() || found == expected;
+        let same = (found - expected).abs() < 1e-9 || found.is_nan() && expected.is_nan() || found == expected;
         assert!(
             same,
             "{metric:?} {api:?} {parameters} {replies:?}: {found}, expected {expected}"
@@ -214,14 +210,7 @@ async fn answer_correctness_weighs_facts_and_meaning() {
     let both = [statements(&["a"]), statements(&["b"])];
     let with = |counts| [both[0].clone(), both[1].clone(), sorted(counts)];
     let cosine = 0.5_f64.sqrt();
-    check(
-        metric,
-        &sample(),
-        json!({}),
-        &with([1, 1, 0]),
-        [0.5 + 0.25 * cosine; 2],
-    )
-    .await;
+    check(metric, &sample(), json!({}), &with([1, 1, 0]), [0.5 + 0.25 * cosine; 2]).await;
     check(
         metric,
         &sample(),
@@ -241,23 +230,9 @@ async fn answer_correctness_weighs_facts_and_meaning() {
     )
     .await;
     let empty = [statements(&[]), statements(&["b"]), sorted([0, 0, 1])];
-    check(
-        metric,
-        &sample(),
-        json!({ "weights": [1.0, 0.0] }),
-        &empty,
-        [0.0, 1.0],
-    )
-    .await;
+    check(metric, &sample(), json!({ "weights": [1.0, 0.0] }), &empty, [0.0, 1.0]).await;
     let neither = [statements(&[]), statements(&[])];
-    check(
-        metric,
-        &sample(),
-        json!({ "weights": [1.0, 0.0] }),
-        &neither,
-        [1.0; 2],
-    )
-    .await;
+    check(metric, &sample(), json!({ "weights": [1.0, 0.0] }), &neither, [1.0; 2]).await;
     let silent = Sample {
         response: Some(String::new()),
         ..sample()
@@ -276,23 +251,9 @@ async fn factual_correctness_is_rounded() {
     ];
     check(metric, &sample(), json!({}), &both, [0.5; 2]).await;
     let eight = [claims(&["a"]), nli(&[1, 1, 1, 0, 0, 0, 0, 0])];
-    check(
-        metric,
-        &sample(),
-        json!({ "mode": "precision" }),
-        &eight,
-        [0.37; 2],
-    )
-    .await;
+    check(metric, &sample(), json!({ "mode": "precision" }), &eight, [0.37; 2]).await;
     check(metric, &sample(), json!({ "mode": "recall" }), &both, [0.5; 2]).await;
-    check(
-        metric,
-        &sample(),
-        json!({ "mode": "accuracy" }),
-        &both,
-        [FAILS; 2],
-    )
-    .await;
+    check(metric, &sample(), json!({ "mode": "accuracy" }), &both, [FAILS; 2]).await;
     let nothing = [claims(&[]), claims(&["c"]), nli(&[0])];
     check(metric, &sample(), json!({}), &nothing, [0.0; 2]).await;
 }
@@ -323,14 +284,7 @@ async fn noise_sensitivity_asks_where_a_mistake_came_from() {
         [0.5; 2],
     )
     .await;
-    check(
-        metric,
-        &sample(),
-        irrelevant,
-        &replies(&[1, 1], &[0, 1]),
-        [0.0; 2],
-    )
-    .await;
+    check(metric, &sample(), irrelevant, &replies(&[1, 1], &[0, 1]), [0.0; 2]).await;
     check(metric, &sample(), json!({}), &replies(&[1], &[0, 1]), [FAILS; 2]).await;
     check(metric, &sample(), json!({ "mode": "all" }), &[], [FAILS; 2]).await;
     let nothing_said = [statements(&["g"]), statements(&[]), nli(&[1]), nli(&[0])];
@@ -352,32 +306,11 @@ async fn similarity_and_ids_need_no_reply() {
         .unwrap()
     };
     let both = ids(json!([1, 2, "2", "x"]), json!(["1", "3"]));
-    check(
-        Metric::IdBasedContextPrecision,
-        &both,
-        json!({}),
-        &[],
-        [1.0 / 3.0; 2],
-    )
-    .await;
+    check(Metric::IdBasedContextPrecision, &both, json!({}), &[], [1.0 / 3.0; 2]).await;
     check(Metric::IdBasedContextRecall, &both, json!({}), &[], [0.5; 2]).await;
     let none = ids(json!([]), json!([]));
-    check(
-        Metric::IdBasedContextPrecision,
-        &none,
-        json!({}),
-        &[],
-        [f64::NAN; 2],
-    )
-    .await;
-    check(
-        Metric::IdBasedContextRecall,
-        &sample(),
-        json!({}),
-        &[],
-        [FAILS; 2],
-    )
-    .await;
+    check(Metric::IdBasedContextPrecision, &none, json!({}), &[], [f64::NAN; 2]).await;
+    check(Metric::IdBasedContextRecall, &sample(), json!({}), &[], [FAILS; 2]).await;
 }
 
 #[tokio::test]
@@ -402,8 +335,7 @@ async fn a_malformed_reply_is_asked_for_again() {
 
 #[tokio::test]
 async fn recorded_replies_are_scored_again() {
-    let step =
-        |kind: &str, input: Value, reply: String| json!({ "kind": kind, "input": input, "reply": reply });
+    let step = |kind: &str, input: Value, reply: String| json!({ "kind": kind, "input": input, "reply": reply });
     let steps = json!([
         step("nli", json!({ "context": "c", "statements": ["x"] }), nli(&[1]).1),
         step(
@@ -431,10 +363,7 @@ async fn recorded_replies_are_scored_again() {
 
 #[tokio::test]
 async fn equals_ragas() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../../shared/data/ragas/cases.json"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/ragas/cases.json");
     let Ok(text) = std::fs::read_to_string(path) else {
         eprintln!("skipped: RAGAS oracle, to enable put its cases.json at {path}");
         return;

@@ -115,9 +115,7 @@ pub struct Claim {
 impl Claim {
     /// The file name without its extension.
     pub fn stem(&self) -> &str {
-        self.name
-            .rsplit_once('.')
-            .map_or(self.name.as_str(), |(stem, _)| stem)
+        self.name.rsplit_once('.').map_or(self.name.as_str(), |(stem, _)| stem)
     }
 }
 
@@ -186,9 +184,7 @@ pub fn poisoned(stage: Stage, reached: u64) -> JobError {
 pub fn summed(batch: Job, children: JobCounts, stopped: bool) -> Job {
     let live = children.queued + children.running;
     let (state, stage) = match () {
-        () if children.running > 0 || live > 0 && children.ended() > 0 => {
-            (JobState::Running, Stage::Children)
-        }
+        () if children.running > 0 || live > 0 && children.ended() > 0 => (JobState::Running, Stage::Children),
         () if live > 0 => (JobState::Queued, Stage::Queued),
         () if stopped => (JobState::Cancelled, Stage::Done),
         () if children.failed > 0 => (JobState::Failed, Stage::Done),

@@ -44,11 +44,7 @@ async fn access_follows_every_change(catalogue: Shared) {
     assert!(unknown.expect("an answer").is_empty());
     publish_next(&catalogue, "One", 1).await;
     agrees(&catalogue, id, "published").await;
-    assert!(
-        catalogue.access(&[id]).await.expect("an answer")[0]
-            .published
-            .is_some()
-    );
+    assert!(catalogue.access(&[id]).await.expect("an answer")[0].published.is_some());
     begin(&catalogue, "x", "two", 3).await;
     agrees(&catalogue, id, "a version waits").await;
     publish_next(&catalogue, "Two", 1).await;
@@ -68,10 +64,7 @@ async fn access_follows_every_change(catalogue: Shared) {
     agrees(&catalogue, other, "its neighbour is as it was").await;
     begin(&catalogue, "z", "one", 4).await;
     let lease = claim(&catalogue, 5).await.lease;
-    catalogue
-        .fail(&lease, problem("broken"), at(5))
-        .await
-        .expect("failed");
+    catalogue.fail(&lease, problem("broken"), at(5)).await.expect("failed");
     agrees(&catalogue, lease.document, "failed").await;
     catalogue
         .tombstone(&caller("a", &["group:g"]), id, job_id(5), at(6))
@@ -85,10 +78,7 @@ async fn access_follows_every_change(catalogue: Shared) {
     agrees(&catalogue, id, "purged").await;
     begin(&catalogue, "x", "one", 6).await;
     agrees(&catalogue, id, "alive again").await;
-    assert_eq!(
-        catalogue.access(&[id]).await.expect("an answer")[0].published,
-        None
-    );
+    assert_eq!(catalogue.access(&[id]).await.expect("an answer")[0].published, None);
 }
 
 async fn labels_are_those_that_the_scope_admits(catalogue: Shared) {

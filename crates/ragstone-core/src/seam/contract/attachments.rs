@@ -54,10 +54,7 @@ async fn mail(catalogue: &Shared, content: &str, job: u128) -> Claim {
 }
 
 async fn attach(catalogue: &Shared, to: &Claim, uri: &str, job: u128) -> Document {
-    match catalogue
-        .attach(&to.lease, file(uri, uri), job_id(job), at(1))
-        .await
-    {
+    match catalogue.attach(&to.lease, file(uri, uri), job_id(job), at(1)).await {
         Ok(Begun::Started(document, _) | Begun::Unchanged(document) | Begun::Updated(document)) => document,
         other => panic!("a file was to be taken: {other:?}"),
     }
@@ -100,11 +97,7 @@ async fn a_file_is_begun_as_its_mail_is(catalogue: Shared) {
         .await;
     assert!(matches!(taken, Err(CatalogueError::UriTaken)), "{taken:?}");
     assert_eq!(
-        catalogue
-            .attached(mail.lease.document)
-            .await
-            .expect("an answer")
-            .len(),
+        catalogue.attached(mail.lease.document).await.expect("an answer").len(),
         1
     );
 }
@@ -130,10 +123,7 @@ async fn a_file_has_the_readers_of_its_mail(catalogue: Shared) {
     for (content, reader, job) in [("one", "dept:x", 4), ("two", "dept:y", 5)] {
         let new = version(&acl("a", &[&[reader]]), "mail", content);
         let scope = caller("a", &["dept:x", "dept:y"]);
-        catalogue
-            .begin(&scope, new, job_id(job), at(3))
-            .await
-            .expect("begun");
+        catalogue.begin(&scope, new, job_id(job), at(3)).await.expect("begun");
         assert!(sees(&catalogue, reader, inner.id).await, "{reader}");
         assert!(sees(&catalogue, reader, innermost.id).await, "{reader}");
         let jobs = catalogue.job(&caller("a", &[reader]), job_id(2)).await;
@@ -158,10 +148,7 @@ async fn what_a_mail_lost_is_detached(catalogue: Shared) {
         .expect("published");
     let new = version(&department(), "mail", "two");
     let scope = caller("a", &["dept:x"]);
-    catalogue
-        .begin(&scope, new, job_id(5), at(3))
-        .await
-        .expect("begun");
+    catalogue.begin(&scope, new, job_id(5), at(3)).await.expect("begun");
     let second = loop {
         let claim = claim(&catalogue).await;
         if claim.lease.document == first.lease.document {

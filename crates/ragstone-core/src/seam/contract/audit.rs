@@ -64,9 +64,7 @@ async fn publish(catalogue: &Shared) -> Generation {
         terms: vec![(TermId(7), 2)],
         pieces: vec![(1, 3)],
     };
-    let published = catalogue
-        .publish(&claim.lease, made("t", statistics), at(2))
-        .await;
+    let published = catalogue.publish(&claim.lease, made("t", statistics), at(2)).await;
     published.expect("published");
     claim.lease.generation
 }
@@ -108,10 +106,7 @@ async fn rows_are_told_as_they_stand(catalogue: Shared) {
         kind: JobKind::Purge,
         generation: purge.generation,
     };
-    assert_eq!(
-        (deleted.status, deleted.jobs),
-        (DocumentStatus::Deleting, vec![job])
-    );
+    assert_eq!((deleted.status, deleted.jobs), (DocumentStatus::Deleting, vec![job]));
     let claim = self::claim(&catalogue).await;
     catalogue.purged(&claim.lease, at(4)).await.expect("purged");
     assert_eq!(named(&catalogue, id).await, None);
@@ -154,10 +149,7 @@ async fn what_is_lacking_is_queued_once(catalogue: Shared) {
     assert_eq!((job.kind, job.id), (JobKind::Ingest, job_id(3)));
     assert_eq!(again(4).await, None, "once");
     let claim = claim(&catalogue).await;
-    assert_eq!(
-        claim.original,
-        crate::seam::catalogue::Original::Stored(generation)
-    );
+    assert_eq!(claim.original, crate::seam::catalogue::Original::Stored(generation));
     let purge = catalogue.tombstone(&writer(), id, job_id(5), at(6)).await;
     purge.expect("an answer").expect("it was there");
     assert_eq!(again(6).await, None, "its purge is live");

@@ -11,14 +11,12 @@ use uuid::Uuid;
 use super::sample::{acl, caller, tenant};
 use super::{admission, attachments, catalogue_ledger, ended_jobs, manifest, writers};
 use crate::access::{Acl, Scope};
-use crate::document::{
-    BoundedMetadata, Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker,
-};
+use crate::document::{BoundedMetadata, Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
 use crate::rank::TermId;
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, JobFilter, Moment, NewVersion,
-    Original, PageRequest, Progress, PublishedVersion, StatisticsDelta, Wait,
+    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, JobFilter, Moment, NewVersion, Original,
+    PageRequest, Progress, PublishedVersion, StatisticsDelta, Wait,
 };
 
 pub(super) type Shared = Arc<dyn Catalogue>;
@@ -69,10 +67,7 @@ pub fn moment(seconds: u64) -> Moment {
 pub const LEASE: StdDuration = StdDuration::from_secs(1_000);
 
 /// A worker of the suite.
-pub const WORKER: Worker = Worker {
-    process: 1,
-    number: 1,
-};
+pub const WORKER: Worker = Worker { process: 1, number: 1 };
 
 /// The `n`-th job of the suite.
 pub fn job_id(n: u128) -> JobId {
@@ -263,11 +258,7 @@ async fn begin_says_what_it_did(catalogue: Shared) {
         "published counts"
     );
     assert!(
-        catalogue
-            .job(&reader(), job_id(4))
-            .await
-            .expect("an answer")
-            .is_none(),
+        catalogue.job(&reader(), job_id(4)).await.expect("an answer").is_none(),
         "no job"
     );
 
@@ -296,10 +287,7 @@ async fn begin_says_what_it_did(catalogue: Shared) {
             panic!("only what touches no bytes changed: {update:?}");
         };
         assert_eq!(updated.metadata, update.metadata);
-        assert_eq!(
-            (&updated.source_url, &updated.acl),
-            (&update.source_url, &update.acl)
-        );
+        assert_eq!((&updated.source_url, &updated.acl), (&update.source_url, &update.acl));
         assert_eq!(updated.title, update.title.unwrap_or("Found".into()));
         assert_eq!((updated.version, updated.updated_at), (1, at(n as i64)));
         assert_eq!(updated.acl_revision, 1 + u64::from(updated.acl == granted));
@@ -340,10 +328,7 @@ async fn a_failed_version_is_begun_again(catalogue: Shared) {
         (again.status, again.version, again.last_error),
         (DocumentStatus::Pending, 2, None)
     );
-    let queued = catalogue
-        .cancel(&reader(), job_id(2), at(3))
-        .await
-        .expect("an answer");
+    let queued = catalogue.cancel(&reader(), job_id(2), at(3)).await.expect("an answer");
     assert_eq!(queued.expect("the job").state, JobState::Cancelled);
     start(&catalogue, &reader(), first, 3, 4).await;
 }
@@ -359,13 +344,7 @@ async fn a_taken_uri_is_refused_and_unchanged(catalogue: Shared) {
     }
     let found = catalogue.document(&owner, held.id).await.expect("an answer");
     assert_eq!(found, Some(held), "nothing changed");
-    assert!(
-        catalogue
-            .job(&owner, job_id(2))
-            .await
-            .expect("an answer")
-            .is_none()
-    );
+    assert!(catalogue.job(&owner, job_id(2)).await.expect("an answer").is_none());
     let elsewhere = version(&acl("b", &[&["everyone"]]), "x", "one");
     start(&catalogue, &caller("b", &[]), elsewhere, 3, 2).await;
 }
@@ -410,12 +389,7 @@ async fn a_stale_lease_writes_nothing(catalogue: Shared) {
             catalogue.publish(lease, made, at(5)).await.map(drop),
             catalogue.fail(lease, problem("stale"), at(5)).await,
             catalogue
-                .retry(
-                    lease,
-                    problem("stale"),
-                    Wait::spending(StdDuration::ZERO),
-                    moment(5),
-                )
+                .retry(lease, problem("stale"), Wait::spending(StdDuration::ZERO), moment(5))
                 .await,
             catalogue.purged(lease, at(5)).await,
         ];
@@ -423,17 +397,10 @@ async fn a_stale_lease_writes_nothing(catalogue: Shared) {
             assert!(matches!(answer, Err(CatalogueError::Stale)), "{answer:?}");
         }
     }
-    assert_eq!(
-        document(&catalogue, before.id).await,
-        before,
-        "nothing was written"
-    );
+    assert_eq!(document(&catalogue, before.id).await, before, "nothing was written");
     let running = job(&catalogue, 2).await;
     assert_eq!((running.state, running.done), (JobState::Running, 0));
-    catalogue
-        .stored(&current.lease)
-        .await
-        .expect("the current lease holds");
+    catalogue.stored(&current.lease).await.expect("the current lease holds");
 }
 
 async fn a_new_version_replaces_the_old_at_publish(catalogue: Shared) {
@@ -455,10 +422,7 @@ async fn a_new_version_replaces_the_old_at_publish(catalogue: Shared) {
         (after.published, after.title.as_str()),
         (Some(claim.lease.generation), "Two")
     );
-    assert_eq!(
-        (after.created_at, after.content_hash),
-        (at(0), ContentHash::of(b"two"))
-    );
+    assert_eq!((after.created_at, after.content_hash), (at(0), ContentHash::of(b"two")));
 }
 
 async fn failures_and_retries(catalogue: Shared) {
@@ -577,13 +541,7 @@ async fn a_deleted_document_is_gone_at_once(catalogue: Shared) {
             .expect("an answer")
             .is_none()
     );
-    assert!(
-        catalogue
-            .standing(&[first.id])
-            .await
-            .expect("an answer")
-            .is_empty()
-    );
+    assert!(catalogue.standing(&[first.id]).await.expect("an answer").is_empty());
     let all = DocumentFilter::default();
     let listed = catalogue
         .documents(&reader(), &all, &whole_page())
@@ -615,10 +573,7 @@ async fn a_deleted_document_is_gone_at_once(catalogue: Shared) {
         (JobKind::Purge, purge.generation)
     );
     assert_eq!(claim.job.stage, Stage::Purge);
-    let kept = catalogue
-        .cancel(&reader(), job_id(3), at(7))
-        .await
-        .expect("an answer");
+    let kept = catalogue.cancel(&reader(), job_id(3), at(7)).await.expect("an answer");
     assert_eq!(
         kept.expect("the job").state,
         JobState::Running,
@@ -630,13 +585,7 @@ async fn a_deleted_document_is_gone_at_once(catalogue: Shared) {
         JobState::Succeeded,
         "it can be followed to its end"
     );
-    assert!(
-        catalogue
-            .job(&strange, job_id(3))
-            .await
-            .expect("an answer")
-            .is_none()
-    );
+    assert!(catalogue.job(&strange, job_id(3)).await.expect("an answer").is_none());
 }
 
 async fn a_deleted_document_may_live_again(catalogue: Shared) {
@@ -707,9 +656,7 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
         source_url: Some(Some("https://example.org".parse().expect("an address"))),
         acl: None,
     };
-    let foreign = catalogue
-        .patch(&caller("b", &[]), first.id, patch.clone(), at(2))
-        .await;
+    let foreign = catalogue.patch(&caller("b", &[]), first.id, patch.clone(), at(2)).await;
     assert!(foreign.expect("an answer").is_none());
     let patched = catalogue
         .patch(&reader(), first.id, patch, at(2))
@@ -717,10 +664,7 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
         .expect("an answer")
         .expect("it is seen");
     assert_eq!((patched.title.as_str(), patched.updated_at), ("Better", at(2)));
-    assert_eq!(
-        (patched.department_id.as_deref(), patched.acl_revision),
-        (Some("d"), 1)
-    );
+    assert_eq!((patched.department_id.as_deref(), patched.acl_revision), (Some("d"), 1));
     assert_eq!(document(&catalogue, first.id).await, patched);
     let same = catalogue
         .patch(&reader(), first.id, DocumentPatch::default(), at(3))
@@ -749,11 +693,7 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
     let standing = catalogue.standing(&[first.id]).await.expect("an answer");
     assert_eq!(standing[0].acl_revision, 2, "admission sees the new readers");
     assert!(
-        catalogue
-            .job(&reader(), job_id(1))
-            .await
-            .expect("an answer")
-            .is_none(),
+        catalogue.job(&reader(), job_id(1)).await.expect("an answer").is_none(),
         "its jobs too"
     );
     let granted = caller("a", &["group:g"]);
@@ -764,13 +704,7 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
             .expect("an answer")
             .is_some()
     );
-    assert!(
-        catalogue
-            .job(&granted, job_id(1))
-            .await
-            .expect("an answer")
-            .is_some()
-    );
+    assert!(catalogue.job(&granted, job_id(1)).await.expect("an answer").is_some());
     let moved = DocumentPatch {
         acl: Some(acl("b", &[&["everyone"]])),
         ..DocumentPatch::default()
@@ -811,10 +745,7 @@ async fn cancelling(catalogue: Shared) {
     assert!(matches!(late, Err(CatalogueError::Stale)), "{late:?}");
     let left = document(&catalogue, first.id).await;
     assert_eq!(left.status, DocumentStatus::Failed);
-    assert_eq!(
-        left.last_error.map(|error| error.code).as_deref(),
-        Some("cancelled")
-    );
+    assert_eq!(left.last_error.map(|error| error.code).as_deref(), Some("cancelled"));
     let again = catalogue
         .cancel(&reader(), job_id(1), at(4))
         .await
@@ -827,11 +758,7 @@ async fn lists_fill_their_pages_within_the_scope(catalogue: Shared) {
     let operator = caller("a", &["group:g"]);
     let mut seen = Vec::new();
     for n in 0..20u128 {
-        let acl = if n % 3 == 0 {
-            acl("a", &[&["group:g"]])
-        } else {
-            open()
-        };
+        let acl = if n % 3 == 0 { acl("a", &[&["group:g"]]) } else { open() };
         let mut new = version(&acl, &format!("{n:02}"), "one");
         if n % 2 == 0 {
             new.source = "even".parse().expect("a name");
@@ -852,11 +779,7 @@ async fn lists_fill_their_pages_within_the_scope(catalogue: Shared) {
             page.items.len() == 4 || page.next_cursor.is_none(),
             "a page that goes on is full"
         );
-        found.extend(
-            page.items
-                .iter()
-                .map(|document| (document.created_at, document.id)),
-        );
+        found.extend(page.items.iter().map(|document| (document.created_at, document.id)));
         cursor = page.next_cursor;
         if cursor.is_none() {
             break;
@@ -944,10 +867,7 @@ async fn jobs_are_listed(catalogue: &Shared, operator: &Scope) {
     assert_eq!(found.len(), 13, "jobs of documents in scope");
     assert!(found.is_sorted_by(|a, b| a > b), "newest first");
     let of = async |filter: JobFilter| {
-        let page = catalogue
-            .jobs(operator, &filter, &whole_page())
-            .await
-            .expect("a list");
+        let page = catalogue.jobs(operator, &filter, &whole_page()).await.expect("a list");
         page.items.into_iter().map(|job| job.id).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -967,11 +887,7 @@ async fn jobs_are_listed(catalogue: &Shared, operator: &Scope) {
         .len(),
         20
     );
-    let job = catalogue
-        .job(operator, running)
-        .await
-        .expect("a job")
-        .expect("there");
+    let job = catalogue.job(operator, running).await.expect("a job").expect("there");
     assert_eq!(
         of(JobFilter {
             document: job.document_id,
@@ -1008,13 +924,7 @@ async fn standing_is_of_every_living_document(catalogue: Shared) {
     found.sort_by_key(|document| document.id);
     ids.sort();
     assert_eq!(found.iter().map(|document| document.id).collect::<Vec<_>>(), ids);
-    assert_eq!(
-        found
-            .iter()
-            .filter(|document| document.published.is_some())
-            .count(),
-        1
-    );
+    assert_eq!(found.iter().filter(|document| document.published.is_some()).count(), 1);
 }
 
 async fn the_same_bytes_are_ingested_again_for_another_pipeline(catalogue: Shared) {
@@ -1057,9 +967,7 @@ async fn a_reingest_after_a_failed_version_is_of_the_published_bytes(catalogue: 
     let failed = claim(&catalogue, 3).await;
     let error = problem("no_text");
     catalogue.fail(&failed.lease, error, at(4)).await.expect("noted");
-    let again = catalogue
-        .reingest(&reader(), begun.id, "p2", job_id(3), at(5))
-        .await;
+    let again = catalogue.reingest(&reader(), begun.id, "p2", job_id(3), at(5)).await;
     again.expect("an answer").expect("queued");
     let claim = claim(&catalogue, 6).await;
     assert_eq!(
@@ -1067,15 +975,9 @@ async fn a_reingest_after_a_failed_version_is_of_the_published_bytes(catalogue: 
         (Original::Stored(published.lease.generation), "x.txt")
     );
     assert_eq!(claim.declared_media_type, old.declared_media_type);
-    assert_eq!(
-        claim.given_title, new.title,
-        "what was said beside the bytes holds"
-    );
+    assert_eq!(claim.given_title, new.title, "what was said beside the bytes holds");
     let made = made("One", StatisticsDelta::default());
-    catalogue
-        .publish(&claim.lease, made, at(7))
-        .await
-        .expect("published");
+    catalogue.publish(&claim.lease, made, at(7)).await.expect("published");
     let document = document(&catalogue, begun.id).await;
     assert_eq!(
         (document.content_hash, document.bytes, document.last_error),
@@ -1111,20 +1013,13 @@ async fn upkeep_finds_every_tenant_and_what_another_pipeline_made(catalogue: Sha
             cursor: None,
             limit: 10,
         };
-        let page = catalogue
-            .documents(&reader(), &filter, &all)
-            .await
-            .expect("a page");
+        let page = catalogue.documents(&reader(), &filter, &all).await.expect("a page");
         page.items.iter().map(|document| document.id).collect::<Vec<_>>()
     };
     let behind = async |pipeline: &str| {
         let not_made_by = Some(pipeline.into());
         let filter = DocumentFilter::default();
-        listed(DocumentFilter {
-            not_made_by,
-            ..filter
-        })
-        .await
+        listed(DocumentFilter { not_made_by, ..filter }).await
     };
     let by = async |pipeline: &str| {
         let made_by = Some(pipeline.into());
@@ -1141,10 +1036,7 @@ async fn upkeep_finds_every_tenant_and_what_another_pipeline_made(catalogue: Sha
 async fn statistics_follow_what_is_published(catalogue: Shared) {
     let delta = |chunks: u64, terms: &[(u32, u32)], pieces: &[(u32, u32)]| StatisticsDelta {
         chunks,
-        terms: terms
-            .iter()
-            .map(|(term, count)| (TermId(*term), *count))
-            .collect(),
+        terms: terms.iter().map(|(term, count)| (TermId(*term), *count)).collect(),
         pieces: pieces.to_vec(),
     };
     let check = async |chunks: u64, terms: [u64; 3], pieces: [u64; 2]| {
@@ -1202,12 +1094,6 @@ async fn settings_are_kept(catalogue: Shared) {
     catalogue.set_setting("a", "1").await.expect("set");
     catalogue.set_setting("a", "2").await.expect("set");
     catalogue.set_setting("b", "é").await.expect("set");
-    assert_eq!(
-        catalogue.setting("a").await.expect("an answer").as_deref(),
-        Some("2")
-    );
-    assert_eq!(
-        catalogue.setting("b").await.expect("an answer").as_deref(),
-        Some("é")
-    );
+    assert_eq!(catalogue.setting("a").await.expect("an answer").as_deref(), Some("2"));
+    assert_eq!(catalogue.setting("b").await.expect("an answer").as_deref(), Some("é"));
 }

@@ -4,15 +4,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::catalogue::{
-    LEASE, Shared, WORKER, at, claim, document, job, job_id, made, moment, next, open, problem, publish_next,
-    reader, start, version, whole_page,
+    LEASE, Shared, WORKER, at, claim, document, job, job_id, made, moment, next, open, problem, publish_next, reader,
+    start, version, whole_page,
 };
 use super::sample::{acl, caller, tenant};
 use crate::document::{DocumentStatus, Job, JobCounts, JobKind, JobState, Stage, Worker};
 use crate::id::JobId;
 use crate::seam::catalogue::{
-    Begun, CatalogueError, CatalogueResult, JobFilter, Lease, MAX_DEATHS, Moment, NewVersion, Original,
-    Progress, Redriven, SUSPECT_TURNS, StatisticsDelta, Wait, suspect_wait,
+    Begun, CatalogueError, CatalogueResult, JobFilter, Lease, MAX_DEATHS, Moment, NewVersion, Original, Progress,
+    Redriven, SUSPECT_TURNS, StatisticsDelta, Wait, suspect_wait,
 };
 
 /// The part of the catalogue's suite that is about jobs.
@@ -85,10 +85,7 @@ async fn an_outage_counts_as_an_attempt_and_not_as_a_failure(catalogue: Shared) 
         seconds += 5;
         let again = claim(&catalogue, seconds).await;
         assert_eq!(again.failures, failures);
-        catalogue
-            .hand_back(&again.lease, at(seconds))
-            .await
-            .expect("queued");
+        catalogue.hand_back(&again.lease, at(seconds)).await.expect("queued");
     }
     assert_eq!(job(&catalogue, 1).await.attempts, 4);
 }
@@ -118,15 +115,9 @@ async fn one_of_many_workers_wins(catalogue: Shared) {
 
 async fn a_lease_runs_out_unless_it_is_extended(catalogue: Shared) {
     let lease = Duration::from_secs(10);
-    let other = Worker {
-        process: 1,
-        number: 2,
-    };
+    let other = Worker { process: 1, number: 2 };
     start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
-    let taken = catalogue
-        .claim(WORKER, lease, moment(0))
-        .await
-        .expect("an answer");
+    let taken = catalogue.claim(WORKER, lease, moment(0)).await.expect("an answer");
     let slow = taken.expect("a job waits").lease;
     note(&catalogue, &slow, Stage::Parse, 0, 1, moment(3)).await;
     let idle = catalogue.heartbeat(&slow, lease, moment(8)).await;
@@ -175,19 +166,11 @@ async fn a_clock_that_steps_stalls_nothing(catalogue: Shared) {
         "nor does it end a lease"
     );
     catalogue
-        .retry(
-            &second.lease,
-            problem("busy"),
-            Wait::spending(wait),
-            stepped(0, 100),
-        )
+        .retry(&second.lease, problem("busy"), Wait::spending(wait), stepped(0, 100))
         .await
         .expect("queued");
     // A new process: its steady time begins again, and its wall may be anywhere.
-    catalogue
-        .take_back(stepped(-1_000_000, 0))
-        .await
-        .expect("an answer");
+    catalogue.take_back(stepped(-1_000_000, 0)).await.expect("an answer");
     assert!(next(&catalogue, stepped(-1_000_000, 8)).await.is_none());
     assert!(
         next(&catalogue, stepped(-1_000_000, 9)).await.is_some(),
@@ -264,10 +247,7 @@ async fn innocents_go_before_suspects(catalogue: Shared) {
         let taken = claim(&catalogue, 5).await;
         assert_eq!(taken.job.id, job_id(n), "in their old order");
         let made = made("T", StatisticsDelta::default());
-        catalogue
-            .publish(&taken.lease, made, at(5))
-            .await
-            .expect("published");
+        catalogue.publish(&taken.lease, made, at(5)).await.expect("published");
     }
     assert!(next(&catalogue, moment(1_000_000)).await.is_none());
 }
@@ -287,26 +267,17 @@ async fn a_suspect_runs_alone(catalogue: Shared) {
     catalogue.hand_back(&innocent.lease, at(4)).await.expect("queued");
     let innocent = claim(&catalogue, 4).await;
     let error = problem("no_text");
-    catalogue
-        .fail(&innocent.lease, error, at(5))
-        .await
-        .expect("failed");
+    catalogue.fail(&innocent.lease, error, at(5)).await.expect("failed");
     let alone = claim(&catalogue, 6).await;
     assert_eq!(alone.job.id, job_id(1));
     start(&catalogue, &reader(), version(&open(), "4", "one"), 4, 6).await;
-    assert!(
-        next(&catalogue, moment(6)).await.is_none(),
-        "nothing beside a suspect"
-    );
+    assert!(next(&catalogue, moment(6)).await.is_none(), "nothing beside a suspect");
     // Who dies alone waits; the other suspect was never blamed, and does not.
     assert_eq!(die(&catalogue, 7).await, 1);
     let innocent = claim(&catalogue, 7).await;
     assert_eq!(innocent.job.id, job_id(4));
     let error = problem("no_text");
-    catalogue
-        .fail(&innocent.lease, error, at(7))
-        .await
-        .expect("failed");
+    catalogue.fail(&innocent.lease, error, at(7)).await.expect("failed");
     assert_eq!(claim(&catalogue, 7).await.job.id, job_id(2));
 }
 
@@ -363,10 +334,7 @@ async fn a_worker_that_is_gone_leaves_a_suspect(catalogue: Shared) {
     let innocent = claim(&catalogue, out).await;
     assert_eq!(innocent.job.id, job_id(2), "the lease of the first ran out");
     let error = problem("no_text");
-    catalogue
-        .fail(&innocent.lease, error, at(out))
-        .await
-        .expect("failed");
+    catalogue.fail(&innocent.lease, error, at(out)).await.expect("failed");
     // Who knows what ran beside it the first time; from then on nothing does.
     let mut seconds = out as u64;
     for death in 1..MAX_DEATHS {
@@ -387,11 +355,7 @@ async fn errors_are_counted_apart_from_deaths(catalogue: Shared) {
     assert_eq!(first.failures, 0);
     die(&catalogue, 1).await;
     let second = claim(&catalogue, 2).await;
-    assert_eq!(
-        (second.failures, second.job.attempts),
-        (0, 2),
-        "a death is no error"
-    );
+    assert_eq!((second.failures, second.job.attempts), (0, 2), "a death is no error");
     catalogue
         .retry(
             &second.lease,
@@ -411,15 +375,8 @@ async fn what_is_handed_back_is_not_spent(catalogue: Shared) {
     let mut leases = Vec::new();
     for _ in 0..2 * MAX_DEATHS {
         let taken = claim(&catalogue, 1).await;
-        assert_eq!(
-            (taken.job.id, taken.job.attempts),
-            (job_id(1), 1),
-            "it keeps its place"
-        );
-        catalogue
-            .hand_back(&taken.lease, at(1))
-            .await
-            .expect("handed back");
+        assert_eq!((taken.job.id, taken.job.attempts), (job_id(1), 1), "it keeps its place");
+        catalogue.hand_back(&taken.lease, at(1)).await.expect("handed back");
         let waiting = job(&catalogue, 1).await;
         assert_eq!((waiting.state, waiting.attempts), (JobState::Queued, 0));
         leases.push(taken.lease);
@@ -436,10 +393,7 @@ async fn progress_goes_forward(catalogue: Shared) {
     note(&catalogue, &taken.lease, Stage::Embed, 0, 100, moment(10)).await;
     note(&catalogue, &taken.lease, Stage::Embed, 40, 100, moment(20)).await;
     let told = job(&catalogue, 1).await;
-    assert_eq!(
-        (told.done, told.rate, told.remaining()),
-        (40, Some(4.0), Some(15.0))
-    );
+    assert_eq!((told.done, told.rate, told.remaining()), (40, Some(4.0), Some(15.0)));
     note(&catalogue, &taken.lease, Stage::Embed, 30, 100, moment(21)).await;
     note(&catalogue, &taken.lease, Stage::Parse, 0, 1, moment(21)).await;
     assert_eq!(job(&catalogue, 1).await, told, "what comes late changes nothing");
@@ -450,10 +404,7 @@ async fn progress_goes_forward(catalogue: Shared) {
     note(&catalogue, &again.lease, Stage::Embed, 10, 100, moment(2)).await;
     assert_eq!(job(&catalogue, 1).await.done, 40, "what is embedded stays so");
     let made = made("T", StatisticsDelta::default());
-    catalogue
-        .publish(&again.lease, made, at(3))
-        .await
-        .expect("published");
+    catalogue.publish(&again.lease, made, at(3)).await.expect("published");
     let ended = job(&catalogue, 1).await;
     assert_eq!((ended.done, ended.total, ended.rate), (100, 100, None));
 }
@@ -461,14 +412,7 @@ async fn progress_goes_forward(catalogue: Shared) {
 async fn sources_take_turns(catalogue: Shared) {
     const MANY: u128 = 1_000;
     for n in 0..MANY {
-        start(
-            &catalogue,
-            &reader(),
-            from_source("many", &format!("{n}")),
-            10 + n,
-            0,
-        )
-        .await;
+        start(&catalogue, &reader(), from_source("many", &format!("{n}")), 10 + n, 0).await;
     }
     start(&catalogue, &reader(), from_source("one", "x"), 1, 1).await;
     let mut taken = Vec::new();
@@ -477,11 +421,7 @@ async fn sources_take_turns(catalogue: Shared) {
     }
     assert_eq!(taken, [job_id(10), job_id(1)], "the other source is next");
     for n in 1..500 {
-        assert_eq!(
-            claim(&catalogue, 3).await.job.id,
-            job_id(10 + n),
-            "in their order"
-        );
+        assert_eq!(claim(&catalogue, 3).await.job.id, job_id(10 + n), "in their order");
     }
     let theirs = NewVersion {
         source: "many".parse().expect("a name"),
@@ -494,23 +434,12 @@ async fn sources_take_turns(catalogue: Shared) {
         taken.push(claim(&catalogue, 5).await.job.id);
     }
     taken.sort();
-    assert_eq!(
-        taken,
-        [job_id(2), job_id(3), job_id(510)],
-        "tenants take turns too"
-    );
+    assert_eq!(taken, [job_id(2), job_id(3), job_id(510)], "tenants take turns too");
 }
 
 async fn tries_again_take_their_turn(catalogue: Shared) {
     for n in 0..20 {
-        start(
-            &catalogue,
-            &reader(),
-            from_source("many", &format!("{n}")),
-            10 + n,
-            0,
-        )
-        .await;
+        start(&catalogue, &reader(), from_source("many", &format!("{n}")), 10 + n, 0).await;
     }
     for _ in 0..20 {
         let taken = claim(&catalogue, 1).await;
@@ -525,10 +454,7 @@ async fn tries_again_take_their_turn(catalogue: Shared) {
             .expect("queued");
     }
     start(&catalogue, &reader(), from_source("one", "x"), 1, 2).await;
-    let first = [
-        claim(&catalogue, 10).await.job.id,
-        claim(&catalogue, 10).await.job.id,
-    ];
+    let first = [claim(&catalogue, 10).await.job.id, claim(&catalogue, 10).await.job.id];
     assert!(first.contains(&job_id(1)), "{first:?}");
     let mut left = 0;
     while next(&catalogue, moment(10)).await.is_some() {
@@ -547,12 +473,7 @@ async fn what_failed_is_driven_again(catalogue: Shared) {
     let first = claim(&catalogue, 1).await;
     catalogue.stored(&first.lease).await.expect("noted");
     catalogue
-        .retry(
-            &first.lease,
-            problem("busy"),
-            Wait::spending(Duration::ZERO),
-            moment(1),
-        )
+        .retry(&first.lease, problem("busy"), Wait::spending(Duration::ZERO), moment(1))
         .await
         .expect("queued");
     let second = claim(&catalogue, 2).await;
@@ -572,15 +493,9 @@ async fn what_failed_is_driven_again(catalogue: Shared) {
     };
     assert_eq!(again, job(&catalogue, 1).await);
     assert_eq!((again.state, again.stage), (JobState::Queued, Stage::Queued));
-    assert_eq!(
-        (again.attempts, again.done, again.total, again.error),
-        (0, 0, 0, None)
-    );
+    assert_eq!((again.attempts, again.done, again.total, again.error), (0, 0, 0, None));
     let waiting = document(&catalogue, pending.id).await;
-    assert_eq!(
-        (waiting.status, waiting.last_error),
-        (DocumentStatus::Pending, None)
-    );
+    assert_eq!((waiting.status, waiting.last_error), (DocumentStatus::Pending, None));
     let begun = catalogue
         .begin(&reader(), version(&open(), "x", "one"), job_id(5), at(4))
         .await;
@@ -590,10 +505,7 @@ async fn what_failed_is_driven_again(catalogue: Shared) {
     assert_eq!(third.original, Original::Stored(first.lease.generation));
     assert!(third.lease.attempt > second.lease.attempt);
     is_stale(catalogue.stored(&second.lease).await);
-    catalogue
-        .cancel(&reader(), job_id(1), at(5))
-        .await
-        .expect("an answer");
+    catalogue.cancel(&reader(), job_id(1), at(5)).await.expect("an answer");
     let again = redriven(&catalogue, 1, 6).await;
     assert!(
         matches!(again, Redriven::Queued(_)),
@@ -623,10 +535,7 @@ async fn what_cannot_be_driven_again(catalogue: Shared) {
     assert!(matches!(published, Redriven::NotEnded(_)), "{published:?}");
 
     start(&catalogue, &reader(), version(&open(), "x", "three"), 3, 4).await;
-    catalogue
-        .cancel(&reader(), job_id(3), at(4))
-        .await
-        .expect("an answer");
+    catalogue.cancel(&reader(), job_id(3), at(4)).await.expect("an answer");
     catalogue
         .tombstone(&reader(), first.id, job_id(4), at(5))
         .await
@@ -639,10 +548,7 @@ async fn what_cannot_be_driven_again(catalogue: Shared) {
         .await
         .expect("failed");
     let purge = redriven(&catalogue, 4, 7).await;
-    assert!(
-        matches!(purge, Redriven::Queued(_)),
-        "a deletion goes on: {purge:?}"
-    );
+    assert!(matches!(purge, Redriven::Queued(_)), "a deletion goes on: {purge:?}");
     let purge = claim(&catalogue, 8).await;
     catalogue.purged(&purge.lease, at(8)).await.expect("purged");
 }
@@ -671,13 +577,8 @@ async fn a_batch_is_as_its_children_are(catalogue: Shared) {
     let waiting = job(&catalogue, 100).await;
     assert_eq!((waiting.kind, waiting.document_id), (JobKind::Batch, None));
     assert_eq!(stand(&waiting), (JobState::Queued, 0, 3));
-    let again = catalogue
-        .begin(&reader(), of_batch(100, "a"), job_id(9), at(4))
-        .await;
-    assert!(
-        matches!(again, Ok(Begun::Unchanged(_))),
-        "nothing to do is no child"
-    );
+    let again = catalogue.begin(&reader(), of_batch(100, "a"), job_id(9), at(4)).await;
+    assert!(matches!(again, Ok(Begun::Unchanged(_))), "nothing to do is no child");
 
     publish_next(&catalogue, "A", 5).await;
     let running = job(&catalogue, 100).await;
@@ -702,42 +603,24 @@ async fn a_batch_is_as_its_children_are(catalogue: Shared) {
         .expect("failed");
     publish_next(&catalogue, "C", 8).await;
     let failed = job(&catalogue, 100).await;
-    assert_eq!(
-        (stand(&failed), failed.stage),
-        ((JobState::Failed, 3, 3), Stage::Done)
-    );
-    assert_eq!(
-        failed.error.map(|error| error.code).as_deref(),
-        Some("children_failed")
-    );
-    assert_eq!(
-        children(&catalogue, 100, None).await,
-        [job_id(3), job_id(2), job_id(1)]
-    );
-    assert_eq!(
-        children(&catalogue, 100, Some(JobState::Failed)).await,
-        [job_id(2)]
-    );
+    assert_eq!((stand(&failed), failed.stage), ((JobState::Failed, 3, 3), Stage::Done));
+    assert_eq!(failed.error.map(|error| error.code).as_deref(), Some("children_failed"));
+    assert_eq!(children(&catalogue, 100, None).await, [job_id(3), job_id(2), job_id(1)]);
+    assert_eq!(children(&catalogue, 100, Some(JobState::Failed)).await, [job_id(2)]);
     assert!(children(&catalogue, 1, None).await.is_empty());
     let filter = JobFilter {
         kind: Some(JobKind::Batch),
         state: Some(JobState::Failed),
         ..JobFilter::default()
     };
-    let listed = catalogue
-        .jobs(&reader(), &filter, &whole_page())
-        .await
-        .expect("a list");
+    let listed = catalogue.jobs(&reader(), &filter, &whole_page()).await.expect("a list");
     assert_eq!(listed.items, [job(&catalogue, 100).await], "listed like others");
 
     assert!(matches!(redriven(&catalogue, 2, 9).await, Redriven::Queued(_)));
     assert_eq!(job(&catalogue, 100).await.state, JobState::Running, "it goes on");
     publish_next(&catalogue, "B", 10).await;
     assert_eq!(stand(&job(&catalogue, 100).await), (JobState::Succeeded, 3, 3));
-    assert!(
-        next(&catalogue, moment(11)).await.is_none(),
-        "a batch is not claimed"
-    );
+    assert!(next(&catalogue, moment(11)).await.is_none(), "a batch is not claimed");
     assert_eq!(catalogue.take_back(moment(0)).await.expect("an answer"), 0);
 }
 
@@ -756,13 +639,8 @@ async fn a_batch_is_cancelled_and_driven_again_whole(catalogue: Shared) {
     let cancelled = cancelled.expect("an answer").expect("it is seen");
     assert_eq!(stand(&cancelled), (JobState::Cancelled, 4, 4));
     is_stale(catalogue.stored(&running.lease).await);
-    assert_eq!(
-        children(&catalogue, 100, Some(JobState::Cancelled)).await.len(),
-        2
-    );
-    let late = catalogue
-        .begin(&reader(), of_batch(100, "e"), job_id(5), at(5))
-        .await;
+    assert_eq!(children(&catalogue, 100, Some(JobState::Cancelled)).await.len(), 2);
+    let late = catalogue.begin(&reader(), of_batch(100, "e"), job_id(5), at(5)).await;
     assert!(matches!(late, Err(CatalogueError::BatchTaken)), "{late:?}");
     let unborn = of_batch(100, "e").document_id();
     let unborn = catalogue.document(&reader(), unborn).await.expect("an answer");
@@ -776,10 +654,7 @@ async fn a_batch_is_cancelled_and_driven_again_whole(catalogue: Shared) {
         publish_next(&catalogue, "T", 7).await;
     }
     assert_eq!(stand(&job(&catalogue, 100).await), (JobState::Succeeded, 4, 4));
-    assert!(matches!(
-        redriven(&catalogue, 100, 8).await,
-        Redriven::NotEnded(_)
-    ));
+    assert!(matches!(redriven(&catalogue, 100, 8).await, Redriven::NotEnded(_)));
     let ended = catalogue.cancel(&reader(), job_id(100), at(9)).await;
     let ended = ended.expect("an answer").expect("it is seen");
     assert_eq!(ended.state, JobState::Succeeded, "a final batch stays as it is");
@@ -801,17 +676,11 @@ async fn a_batch_is_its_callers(catalogue: Shared) {
         assert!(matches!(refused, Err(CatalogueError::BatchTaken)), "{refused:?}");
         let seen = catalogue.job(&scope, job_id(100)).await.expect("an answer");
         assert_eq!(seen, None);
-        let cancelled = catalogue
-            .cancel(&scope, job_id(100), at(1))
-            .await
-            .expect("an answer");
+        let cancelled = catalogue.cancel(&scope, job_id(100), at(1)).await.expect("an answer");
         assert_eq!(cancelled, None);
     }
     let no_batch = catalogue.begin(&owner, of_batch(1, "y"), job_id(2), at(1)).await;
-    assert!(
-        matches!(no_batch, Err(CatalogueError::BatchTaken)),
-        "{no_batch:?}"
-    );
+    assert!(matches!(no_batch, Err(CatalogueError::BatchTaken)), "{no_batch:?}");
 
     // A child that another caller sees, in a batch that both see: cancelling takes only what is seen.
     start(&catalogue, &reader(), of_batch(200, "open"), 3, 2).await;

@@ -122,25 +122,12 @@ async fn of_two_under_one_key_the_first_stays(cache: Shared) {
     put(&cache, document(1), &[("a", embedding(1)), ("a", embedding(2))]).await;
     put(&cache, document(2), &[("a", embedding(3))]).await;
     assert_eq!(get(&cache, document(1), &["a"]).await, [Some(embedding(1))]);
-    assert_eq!(
-        cache.documents().await.expect("an answer"),
-        [document(1), document(2)]
-    );
+    assert_eq!(cache.documents().await.expect("an answer"), [document(1), document(2)]);
 }
 
 async fn a_forgotten_document_leaves_nothing_and_others_stay(cache: Shared) {
-    put(
-        &cache,
-        document(1),
-        &[("a", embedding(1)), ("both", embedding(2))],
-    )
-    .await;
-    put(
-        &cache,
-        document(2),
-        &[("b", embedding(3)), ("both", embedding(2))],
-    )
-    .await;
+    put(&cache, document(1), &[("a", embedding(1)), ("both", embedding(2))]).await;
+    put(&cache, document(2), &[("b", embedding(3)), ("both", embedding(2))]).await;
     cache.forget(document(3)).await.expect("nothing to do");
     cache.forget(document(1)).await.expect("forgotten");
     let found = get(&cache, document(9), &["a", "both", "b"]).await;

@@ -2,9 +2,7 @@
 
 use std::future::Future;
 
-use super::catalogue::{
-    Shared, at, claim, job_id, moment, next, open, problem, publish_next, reader, start, version,
-};
+use super::catalogue::{Shared, at, claim, job_id, moment, next, open, problem, publish_next, reader, start, version};
 use super::sample::tenant;
 use crate::document::{Job, JobCounts, JobState};
 use crate::id::JobId;
@@ -26,11 +24,7 @@ async fn found(catalogue: &Shared, n: u128) -> Option<Job> {
 async fn remove(catalogue: &Shared, before: i64) -> u64 {
     let mut all = 0;
     loop {
-        match catalogue
-            .remove_ended_jobs(at(before), 100)
-            .await
-            .expect("an answer")
-        {
+        match catalogue.remove_ended_jobs(at(before), 100).await.expect("an answer") {
             0 => return all,
             gone => all += gone,
         }
@@ -82,10 +76,7 @@ async fn what_ended_long_ago_goes(catalogue: Shared) {
     };
     catalogue.purged(&purge.lease, at(104)).await.expect("purged");
     assert_eq!(remove(&catalogue, 1_000).await, 2, "its ingestion and its purge");
-    assert_eq!(
-        (found(&catalogue, 2).await, found(&catalogue, 5).await),
-        (None, None)
-    );
+    assert_eq!((found(&catalogue, 2).await, found(&catalogue, 5).await), (None, None));
 }
 
 async fn what_can_be_driven_again_stays(catalogue: Shared) {
@@ -93,10 +84,7 @@ async fn what_can_be_driven_again_stays(catalogue: Shared) {
     fail(&catalogue, version(&open(), "y", "one"), 2, 2).await;
     publish(&catalogue, version(&open(), "y", "two"), 3, 3).await;
     start(&catalogue, &reader(), version(&open(), "z", "one"), 4, 4).await;
-    catalogue
-        .cancel(&reader(), job_id(4), at(4))
-        .await
-        .expect("cancelled");
+    catalogue.cancel(&reader(), job_id(4), at(4)).await.expect("cancelled");
     // A failure that a newer version made good goes, and what made it good goes not before it.
     assert_eq!(remove(&catalogue, 3).await, 1);
     assert_eq!(found(&catalogue, 2).await, None);
@@ -135,11 +123,7 @@ async fn a_batch_goes_with_its_children(catalogue: Shared) {
         let batch = found(&catalogue, n).await.expect("the batch");
         assert_eq!(batch.children.expect("its children").total(), children);
     }
-    assert_eq!(
-        remove(&catalogue, 1_000).await,
-        3,
-        "a batch and both of its children"
-    );
+    assert_eq!(remove(&catalogue, 1_000).await, 3, "a batch and both of its children");
     for n in [100, 1, 2] {
         assert_eq!(found(&catalogue, n).await, None, "job {n}");
     }
@@ -161,12 +145,7 @@ async fn no_more_than_asked_goes_at_once(catalogue: Shared) {
     for n in 1..=5 {
         publish(&catalogue, version(&open(), &n.to_string(), "one"), n, 1).await;
     }
-    let remove = async || {
-        catalogue
-            .remove_ended_jobs(at(1_000), 2)
-            .await
-            .expect("an answer")
-    };
+    let remove = async || catalogue.remove_ended_jobs(at(1_000), 2).await.expect("an answer");
     assert_eq!(
         [remove().await, remove().await, remove().await, remove().await],
         [2, 2, 1, 0]

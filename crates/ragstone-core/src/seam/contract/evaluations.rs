@@ -54,10 +54,7 @@ async fn an_unfinished_run_goes_on(store: Store) {
         (head.name.as_str(), head.finished, outcomes.as_slice()),
         ("run", false, &known[..])
     );
-    assert_eq!(
-        head.started_at,
-        OffsetDateTime::UNIX_EPOCH + Duration::days(20_000)
-    );
+    assert_eq!(head.started_at, OffsetDateTime::UNIX_EPOCH + Duration::days(20_000));
 }
 
 async fn a_finished_run_stays_as_it_is(store: Store) {
@@ -106,11 +103,5 @@ async fn tenants_do_not_meet(store: Store) {
     let runs = store.evaluations(&tenant("a")).await.expect("an answer");
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     assert_eq!(names, ["another", "run"]);
-    assert!(
-        store
-            .evaluations(&tenant("c"))
-            .await
-            .expect("an answer")
-            .is_empty()
-    );
+    assert!(store.evaluations(&tenant("c")).await.expect("an answer").is_empty());
 }

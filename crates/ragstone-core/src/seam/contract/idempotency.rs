@@ -87,10 +87,6 @@ async fn the_oldest_goes_where_there_are_too_many(store: Shared) {
     check(&store, &own(2), now, Some(1)).await;
     let oldest = store.answered(&own(0), now).await.expect("an answer");
     let next = store.answered(&own(1), now).await.expect("an answer");
-    assert_eq!(
-        oldest.iter().chain(&next).count(),
-        1,
-        "one of the two oldest went"
-    );
+    assert_eq!(oldest.iter().chain(&next).count(), 1, "one of the two oldest went");
     check(&store, &other, now, Some(9)).await;
 }

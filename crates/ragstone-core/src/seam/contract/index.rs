@@ -110,10 +110,7 @@ async fn points_are_seen_from_publish_to_delete(index: Index) {
     let document = old[0].chunk.document_id;
 
     store(&index, &old).await;
-    assert!(
-        find(&index, &query).await.hits.is_empty(),
-        "stored is not visible"
-    );
+    assert!(find(&index, &query).await.hits.is_empty(), "stored is not visible");
     index
         .publish(document, Generation(9))
         .await
@@ -123,31 +120,15 @@ async fn points_are_seen_from_publish_to_delete(index: Index) {
     assert_same(&find(&index, &query).await, &expected(&old, &query), "published");
 
     store(&index, &new).await;
-    assert_same(
-        &find(&index, &query).await,
-        &expected(&old, &query),
-        "new is hidden",
-    );
+    assert_same(&find(&index, &query).await, &expected(&old, &query), "new is hidden");
     store(&index, &old).await;
     store(&index, &new).await;
-    assert_eq!(
-        index.count().await.expect("a count"),
-        5,
-        "the same point twice is one"
-    );
-    assert_same(
-        &find(&index, &query).await,
-        &expected(&old, &query),
-        "stored twice",
-    );
+    assert_eq!(index.count().await.expect("a count"), 5, "the same point twice is one");
+    assert_same(&find(&index, &query).await, &expected(&old, &query), "stored twice");
 
     show(&index, &new).await;
     let both: Vec<Point> = old.iter().chain(&new).cloned().collect();
-    assert_same(
-        &find(&index, &query).await,
-        &expected(&both, &query),
-        "both visible",
-    );
+    assert_same(&find(&index, &query).await, &expected(&both, &query), "both visible");
     let generations = index.generations(None).await.expect("generations");
     assert_eq!(
         generations,
@@ -155,16 +136,9 @@ async fn points_are_seen_from_publish_to_delete(index: Index) {
     );
 
     index.delete(document, Generation(1)).await.expect("delete");
-    assert_same(
-        &find(&index, &query).await,
-        &expected(&new, &query),
-        "old is gone",
-    );
+    assert_same(&find(&index, &query).await, &expected(&new, &query), "old is gone");
     index.delete(document, Generation(1)).await.expect("delete again");
-    index
-        .delete(document, Generation(2))
-        .await
-        .expect("delete the last");
+    index.delete(document, Generation(2)).await.expect("delete the last");
     assert!(find(&index, &query).await.hits.is_empty(), "nothing is left");
     assert_eq!(index.count().await.expect("a count"), 0);
     assert!(index.generations(None).await.expect("generations").is_empty());
@@ -241,13 +215,7 @@ async fn a_scope_bounds_everything(index: Index) {
 
 async fn every_set_of_a_conjunction_must_grant(index: Index) {
     let mut sample = Sample::new(4, DIMENSIONS);
-    let five: &[&[&str]] = &[
-        &["group:a"],
-        &["group:b"],
-        &["group:c"],
-        &["group:d"],
-        &["group:e"],
-    ];
+    let five: &[&[&str]] = &[&["group:a"], &["group:b"], &["group:c"], &["group:d"], &["group:e"]];
     let points = [
         sample.point(&acl("a", &[&["group:a", "group:b"], &["group:c"]]), "two", 1, 0),
         sample.point(&acl("a", five), "five", 1, 0),
@@ -320,9 +288,7 @@ async fn access_changes_both_ways(index: Index) {
     assert_same(&find(&index, &query).await, &expected(&points, &query), "before");
     for (revision, acl) in [(2, &other), (3, &held), (4, &acl("a", &[])), (5, &open())] {
         let fields = fields("x", &format!("r{revision}"));
-        let set = index
-            .set_access(document, Generation(1), acl, revision, &fields)
-            .await;
+        let set = index.set_access(document, Generation(1), acl, revision, &fields).await;
         set.expect("the access is set");
         for point in &mut points[..2] {
             point.acl = acl.clone();
@@ -337,16 +303,9 @@ async fn access_changes_both_ways(index: Index) {
         let narrow = json!({"type": "eq", "key": "lang", "value": format!("r{revision}")});
         let narrow = Filter::parse(&narrow).expect("a filter");
         let narrow = ScopedQuery::for_contract(query.scope(), None, Some(narrow), query.query().clone());
-        assert_same(
-            &find(&index, &narrow).await,
-            &expected(&points, &narrow),
-            "fields",
-        );
+        assert_same(&find(&index, &narrow).await, &expected(&points, &narrow), "fields");
     }
-    let text = index
-        .chunks(query.scope(), &[points[0].id], false)
-        .await
-        .expect("text");
+    let text = index.chunks(query.scope(), &[points[0].id], false).await.expect("text");
     assert_eq!(text.len(), 1, "granted again");
 }
 
@@ -368,11 +327,7 @@ async fn ties_and_depth(index: Index) {
         let query = ask(&caller("a", &[]), &query);
         let found = find(&index, &query).await;
         assert_eq!(found.hits.len(), depth, "both legs name the same ones");
-        assert_same(
-            &found,
-            &expected(&points, &query),
-            &format!("ties at depth {depth}"),
-        );
+        assert_same(&found, &expected(&points, &query), &format!("ties at depth {depth}"));
     }
 }
 
@@ -446,11 +401,7 @@ async fn text_is_read_through_a_scope(index: Index) {
     let document = points[0].chunk.document_id;
     let ids: Vec<_> = points.iter().map(|point| point.id).collect();
     let reads = caller("a", &["group:g"]);
-    let refused = [
-        caller("a", &[]),
-        caller("a", &["group:h"]),
-        caller("b", &["group:g"]),
-    ];
+    let refused = [caller("a", &[]), caller("a", &["group:h"]), caller("b", &["group:g"])];
     store(&index, &points).await;
     assert!(
         index.chunks(&reads, &ids, false).await.expect("text").is_empty(),
@@ -478,10 +429,7 @@ async fn text_is_read_through_a_scope(index: Index) {
         .scroll(&reads, document, Generation(1), 1, 2)
         .await
         .expect("a page");
-    assert_eq!(
-        page.iter().map(|chunk| chunk.chunk.ordinal).collect::<Vec<_>>(),
-        [1, 2]
-    );
+    assert_eq!(page.iter().map(|chunk| chunk.chunk.ordinal).collect::<Vec<_>>(), [1, 2]);
     assert!(
         index
             .scroll(&reads, document, Generation(2), 0, 9)
@@ -511,10 +459,7 @@ async fn another_spec_is_refused(index: Index) {
         ..spec()
     };
     index.ensure(&other).await.expect("an empty index takes any spec");
-    index
-        .ensure(&spec())
-        .await
-        .expect("and another one while it is empty");
+    index.ensure(&spec()).await.expect("and another one while it is empty");
     let mut long = sample.point(&open(), "m", 1, 0);
     long.dense = Some(vec![0.0; DIMENSIONS + 1]);
     let refused = index.upsert(vec![long]).await;

@@ -192,17 +192,10 @@ async fn what_has_ended_is_not_rotated(store: Shared) {
         create(&store, stored).await;
     }
     store.revoke(None, id(1), at(5)).await.expect("revoked");
-    assert!(matches!(
-        rotate(&store, "a", 3, 4, at(20)).await,
-        Rotation::Done(_)
-    ));
+    assert!(matches!(rotate(&store, "a", 3, 4, at(20)).await, Rotation::Done(_)));
     for (old, why) in [(1, "revoked"), (2, "expired"), (3, "rotated")] {
         let before = found(&store, old).await;
-        assert_eq!(
-            rotate(&store, "a", old, 9, at(20)).await,
-            Rotation::Ended,
-            "{why}"
-        );
+        assert_eq!(rotate(&store, "a", old, 9, at(20)).await, Rotation::Ended, "{why}");
         assert_eq!(found(&store, old).await, before, "{why}");
     }
     assert_eq!(store.find(id(9)).await.expect("an answer"), None);

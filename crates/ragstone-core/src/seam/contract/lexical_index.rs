@@ -27,10 +27,7 @@ pub(super) async fn vectors_may_come_later(index: Index) {
     index.ensure(&spec()).await.expect("vectors may come later");
     let late = sample.point(&open(), "m", 1, 0);
     store_visible(&index, std::slice::from_ref(&late)).await;
-    index
-        .ensure(&lexical_spec())
-        .await
-        .expect("points without vectors fit");
+    index.ensure(&lexical_spec()).await.expect("points without vectors fit");
     points.push(late);
     finds_as_expected(&index, &points, &mut sample, question).await;
 }
@@ -49,10 +46,7 @@ async fn show_without_vectors(index: &Index, sample: &mut Sample) -> Vec<Point> 
         ..sample.point(&open(), "l", 1, n)
     };
     let points: Vec<Point> = (0..9).map(wordy).collect();
-    index
-        .upsert(points.clone())
-        .await
-        .expect("points without vectors fit");
+    index.upsert(points.clone()).await.expect("points without vectors fit");
     show(index, &points).await;
     points
 }
@@ -64,13 +58,7 @@ async fn finds_as_expected(
     asked: impl Fn(&mut Sample) -> IndexQuery,
 ) {
     for mode in MODES {
-        let query = ask(
-            &caller("a", &[]),
-            &IndexQuery {
-                mode,
-                ..asked(sample)
-            },
-        );
+        let query = ask(&caller("a", &[]), &IndexQuery { mode, ..asked(sample) });
         assert_same(
             &find(index, &query).await,
             &expected(points, &query),

@@ -41,10 +41,7 @@ async fn publish(catalogue: &Shared) {
     let lease = claim.expect("an answer").expect("a job waits").lease;
     catalogue.stored(&lease).await.expect("noted");
     let version = made("t", StatisticsDelta::default());
-    catalogue
-        .publish(&lease, version, at(2))
-        .await
-        .expect("published");
+    catalogue.publish(&lease, version, at(2)).await.expect("published");
 }
 
 async fn manifest(catalogue: &Shared, document: DocumentId) -> Option<Manifest> {
@@ -64,10 +61,7 @@ async fn only_what_is_published_has_a_manifest(catalogue: Shared) {
     let found = manifest(&catalogue, id).await.expect("it is published");
     let document = standing(&catalogue, id).await;
     assert_eq!(Some(found.document.generation), document.published);
-    assert_eq!(
-        found.stamp(),
-        Stamp::of(document.acl_revision, document.updated_at)
-    );
+    assert_eq!(found.stamp(), Stamp::of(document.acl_revision, document.updated_at));
     let rows = catalogue.named(&[id]).await.expect("an answer");
     assert_eq!(rows[0].stamp, found.stamp(), "to be compared with a listing");
     assert_eq!(found.document.statistics, StatisticsDelta::default());
@@ -141,10 +135,7 @@ async fn what_is_attached_stays_attached(from: Shared, to: Shared) {
     }
     let by = Generation(0);
     let document = file.id;
-    assert_eq!(
-        to.attached(mail).await.expect("an answer"),
-        [Attached { document, by }]
-    );
+    assert_eq!(to.attached(mail).await.expect("an answer"), [Attached { document, by }]);
     // It has the mail's readers, and goes with it.
     let scope = caller("a", &["group:g", "user:ü"]);
     let patch = DocumentPatch {
@@ -154,10 +145,7 @@ async fn what_is_attached_stays_attached(from: Shared, to: Shared) {
     to.patch(&scope, mail, patch, at(5)).await.expect("an answer");
     assert_eq!(standing(&to, document).await.acl, acl("a", &[&["group:g"]]));
     let purge = to.tombstone(&scope, mail, job_id(7), at(6)).await;
-    assert_eq!(
-        purge.expect("an answer").map(|job| job.kind),
-        Some(JobKind::Purge)
-    );
+    assert_eq!(purge.expect("an answer").map(|job| job.kind), Some(JobKind::Purge));
 }
 
 async fn generations_are_raised_and_never_lowered(catalogue: Shared) {

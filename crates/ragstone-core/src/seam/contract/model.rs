@@ -91,11 +91,7 @@ fn positive(score: impl Fn(&Point, &Hit) -> Option<f64>) -> impl Fn(&Point, &Hit
     move |point, hit| score(point, hit).filter(|score| *score > 0.0)
 }
 
-fn best(
-    scored: &[(&Point, Hit)],
-    limit: usize,
-    score: impl Fn(&Point, &Hit) -> Option<f64>,
-) -> HashMap<PointId, Hit> {
+fn best(scored: &[(&Point, Hit)], limit: usize, score: impl Fn(&Point, &Hit) -> Option<f64>) -> HashMap<PointId, Hit> {
     let key = |(point, hit): &(&Point, Hit)| {
         let rounded = (score(point, hit)? / TIE).round() as i64;
         Some((Reverse(rounded), hit.chunk, hit.point, hit.clone()))

@@ -74,9 +74,7 @@ async fn published((catalogue, _): &Moving, uri: &str, content: &str) -> Documen
 
 async fn begun(to: &Moving, packed: &Packed, job: u128) -> crate::seam::catalogue::Claim {
     let scope = caller("a", &["group:g", "user:ü"]);
-    let unpacked =
-        to.1.unpack(&scope, packed, "incoming/x", job_id(job), holder(5))
-            .await;
+    let unpacked = to.1.unpack(&scope, packed, "incoming/x", job_id(job), holder(5)).await;
     match unpacked.expect("unpacked") {
         Unpacked::Begun(claim) => claim,
         other => panic!("{other:?}"),
@@ -88,15 +86,9 @@ async fn only_what_is_published_is_taken_out(store: Moving) {
     let scope = caller("a", &["group:g", "user:ü"]);
     let pending = version(&acl("a", &[&["group:g"]]), "pending", "bytes");
     let id = pending.document_id();
-    catalogue
-        .begin(&scope, pending, job_id(1), at(0))
-        .await
-        .expect("begun");
+    catalogue.begin(&scope, pending, job_id(1), at(0)).await.expect("begun");
     assert_eq!(portable.pack(id).await.expect("asked"), None, "pending");
-    catalogue
-        .cancel(&scope, job_id(1), at(0))
-        .await
-        .expect("cancelled");
+    catalogue.cancel(&scope, job_id(1), at(0)).await.expect("cancelled");
     let id = published(&store, "there", "bytes").await;
     assert!(portable.pack(id).await.expect("asked").is_some());
     catalogue
@@ -115,15 +107,10 @@ async fn what_is_put_in_is_what_was_taken_out(from: Moving, to: Moving) {
         (DocumentStatus::Pending, None)
     );
     assert!(
-        to.0.claim(WORKER, LEASE, moment(6))
-            .await
-            .expect("asked")
-            .is_none(),
+        to.0.claim(WORKER, LEASE, moment(6)).await.expect("asked").is_none(),
         "it is held"
     );
-    let flipped =
-        to.0.publish(&claim.lease, finished(&packed), packed.updated_at)
-            .await;
+    let flipped = to.0.publish(&claim.lease, finished(&packed), packed.updated_at).await;
     assert_eq!(flipped.expect("published").replaced, None);
     let again = to.1.pack(id).await.expect("asked").expect("published");
     let expected = Packed {
@@ -140,11 +127,7 @@ async fn what_is_put_in_is_what_was_taken_out(from: Moving, to: Moving) {
             .expect("its reader sees it");
     assert_eq!(document.acl, packed.acl);
     for refused in [theirs, caller("b", &["group:g"])] {
-        assert_eq!(
-            to.0.document(&refused, id).await.expect("asked"),
-            None,
-            "{refused:?}"
-        );
+        assert_eq!(to.0.document(&refused, id).await.expect("asked"), None, "{refused:?}");
     }
     let counted =
         to.0.term_statistics(&packed.acl.tenant, &[TermId(1)])
@@ -170,18 +153,10 @@ async fn what_is_there_stays(from: Moving, to: Moving) {
     assert_eq!(put(packed.clone(), 31).await.expect("asked"), Unpacked::Unchanged);
     let mut other = packed.clone();
     other.acl = acl("a", &[&["everyone"]]);
-    assert_eq!(
-        put(other, 32).await.expect("asked"),
-        Unpacked::Kept,
-        "other readers"
-    );
+    assert_eq!(put(other, 32).await.expect("asked"), Unpacked::Kept, "other readers");
     let mut other = packed.clone();
     other.content_hash.0[0] ^= 1;
-    assert_eq!(
-        put(other, 33).await.expect("asked"),
-        Unpacked::Kept,
-        "other bytes"
-    );
+    assert_eq!(put(other, 33).await.expect("asked"), Unpacked::Kept, "other bytes");
     assert_eq!(to.1.pack(id).await.expect("asked"), before, "nothing changed");
     for refused in [caller("b", &["group:g"]), caller("a", &[])] {
         let answer =

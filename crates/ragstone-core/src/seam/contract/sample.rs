@@ -4,9 +4,7 @@ use serde_json::json;
 
 use crate::access::{Acl, Principal, ReaderSet, Role, Scope};
 use crate::document::{Chunk, Metadata};
-use crate::id::{
-    ChunkId, CollectionName, ContentHash, DocumentId, Generation, PointId, SourceName, TenantId,
-};
+use crate::id::{ChunkId, CollectionName, ContentHash, DocumentId, Generation, PointId, SourceName, TenantId};
 use crate::rank::{LexicalQuery, SparseVector, TermId};
 use crate::seam::index::Point;
 
@@ -149,12 +147,7 @@ fn unit(loose: Vec<f32>) -> Vec<f32> {
 
 /// A question that asks for all terms of a document side.
 pub fn asking(lexical: &SparseVector) -> LexicalQuery {
-    let weights = |terms: &[(TermId, f32)]| {
-        terms
-            .iter()
-            .map(|(term, weight)| (*term, f64::from(*weight)))
-            .collect()
-    };
+    let weights = |terms: &[(TermId, f32)]| terms.iter().map(|(term, weight)| (*term, f64::from(*weight))).collect();
     LexicalQuery {
         unigrams: weights(&lexical.unigrams),
         bigrams: weights(&lexical.bigrams),

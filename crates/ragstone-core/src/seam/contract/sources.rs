@@ -43,10 +43,7 @@ async fn one_process_has_the_turn(store: Shared) {
     assert!(!take(2, 7, 100).await, "another one has it");
     assert!(take(2, 8, 100).await, "which is another source");
     assert!(take(1, 7, 150).await, "it is prolonged");
-    assert!(
-        !take(2, 7, 200).await && take(2, 7, 210).await,
-        "it ends by itself"
-    );
+    assert!(!take(2, 7, 200).await && take(2, 7, 210).await, "it ends by itself");
     assert!(!take(1, 7, 220).await, "and is lost to who had it");
     end(1, 7).await.expect("no harm");
     assert!(!take(1, 7, 221).await, "who has none ends none");
@@ -123,26 +120,12 @@ async fn a_source_comes_back_as_it_was(store: Shared) {
     let mut kept = source(1, "a", "wiki");
     add(&store, kept.clone()).await;
     assert_eq!(found(&store, "a", 1).await, Some(kept.clone()));
-    assert!(
-        store
-            .note_sync(&tenant("a"), id(1), report())
-            .await
-            .expect("noted")
-    );
+    assert!(store.note_sync(&tenant("a"), id(1), report()).await.expect("noted"));
     kept.last_sync = Some(report());
     assert_eq!(found(&store, "a", 1).await, Some(kept));
-    assert!(
-        store
-            .memory(&tenant("a"), id(1))
-            .await
-            .expect("an answer")
-            .is_empty()
-    );
+    assert!(store.memory(&tenant("a"), id(1)).await.expect("an answer").is_empty());
     assert!(store.remember(&tenant("a"), id(1), memory()).await.expect("kept"));
-    assert_eq!(
-        store.memory(&tenant("a"), id(1)).await.expect("an answer"),
-        memory()
-    );
+    assert_eq!(store.memory(&tenant("a"), id(1)).await.expect("an answer"), memory());
 }
 
 async fn a_name_is_taken_once_in_a_tenant(store: Shared) {
@@ -161,10 +144,7 @@ async fn what_is_another_tenants_is_not_there(store: Shared) {
         paused: Some(true),
         ..SourcePatch::default()
     };
-    assert_eq!(
-        store.change_source(&b, id(1), patch).await.expect("an answer"),
-        None
-    );
+    assert_eq!(store.change_source(&b, id(1), patch).await.expect("an answer"), None);
     assert!(!store.note_sync(&b, id(1), report()).await.expect("an answer"));
     assert!(!store.remember(&b, id(1), memory()).await.expect("an answer"));
     assert!(!store.remove_source(&b, id(1)).await.expect("an answer"));
@@ -207,10 +187,7 @@ async fn lists_fill_their_pages_in_order(store: Shared) {
 async fn changes_leave_alone_what_they_do_not_name(store: Shared) {
     let mut expected = source(1, "a", "wiki");
     add(&store, expected.clone()).await;
-    store
-        .note_sync(&tenant("a"), id(1), report())
-        .await
-        .expect("noted");
+    store.note_sync(&tenant("a"), id(1), report()).await.expect("noted");
     expected.last_sync = Some(report());
     expected.schedule = None;
     let patch = SourcePatch {

@@ -90,15 +90,9 @@ async fn a_writer_writes_what_it_grants_whole_or_brought(catalogue: Shared) {
     let refused = catalogue.begin(&eve, second.clone(), job_id(2), at(2)).await;
     assert!(matches!(refused, Err(CatalogueError::UriTaken)), "{refused:?}");
     let refused = catalogue.patch(&eve, held.id, title(), at(2)).await;
-    assert!(
-        matches!(refused, Err(CatalogueError::WriteRefused)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(CatalogueError::WriteRefused)), "{refused:?}");
     let refused = catalogue.tombstone(&eve, held.id, job_id(2), at(2)).await;
-    assert!(
-        matches!(refused, Err(CatalogueError::WriteRefused)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(CatalogueError::WriteRefused)), "{refused:?}");
     assert_eq!(document(&catalogue, &eve, held.id).await, held, "nothing changed");
     for (n, scope) in (3..).zip([&ada, &both]) {
         let patched = catalogue.patch(scope, held.id, title(), at(3)).await;
@@ -112,29 +106,16 @@ async fn a_writer_writes_what_it_grants_whole_or_brought(catalogue: Shared) {
         acl: Some(acl("a", &[&["group:h"]])),
         ..DocumentPatch::default()
     };
-    catalogue
-        .patch(&both, held.id, moved, at(6))
-        .await
-        .expect("patched");
+    catalogue.patch(&both, held.id, moved, at(6)).await.expect("patched");
     assert_eq!(
-        catalogue
-            .patch(&ada, held.id, title(), at(7))
-            .await
-            .expect("an answer"),
+        catalogue.patch(&ada, held.id, title(), at(7)).await.expect("an answer"),
         None
     );
     let gone = catalogue.tombstone(&ada, held.id, job_id(8), at(7)).await;
     assert_eq!(gone.expect("an answer"), None);
     let gone = catalogue.tombstone(&both, held.id, job_id(8), at(7)).await;
     assert!(gone.expect("an answer").is_some());
-    let (anew, _) = start(
-        &catalogue,
-        &eve,
-        version(&acl("a", &[&["group:g"]]), "x", "new"),
-        9,
-        8,
-    )
-    .await;
+    let (anew, _) = start(&catalogue, &eve, version(&acl("a", &[&["group:g"]]), "x", "new"), 9, 8).await;
     assert_eq!(anew.brought_by, None, "another life is brought anew");
 }
 
@@ -164,10 +145,7 @@ async fn readers_that_are_not_held_neither_come_nor_go(catalogue: Shared) {
     }
     let closed = version(&acl("a", &[&["group:g"]]), "x", "two");
     let refused = catalogue.begin(&ada, closed.clone(), job_id(2), at(2)).await;
-    assert!(
-        matches!(refused, Err(CatalogueError::ReaderRefused(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(CatalogueError::ReaderRefused(_))), "{refused:?}");
     assert_eq!(document(&catalogue, &ada, held.id).await, held, "nothing changed");
     let patched = catalogue
         .patch(&ada, held.id, to(&[&["everyone", "group:g", "group:h"]]), at(3))

@@ -21,10 +21,7 @@ impl Attachments for MemoryCatalogue {
     ) -> CatalogueResult<Begun> {
         let mut state = lock(&self.state);
         let batch = state.leased(lease)?.job.parent;
-        let mail = state
-            .documents
-            .get(&lease.document)
-            .map(|entry| entry.document.clone());
+        let mail = state.documents.get(&lease.document).map(|entry| entry.document.clone());
         let mail = mail.filter(|mail| mail.status != DocumentStatus::Deleting);
         let mail = mail.ok_or(CatalogueError::Stale)?;
         let version = attachment.version(&mail, batch);
@@ -43,9 +40,7 @@ impl Attachments for MemoryCatalogue {
     async fn attached(&self, document: DocumentId) -> CatalogueResult<Vec<Attached>> {
         let state = lock(&self.state);
         let all = state.attached.iter().filter(|(_, (of, _))| *of == document);
-        Ok(all
-            .map(|(&document, &(_, by))| Attached { document, by })
-            .collect())
+        Ok(all.map(|(&document, &(_, by))| Attached { document, by }).collect())
     }
 
     async fn detach(

@@ -88,10 +88,7 @@ impl Audit for MemoryCatalogue {
 
     async fn miscounted(&self) -> CatalogueResult<Vec<TenantId>> {
         let state = lock(&self.state);
-        let strays = state
-            .statistics
-            .iter()
-            .filter(|(key, _)| !state.is_published(key));
+        let strays = state.statistics.iter().filter(|(key, _)| !state.is_published(key));
         let mut tenants: Vec<_> = strays.map(|(_, (tenant, _))| tenant.clone()).collect();
         tenants.dedup();
         Ok(tenants)
@@ -100,10 +97,7 @@ impl Audit for MemoryCatalogue {
     async fn recount(&self) -> CatalogueResult<()> {
         let mut state = lock(&self.state);
         let counted = std::mem::take(&mut state.statistics);
-        state.statistics = counted
-            .into_iter()
-            .filter(|(key, _)| state.is_published(key))
-            .collect();
+        state.statistics = counted.into_iter().filter(|(key, _)| state.is_published(key)).collect();
         Ok(())
     }
 

@@ -17,9 +17,9 @@ use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKin
 use crate::id::{DocumentId, JobId, SourceName, TenantId};
 use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, Company, DocumentAccess, DocumentFilter,
-    DocumentLabel, DocumentPatch, FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original,
-    Page, PageRequest, Progress, PublishedVersion, Redriven, Wait, check_writer,
+    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, Company, DocumentAccess, DocumentFilter, DocumentLabel,
+    DocumentPatch, FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest,
+    Progress, PublishedVersion, Redriven, Wait, check_writer,
 };
 use state::{Entry, State, Task};
 use version::made_again;
@@ -206,12 +206,7 @@ impl Catalogue for MemoryCatalogue {
         Ok(())
     }
 
-    async fn publish(
-        &self,
-        lease: &Lease,
-        version: PublishedVersion,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Flipped> {
+    async fn publish(&self, lease: &Lease, version: PublishedVersion, now: OffsetDateTime) -> CatalogueResult<Flipped> {
         let mut state = lock(&self.state);
         state.leased(lease)?.end(JobState::Succeeded, None, now);
         let mut entry = state
@@ -277,12 +272,7 @@ impl Catalogue for MemoryCatalogue {
         Ok(())
     }
 
-    async fn redrive(
-        &self,
-        scope: &Scope,
-        job: JobId,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Option<Redriven>> {
+    async fn redrive(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Redriven>> {
         let mut state = lock(&self.state);
         let Some(task) = state.found(scope, job) else {
             return Ok(None);
@@ -329,9 +319,7 @@ impl Catalogue for MemoryCatalogue {
     }
 
     async fn document(&self, scope: &Scope, document: DocumentId) -> CatalogueResult<Option<Document>> {
-        Ok(lock(&self.state)
-            .seen(scope, document)
-            .map(|entry| entry.document))
+        Ok(lock(&self.state).seen(scope, document).map(|entry| entry.document))
     }
 
     async fn documents(
@@ -348,10 +336,7 @@ impl Catalogue for MemoryCatalogue {
         };
         let fits = |document: &Document| {
             filter.uri.as_ref().is_none_or(|uri| *uri == document.uri)
-                && filter
-                    .source
-                    .as_ref()
-                    .is_none_or(|source| *source == document.source)
+                && filter.source.as_ref().is_none_or(|source| *source == document.source)
                 && filter
                     .collection
                     .as_ref()
@@ -378,9 +363,7 @@ impl Catalogue for MemoryCatalogue {
     ) -> CatalogueResult<FailedDocuments> {
         let state = lock(&self.state);
         let of_source = |document: &&Document| {
-            document.acl.tenant == *tenant
-                && document.source == *source
-                && document.status != DocumentStatus::Deleting
+            document.acl.tenant == *tenant && document.source == *source && document.status != DocumentStatus::Deleting
         };
         let documents = state.documents.values().map(|entry| &entry.document);
         let mut failed: Vec<_> = documents
@@ -400,10 +383,7 @@ impl Catalogue for MemoryCatalogue {
 
     async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {
         let state = lock(&self.state);
-        let tenants = state
-            .documents
-            .values()
-            .map(|entry| entry.document.acl.tenant.clone());
+        let tenants = state.documents.values().map(|entry| entry.document.acl.tenant.clone());
         Ok(tenants.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
@@ -441,12 +421,7 @@ impl Catalogue for MemoryCatalogue {
         Ok(state.found(scope, job).map(|task| state.shown(&task)))
     }
 
-    async fn jobs(
-        &self,
-        scope: &Scope,
-        filter: &JobFilter,
-        page: &PageRequest,
-    ) -> CatalogueResult<Page<Job>> {
+    async fn jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> CatalogueResult<Page<Job>> {
         let fits = |job: &Job| {
             filter.state.is_none_or(|state| state == job.state)
                 && filter.kind.is_none_or(|kind| kind == job.kind)

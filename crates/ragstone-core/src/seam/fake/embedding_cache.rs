@@ -112,9 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn keeps_the_contract() {
-        embedding_cache_contract(|| async {
-            Arc::new(MemoryEmbeddingCache::default()) as Arc<dyn EmbeddingCache>
-        })
-        .await;
+        embedding_cache_contract(|| async { Arc::new(MemoryEmbeddingCache::default()) as Arc<dyn EmbeddingCache> })
+            .await;
     }
 }

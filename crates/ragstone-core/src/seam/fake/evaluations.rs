@@ -52,12 +52,7 @@ impl EvaluationStore for MemoryEvaluations {
         Ok(Vec::new())
     }
 
-    async fn record_outcome(
-        &self,
-        tenant: &TenantId,
-        name: &str,
-        outcome: RecordedOutcome,
-    ) -> CatalogueResult<bool> {
+    async fn record_outcome(&self, tenant: &TenantId, name: &str, outcome: RecordedOutcome) -> CatalogueResult<bool> {
         let mut runs = lock(&self.0);
         let run = runs.get_mut(&(tenant.clone(), name.to_owned()));
         let Some((_, outcomes)) = run.filter(|(head, _)| !head.finished) else {
@@ -100,7 +95,6 @@ mod tests {
 
     #[tokio::test]
     async fn keeps_the_contract() {
-        evaluation_contract(|| async { Arc::new(MemoryEvaluations::default()) as Arc<dyn EvaluationStore> })
-            .await;
+        evaluation_contract(|| async { Arc::new(MemoryEvaluations::default()) as Arc<dyn EvaluationStore> }).await;
     }
 }

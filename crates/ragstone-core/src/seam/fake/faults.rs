@@ -147,11 +147,7 @@ impl Faults {
         Some(event)
     }
 
-    async fn call<T, E: Broken>(
-        &self,
-        name: &'static str,
-        work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
+    async fn call<T, E: Broken>(&self, name: &'static str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         match self.next(name) {
             None => work.await,
             Some(Event::After(first)) => {
@@ -312,16 +308,10 @@ type Stored<T> = object_store::Result<T>;
 #[async_trait]
 impl ObjectStore for Watched<dyn ObjectStore> {
     async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Stored<PutResult> {
-        self.faults
-            .call("put", self.inner.put_opts(at, payload, options))
-            .await
+        self.faults.call("put", self.inner.put_opts(at, payload, options)).await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        at: &Path,
-        options: PutMultipartOptions,
-    ) -> Stored<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, at: &Path, options: PutMultipartOptions) -> Stored<Box<dyn MultipartUpload>> {
         let begun = self.inner.put_multipart_opts(at, options);
         let inner = self.faults.call("put_multipart", begun).await?;
         let faults = self.faults.clone();
@@ -348,10 +338,7 @@ impl ObjectStore for Watched<dyn ObjectStore> {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Stored<ObjectMeta>> {
         let (faults, listed) = (self.faults.clone(), self.inner.list(prefix));
         let begin = async move {
-            match faults
-                .call("list", async { Ok::<_, object_store::Error>(()) })
-                .await
-            {
+            match faults.call("list", async { Ok::<_, object_store::Error>(()) }).await {
                 Ok(()) => listed,
                 Err(error) => stream::iter([Err(error)]).boxed(),
             }

@@ -41,10 +41,7 @@ pub struct House {
 }
 
 /// The worker that does the house's jobs.
-pub const WORKER: Worker = Worker {
-    process: 1,
-    number: 1,
-};
+pub const WORKER: Worker = Worker { process: 1, number: 1 };
 
 /// What a library begins with.
 #[derive(Default)]
@@ -111,12 +108,7 @@ impl House {
             Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
         );
         let (stores, embeds, faults) = (
-            (
-                catalogue.clone(),
-                index.clone(),
-                blobs.clone(),
-                embeddings.clone(),
-            ),
+            (catalogue.clone(), index.clone(), blobs.clone(), embeddings.clone()),
             embedder.clone(),
             faults.cloned(),
         );
@@ -200,10 +192,7 @@ impl House {
     pub async fn accept(&self, caller: &Principal, uri: &str, readers: &[&str], text: &str) -> Begun {
         let upload = upload(caller, uri, readers);
         let bytes = futures::stream::iter([Ok::<_, String>(text.to_owned().into())]);
-        self.ingestor
-            .accept(caller, upload, bytes)
-            .await
-            .expect("accepted")
+        self.ingestor.accept(caller, upload, bytes).await.expect("accepted")
     }
 
     /// Carries out every job that waits; how each ended.
@@ -220,9 +209,7 @@ impl House {
         let begun = self.accept(caller, uri, readers, text).await;
         self.work().await;
         match begun {
-            Begun::Started(document, _) | Begun::Updated(document) | Begun::Unchanged(document) => {
-                document.id
-            }
+            Begun::Started(document, _) | Begun::Updated(document) | Begun::Unchanged(document) => document.id,
         }
     }
 
@@ -241,9 +228,7 @@ impl House {
         use object_store::ObjectStore;
         let listed = self.blobs.list(None);
         let counts = listed.filter(|blob| {
-            let counts = blob
-                .as_ref()
-                .is_ok_and(|blob| count(&BlobKey::read(&blob.location)));
+            let counts = blob.as_ref().is_ok_and(|blob| count(&BlobKey::read(&blob.location)));
             std::future::ready(counts)
         });
         counts.count().await
@@ -267,18 +252,12 @@ impl Default for House {
 }
 
 fn is_record(key: &BlobKey) -> bool {
-    matches!(
-        key,
-        BlobKey::Manifest(..) | BlobKey::Deleted(..) | BlobKey::Closing(_)
-    )
+    matches!(key, BlobKey::Manifest(..) | BlobKey::Deleted(..) | BlobKey::Closing(_))
 }
 
 /// A writer of `tenant` that holds these readers.
 pub fn writer(tenant: &str, readers: &[&str]) -> Principal {
-    let readers: ReaderSet = readers
-        .iter()
-        .map(|reader| reader.parse().expect("a reader"))
-        .collect();
+    let readers: ReaderSet = readers.iter().map(|reader| reader.parse().expect("a reader")).collect();
     Principal::verified(
         tenant.parse().expect("a tenant"),
         "writer".into(),

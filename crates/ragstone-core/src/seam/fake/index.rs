@@ -29,11 +29,7 @@ struct State {
 type Visible = bool;
 
 impl State {
-    fn of(
-        &mut self,
-        document: DocumentId,
-        generation: Generation,
-    ) -> impl Iterator<Item = &mut (Point, Visible)> {
+    fn of(&mut self, document: DocumentId, generation: Generation) -> impl Iterator<Item = &mut (Point, Visible)> {
         self.points
             .iter_mut()
             .filter(move |(point, _)| is_of(point, document, generation))
@@ -115,9 +111,7 @@ impl VectorIndex for MemoryIndex {
 
     async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
         let mut state = lock(&self.state);
-        state
-            .points
-            .retain(|(point, _)| !is_of(point, document, generation));
+        state.points.retain(|(point, _)| !is_of(point, document, generation));
         Ok(())
     }
 
@@ -180,16 +174,11 @@ impl VectorIndex for MemoryIndex {
         Ok(lock(&self.state).points.len() as u64)
     }
 
-    async fn generations(
-        &self,
-        document: Option<DocumentId>,
-    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
         let mut counts = BTreeMap::new();
         let asked = |point: &Point| document.is_none_or(|document| document == point.chunk.document_id);
         for (point, _) in lock(&self.state).points.iter().filter(|(point, _)| asked(point)) {
-            *counts
-                .entry((point.chunk.document_id, point.generation))
-                .or_default() += 1;
+            *counts.entry((point.chunk.document_id, point.generation)).or_default() += 1;
         }
         Ok(counts.into_iter().collect())
     }

@@ -95,19 +95,11 @@ impl KeyStore for MemoryKeys {
             return Ok(Rotation::Ended);
         }
         let key = old.give_place(successor, now, until);
-        state.keys.push(StoredKey {
-            key: key.clone(),
-            hash,
-        });
+        state.keys.push(StoredKey { key: key.clone(), hash });
         Ok(Rotation::Done(key))
     }
 
-    async fn revoke(
-        &self,
-        tenant: Option<&TenantId>,
-        id: KeyId,
-        now: OffsetDateTime,
-    ) -> CatalogueResult<Option<Key>> {
+    async fn revoke(&self, tenant: Option<&TenantId>, id: KeyId, now: OffsetDateTime) -> CatalogueResult<Option<Key>> {
         let mut state = lock(&self.state);
         Ok(state.seen(tenant, id).map(|key| {
             key.revoked_at.get_or_insert(now);

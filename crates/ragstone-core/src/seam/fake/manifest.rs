@@ -68,10 +68,7 @@ fn pack(entry: &Entry) -> Option<Packed> {
         uri: document.uri.clone(),
         name: file.name.clone(),
         given_title: entry.begun.title.clone(),
-        title: entry
-            .found_title
-            .clone()
-            .unwrap_or_else(|| document.title.clone()),
+        title: entry.found_title.clone().unwrap_or_else(|| document.title.clone()),
         declared_media_type: file.declared_media_type.clone(),
         media_type: document.media_type.clone(),
         version: document.version,

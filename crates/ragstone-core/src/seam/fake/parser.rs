@@ -94,9 +94,7 @@ impl Parser for TextParser {
                 pages.attached_bytes(&inner.as_bytes()[..half]).await?;
                 pages.attached_bytes(&inner.as_bytes()[half..]).await
             };
-            taken
-                .await
-                .map_err(|error| failure("not_taken", error.to_string()))?;
+            taken.await.map_err(|error| failure("not_taken", error.to_string()))?;
             outline.attachments.push(file);
         }
         Ok(Parsed {

@@ -46,11 +46,7 @@ impl SourceStore for MemorySources {
         Ok(self.with(tenant, id, |source, _| source.clone()))
     }
 
-    async fn sources(
-        &self,
-        tenant: Option<&TenantId>,
-        page: &PageRequest,
-    ) -> CatalogueResult<Page<SourceRecord>> {
+    async fn sources(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<Page<SourceRecord>> {
         let after = match page.cursor.as_deref().map(|cursor| cursor.split_once(' ')) {
             Some(None) => return Err(CatalogueError::BadCursor),
             Some(Some(after)) => Some(after),
@@ -89,9 +85,7 @@ impl SourceStore for MemorySources {
     }
 
     async fn memory(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Memory> {
-        Ok(self
-            .with(tenant, id, |_, memory| memory.clone())
-            .unwrap_or_default())
+        Ok(self.with(tenant, id, |_, memory| memory.clone()).unwrap_or_default())
     }
 
     async fn remember(&self, tenant: &TenantId, id: SourceId, memory: Memory) -> CatalogueResult<bool> {

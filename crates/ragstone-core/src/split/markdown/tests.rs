@@ -67,11 +67,7 @@ fn sections_have_paths() {
     check_sections("a\n# B\nc\n", &[("B", "# B\nc\n")]);
     check_sections(
         "### Deep\n# High\n## Low\n",
-        &[
-            ("Deep", "### Deep\n"),
-            ("High", "# High\n"),
-            ("High > Low", "## Low\n"),
-        ],
+        &[("Deep", "### Deep\n"), ("High", "# High\n"), ("High > Low", "## Low\n")],
     );
     check_sections(
         "Title\n=====\nx\n\nSub\n---\n",
@@ -81,10 +77,7 @@ fn sections_have_paths() {
     check_sections("---\ntitle: x\n---\n\n# A {#id}\n", &[("A", "# A {#id}\n")]);
     check_sections(
         "# C\u{a0}\u{a0}sharp [site](http://example.org)\n",
-        &[(
-            "C sharp site",
-            "# C\u{a0}\u{a0}sharp [site](http://example.org)\n",
-        )],
+        &[("C sharp site", "# C\u{a0}\u{a0}sharp [site](http://example.org)\n")],
     );
 }
 
@@ -138,11 +131,7 @@ fn code_in_a_list_is_whole_and_keeps_its_indentation() {
     let pieces = split(text, &settings(42, 0, true));
     assert_eq!(
         texts(&pieces),
-        [
-            "- first",
-            "  ```\n  let a = 1;\n\n  let b = 2;\n  ```",
-            "- second"
-        ]
+        ["- first", "  ```\n  let a = 1;\n\n  let b = 2;\n  ```", "- second"]
     );
 }
 

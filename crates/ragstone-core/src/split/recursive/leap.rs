@@ -71,11 +71,7 @@ struct Cuts<'a> {
 
 impl<'a> Cuts<'a> {
     fn new(text: &'a str, part: Range<usize>, separator: &'a Separator<'a>, keep: KeepSeparator) -> Self {
-        let shift = if keep == KeepSeparator::End {
-            separator.len()
-        } else {
-            0
-        };
+        let shift = if keep == KeepSeparator::End { separator.len() } else { 0 };
         Self {
             text,
             part,
@@ -90,9 +86,7 @@ impl<'a> Cuts<'a> {
             return self.text.ceil_char_boundary(position);
         }
         let from = self.search_start(position);
-        let found = self
-            .separator
-            .first_in(&self.text.as_bytes()[from..self.part.end]);
+        let found = self.separator.first_in(&self.text.as_bytes()[from..self.part.end]);
         found.map_or(self.part.end, |at| from + at + self.shift)
     }
 

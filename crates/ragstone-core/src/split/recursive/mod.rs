@@ -93,9 +93,7 @@ impl Splitter<'_> {
 
 /// The first separator that occurs, and those after it. Without any, the last one: it leaves the part whole.
 fn choose<'a>(part: &str, separators: &'a [Separator<'a>]) -> (&'a Separator<'a>, &'a [Separator<'a>]) {
-    let (last, _) = separators
-        .split_last()
-        .expect("there is a default for no separators");
+    let (last, _) = separators.split_last().expect("there is a default for no separators");
     let found = separators
         .iter()
         .position(|separator| separator.is_empty() || separator.occurs_in(part));

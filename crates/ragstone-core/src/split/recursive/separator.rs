@@ -51,10 +51,7 @@ impl<'s> Separator<'s> {
 
     pub(super) fn code_points(&self) -> usize {
         // Bytes that continue a code point have the form 10xxxxxx.
-        self.as_bytes()
-            .iter()
-            .filter(|&&byte| byte & 0xc0 != 0x80)
-            .count()
+        self.as_bytes().iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
     }
 
     pub(super) fn occurs_in(&self, text: &str) -> bool {

@@ -6,10 +6,7 @@ use serde::Deserialize;
 use super::{reference, split};
 use crate::split::{KeepSeparator, Piece, SplitSettings, code_points};
 
-const ORACLE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../../shared/data/splitter/cases.json"
-);
+const ORACLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/splitter/cases.json");
 
 #[derive(Deserialize)]
 struct Oracle {
@@ -129,19 +126,11 @@ fn a_doubled_separator_may_end_in_white_space_that_is_stripped() {
     let text = "bcd\r\n,. . \r\naa";
     let pieces = split(text, &settings);
     assert_eq!(pieces.len(), 1);
-    assert_eq!(
-        (pieces[0].text.as_str(), pieces[0].range.clone()),
-        ("bcd\r\n,.", 0..9)
-    );
+    assert_eq!((pieces[0].text.as_str(), pieces[0].range.clone()), ("bcd\r\n,.", 0..9));
     assert!(joined_over_a_gap(text, &pieces[0], &settings));
 }
 
-fn check(
-    text: &str,
-    settings: (usize, usize, KeepSeparator, bool),
-    separators: &[&str],
-    expected: &[(&str, usize)],
-) {
+fn check(text: &str, settings: (usize, usize, KeepSeparator, bool), separators: &[&str], expected: &[(&str, usize)]) {
     let (chunk_size, chunk_overlap, keep_separator, strip) = settings;
     let separators = separators.iter().map(ToString::to_string).collect();
     let settings = SplitSettings {
@@ -186,12 +175,7 @@ fn small_cases() {
         &usual,
         &[("one two", 0), ("two six", 4)],
     );
-    check(
-        "one, two",
-        (4, 0, End, true),
-        &[", "],
-        &[("one, ", 0), ("two", 5)],
-    );
+    check("one, two", (4, 0, End, true), &[", "], &[("one, ", 0), ("two", 5)]);
     check("ab  cd", (10, 0, None, true), &[" "], &[("ab cd", 0)]);
     check(
         "abcdef",
@@ -205,25 +189,10 @@ fn small_cases() {
         &usual,
         &[("abc", 0), ("dé", 4), ("f", 7)],
     );
-    check(
-        "a b",
-        (1, 0, Start, true),
-        &usual,
-        &[("a", 0), (" ", 1), ("b", 2)],
-    );
-    check(
-        "abcd efgh",
-        (4, 4, Start, true),
-        &[" "],
-        &[("abcd", 0), (" efgh", 4)],
-    );
+    check("a b", (1, 0, Start, true), &usual, &[("a", 0), (" ", 1), ("b", 2)]);
+    check("abcd efgh", (4, 4, Start, true), &[" "], &[("abcd", 0), (" efgh", 4)]);
     check("x\u{1f}\n\ny", (2, 0, Start, true), &usual, &[("x", 0), ("y", 4)]);
-    check(
-        "漢字 漢字",
-        (3, 0, Start, true),
-        &usual,
-        &[("漢字", 0), ("漢字", 7)],
-    );
+    check("漢字 漢字", (3, 0, Start, true), &usual, &[("漢字", 0), ("漢字", 7)]);
     check("a b c", (3, 3, Start, false), &usual, &[("a b", 0), (" c", 3)]);
     check(
         "a b c d",
@@ -291,11 +260,7 @@ fn settings() -> impl Strategy<Value = SplitSettings> {
     let separator = prop::sample::select(vec![
         "\n\n", "\n", " ", "", ". ", ",", "aa", "a", "é", "b", "aba", ",,", "\r",
     ]);
-    let keep = prop::sample::select(vec![
-        KeepSeparator::Start,
-        KeepSeparator::End,
-        KeepSeparator::None,
-    ]);
+    let keep = prop::sample::select(vec![KeepSeparator::Start, KeepSeparator::End, KeepSeparator::None]);
     let separators = prop_oneof![
         Just(SplitSettings::default().separators),
         prop::collection::vec(separator.prop_map(String::from), 1..5),
@@ -354,11 +319,7 @@ proptest! {
 fn may_be_lost(between: &str, settings: &SplitSettings) -> bool {
     let mut rest = between.to_owned();
     if settings.keep_separator == KeepSeparator::None {
-        for separator in settings
-            .separators
-            .iter()
-            .filter(|separator| !separator.is_empty())
-        {
+        for separator in settings.separators.iter().filter(|separator| !separator.is_empty()) {
             rest = rest.replace(separator, "");
         }
     }

@@ -11,11 +11,7 @@ fn fill(world: &World, names: impl Iterator<Item = usize>) {
 impl World {
     /// How the last sync is kept.
     async fn kept(&self) -> SyncReport {
-        let found = self
-            .syncer
-            .sources
-            .source(&self.record.tenant, self.record.id)
-            .await;
+        let found = self.syncer.sources.source(&self.record.tenant, self.record.id).await;
         found.unwrap().unwrap().last_sync.unwrap()
     }
 }

@@ -54,8 +54,7 @@ impl Accept {
         }
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         if !lines.is_empty() {
-            parse_jsonl(&text)
-                .map_err(|error| Usage(format!("{} is no set: {error}", self.set.display())))?;
+            parse_jsonl(&text).map_err(|error| Usage(format!("{} is no set: {error}", self.set.display())))?;
         }
         lines::replace(&self.set, &lines)?;
         say(&format!("{accepted} accepted, {} removed", before - lines.len()));

@@ -27,19 +27,13 @@ impl Asking {
             question: question.question.clone(),
             ..Outcome::default()
         };
-        let places = [
-            question.judgments.len(),
-            question.pages.len(),
-            question.forbidden.len(),
-        ];
+        let places = [question.judgments.len(), question.pages.len(), question.forbidden.len()];
         let caller = question.caller.as_ref().map(serde_json::to_value).transpose()?;
         if places.iter().any(|places| *places > 0) || self.search_only {
-            self.search((door, caller.as_ref()), question, &mut outcome)
-                .await?;
+            self.search((door, caller.as_ref()), question, &mut outcome).await?;
         }
         if !self.search_only {
-            self.answer((door, caller.as_ref()), question, &mut outcome)
-                .await?;
+            self.answer((door, caller.as_ref()), question, &mut outcome).await?;
         }
         Ok(outcome)
     }

@@ -40,8 +40,7 @@ impl Calibrate {
             let kind = questions
                 .iter()
                 .filter(|question| question.is_answerable() == Some(answerable));
-            kind.map(|question: &Question| question.question.as_str())
-                .collect()
+            kind.map(|question: &Question| question.question.as_str()).collect()
         };
         let body = json!({ "answerable": of(true), "unanswerable": of(false) });
         let door = Door::open(&context.settings, asking()).await?;
@@ -56,16 +55,11 @@ impl Calibrate {
 }
 
 fn show(found: &Value, output: Output) -> anyhow::Result<()> {
-    let number = |value: &Value| {
-        value
-            .as_f64()
-            .map_or_else(|| "-".into(), |value| format!("{value:.3}"))
-    };
+    let number = |value: &Value| value.as_f64().map_or_else(|| "-".into(), |value| format!("{value:.3}"));
     output.line("threshold  answered  refused")?;
     let curve = found["curve"].as_array().map(Vec::as_slice).unwrap_or_default();
     for point in curve.iter().step_by(curve.len().div_ceil(SHOWN_POINTS).max(1)) {
-        let [threshold, answered, refused] =
-            ["threshold", "answered", "refused"].map(|key| number(&point[key]));
+        let [threshold, answered, refused] = ["threshold", "answered", "refused"].map(|key| number(&point[key]));
         output.line(&format!("{threshold:>9}  {answered:>8}  {refused:>7}"))?;
     }
     output.line(&format!(

@@ -93,13 +93,8 @@ fn caller(given: &Value) -> Value {
         return json!({ "role": "admin" });
     };
     let held = |kind: &str| -> Vec<&str> {
-        let named = readers
-            .iter()
-            .filter_map(|reader| reader.as_str()?.split_once(':'));
-        named
-            .filter(|(of, _)| *of == kind)
-            .map(|(_, name)| name)
-            .collect()
+        let named = readers.iter().filter_map(|reader| reader.as_str()?.split_once(':'));
+        named.filter(|(of, _)| *of == kind).map(|(_, name)| name).collect()
     };
     let mut caller = json!({});
     for (field, names) in [("departments", held("dept")), ("groups", held("group"))] {
@@ -126,10 +121,7 @@ mod tests {
                 "readers": ["dept:lab", "everyone", "user:ann"],
                 "citations": [{"uri": "x", "page": 2}, {"uri": "x", "page": null}],
             });
-            given
-                .as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
+            given.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             question(&given)
         };
         let good = given(json!({}));

@@ -18,10 +18,7 @@ pub fn write(lines: &[Value], out: Option<&PathBuf>, output: Output) -> anyhow::
     let Some(path) = out else {
         return lines.iter().try_for_each(|line| output.object(line));
     };
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path);
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
     let mut file = file.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
             Usage(format!("{} is there already; name another file", path.display())).into()
@@ -49,12 +46,9 @@ pub fn replace(path: &Path, lines: &[Value]) -> anyhow::Result<()> {
 /// The lines of a set, as they are.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let lines = (1..)
-        .zip(text.lines())
-        .filter(|(_, line)| !line.trim().is_empty());
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let parsed = lines.map(|(n, line)| {
-        serde_json::from_str(line)
-            .map_err(|error| Usage(format!("{}: line {n}: {error}", path.display())).into())
+        serde_json::from_str(line).map_err(|error| Usage(format!("{}: line {n}: {error}", path.display())).into())
     });
     parsed.collect()
 }

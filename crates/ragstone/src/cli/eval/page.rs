@@ -82,9 +82,7 @@ impl Page<'_> {
             let (mean, low, high) = (summary.mean, summary.low, summary.high);
             let numbers = match summary.p50.zip(summary.p95) {
                 Some((median, late)) => {
-                    format!(
-                        "{mean:.1} <small>p50 {median:.1}, p95 {late:.1}</small><td>{low:.1} to {high:.1}"
-                    )
+                    format!("{mean:.1} <small>p50 {median:.1}, p95 {late:.1}</small><td>{low:.1} to {high:.1}")
                 }
                 None => format!("{mean:.3}<td>{low:.3} to {high:.3}"),
             };
@@ -232,9 +230,7 @@ fn question(page: &mut String, id: &str, outcome: &Outcome) {
         &outcome.shown
     };
     for shown in places.iter().take(10) {
-        let page_number = shown
-            .page
-            .map_or_else(String::new, |page| format!(", page {page}"));
+        let page_number = shown.page.map_or_else(String::new, |page| format!(", page {page}"));
         let text: String = shown.text.chars().take(PASSAGE_CHARACTERS).collect();
         let _ = write!(
             page,
@@ -263,11 +259,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// A run as JUnit XML: a case a metric, failed where it became worse.
-pub fn junit(
-    run: &str,
-    metrics: &BTreeMap<String, Summary>,
-    compared: Option<&BTreeMap<String, Compared>>,
-) -> String {
+pub fn junit(run: &str, metrics: &BTreeMap<String, Summary>, compared: Option<&BTreeMap<String, Compared>>) -> String {
     let worse = |name: &String| {
         compared
             .and_then(|compared| compared.get(name))
@@ -288,10 +280,7 @@ pub fn junit(
         );
         if let Some(moved) = worse(name) {
             let (difference, low, high) = (moved.difference, moved.low, moved.high);
-            let _ = write!(
-                xml,
-                "<failure message=\"{difference:+.3} [{low:+.3}, {high:+.3}]\"/>"
-            );
+            let _ = write!(xml, "<failure message=\"{difference:+.3} [{low:+.3}, {high:+.3}]\"/>");
         }
         let _ = writeln!(xml, "<system-out>{:.6}</system-out></testcase>", summary.mean);
     }

@@ -103,9 +103,7 @@ impl Run {
             },
             judge: judge.map(|judge| (judge, metrics)),
         };
-        let done = self
-            .through(&bench, &questions, judged_by.unwrap_or_default())
-            .await;
+        let done = self.through(&bench, &questions, judged_by.unwrap_or_default()).await;
         door.close().await;
         let report = done?;
         report.show(context.output)?;
@@ -128,12 +126,7 @@ impl Run {
         Ok(questions)
     }
 
-    async fn through(
-        &self,
-        bench: &Bench<'_>,
-        questions: &[Question],
-        judge: String,
-    ) -> anyhow::Result<Report> {
+    async fn through(&self, bench: &Bench<'_>, questions: &[Question], judge: String) -> anyhow::Result<Report> {
         let missing = bench.missing_documents(questions).await?;
         let fingerprint = bench.fingerprint(questions, judge).await?;
         let baseline = match &self.baseline {
@@ -144,9 +137,7 @@ impl Run {
             Some(baseline) => Some(baseline.changes(&fingerprint)?),
             None => None,
         };
-        let outcomes = bench
-            .ask_all(questions, &fingerprint, self.concurrency.into())
-            .await?;
+        let outcomes = bench.ask_all(questions, &fingerprint, self.concurrency.into()).await?;
         let mut report = Report::of(bench.name, &outcomes);
         report.missing_documents = missing;
         if let (Some(baseline), Some(changed)) = (baseline, changed) {
@@ -188,10 +179,7 @@ impl Bench<'_> {
     async fn missing_documents(&self, questions: &[Question]) -> anyhow::Result<usize> {
         let (mut own, mut of_tenants) = (BTreeSet::new(), BTreeMap::<&str, BTreeSet<&str>>::new());
         for question in questions {
-            let tenant = question
-                .caller
-                .as_ref()
-                .and_then(|caller| caller.tenant.as_deref());
+            let tenant = question.caller.as_ref().and_then(|caller| caller.tenant.as_deref());
             let relevant = question.judgments.iter().filter(|(_, gain)| **gain > 0);
             let names = match tenant {
                 Some(tenant) => of_tenants.entry(tenant).or_default(),
@@ -214,8 +202,7 @@ impl Bench<'_> {
         match missing {
             0 => {}
             all if all == judged => {
-                let detail =
-                    format!("none of the {judged} documents that the set judges is in the library: {named}");
+                let detail = format!("none of the {judged} documents that the set judges is in the library: {named}");
                 return Err(Usage(format!(
                     "{detail}; hint: ingest them, or name their library with --data"
                 ))
@@ -279,9 +266,7 @@ impl Bench<'_> {
         let mut outcome = self.asking.ask(self.door, question).await?;
         outcome.scores = measure(question, &outcome);
         if self.asking.search_only {
-            outcome
-                .scores
-                .retain(|name, _| !ABOUT_ANSWERS.contains(&name.as_str()));
+            outcome.scores.retain(|name, _| !ABOUT_ANSWERS.contains(&name.as_str()));
         }
         if let Some((by, metrics)) = &self.judge {
             judge(metrics, question, &mut outcome, by).await;
@@ -301,9 +286,7 @@ impl Bench<'_> {
                 failures.len()
             );
         }
-        post(self.door, "finish", json!({ "name": self.name }))
-            .await
-            .map(drop)
+        post(self.door, "finish", json!({ "name": self.name })).await.map(drop)
     }
 }
 

@@ -25,8 +25,7 @@ pub struct Score {
 impl Score {
     pub async fn run(self, output: Output) -> anyhow::Result<()> {
         if !self.replay {
-            let detail =
-                "only recorded replies can be scored: say --replay; `ragstone eval run` asks a judge";
+            let detail = "only recorded replies can be scored: say --replay; `ragstone eval run` asks a judge";
             return Err(Usage(detail.into()).into());
         }
         let path = self.file.display();

@@ -9,9 +9,7 @@ use crate::cli::Usage;
 
 /// Reads the set at `path`; of a BEIR folder the questions that `split` judges.
 pub fn read(path: &Path, split: &str) -> anyhow::Result<Vec<Question>> {
-    let text = |path: &Path| {
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-    };
+    let text = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let parsed = match path.is_dir() {
         true => {
             let judgments = text(&path.join("qrels").join(format!("{split}.tsv")))?;

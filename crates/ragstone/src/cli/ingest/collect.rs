@@ -46,8 +46,7 @@ fn expand(path: &str) -> anyhow::Result<Vec<PathBuf>> {
 /// The folders before the first part with a wildcard.
 fn fixed_part(glob: &str) -> PathBuf {
     let parts = Path::new(glob).components();
-    let is_fixed =
-        |part: &std::path::Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']);
+    let is_fixed = |part: &std::path::Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']);
     let folder: PathBuf = parts.take_while(is_fixed).collect();
     match folder.as_os_str().is_empty() {
         true => PathBuf::from("."),

@@ -46,12 +46,7 @@ pub async fn read(path: &Path) -> anyhow::Result<impl Stream<Item = Line> + use<
 }
 
 /// Sends a line's document and, if `wait`, follows it to its end.
-pub async fn send(
-    door: &Door,
-    (number, document): Line,
-    with: &With,
-    wait: bool,
-) -> anyhow::Result<Ingested> {
+pub async fn send(door: &Door, (number, document): Line, with: &With, wait: bool) -> anyhow::Result<Ingested> {
     let document = match document {
         Ok(document) => document,
         Err(detail) => return Ok(Ingested::failed(format!("line {number}"), "bad_line", detail)),
@@ -111,15 +106,10 @@ mod tests {
     fn a_line_keeps_its_own_words() {
         let with = With {
             department: Some("hr".into()),
-            metadata: Some(Map::from_iter([
-                ("year".into(), json!(1)),
-                ("a".into(), json!("b")),
-            ])),
+            metadata: Some(Map::from_iter([("year".into(), json!(1)), ("a".into(), json!("b"))])),
             ..With::default()
         };
-        let check = |line: Value, expected: Value| {
-            assert_eq!(body(line.as_object().unwrap().clone(), &with), expected)
-        };
+        let check = |line: Value, expected: Value| assert_eq!(body(line.as_object().unwrap().clone(), &with), expected);
         check(
             json!({"_id": "7", "text": "t", "page": 3, "metadata": {"year": 2}}),
             json!({"uri": "7", "text": "t", "department_id": "hr", "metadata": {"_id": "7", "page": 3, "year": 2, "a": "b"}}),

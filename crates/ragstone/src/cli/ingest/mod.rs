@@ -140,30 +140,18 @@ async fn all_through(
     let work = futures::stream::iter(origins).map(|origin| upload::send(door, origin, &with, wait, &|_| {}));
     let summary = report(work.buffer_unordered(IN_FLIGHT), bar, output).await?;
     if let Some(batch) = with.batch.filter(|_| summary.pending > 0) {
-        say(&format!(
-            "batch {batch}; follow it with `ragstone job show {batch}`"
-        ));
+        say(&format!("batch {batch}; follow it with `ragstone job show {batch}`"));
     }
     Ok(summary)
 }
 
 /// One file, whose bar counts its chunks.
-async fn one_file(
-    door: &Door,
-    origin: Origin,
-    with: &With,
-    wait: bool,
-    output: Output,
-) -> anyhow::Result<Summary> {
+async fn one_file(door: &Door, origin: Origin, with: &With, wait: bool, output: Output) -> anyhow::Result<Summary> {
     let bar = bar(0, FILE_BAR);
     let see = |job: &Value| {
         bar.set_length(job["total"].as_u64().unwrap_or_default());
         bar.set_position(job["done"].as_u64().unwrap_or_default());
-        bar.set_message(format!(
-            "{}{}",
-            pace(job),
-            job["stage"].as_str().unwrap_or_default()
-        ));
+        bar.set_message(format!("{}{}", pace(job), job["stage"].as_str().unwrap_or_default()));
     };
     let work = futures::stream::once(upload::send(door, origin, with, wait, &see));
     let summary = report(work, ProgressBar::hidden(), output).await;
@@ -195,13 +183,7 @@ async fn report(
 type See<'a> = &'a (dyn Fn(&Value) + Sync);
 
 /// Follows an accepted document to its end.
-async fn follow(
-    door: &Door,
-    uri: String,
-    accepted: Value,
-    wait: bool,
-    see: See<'_>,
-) -> anyhow::Result<Ingested> {
+async fn follow(door: &Door, uri: String, accepted: Value, wait: bool, see: See<'_>) -> anyhow::Result<Ingested> {
     let document = &accepted["document"];
     let id = document["id"].as_str().map(String::from);
     let done = |status, chunks, error| Ingested {

@@ -111,11 +111,7 @@ async fn open_file(file: &Path) -> Result<Opened, Unopened> {
     let opened = tokio::fs::File::open(file).await;
     let opened = opened.map_err(|error| ("unreadable", format!("cannot be read: {error}")))?;
     Ok(Opened {
-        name: file
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
+        name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         media_type: UNKNOWN.to_owned(),
         source_url: None,
         bytes: ReaderStream::with_capacity(opened, READ_BYTES).boxed(),

@@ -13,13 +13,7 @@ use super::{Ingested, See, With, follow, refused};
 use crate::cli::client::{Door, read_json};
 
 /// Uploads a document and, if `wait`, follows it to its end.
-pub async fn send(
-    door: &Door,
-    origin: Origin,
-    with: &With,
-    wait: bool,
-    see: See<'_>,
-) -> anyhow::Result<Ingested> {
+pub async fn send(door: &Door, origin: Origin, with: &With, wait: bool, see: See<'_>) -> anyhow::Result<Ingested> {
     let uri = origin.uri()?;
     let opened = match origin.open().await {
         Ok(opened) => opened,

@@ -54,10 +54,7 @@ impl Obedient {
 
     /// What it was last given to read, as one text.
     pub fn last_prompt(&self) -> Option<String> {
-        self.prompts
-            .lock()
-            .expect("nothing panics while it holds this")
-            .clone()
+        self.prompts.lock().expect("nothing panics while it holds this").clone()
     }
 }
 
@@ -88,29 +85,20 @@ async fn complete(State(prompts): State<Prompts>, Json(request): Json<Value>) ->
     events.push(chunk(json!({}), json!("stop")));
     events.push("data: [DONE]\n\n".to_owned());
     let body = futures::stream::iter(events).map(|event| Ok::<_, Infallible>(Bytes::from(event)));
-    (
-        [(header::CONTENT_TYPE, "text/event-stream")],
-        Body::from_stream(body),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(body)).into_response()
 }
 
 /// Whatever the first order in the prompt wants, else the truth.
 fn reply(prompt: &str) -> &'static str {
     let seen = readable(prompt);
     let attacks = attacks::all();
-    let obeyed = attacks
-        .iter()
-        .find(|attack| seen.contains(&readable(attack.order)));
+    let obeyed = attacks.iter().find(|attack| seen.contains(&readable(attack.order)));
     obeyed.map_or(HONEST, |attack| attack.reply)
 }
 
 /// A text as a model reads it: what is spelled apart, or in tag characters, is words all the same.
 pub fn readable(text: &str) -> String {
-    let plain = text
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"");
+    let plain = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"");
     let visible = plain.chars().filter_map(|c| match u32::from(c) {
         tag @ 0xe0020..=0xe007e => char::from_u32(tag - 0xe0000),
         0x200b..=0x200d | 0x2060 | 0xfeff => None,

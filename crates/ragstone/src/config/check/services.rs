@@ -5,8 +5,7 @@ use crate::config::{Service, Settings};
 
 /// The public service refuses every request without a key: say so at start.
 pub fn check(settings: &Settings, found: &mut Findings) {
-    let needs_key =
-        |service: &Service| service.base_url.contains("api.openai.com") && !service.api_key.is_set();
+    let needs_key = |service: &Service| service.base_url.contains("api.openai.com") && !service.api_key.is_set();
     if settings.embeds_remotely() && needs_key(&settings.embed_service()) {
         found.say(
             "embed.api_key",

@@ -12,10 +12,7 @@ const EXPLAIN: &str = "/api/v1/explain-access";
 /// `asker` asks of each document why each caller of its own tenant may read it, or may not.
 pub async fn every_document(matrix: &mut Matrix, world: &World, asker: &Caller) {
     for sent in &world.sent {
-        let callers = world
-            .callers
-            .iter()
-            .filter(|caller| caller.tenant == asker.tenant);
+        let callers = world.callers.iter().filter(|caller| caller.tenant == asker.tenant);
         // A person has no role of its own here.
         for caller in callers.filter(|caller| caller.role != Role::Admin) {
             one(matrix, world, asker, sent, caller).await;
@@ -56,10 +53,7 @@ async fn one(matrix: &mut Matrix, world: &World, asker: &Caller, sent: &Sent, ca
 fn question(sent: &Sent, caller: &Caller) -> Value {
     let held = |kind: &str| -> Vec<&str> {
         let named = caller.readers.iter().filter_map(|reader| reader.split_once(':'));
-        named
-            .filter(|(of, _)| *of == kind)
-            .map(|(_, name)| name)
-            .collect()
+        named.filter(|(of, _)| *of == kind).map(|(_, name)| name).collect()
     };
     json!({
         "document": sent.id, "user": held("user").first(), "departments": held("dept"), "groups": held("group"),

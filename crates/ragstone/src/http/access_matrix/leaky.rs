@@ -39,12 +39,7 @@ impl VectorIndex for Leaky {
         Ok(found)
     }
 
-    async fn chunks(
-        &self,
-        _: &Scope,
-        points: &[PointId],
-        with_tokens: bool,
-    ) -> Result<Vec<StoredChunk>, IndexError> {
+    async fn chunks(&self, _: &Scope, points: &[PointId], with_tokens: bool) -> Result<Vec<StoredChunk>, IndexError> {
         let mut found = Vec::new();
         for scope in &self.all {
             found.extend(self.inner.chunks(scope, points, with_tokens).await?);
@@ -67,11 +62,7 @@ impl VectorIndex for Leaky {
         let mut found = Vec::new();
         for (document, generation) in all {
             for scope in &self.all {
-                found.extend(
-                    self.inner
-                        .scroll(scope, document, generation, from, limit)
-                        .await?,
-                );
+                found.extend(self.inner.scroll(scope, document, generation, from, limit).await?);
             }
         }
         Ok(found)
@@ -102,19 +93,14 @@ impl VectorIndex for Leaky {
         fields: &Metadata,
     ) -> Result<(), IndexError> {
         let inner = &self.inner;
-        inner
-            .set_access(document, generation, acl, acl_revision, fields)
-            .await
+        inner.set_access(document, generation, acl, acl_revision, fields).await
     }
 
     async fn count(&self) -> Result<u64, IndexError> {
         self.inner.count().await
     }
 
-    async fn generations(
-        &self,
-        document: Option<DocumentId>,
-    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
         self.inner.generations(document).await
     }
 }

@@ -104,8 +104,7 @@ impl Matrix {
         for sent in &world.sent {
             let secret = !caller.may_read(sent) && text.contains(&sent.secret);
             if secret || text.contains(&sent.unpublished) {
-                self.leaks
-                    .push(format!("{what} told {caller:?} of {sent:?}: {text}"));
+                self.leaks.push(format!("{what} told {caller:?} of {sent:?}: {text}"));
             }
         }
     }
@@ -230,11 +229,7 @@ impl Matrix {
         let shown: BTreeSet<String> = shown.map(|uri| uri.as_str().unwrap().to_owned()).collect();
         self.offer(world, caller);
         self.compare(world, caller, "an answer", &shown, |sent| {
-            (
-                sent.uri.clone(),
-                caller.must_find(sent),
-                caller.may_read_text(sent),
-            )
+            (sent.uri.clone(), caller.must_find(sent), caller.may_read_text(sent))
         });
         let body = json!({"question": question, "limit": 100, "stream": true});
         let streamed = self.post(world, caller, "/api/v1/ask", &body).await;
@@ -269,22 +264,13 @@ impl Matrix {
     fn streamed(&mut self, world: &World, caller: &Caller, what: &str, answer: &Answer) {
         let frames = answer.frames();
         assert_eq!(frames.last().unwrap().0, "done", "{what} for {caller:?}");
-        self.found(
-            world,
-            caller,
-            what,
-            &names(&frames[0].2["passages"], "document_id"),
-        );
+        self.found(world, caller, what, &names(&frames[0].2["passages"], "document_id"));
     }
 
     fn found(&mut self, world: &World, caller: &Caller, what: &str, shown: &BTreeSet<String>) {
         self.offer(world, caller);
         self.compare(world, caller, what, shown, |sent| {
-            (
-                sent.id.clone(),
-                caller.must_find(sent),
-                caller.may_read_text(sent),
-            )
+            (sent.id.clone(), caller.must_find(sent), caller.may_read_text(sent))
         });
     }
 
@@ -319,17 +305,9 @@ fn routes(caller: &Caller, sent: &Sent) -> Vec<Route> {
         caller.may_watch(sent),
     );
     let waits = matches!(sent.state, State::Pending | State::Renewed);
-    let ends = if waits {
-        Allowed::Stream
-    } else {
-        Allowed::Status(200)
-    };
+    let ends = if waits { Allowed::Stream } else { Allowed::Status(200) };
     let ends_again = ends.clone();
-    let cancel = if waits {
-        Allowed::Unasked
-    } else {
-        Allowed::Status(409)
-    };
+    let cancel = if waits { Allowed::Unasked } else { Allowed::Status(409) };
     let route = |method, path: &str, admitted, allowed| Route {
         method,
         path: path.to_owned(),
@@ -397,11 +375,6 @@ fn lossy(answer: &Answer) -> String {
 
 /// What a field of a list's items holds.
 fn names(list: &Value, field: &str) -> BTreeSet<String> {
-    let items = list
-        .as_array()
-        .unwrap_or_else(|| panic!("no list: {list}"))
-        .iter();
-    items
-        .map(|item| item[field].as_str().unwrap().to_owned())
-        .collect()
+    let items = list.as_array().unwrap_or_else(|| panic!("no list: {list}")).iter();
+    items.map(|item| item[field].as_str().unwrap().to_owned()).collect()
 }

@@ -54,11 +54,7 @@ async fn run(index: Option<world::AroundIndex>) -> Matrix {
         let counted = world.app.api.library.alarms().leaks();
         match index {
             None => assert_eq!(counted, 0, "seed {seed}"),
-            Some(_) => assert!(
-                counted >= one.offered,
-                "seed {seed}: {counted} of {}",
-                one.offered
-            ),
+            Some(_) => assert!(counted >= one.offered, "seed {seed}: {counted} of {}", one.offered),
         }
         all.add(one);
         seed += 1;

@@ -25,10 +25,7 @@ pub async fn keep(app: &TestApp, random: &mut Random, tenant: &str, readers: BTr
         kind: "folder".into(),
         settings: Map::from_iter([("path".to_owned(), json!(format!("/nowhere/{secret}")))]),
         collection: CollectionName::default(),
-        readers: readers
-            .iter()
-            .map(|reader| reader.parse().expect("a reader"))
-            .collect(),
+        readers: readers.iter().map(|reader| reader.parse().expect("a reader")).collect(),
         schedule: None,
         paused: false,
         created_by: "operator".into(),
@@ -36,14 +33,7 @@ pub async fn keep(app: &TestApp, random: &mut Random, tenant: &str, readers: BTr
         last_sync: None,
     };
     let id = record.id.0.to_string();
-    assert!(
-        app.api
-            .syncer
-            .sources
-            .add_source(record)
-            .await
-            .expect("it is kept")
-    );
+    assert!(app.api.syncer.sources.add_source(record).await.expect("it is kept"));
     Kept {
         tenant: tenant.to_owned(),
         readers,

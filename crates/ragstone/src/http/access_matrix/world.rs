@@ -98,9 +98,7 @@ impl World {
         for document in sent.iter_mut().filter(|sent| sent.state != State::Pending) {
             let secret = document.secret.clone();
             let writers = callers.iter().filter(|caller| caller.role == Role::Writer);
-            let writers: Vec<_> = writers
-                .filter(|caller| caller.tenant == document.tenant)
-                .collect();
+            let writers: Vec<_> = writers.filter(|caller| caller.tenant == document.tenant).collect();
             match random.below(3) {
                 0 => {
                     let writer = random.pick(&writers);
@@ -235,16 +233,8 @@ async fn draw_caller(random: &mut Random, app: &TestApp, issuer: &Issuer, tenant
 }
 
 /// Sends a version whose text holds `secret`; whom it is for is said afterwards.
-async fn send(
-    app: &TestApp,
-    random: &mut Random,
-    (key, reader): (&str, &str),
-    document: &mut Sent,
-    secret: &str,
-) {
-    let words: Vec<String> = (0..20)
-        .map(|_| format!("w{:08x}", random.next() as u32))
-        .collect();
+async fn send(app: &TestApp, random: &mut Random, (key, reader): (&str, &str), document: &mut Sent, secret: &str) {
+    let words: Vec<String> = (0..20).map(|_| format!("w{:08x}", random.next() as u32)).collect();
     let body = json!({
         "uri": document.uri, "title": format!("Title {}", document.secret), "readers": [reader],
         "text": format!("The {COMMON} hides the {secret} in the cellar. {}.", words.join(" ")),

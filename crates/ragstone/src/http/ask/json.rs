@@ -113,11 +113,7 @@ pub(in crate::http) async fn ask(
 }
 
 /// The answer once all of it is there.
-async fn whole(
-    app: &App,
-    principal: &Principal,
-    events: BoxStream<'static, AnswerEvent>,
-) -> Result<Answer, Problem> {
+async fn whole(app: &App, principal: &Principal, events: BoxStream<'static, AnswerEvent>) -> Result<Answer, Problem> {
     let mut found = Arc::from([]);
     let watched = events.inspect(|event| {
         if let AnswerEvent::Sources { passages, .. } = event {
@@ -131,12 +127,7 @@ async fn whole(
 }
 
 /// The problem of a model with what its caller can read instead, unless a document of that was withdrawn since.
-async fn with_passages(
-    app: &App,
-    principal: &Principal,
-    problem: Problem,
-    passages: &[Admitted<Passage>],
-) -> Problem {
+async fn with_passages(app: &App, principal: &Principal, problem: Problem, passages: &[Admitted<Passage>]) -> Problem {
     if passages.is_empty() || !OF_THE_MODEL.contains(&problem.code) {
         return problem;
     }

@@ -121,10 +121,7 @@ impl AskBody {
             .as_ref()
             .is_some_and(|text| text.len() > MAX_INSTRUCTIONS_BYTES)
         {
-            return wrong(
-                "instructions",
-                format!("have more than {MAX_INSTRUCTIONS_BYTES} bytes"),
-            );
+            return wrong("instructions", format!("have more than {MAX_INSTRUCTIONS_BYTES} bytes"));
         }
         if self
             .temperature
@@ -160,11 +157,7 @@ async fn events(
     limits::within_budget(app, principal).await?;
     trail.question(&request.question);
     let note = feedback::noting(app, principal, &request.question);
-    let events = limits::metered(
-        app,
-        principal,
-        (app.answerer)(principal.scope(), request, trace_id),
-    );
+    let events = limits::metered(app, principal, (app.answerer)(principal.scope(), request, trace_id));
     let events = watch::while_the_proof_opens(app, identity.proof, events);
     let noted = move |event: &AnswerEvent| {
         count(event);

@@ -62,12 +62,7 @@ fn warn_of_failure(trace_id: TraceId, event: &AnswerEvent) {
 
 /// Goes on behind the event `last`.
 pub(super) fn resume(app: &App, principal: &Principal, last: &str) -> Result<Response, Problem> {
-    let unknown = || {
-        Problem::new(
-            Code::StreamUnknown,
-            "there is no such stream, or not for this caller",
-        )
-    };
+    let unknown = || Problem::new(Code::StreamUnknown, "there is no such stream, or not for this caller");
     let (trace_id, n) = last.split_once(':').ok_or_else(unknown)?;
     let (trace_id, n) = (
         trace_id.parse().map_err(|_| unknown())?,

@@ -93,10 +93,7 @@ async fn an_answer_is_one_object() {
     for name in ["question", "query"] {
         app.script(stream::iter(whole()));
         let answer = app.post(ASK, &json!({name: "Wie oft?"})).send().await;
-        assert_eq!(
-            (answer.status, answer.json()["answer"].clone()),
-            (200, json!(TEXT))
-        );
+        assert_eq!((answer.status, answer.json()["answer"].clone()), (200, json!(TEXT)));
         assert_eq!(answer.json()["citations"][0]["range"], json!([3, 9]));
         assert_eq!(answer.json()["sentences"][0]["citations"], json!([1]));
     }
@@ -120,10 +117,7 @@ async fn a_stream_tells_the_same_answer_in_frames() {
         );
         assert_eq!(names(&answer), ["sources", "delta", "citation", "delta", "done"]);
         let frames = answer.frames();
-        let text: String = frames
-            .iter()
-            .filter_map(|(.., data)| data["text"].as_str())
-            .collect();
+        let text: String = frames.iter().filter_map(|(.., data)| data["text"].as_str()).collect();
         assert_eq!(text, TEXT);
         let trace = answer.header("x-request-id").to_owned();
         for (n, (_, id, _)) in (1..).zip(&frames) {
@@ -164,10 +158,7 @@ async fn what_fails_before_the_first_event_is_a_problem() {
         .send()
         .await
         .problem(503, "interrupted");
-    app.get("/api/v1/ask-stream")
-        .send()
-        .await
-        .problem(400, "bad_query");
+    app.get("/api/v1/ask-stream").send().await.problem(400, "bad_query");
     app.get("/api/v1/ask-stream?query=a&filter=%7B")
         .send()
         .await
@@ -197,11 +188,7 @@ async fn a_stream_ends_exactly_once() {
     assert_eq!(ended["code"], "withdrawn");
     let ended = check(vec![sources()], &["sources", "failed"]).await;
     assert_eq!(ended["code"], "interrupted");
-    check(
-        vec![sources(), done(), done(), failed("late")],
-        &["sources", "done"],
-    )
-    .await;
+    check(vec![sources(), done(), done(), failed("late")], &["sources", "done"]).await;
 }
 
 /// An answer of which tests tell one event after another, and whose end of life they can wait for.
@@ -325,9 +312,7 @@ async fn only_who_asked_resumes_and_only_for_a_minute() {
 /// A key that is made for a test: its text and its id.
 async fn key(app: &TestApp, more: Value) -> (String, KeyId) {
     let mut new = json!({"name": "n", "role": "reader"});
-    new.as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
+    new.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let made = app.issue(&new).await;
     let text = |field: &str| made[field].as_str().unwrap().to_owned();
     (text("key"), text("id").parse().unwrap())
@@ -356,13 +341,8 @@ async fn an_answer_ends_with_the_key_it_was_asked_with() {
         let failed = &ended.frames()[1].2;
         assert_eq!(failed["code"], "unauthorized");
         assert_eq!(failed["detail"], "the key was revoked");
-        check(true, false, rest.clone())
-            .await
-            .problem(401, "unauthorized");
-        assert_eq!(
-            names(&check(false, true, rest.clone()).await).last().unwrap(),
-            "done"
-        );
+        check(true, false, rest.clone()).await.problem(401, "unauthorized");
+        assert_eq!(names(&check(false, true, rest.clone()).await).last().unwrap(), "done");
         assert_eq!(check(false, false, rest).await.status, 200);
     }
 }
@@ -488,16 +468,11 @@ async fn a_ticket_dies_with_its_token() {
             issuers: Some(world.issuers.clone()),
             ..HttpSettings::default()
         });
-        let issued = app
-            .post("/api/v1/stream-tickets", &json!({}))
-            .key(&token(&world, life));
+        let issued = app.post("/api/v1/stream-tickets", &json!({})).key(&token(&world, life));
         let issued = issued.send().await.json();
         let ticket = issued["ticket"].as_str().unwrap();
         (0..200).for_each(|_| _ = (app.api.clock)());
-        let used = app
-            .get(&format!("/api/v1/ask-stream?ticket={ticket}"))
-            .send()
-            .await;
+        let used = app.get(&format!("/api/v1/ask-stream?ticket={ticket}")).send().await;
         match opens {
             // It is let in, and told that it asks nothing.
             true => used.problem(400, "bad_query"),

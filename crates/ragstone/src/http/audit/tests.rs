@@ -54,21 +54,12 @@ impl Audited {
 
     async fn lines(&self) -> Vec<Value> {
         let text = self.text().await;
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
 /// Action, subject, targets, decision, status and code of a line.
-type Expected<'a> = (
-    &'a str,
-    Option<&'a str>,
-    &'a [&'a str],
-    &'a str,
-    u16,
-    Option<&'a str>,
-);
+type Expected<'a> = (&'a str, Option<&'a str>, &'a [&'a str], &'a str, u16, Option<&'a str>);
 
 #[tokio::test]
 async fn each_request_leaves_the_line_it_should() {
@@ -97,10 +88,7 @@ async fn each_request_leaves_the_line_it_should() {
         .key(KEY)
         .send()
         .await;
-    app.post("/api/v1/search", &json!({"query": " "}))
-        .key(KEY)
-        .send()
-        .await;
+    app.post("/api/v1/search", &json!({"query": " "})).key(KEY).send().await;
     app.get("/api/v1/nothing/here").key(KEY).send().await;
     app.call("DELETE", &document).key(KEY).send().await;
     app.get(DOCUMENTS).through_operator_door().send().await;
@@ -135,23 +123,9 @@ async fn each_request_leaves_the_line_it_should() {
             Some("not_found"),
         ),
         ("POST /api/v1/search", admin, &[&id], "allowed", 200, None),
-        (
-            "POST /api/v1/search",
-            admin,
-            &[],
-            "refused",
-            422,
-            Some("bad_question"),
-        ),
+        ("POST /api/v1/search", admin, &[], "refused", 422, Some("bad_question")),
         ("none", admin, &[], "refused", 404, Some("no_route")),
-        (
-            "DELETE /api/v1/documents/{id}",
-            admin,
-            &[&id],
-            "allowed",
-            202,
-            None,
-        ),
+        ("DELETE /api/v1/documents/{id}", admin, &[&id], "allowed", 202, None),
         ("GET /api/v1/documents", Some("local"), &[], "allowed", 200, None),
     ];
     assert_eq!(lines.len(), expected.len());
@@ -163,10 +137,7 @@ async fn each_request_leaves_the_line_it_should() {
             "{line}"
         );
         assert_eq!(line["targets"], json!(targets), "{line}");
-        assert_eq!(
-            (&line["decision"], &line["status"]),
-            (&json!(decision), &json!(status))
-        );
+        assert_eq!((&line["decision"], &line["status"]), (&json!(decision), &json!(status)));
         assert_eq!(line["tenant"].as_str(), subject.map(|_| "default"));
         assert_eq!(line["role"].as_str(), subject.map(|_| "admin"));
         assert_eq!(line["trace_id"].as_str().unwrap().len(), 36);
@@ -195,10 +166,7 @@ async fn the_operators_own_routes_leave_lines_too() {
         assert!(answer.headers().contains_key("x-request-id"));
     }
     let lines = audited.lines().await;
-    let told: Vec<_> = lines
-        .iter()
-        .map(|line| (&line["action"], &line["decision"]))
-        .collect();
+    let told: Vec<_> = lines.iter().map(|line| (&line["action"], &line["decision"])).collect();
     assert_eq!(
         json!(told),
         json!([
@@ -208,9 +176,9 @@ async fn the_operators_own_routes_leave_lines_too() {
     );
     assert_eq!(lines[0]["targets"], json!(["7"]));
     assert!(
-        lines.iter().all(|line| line["address"] == "operator"
-            && line["role"] == "admin"
-            && line["tenant"] == "default"),
+        lines
+            .iter()
+            .all(|line| line["address"] == "operator" && line["role"] == "admin" && line["tenant"] == "default"),
         "{lines:?}"
     );
 }
@@ -223,11 +191,7 @@ async fn an_answer_names_what_was_shown_to_the_model() {
         let id = app.document("a", "The turbine needs oil.").await;
         let scope = (app.api.operator)().scope();
         for path in ["json", "stream"] {
-            let found = app
-                .api
-                .library
-                .search(&scope, &SearchRequest::new("turbine", 5))
-                .await;
+            let found = app.api.library.search(&scope, &SearchRequest::new("turbine", 5)).await;
             let sources = AnswerEvent::Sources {
                 passages: found.unwrap().passages.into(),
                 notices: vec![],
@@ -244,10 +208,7 @@ async fn an_answer_names_what_was_shown_to_the_model() {
         assert_eq!(lines.len(), 3);
         for (line, status) in lines[1..].iter().zip([502, 200]) {
             assert_eq!(line["action"], "POST /api/v1/ask");
-            assert_eq!(
-                (&line["targets"], &line["status"]),
-                (&json!([id]), &json!(status))
-            );
+            assert_eq!((&line["targets"], &line["status"]), (&json!([id]), &json!(status)));
             let told = line.get("question").and_then(Value::as_str);
             assert_eq!(told, questions.then_some("What does the turbine need?\r\n{}"));
         }
@@ -266,10 +227,7 @@ async fn no_text_and_no_secret_stands_in_the_log_and_no_line_is_forged() {
         .send()
         .await;
     app.get(&format!("{DOCUMENTS}/{KEY}")).key(KEY).send().await;
-    app.get(&format!("/api/v1/{KEY}"))
-        .key("SECRETWRONGKEY")
-        .send()
-        .await;
+    app.get(&format!("/api/v1/{KEY}")).key("SECRETWRONGKEY").send().await;
     app.get(&format!("/api/v1/ask-stream?query=SECRETQUERY&ticket={KEY}"))
         .send()
         .await;
@@ -303,10 +261,7 @@ async fn whoever_hangs_up_is_told_of_too() {
     }
     let lines = audited.lines().await;
     assert_eq!(lines.len(), 1);
-    assert_eq!(
-        (&lines[0]["status"], &lines[0]["tenant"]),
-        (&json!(null), &json!("a"))
-    );
+    assert_eq!((&lines[0]["status"], &lines[0]["tenant"]), (&json!(null), &json!("a")));
     assert_eq!(
         (&lines[0]["decision"], &lines[0]["role"]),
         (&json!("allowed"), &json!("reader"))

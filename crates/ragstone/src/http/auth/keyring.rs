@@ -205,13 +205,7 @@ impl Keyring {
             successor: None,
         };
         let hash = secret.hash(self.pepper().await?);
-        let (ring, stored) = (
-            self.clone(),
-            StoredKey {
-                key: key.clone(),
-                hash,
-            },
-        );
+        let (ring, stored) = (self.clone(), StoredKey { key: key.clone(), hash });
         let created = to_its_end(async move {
             let created = ring.store.create(stored).await?;
             ring.exist.fetch_or(created, Ordering::SeqCst);
@@ -272,10 +266,7 @@ async fn to_its_end<T: Send + 'static>(
         Ok(done) => Ok(done?),
         Err(error) => {
             tracing::error!(%error, "a change of keys broke off");
-            Err(Problem::new(
-                Code::Internal,
-                "the keys may or may not have changed",
-            ))
+            Err(Problem::new(Code::Internal, "the keys may or may not have changed"))
         }
     }
 }

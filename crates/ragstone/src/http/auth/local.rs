@@ -44,12 +44,8 @@ fn check_host(request: &Parts) -> Result<Authority, Problem> {
 
 fn check_origin(request: &Parts, host: &Authority, allowed: &[String]) -> Result<(), Problem> {
     let headers = &request.headers;
-    let foreign =
-        |origin: &str| Problem::new(Code::ForeignOrigin, format!("the request comes from {origin}"));
-    match headers
-        .get(ORIGIN)
-        .map(|origin| origin.to_str().unwrap_or("null"))
-    {
+    let foreign = |origin: &str| Problem::new(Code::ForeignOrigin, format!("the request comes from {origin}"));
+    match headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null")) {
         Some(origin) if is_own(origin, host) || allowed.iter().any(|allowed| allowed == origin) => Ok(()),
         Some(origin) => Err(foreign(origin)),
         None => match text(headers, "sec-fetch-site") {

@@ -224,9 +224,7 @@ async fn proven(app: &App, presented: &str) -> Result<Identity, Problem> {
         return Ok(Identity::of_key(&key));
     }
     match &app.settings.issuers {
-        Some(issuers) if Issuers::has_form(presented) => {
-            Ok(Identity::of_token(issuers.verify(presented).await?))
-        }
+        Some(issuers) if Issuers::has_form(presented) => Ok(Identity::of_token(issuers.verify(presented).await?)),
         _ => Err(keyring::unknown()),
     }
 }
@@ -263,10 +261,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn ticket(method: &Method, uri: &Uri) -> Option<String> {
     let streams = uri.path() == "/api/v1/ask-stream"
         || uri.path().starts_with("/api/v1/jobs/") && uri.path().ends_with("/events");
-    let value = uri
-        .query()?
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("ticket="))?;
+    let value = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("ticket="))?;
     (streams && method == Method::GET).then(|| value.to_owned())
 }
 

@@ -102,10 +102,7 @@ async fn a_page_of_another_origin_is_refused_unless_it_is_named() {
     );
     check(named.get(LIST).header("origin", "https://evil.example"), foreign).await;
     let preflight = named.call("OPTIONS", LIST).header("origin", wiki);
-    let preflight = preflight
-        .header("access-control-request-method", "POST")
-        .send()
-        .await;
+    let preflight = preflight.header("access-control-request-method", "POST").send().await;
     assert_eq!(
         (preflight.status, preflight.header("access-control-allow-origin")),
         (200, wiki)
@@ -124,35 +121,20 @@ async fn once_there_is_a_key_all_but_health_needs_it() {
         None,
     )
     .await;
-    check(
-        app.get(LIST).header("authorization", &format!("bearer {KEY}")),
-        None,
-    )
-    .await;
+    check(app.get(LIST).header("authorization", &format!("bearer {KEY}")), None).await;
     check(app.get(LIST).through_operator_door(), None).await;
     for path in ["/healthz", "/readyz"] {
         check(app.get(path), None).await;
     }
     let refused = Some((401, "unauthorized"));
-    for path in [
-        LIST,
-        "/metrics",
-        "/docs",
-        "/openapi.json",
-        "/nowhere",
-        "/healthz/",
-    ] {
+    for path in [LIST, "/metrics", "/docs", "/openapi.json", "/nowhere", "/healthz/"] {
         check(app.get(path), refused).await;
     }
     let long = format!("{KEY}x");
     for key in ["", "wrong", &KEY[..KEY.len() - 1], &long] {
         check(app.get(LIST).key(key), refused).await;
     }
-    check(
-        app.get(LIST).header("authorization", &format!("Basic {KEY}")),
-        refused,
-    )
-    .await;
+    check(app.get(LIST).header("authorization", &format!("Basic {KEY}")), refused).await;
     check(app.get(&format!("{LIST}?ticket={KEY}")), refused).await;
     let challenge = app.get(LIST).send().await;
     assert_eq!(challenge.header("www-authenticate"), "Bearer");
@@ -173,11 +155,7 @@ async fn a_refused_caller_is_answered_before_the_body_is_read() {
 async fn a_ticket_opens_one_stream_and_nothing_else() {
     let app = TestApp::keyed();
     let issue = async || {
-        let answer = app
-            .post("/api/v1/stream-tickets", &json!({}))
-            .key(KEY)
-            .send()
-            .await;
+        let answer = app.post("/api/v1/stream-tickets", &json!({})).key(KEY).send().await;
         assert_eq!(answer.status, 201);
         answer.json()["ticket"].as_str().unwrap().to_owned()
     };

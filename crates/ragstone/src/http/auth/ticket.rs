@@ -123,9 +123,7 @@ impl State {
             .waiting
             .iter()
             .filter(|(_, waiting)| waiting.holders.contains(most));
-        let oldest = theirs
-            .min_by_key(|(_, waiting)| waiting.until)
-            .map(|(hash, _)| *hash);
+        let oldest = theirs.min_by_key(|(_, waiting)| waiting.until).map(|(hash, _)| *hash);
         oldest.and_then(|hash| self.remove(&hash)).is_some()
     }
 }
@@ -177,11 +175,7 @@ mod tests {
         assert!(tickets.issue("one more", caller(), named("a")));
         tokio::time::advance(TICKET_LIFETIME).await;
         assert_eq!(issued(&tickets, "a", 2), 2);
-        assert_eq!(
-            tickets.0.lock().unwrap().waiting.len(),
-            2,
-            "ended ones are forgotten"
-        );
+        assert_eq!(tickets.0.lock().unwrap().waiting.len(), 2, "ended ones are forgotten");
     }
 
     #[tokio::test(start_paused = true)]

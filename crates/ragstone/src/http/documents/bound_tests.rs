@@ -11,11 +11,7 @@ async fn by_each_way(app: &TestApp, path: &str, fields: &Value) -> [Answer; 3] {
     let fields = fields.as_object().unwrap();
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
     let mut form: Vec<(&str, Option<&str>, String)> = vec![("file", Some("a.txt"), "text".into())];
-    form.extend(
-        fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), None, text(value))),
-    );
+    form.extend(fields.iter().map(|(name, value)| (name.as_str(), None, text(value))));
     form.push(("uri", None, "form".into()));
     let parts: Vec<_> = form
         .iter()
@@ -80,11 +76,7 @@ async fn a_source_url_is_an_address_of_the_web() {
 #[tokio::test]
 async fn a_uri_is_short_and_plain() {
     let app = TestApp::new();
-    let send = async |uri: &str| {
-        app.post(DOCUMENTS, &json!({"uri": uri, "text": "text"}))
-            .send()
-            .await
-    };
+    let send = async |uri: &str| app.post(DOCUMENTS, &json!({"uri": uri, "text": "text"})).send().await;
     assert_eq!(send(&"a".repeat(4_096)).await.status, 202);
     for uri in ["a".repeat(4_097), "a\u{1b}b".into(), String::new()] {
         assert_eq!(send(&uri).await.problem(422, "bad_field")["pointer"], "/uri");

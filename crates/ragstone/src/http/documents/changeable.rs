@@ -14,11 +14,7 @@ use crate::http::problem::{Code, Problem};
 
 /// The document, if the caller may read and write it and it is an upload that came by itself: a file in a mail goes with its mail,
 /// and the next sync would undo what is done to a source's document.
-pub(super) async fn changeable(
-    app: &App,
-    principal: &Principal,
-    id: DocumentId,
-) -> Result<Document, Problem> {
+pub(super) async fn changeable(app: &App, principal: &Principal, id: DocumentId) -> Result<Document, Problem> {
     let document = app.library.document(&principal.scope(), id).await?;
     let document = document.ok_or_else(|| Problem::not_found("document"))?;
     if document.source.as_str() != UPLOADS {

@@ -18,11 +18,7 @@ use crate::http::auth::Reader;
 use crate::http::extract::{Path, header as text, id};
 use crate::http::problem::{Code, Problem};
 
-pub(in crate::http) const PROBLEMS: &[Code] = &[
-    Code::NotFound,
-    Code::RangeNotSatisfiable,
-    Code::CatalogueUnavailable,
-];
+pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::RangeNotSatisfiable, Code::CatalogueUnavailable];
 
 /// The original of the published version, always as an attachment. One range of bytes may be asked for.
 #[utoipa::path(get, path = "/api/v1/documents/{id}/content", tag = "documents",
@@ -117,10 +113,7 @@ fn outside(size: u64) -> Response {
 
 /// The one range of a `Range` header; none for units, forms and numbers of ranges that are answered whole.
 fn byte_range(header: &str, size: u64) -> Result<Option<Range<u64>>, ()> {
-    let Some((first, last)) = header
-        .strip_prefix("bytes=")
-        .and_then(|range| range.split_once('-'))
-    else {
+    let Some((first, last)) = header.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
         return Ok(None);
     };
     let range = match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {

@@ -228,10 +228,7 @@ pub(super) fn text_name(uri: &str) -> String {
     let path = uri.split(['?', '#']).next().unwrap_or_default();
     let name = last_component(path.trim_end_matches(['/', '\\'])).unwrap_or_else(|| "text".into());
     let lower = name.to_ascii_lowercase();
-    match [".txt", ".md", ".markdown"]
-        .iter()
-        .any(|end| lower.ends_with(end))
-    {
+    match [".txt", ".md", ".markdown"].iter().any(|end| lower.ends_with(end)) {
         true => name,
         false => format!("{name}.txt"),
     }
@@ -243,8 +240,7 @@ mod tests {
 
     #[test]
     fn names_are_their_last_component() {
-        let check =
-            |name: &str, expected: Option<&str>| assert_eq!(last_component(name).as_deref(), expected);
+        let check = |name: &str, expected: Option<&str>| assert_eq!(last_component(name).as_deref(), expected);
         check("report.pdf", Some("report.pdf"));
         check("../../etc/passwd", Some("passwd"));
         check("C:\\Users\\me\\Bericht März.pdf", Some("Bericht März.pdf"));

@@ -118,10 +118,7 @@ impl<'a> Once<'a> {
                 status: status.as_u16(),
                 body: body.clone(),
             };
-            let kept = self
-                .app
-                .idempotency
-                .keep(&named.key, answered, (self.app.clock)());
+            let kept = self.app.idempotency.keep(&named.key, answered, (self.app.clock)());
             if let Err(error) = kept.await {
                 tracing::error!(%error, "an answer under an idempotency key could not be kept");
             }

@@ -68,17 +68,9 @@ pub(in crate::http) async fn list(
     let scope = principal.scope();
     let fetch = |step: PageRequest| {
         let (library, scope, filter) = (&app.library, &scope, &filter);
-        async move {
-            library
-                .documents(scope, filter, &step)
-                .await
-                .map_err(Problem::from)
-        }
+        async move { library.documents(scope, filter, &step).await.map_err(Problem::from) }
     };
     let most_bytes = app.settings.list_bytes;
     let (documents, next_cursor) = list::fill(request, most_bytes, fetch, DocumentBody::from).await?;
-    Ok(Json(DocumentList {
-        documents,
-        next_cursor,
-    }))
+    Ok(Json(DocumentList { documents, next_cursor }))
 }

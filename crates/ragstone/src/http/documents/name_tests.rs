@@ -41,10 +41,7 @@ async fn a_second_file_of_a_name_takes_no_place_unless_it_says_so() {
     app.work().await;
     let refused = file(&app, &ada, "README.md", "Project B uses port 9002.", &[]).await;
     let refused = refused.problem(409, "name_taken");
-    assert!(
-        refused["hint"].as_str().unwrap().contains("replace=true"),
-        "{refused}"
-    );
+    assert!(refused["hint"].as_str().unwrap().contains("replace=true"), "{refused}");
     file(&app, &ada, "README.md", "Project B.", &[("replace", "false")])
         .await
         .problem(409, "name_taken");
@@ -90,13 +87,7 @@ async fn a_second_file_of_a_name_takes_no_place_unless_it_says_so() {
         ("file", Some("README.md"), "Others."),
         ("file", Some("b.md"), "New."),
     ];
-    let several = app
-        .call("POST", DOCUMENTS)
-        .key(&ada)
-        .form(&parts)
-        .send()
-        .await
-        .json();
+    let several = app.call("POST", DOCUMENTS).key(&ada).form(&parts).send().await.json();
     assert_eq!(several["documents"][0]["error"]["code"], "name_taken");
     assert_eq!(several["documents"][1]["document"]["status"], "pending");
 }
@@ -136,9 +127,7 @@ async fn the_uploads_of_a_person_are_no_place_for_others() {
     let operator = send(&admin, "upload://ada/other.pdf").await;
     assert_eq!(operator.status, 202, "{}", operator.text());
     let form = [("uri", "upload://ada/x.txt")];
-    file(&app, &eve, "x.txt", "x", &form)
-        .await
-        .problem(409, "uri_taken");
+    file(&app, &eve, "x.txt", "x", &form).await.problem(409, "uri_taken");
     assert!(app.blob_keys().await.iter().all(|key| !key.contains("eve")));
 }
 
@@ -150,16 +139,11 @@ async fn a_file_in_a_mail_is_named_and_changed_with_its_mail_only() {
     };
     let app = TestApp::fitted(TestApp::keyed_settings(), fittings);
     let (ada, admin) = (key(&app, "ada", "writer").await, key(&app, "root", "admin").await);
-    for (key, uri) in [
-        (&ada, "m.eml#attachment/1/plan.txt"),
-        (&admin, "m.eml#Attachment/1/x"),
-    ] {
+    for (key, uri) in [(&ada, "m.eml#attachment/1/plan.txt"), (&admin, "m.eml#Attachment/1/x")] {
         let refused = text(&app, key, json!({"uri": uri, "text": "mine"})).await;
         assert_eq!(refused.problem(422, "uri_reserved")["pointer"], "/uri");
     }
-    let sent = text(&app, &ada, json!({"uri": "m.eml", "text": MAIL}))
-        .await
-        .json();
+    let sent = text(&app, &ada, json!({"uri": "m.eml", "text": MAIL})).await.json();
     let mail = sent["document"]["id"].as_str().unwrap().to_owned();
     app.work().await;
     let list = app.get(DOCUMENTS).key(&ada).send().await.json();
@@ -168,10 +152,7 @@ async fn a_file_in_a_mail_is_named_and_changed_with_its_mail_only() {
         .unwrap()
         .iter()
         .find(|one| one["id"] != mail.as_str());
-    let path = format!(
-        "{DOCUMENTS}/{}",
-        within.expect("the file")["id"].as_str().unwrap()
-    );
+    let path = format!("{DOCUMENTS}/{}", within.expect("the file")["id"].as_str().unwrap());
     for key in [&ada, &admin] {
         for method in ["PATCH", "DELETE"] {
             let call = app.call(method, &path).key(key).json(&json!({"title": "Mine"}));
@@ -190,10 +171,7 @@ async fn a_file_in_a_mail_is_named_and_changed_with_its_mail_only() {
     let patched = app.call("PATCH", &format!("{DOCUMENTS}/{mail}")).key(&ada);
     let patched = patched.json(&json!({"metadata": {"year": 2024}})).send().await;
     assert_eq!(patched.status, 200, "{}", patched.text());
-    assert_eq!(
-        app.get(&path).key(&ada).send().await.json()["metadata"]["year"],
-        2024
-    );
+    assert_eq!(app.get(&path).key(&ada).send().await.json()["metadata"]["year"], 2024);
     let deleted = app
         .call("DELETE", &format!("{DOCUMENTS}/{mail}"))
         .key(&ada)

@@ -132,10 +132,7 @@ fn moved(principal: &Principal, standing: &Document, to: Option<String>) -> Resu
             acl.sets[0].append(&mut kept);
             Ok(acl)
         }
-        None if kept.is_empty() => Err(Problem::new(
-            Code::ReadersRequired,
-            "nobody would be left to read it",
-        )),
+        None if kept.is_empty() => Err(Problem::new(Code::ReadersRequired, "nobody would be left to read it")),
         None => Ok(Acl {
             tenant: standing.acl.tenant.clone(),
             sets: vec![kept],

@@ -47,10 +47,7 @@ impl Pace {
         let elapsed = self.started.elapsed();
         let wanted = elapsed.as_secs_f64() * MIN_BYTES_PER_SECOND;
         match elapsed > grace && (self.bytes as f64) < wanted {
-            true => Err(Problem::new(
-                Code::Interrupted,
-                "the sender was too slow on the whole",
-            )),
+            true => Err(Problem::new(Code::Interrupted, "the sender was too slow on the whole")),
             false => Ok(()),
         }
     }
@@ -72,12 +69,7 @@ pub(super) async fn discard(app: &App, received: Received) {
 
 /// Streams a file's bytes to the blob store. A file that is too large, or for which there is no room, is refused by
 /// itself; a body that breaks off is the end of the request.
-pub(super) async fn receive(
-    app: &App,
-    pace: &mut Pace,
-    mut field: Field<'_>,
-    name: &str,
-) -> Result<File, Problem> {
+pub(super) async fn receive(app: &App, pace: &mut Pace, mut field: Field<'_>, name: &str) -> Result<File, Problem> {
     let Some(name) = last_component(name) else {
         return Err(Problem::new(Code::BadField, format!("{name:?} is not a file name")).at("/file"));
     };
@@ -102,19 +94,12 @@ pub(super) async fn receive(
 }
 
 /// Reads the rest of a file that is too large, which may have others behind it, unless that is too much as well.
-async fn skip(
-    app: &App,
-    pace: &mut Pace,
-    field: &mut Field<'_>,
-    name: &str,
-    limit: u64,
-) -> Result<(), Problem> {
+async fn skip(app: &App, pace: &mut Pace, field: &mut Field<'_>, name: &str, limit: u64) -> Result<(), Problem> {
     let mut skipped = 0;
     while let Some(bytes) = chunk(app, pace, field).await? {
         skipped += bytes.len() as u64;
         if skipped > MAX_SKIPPED_BYTES {
-            let detail =
-                format!("{name} is larger than {limit} bytes, by so much that the rest was not read");
+            let detail = format!("{name} is larger than {limit} bytes, by so much that the rest was not read");
             return Err(Problem::new(Code::TooLarge, detail));
         }
     }
@@ -157,9 +142,8 @@ pub(super) async fn field_text(
         }
         value.extend_from_slice(&bytes);
     }
-    String::from_utf8(value).map_err(|_| {
-        Problem::new(Code::BadField, format!("field {name}: is not UTF-8")).at(format!("/{name}"))
-    })
+    String::from_utf8(value)
+        .map_err(|_| Problem::new(Code::BadField, format!("field {name}: is not UTF-8")).at(format!("/{name}")))
 }
 
 async fn chunk(app: &App, pace: &mut Pace, field: &mut Field<'_>) -> Result<Option<Bytes>, Problem> {
@@ -171,10 +155,7 @@ async fn chunk(app: &App, pace: &mut Pace, field: &mut Field<'_>) -> Result<Opti
 }
 
 /// The next part of a body whose sender does not pause too long.
-pub(super) async fn in_time<T>(
-    app: &App,
-    next: impl Future<Output = Result<T, MultipartError>>,
-) -> Result<T, Problem> {
+pub(super) async fn in_time<T>(app: &App, next: impl Future<Output = Result<T, MultipartError>>) -> Result<T, Problem> {
     match tokio::time::timeout(app.settings.idle_timeout, next).await {
         Ok(next) => next.map_err(|error| multipart_problem(app, &error)),
         Err(_) => Err(Problem::new(Code::Interrupted, "the sender paused for too long")),

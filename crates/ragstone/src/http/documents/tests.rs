@@ -34,10 +34,7 @@ async fn a_file_is_taken_in_published_read_and_deleted() {
     };
     let accepted = file().send().await;
     assert_eq!(accepted.status, 202, "{}", accepted.text());
-    let (document, job) = (
-        accepted.json()["document"].clone(),
-        accepted.json()["job"].clone(),
-    );
+    let (document, job) = (accepted.json()["document"].clone(), accepted.json()["job"].clone());
     assert_eq!(document["uri"], "upload://local/Bericht%20M%C3%A4rz.txt");
     assert_eq!(
         (&document["status"], &job["state"]),
@@ -62,10 +59,7 @@ async fn a_file_is_taken_in_published_read_and_deleted() {
         .send()
         .await
         .json();
-    assert_eq!(
-        (&job["state"], &job["error"]),
-        (&json!("succeeded"), &Value::Null)
-    );
+    assert_eq!((&job["state"], &job["error"]), (&json!("succeeded"), &Value::Null));
     let chunks = app.get(&format!("{path}/chunks")).send().await.json();
     assert_eq!(chunks["chunks"][0]["text"], "Ünï text");
     assert_eq!(
@@ -103,11 +97,7 @@ async fn another_caller_sees_and_changes_nothing() {
         .unwrap()
         .to_owned();
     let (path, job) = (format!("{DOCUMENTS}/{id}"), format!("/api/v1/jobs/{job}"));
-    for (caller, status) in [
-        (colleague as fn() -> Principal, 200),
-        (reader, 200),
-        (stranger, 404),
-    ] {
+    for (caller, status) in [(colleague as fn() -> Principal, 200), (reader, 200), (stranger, 404)] {
         let app = app.seen_by(caller);
         for path in [
             &path,
@@ -121,19 +111,12 @@ async fn another_caller_sees_and_changes_nothing() {
         let seen = usize::from(status == 200);
         let listed = app.get(DOCUMENTS).send().await.json();
         assert_eq!(listed["documents"].as_array().unwrap().len(), seen);
-        let found = app
-            .post("/api/v1/search", &json!({"query": "secret"}))
-            .send()
-            .await;
+        let found = app.post("/api/v1/search", &json!({"query": "secret"})).send().await;
         assert_eq!(found.json()["passages"].as_array().unwrap().len(), seen);
     }
     let stranger = app.seen_by(stranger);
     for path in [&path, &job] {
-        stranger
-            .call("DELETE", path)
-            .send()
-            .await
-            .problem(404, "not_found");
+        stranger.call("DELETE", path).send().await.problem(404, "not_found");
     }
     stranger
         .call("PATCH", &path)
@@ -142,11 +125,7 @@ async fn another_caller_sees_and_changes_nothing() {
         .await
         .problem(404, "not_found");
     let reader = app.seen_by(reader);
-    reader
-        .call("DELETE", &path)
-        .send()
-        .await
-        .problem(403, "forbidden");
+    reader.call("DELETE", &path).send().await.problem(403, "forbidden");
     reader
         .post(DOCUMENTS, &json!({"uri": "b", "text": "b"}))
         .send()
@@ -161,11 +140,7 @@ async fn another_caller_sees_and_changes_nothing() {
         .problem(403, "grant_refused");
     app.post(DOCUMENTS, &taken).send().await;
     let taken = json!({"uri": "c", "text": "c", "readers": ["dept:x"]});
-    colleague
-        .post(DOCUMENTS, &taken)
-        .send()
-        .await
-        .problem(409, "uri_taken");
+    colleague.post(DOCUMENTS, &taken).send().await.problem(409, "uri_taken");
     assert_eq!(colleague.call("DELETE", &path).send().await.status, 202);
 }
 
@@ -226,8 +201,7 @@ async fn a_form_that_is_refused_leaves_nothing() {
     let broken = app
         .call("POST", DOCUMENTS)
         .header("content-type", "multipart/form-data; boundary=B");
-    let broken =
-        broken.body("--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nhalf");
+    let broken = broken.body("--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nhalf");
     broken.send().await.problem(400, "bad_multipart");
     let unbound = app
         .call("POST", DOCUMENTS)
@@ -263,19 +237,11 @@ async fn several_files_are_answered_each_by_itself() {
 async fn a_json_document_is_refused_with_its_place() {
     let app = TestApp::new();
     let json = |body: &str| {
-        let call = app
-            .call("POST", DOCUMENTS)
-            .header("content-type", "application/json");
+        let call = app.call("POST", DOCUMENTS).header("content-type", "application/json");
         call.body(body.to_owned())
     };
-    let bad = json("{\"uri\": \"a\",\n oops")
-        .send()
-        .await
-        .problem(400, "bad_json");
-    assert!(
-        bad["detail"].as_str().unwrap().contains("line 2 column 2"),
-        "{bad}"
-    );
+    let bad = json("{\"uri\": \"a\",\n oops").send().await.problem(400, "bad_json");
+    assert!(bad["detail"].as_str().unwrap().contains("line 2 column 2"), "{bad}");
     json("{\"uri\": \"a\"}").send().await.problem(422, "bad_body");
     json("{\"uri\": \"a\", \"text\": \"a\", \"reader\": []}")
         .send()
@@ -296,11 +262,7 @@ async fn a_json_document_is_refused_with_its_place() {
         ..HttpSettings::default()
     });
     let body = json!({"uri": "a", "text": "more than twenty bytes"});
-    small
-        .post(DOCUMENTS, &body)
-        .send()
-        .await
-        .problem(413, "too_large");
+    small.post(DOCUMENTS, &body).send().await.problem(413, "too_large");
     let form = small
         .call("POST", DOCUMENTS)
         .form(&[("file", Some("a.txt"), "more than twenty")]);
@@ -314,10 +276,7 @@ async fn readers_are_required_where_no_default_stands_for_them() {
         default_readers: Some(ReaderSet::new()),
         ..HttpSettings::default()
     });
-    let refused = app
-        .post(DOCUMENTS, &json!({"uri": "a", "text": "a"}))
-        .send()
-        .await;
+    let refused = app.post(DOCUMENTS, &json!({"uri": "a", "text": "a"})).send().await;
     refused.problem(422, "readers_required");
     let named = json!({"uri": "a", "text": "a", "department_id": "x"});
     let named = app.post(DOCUMENTS, &named).send().await;
@@ -350,22 +309,15 @@ async fn changes_hold_at_once_and_embed_nothing() {
         (&back["readers"], &back["department_id"]),
         (&json!(["dept:x"]), &Value::Null)
     );
-    assert_eq!(
-        (&back["metadata"], &back["title"]),
-        (&json!({"a": 1}), &json!("New"))
-    );
+    assert_eq!((&back["metadata"], &back["title"]), (&json!({"a": 1}), &json!("New")));
     let found = colleague
         .post("/api/v1/search", &json!({"query": "secret"}))
         .send()
         .await
         .json();
     assert_eq!(found["passages"].as_array().unwrap().len(), 1);
-    patch(json!({"readers": []}))
-        .await
-        .problem(422, "readers_required");
-    patch(json!({"readers": ["staff"]}))
-        .await
-        .problem(422, "bad_reader");
+    patch(json!({"readers": []})).await.problem(422, "readers_required");
+    patch(json!({"readers": ["staff"]})).await.problem(422, "bad_reader");
     patch(json!({"title": "a\u{1}"})).await.problem(422, "bad_field");
     let refused = colleague
         .call("PATCH", &path)
@@ -433,9 +385,7 @@ async fn lists_end_and_go_on_by_their_cursor() {
 #[tokio::test]
 async fn the_original_is_an_attachment_in_whole_and_in_part() {
     let app = TestApp::new();
-    let id = app
-        .document("https://x.example/a/<b>.txt?v=1", "0123456789")
-        .await;
+    let id = app.document("https://x.example/a/<b>.txt?v=1", "0123456789").await;
     let path = format!("{DOCUMENTS}/{id}/content");
     let whole = app.get(&path).send().await;
     assert_eq!((whole.status, whole.text()), (200, "0123456789"));
@@ -444,10 +394,7 @@ async fn the_original_is_an_attachment_in_whole_and_in_part() {
         "attachment; filename*=UTF-8''%3Cb%3E.txt"
     );
     assert_eq!(
-        (
-            whole.header("x-content-type-options"),
-            whole.header("accept-ranges")
-        ),
+        (whole.header("x-content-type-options"), whole.header("accept-ranges")),
         ("nosniff", "bytes")
     );
     let part = app.get(&path).header("range", "bytes=2-4").send().await;
@@ -512,10 +459,7 @@ async fn every_answer_has_its_id_and_its_headers() {
         let answer = call.send().await;
         assert!(answer.header("x-request-id").parse::<uuid::Uuid>().is_ok());
         assert_eq!(
-            (
-                answer.header("x-content-type-options"),
-                answer.header("cache-control")
-            ),
+            (answer.header("x-content-type-options"), answer.header("cache-control")),
             ("nosniff", "no-store")
         );
     }

@@ -158,12 +158,7 @@ async fn multipart(app: &Arc<App>, request: Request) -> Result<Multipart, Proble
 }
 
 /// Rings the doorbell for a queued job; where none was queued, names the document's newest.
-async fn accepted(
-    app: &App,
-    principal: &Principal,
-    begun: Begun,
-    trail: &Trail,
-) -> Result<Accepted, Problem> {
+async fn accepted(app: &App, principal: &Principal, begun: Begun, trail: &Trail) -> Result<Accepted, Problem> {
     let (Begun::Unchanged(document) | Begun::Updated(document) | Begun::Started(document, _)) = &begun;
     trail.target(document.id);
     let (document, job, queued) = match begun {
@@ -188,10 +183,7 @@ async fn newest_job(app: &App, principal: &Principal, document: DocumentId) -> R
         document: Some(document),
         ..JobFilter::default()
     };
-    let first = PageRequest {
-        cursor: None,
-        limit: 1,
-    };
+    let first = PageRequest { cursor: None, limit: 1 };
     let mut found = app.catalogue.jobs(&principal.scope(), &filter, &first).await?;
     Ok(found.items.pop())
 }
@@ -207,16 +199,10 @@ impl Form {
     async fn read(&mut self, app: &App, multipart: &mut Multipart) -> Result<(), Problem> {
         let mut pace = Pace::begin();
         while let Some(field) = in_time(app, multipart.next_field()).await? {
-            match (
-                field.name().map(str::to_owned),
-                field.file_name().map(str::to_owned),
-            ) {
+            match (field.name().map(str::to_owned), field.file_name().map(str::to_owned)) {
                 (Some(part), Some(name)) if part == "file" => {
                     if self.files.len() == MAX_FILES {
-                        return Err(Problem::new(
-                            Code::TooLarge,
-                            format!("more than {MAX_FILES} files"),
-                        ));
+                        return Err(Problem::new(Code::TooLarge, format!("more than {MAX_FILES} files")));
                     }
                     self.files.push(receive(app, &mut pace, field, &name).await?);
                 }
@@ -245,10 +231,7 @@ impl Form {
         match self.files.iter().find(|file| !seen.insert(&file.name)) {
             Some(twin) => Err(Problem::new(
                 Code::BadField,
-                format!(
-                    "two files are named {:?}: each would replace the other",
-                    twin.name
-                ),
+                format!("two files are named {:?}: each would replace the other", twin.name),
             )
             .at("/file")),
             None => Ok(()),
@@ -318,12 +301,7 @@ async fn begin(
     trail: &Trail,
 ) -> Result<Accepted, Problem> {
     let received = file.received?;
-    let upload: Upload = match fields.upload(
-        principal,
-        &app.default_readers(),
-        file.name,
-        file.declared_media_type,
-    ) {
+    let upload: Upload = match fields.upload(principal, &app.default_readers(), file.name, file.declared_media_type) {
         Ok(upload) => upload,
         Err(problem) => {
             discard(app, received).await;
@@ -331,11 +309,7 @@ async fn begin(
         }
     };
     let (ingestor, sender) = (app.ingestor.clone(), principal.clone());
-    let begun = to_its_end(
-        app,
-        async move { ingestor.begin(&sender, upload, received).await },
-    )
-    .await?;
+    let begun = to_its_end(app, async move { ingestor.begin(&sender, upload, received).await }).await?;
     accepted(app, principal, begun, trail).await
 }
 

@@ -34,8 +34,7 @@ async fn a_writer_changes_what_it_may_grant_whole_or_brought() {
     let (ada, eve) = (key(&app, "ada", &["x"]).await, key(&app, "eve", &["x"]).await);
     let both = key(&app, "bob", &["x", "y"]).await;
     let path = shared(&app, &ada).await;
-    let patch =
-        async |key: &str, changes: Value| app.call("PATCH", &path).key(key).json(&changes).send().await;
+    let patch = async |key: &str, changes: Value| app.call("PATCH", &path).key(key).json(&changes).send().await;
     // Eve reads it, as a member of one of its departments.
     assert_eq!(app.get(&path).key(&eve).send().await.status, 200);
     patch(&eve, json!({"title": "Mine"}))
@@ -56,10 +55,7 @@ async fn a_writer_changes_what_it_may_grant_whole_or_brought() {
         .await
         .problem(409, "uri_taken");
     let standing = app.get(&path).key(&eve).send().await.json();
-    assert_eq!(
-        (&standing["title"], &standing["version"]),
-        (&json!("a"), &json!(1))
-    );
+    assert_eq!((&standing["title"], &standing["version"]), (&json!("a"), &json!(1)));
 
     assert_eq!(patch(&ada, json!({"title": "Ours"})).await.status, 200);
     assert_eq!(patch(&both, json!({"title": "Ours"})).await.status, 200);
@@ -73,13 +69,9 @@ async fn a_writer_changes_what_it_may_grant_whole_or_brought() {
 #[tokio::test]
 async fn nobody_takes_away_a_reader_that_they_do_not_hold() {
     let app = TestApp::keyed();
-    let (ada, both) = (
-        key(&app, "ada", &["x"]).await,
-        key(&app, "bob", &["x", "y"]).await,
-    );
+    let (ada, both) = (key(&app, "ada", &["x"]).await, key(&app, "bob", &["x", "y"]).await);
     let path = shared(&app, &ada).await;
-    let patch =
-        async |key: &str, changes: Value| app.call("PATCH", &path).key(key).json(&changes).send().await;
+    let patch = async |key: &str, changes: Value| app.call("PATCH", &path).key(key).json(&changes).send().await;
     for changes in [
         json!({"readers": ["dept:x"]}),
         json!({"readers": ["everyone"]}),
@@ -105,10 +97,7 @@ async fn nobody_takes_away_a_reader_that_they_do_not_hold() {
 #[tokio::test]
 async fn a_restriction_that_is_not_held_is_not_written_away() {
     let app = TestApp::keyed();
-    let (ada, eve) = (
-        key(&app, "ada", &["x", "y"]).await,
-        key(&app, "eve", &["x", "y"]).await,
-    );
+    let (ada, eve) = (key(&app, "ada", &["x", "y"]).await, key(&app, "eve", &["x", "y"]).await);
     let path = shared(&app, &ada).await;
     let id: uuid::Uuid = path.rsplit('/').next().unwrap().parse().unwrap();
     let set = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
@@ -171,12 +160,7 @@ async fn a_document_of_a_source_is_changed_by_the_source_only() {
             let call = app.call(method, &page).key(key).json(&json!({"title": "Mine"}));
             let refused = call.send().await.problem(409, "source_document");
             assert_eq!(refused["source"], "wiki");
-            assert!(
-                refused["hint"]
-                    .as_str()
-                    .unwrap()
-                    .contains("ragstone source sync wiki")
-            );
+            assert!(refused["hint"].as_str().unwrap().contains("ragstone source sync wiki"));
         }
     }
     let eve = key(&app, "eve", &["z"]).await;
@@ -192,12 +176,7 @@ async fn a_document_of_a_source_is_changed_by_the_source_only() {
         200
     );
     // Of a source that is there no more, it is like any other.
-    let removed = app
-        .api
-        .syncer
-        .sources
-        .remove_source(&Default::default(), wiki)
-        .await;
+    let removed = app.api.syncer.sources.remove_source(&Default::default(), wiki).await;
     assert!(removed.unwrap());
     assert_eq!(app.call("DELETE", &page).key(&ada).send().await.status, 202);
 }

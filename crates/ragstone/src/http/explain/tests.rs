@@ -45,9 +45,7 @@ async fn an_administrator_is_told_of_its_own_tenant_and_of_no_other() {
         let refused = &refused.json()["documents"][0];
         assert_eq!(refused["readable"], false);
         assert_eq!(refused["reasons"][0]["code"], "set_refuses");
-        let by_key = ask(&own, &json!({"document": named, "key": own_key}))
-            .await
-            .json();
+        let by_key = ask(&own, &json!({"document": named, "key": own_key})).await.json();
         assert_eq!(by_key["documents"][0]["caller"]["key"], own_key.as_str());
         // To another tenant's administrator there is no such document, no such tenant and no such key.
         for body in [
@@ -66,12 +64,7 @@ async fn an_administrator_is_told_of_its_own_tenant_and_of_no_other() {
 async fn the_operator_is_told_of_every_tenant_and_a_lesser_role_of_none() {
     let (app, id) = world().await;
     let body = json!({"document": id, "user": "ann"});
-    let told = app
-        .post(EXPLAIN, &body)
-        .through_operator_door()
-        .send()
-        .await
-        .json();
+    let told = app.post(EXPLAIN, &body).through_operator_door().send().await.json();
     let told = &told["documents"][0];
     assert_eq!(
         (&told["document"]["tenant"], &told["reasons"][0]["code"]),

@@ -117,8 +117,5 @@ pub(in crate::http) async fn list(
     };
     let most_bytes = app.settings.list_bytes;
     let (feedback, next_cursor) = list::fill(request, most_bytes, fetch, FeedbackBody::from).await?;
-    Ok(Json(FeedbackList {
-        feedback,
-        next_cursor,
-    }))
+    Ok(Json(FeedbackList { feedback, next_cursor }))
 }

@@ -58,12 +58,7 @@ pub(super) fn noting(app: &App, principal: &Principal, question: &str) -> impl F
     }
 }
 
-fn answered(
-    principal: &Principal,
-    question: &str,
-    answer: &Answer,
-    now: time::OffsetDateTime,
-) -> AnsweredQuestion {
+fn answered(principal: &Principal, question: &str, answer: &Answer, now: time::OffsetDateTime) -> AnsweredQuestion {
     let sentences = answer.sentences.iter().map(|sentence| sentence.text.trim());
     let places = answer.citations.iter().map(|citation| CitedPlace {
         uri: citation.uri.clone(),

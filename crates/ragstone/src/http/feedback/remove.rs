@@ -13,8 +13,7 @@ use crate::http::auth::Reader;
 use crate::http::extract::{Path, id};
 use crate::http::problem::{Code, Problem};
 
-pub(in crate::http) const PROBLEMS: &[Code] =
-    &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
+pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
 
 /// Forgets an answer that is kept, with what was said of it: for who asked, and for administrators.
 #[utoipa::path(delete, path = "/api/v1/feedback/{trace_id}", tag = "feedback",
@@ -26,11 +25,7 @@ pub(in crate::http) async fn remove(
 ) -> Result<StatusCode, Problem> {
     let trace_id: TraceId = id("answer", &trace)?;
     let subject = (caller.role() != Role::Admin).then(|| caller.subject());
-    match app
-        .feedback
-        .remove_answer(caller.tenant(), subject, trace_id)
-        .await?
-    {
+    match app.feedback.remove_answer(caller.tenant(), subject, trace_id).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(unknown()),
     }

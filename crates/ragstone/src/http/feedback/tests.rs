@@ -59,14 +59,10 @@ async fn listed(app: &TestApp, key: &str) -> Vec<Value> {
 #[tokio::test]
 async fn who_asked_says_something_and_its_administrator_is_told() {
     let app = world(FeedbackSettings::default()).await;
-    let (ann, admin) = (
-        key(&app, "acme", "reader").await,
-        key(&app, "acme", "admin").await,
-    );
+    let (ann, admin) = (key(&app, "acme", "reader").await, key(&app, "acme", "admin").await);
     for stream in [false, true] {
         let trace = asked(&app, &ann, stream).await;
-        let said =
-            json!({"trace_id": trace, "rating": "down", "comment": "no", "correct_answer": "In the cellar."});
+        let said = json!({"trace_id": trace, "rating": "down", "comment": "no", "correct_answer": "In the cellar."});
         let noted = give(&app, &ann, said).await;
         assert_eq!((noted.status, &noted.json()["rating"]), (200, &json!("down")));
         let told = listed(&app, &admin).await.pop().unwrap();
@@ -88,10 +84,7 @@ async fn who_asked_says_something_and_its_administrator_is_told() {
 #[tokio::test]
 async fn for_everybody_else_there_is_no_such_answer() {
     let app = world(FeedbackSettings::default()).await;
-    let (ann, admin) = (
-        key(&app, "acme", "reader").await,
-        key(&app, "acme", "admin").await,
-    );
+    let (ann, admin) = (key(&app, "acme", "reader").await, key(&app, "acme", "admin").await);
     let trace = asked(&app, &ann, false).await;
     let others = [
         key(&app, "acme", "reader").await,
@@ -126,11 +119,7 @@ async fn for_everybody_else_there_is_no_such_answer() {
     }
     assert_eq!(remove(&ann).await.status, 204);
     remove(&admin).await.problem(404, "not_found");
-    assert_eq!(
-        give(&app, &ann, up(&trace)).await.status,
-        200,
-        "it is remembered yet"
-    );
+    assert_eq!(give(&app, &ann, up(&trace)).await.status, 200, "it is remembered yet");
     assert_eq!(remove(&admin).await.status, 204);
 }
 
@@ -142,20 +131,14 @@ async fn what_is_wrong_is_said() {
     for (body, code) in [
         (json!({"trace_id": trace}), "bad_field"),
         (json!({"trace_id": trace, "comment": " "}), "bad_field"),
-        (
-            json!({"trace_id": trace, "comment": "a".repeat(4_097)}),
-            "bad_field",
-        ),
+        (json!({"trace_id": trace, "comment": "a".repeat(4_097)}), "bad_field"),
         (
             json!({"trace_id": trace, "correct_answer": "a".repeat(16_385)}),
             "bad_field",
         ),
         (json!({"trace_id": trace, "rating": "sideways"}), "bad_body"),
         (json!({"trace_id": "x", "rating": "up"}), "bad_body"),
-        (
-            json!({"trace_id": trace, "rating": "up", "question": "?"}),
-            "bad_body",
-        ),
+        (json!({"trace_id": trace, "rating": "up", "question": "?"}), "bad_body"),
     ] {
         give(&app, &ann, body).await.problem(422, code);
     }
@@ -173,10 +156,7 @@ async fn another_process_rates_what_is_kept() {
             keep_all,
         })
         .await;
-        let (ann, bob) = (
-            key(&app, "acme", "reader").await,
-            key(&app, "acme", "reader").await,
-        );
+        let (ann, bob) = (key(&app, "acme", "reader").await, key(&app, "acme", "reader").await);
         let trace = asked(&app, &ann, false).await;
         let another = app.seen_by(|| caller("default", &[], Role::Admin));
         let up = json!({"trace_id": trace, "rating": "up"});
@@ -209,10 +189,7 @@ async fn only_the_operator_acts_for_others() {
         (r#"{"tenant": "acme", "user": "ann", "departments": ["lab"]}"#, 1),
         (r#"{"tenant": "acme", "role": "admin"}"#, 1),
         (r#"{"tenant": "acme", "user": "ann", "groups": ["lab"]}"#, 0),
-        (
-            r#"{"tenant": "beta", "departments": ["lab"], "role": "admin"}"#,
-            0,
-        ),
+        (r#"{"tenant": "beta", "departments": ["lab"], "role": "admin"}"#, 0),
         (r#"{"departments": ["lab"]}"#, 0),
     ] {
         let found = found(act_as).await.json();

@@ -21,8 +21,7 @@ use crate::http::extract::{Path, header, id};
 use crate::http::problem::{Code, Problem};
 use crate::http::{Shutdown, sse};
 
-pub(in crate::http) const PROBLEMS: &[Code] =
-    &[Code::NotFound, Code::TooManyStreams, Code::CatalogueUnavailable];
+pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::TooManyStreams, Code::CatalogueUnavailable];
 
 /// A job's progress as server-sent events: `progress` with the job at each change, `done` with the job at its end;
 /// `failed {code, detail}` if the caller's key or token ends before, or the server shuts down.

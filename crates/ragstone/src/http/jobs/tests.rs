@@ -94,21 +94,14 @@ async fn a_failed_job_is_listed_and_tried_again() {
     let app = TestApp::new();
     let job = queued(&app, json!({"uri": "a", "text": " "})).await;
     let retry = format!("{}/retry", path(&job));
-    app.call("POST", &retry)
-        .send()
-        .await
-        .problem(409, "job_not_failed");
+    app.call("POST", &retry).send().await.problem(409, "job_not_failed");
     app.work().await;
     let dead = app.get("/api/v1/jobs?state=failed").send().await.json();
     assert_eq!(dead["jobs"][0]["id"], job["id"]);
     assert_eq!(dead["jobs"][0]["error"]["code"], "no_text");
 
     let stranger = app.seen_by(|| caller("other", &[], Role::Admin));
-    let foreign = stranger
-        .call("POST", &retry)
-        .send()
-        .await
-        .problem(404, "not_found");
+    let foreign = stranger.call("POST", &retry).send().await.problem(404, "not_found");
     let unknown = "/api/v1/jobs/00000000-0000-0000-0000-0000000000ff/retry";
     let unknown = app.call("POST", unknown).send().await.problem(404, "not_found");
     assert_eq!(foreign["detail"], unknown["detail"]);
@@ -117,10 +110,7 @@ async fn a_failed_job_is_listed_and_tried_again() {
 
     let rings = app.rings.load(Ordering::Relaxed);
     let again = app.call("POST", &retry).send().await;
-    assert_eq!(
-        (again.status, app.rings.load(Ordering::Relaxed)),
-        (202, rings + 1)
-    );
+    assert_eq!((again.status, app.rings.load(Ordering::Relaxed)), (202, rings + 1));
     assert_eq!(
         (
             &again.json()["state"],
@@ -131,10 +121,7 @@ async fn a_failed_job_is_listed_and_tried_again() {
     );
     app.work().await;
     queued(&app, json!({"uri": "a", "text": "a text"})).await;
-    app.call("POST", &retry)
-        .send()
-        .await
-        .problem(409, "job_superseded");
+    app.call("POST", &retry).send().await.problem(409, "job_superseded");
 }
 
 #[tokio::test]
@@ -166,11 +153,7 @@ async fn documents_of_a_batch_are_one_job() {
     );
     let counts = json!({"queued": 0, "running": 0, "succeeded": 3, "failed": 1, "cancelled": 0});
     assert_eq!(ended["children"], counts);
-    let children = app
-        .get(&format!("/api/v1/jobs?parent={batch}"))
-        .send()
-        .await
-        .json();
+    let children = app.get(&format!("/api/v1/jobs?parent={batch}")).send().await.json();
     assert_eq!(children["jobs"].as_array().unwrap().len(), 4);
     let told = app.get(&format!("{path}/events")).send().await.frames();
     assert_eq!(told.last().unwrap().0, "done");
@@ -218,17 +201,8 @@ async fn workers_that_are_stopped_hand_their_jobs_back() {
         "it did not come to its end"
     );
     let waiting = app.get(&path(&job)).send().await.json();
-    assert_eq!(
-        (&waiting["state"], &waiting["attempts"]),
-        (&json!("queued"), &json!(0))
-    );
-    let idle = Workers::start(
-        &app.api.ingestor,
-        &WorkerOptions {
-            workers: 0,
-            ..options
-        },
-    );
+    assert_eq!((&waiting["state"], &waiting["attempts"]), (&json!("queued"), &json!(0)));
+    let idle = Workers::start(&app.api.ingestor, &WorkerOptions { workers: 0, ..options });
     app.call("DELETE", &path(&job)).send().await;
     assert!(
         idle.stop(tokio::time::sleep(Duration::from_secs(60))).await,

@@ -11,8 +11,7 @@ use crate::http::auth::AdminIdentity;
 use crate::http::extract::{Path, id};
 use crate::http::problem::{Code, Problem};
 
-pub(in crate::http) const PROBLEMS: &[Code] =
-    &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
+pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
 
 /// Ends a key for good; one that was revoked before is answered alike.
 #[utoipa::path(delete, path = "/api/v1/keys/{id}", tag = "keys", params(("id" = String, Path)),

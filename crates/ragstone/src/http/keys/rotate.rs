@@ -58,10 +58,7 @@ pub(in crate::http) async fn rotate(
         let detail = format!("grace_seconds must be 0 to {MAX_GRACE_SECONDS}");
         return Err(Problem::new(Code::BadField, detail).at("/grace_seconds"));
     }
-    let (tenant, grace) = (
-        reach(&identity, None)?,
-        Duration::from_secs(rotation.grace_seconds),
-    );
+    let (tenant, grace) = (reach(&identity, None)?, Duration::from_secs(rotation.grace_seconds));
     let issued = app.keys.rotate(tenant, id("key", &key)?, grace).await?;
     Ok(Json(IssuedKey::of(issued, (app.clock)())))
 }

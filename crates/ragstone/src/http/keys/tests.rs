@@ -66,9 +66,7 @@ async fn the_first_key_closes_the_api_at_once_and_for_good() {
         "{}",
         revoked.text()
     );
-    let refused = list(&app, text(&issued["key"]))
-        .await
-        .problem(401, "unauthorized");
+    let refused = list(&app, text(&issued["key"])).await.problem(401, "unauthorized");
     assert_eq!(refused["detail"], "the key was revoked");
     closed().await;
 }
@@ -122,21 +120,14 @@ async fn a_key_is_shown_once() {
         })
     );
     let nameless = app.issue(&reader()).await;
-    assert_eq!(
-        text(&nameless["subject"]),
-        format!("key:{}", text(&nameless["id"]))
-    );
+    assert_eq!(text(&nameless["subject"]), format!("key:{}", text(&nameless["id"])));
 }
 
 #[tokio::test]
 async fn each_role_may_what_it_says_and_no_more() {
     let app = TestApp::new();
     let document = json!({"uri": "a", "text": "a", "readers": ["everyone"]});
-    for (role, may_write, may_manage) in [
-        ("reader", false, false),
-        ("writer", true, false),
-        ("admin", true, true),
-    ] {
+    for (role, may_write, may_manage) in [("reader", false, false), ("writer", true, false), ("admin", true, true)] {
         let key = app.issue(&json!({"name": role, "role": role})).await;
         let key = text(&key["key"]);
         assert_eq!(list(&app, key).await.status, 200);
@@ -183,12 +174,7 @@ async fn wrong_wishes_are_refused_with_their_place() {
     check(json!({"role": "owner"}), "bad_body", Some("/role")).await;
     check(json!({"tenant": "a b"}), "bad_body", Some("/tenant")).await;
     check(json!({"department": ["x"]}), "bad_body", Some("/department")).await;
-    check(
-        json!({"departments": ["x", " "]}),
-        "bad_reader",
-        Some("/departments/1"),
-    )
-    .await;
+    check(json!({"departments": ["x", " "]}), "bad_reader", Some("/departments/1")).await;
     check(json!({"groups": [""]}), "bad_reader", Some("/groups/0")).await;
     check(json!({"user": "a\u{0}"}), "bad_reader", Some("/user")).await;
     check(json!({"groups": vec!["g"; 1_001]}), "bad_field", None).await;
@@ -202,11 +188,7 @@ async fn wrong_wishes_are_refused_with_their_place() {
     check(json!({"expires_at": "2999-01-01T00:00:00Z"}), "bad_field", moment).await;
     let both = json!({"expires_at": "2030-01-01T00:00:00Z", "expires_in_seconds": 5});
     check(both, "bad_field", moment).await;
-    assert_eq!(
-        app.get(KEYS).send().await.json()["keys"],
-        json!([]),
-        "nothing was made"
-    );
+    assert_eq!(app.get(KEYS).send().await.json()["keys"], json!([]), "nothing was made");
     app.get(&format!("{KEYS}?cursor=x"))
         .send()
         .await
@@ -248,9 +230,7 @@ async fn a_rotated_key_gives_way_to_its_successor() {
             None => call.send().await,
         }
     };
-    let first = app
-        .issue(&json!({"name": "r", "role": "reader", "user": "ada"}))
-        .await;
+    let first = app.issue(&json!({"name": "r", "role": "reader", "user": "ada"})).await;
     opens(&app, &first["key"], true).await;
     let second = rotate(&first, None).await;
     assert_eq!(second.status, 200, "{}", second.text());
@@ -262,18 +242,13 @@ async fn a_rotated_key_gives_way_to_its_successor() {
     }
     rotate(&first, None).await.problem(409, "key_ended");
 
-    let third = rotate(&second, Some(json!({"grace_seconds": 3_600})))
-        .await
-        .json();
+    let third = rotate(&second, Some(json!({"grace_seconds": 3_600}))).await.json();
     opens(&app, &second["key"], true).await;
     opens(&app, &third["key"], true).await;
     let listed = app.get(KEYS).through_operator_door().send().await.json();
     assert_eq!(listed["keys"][1]["successor"], third["id"]);
     rotate(&second, None).await.problem(409, "key_ended");
-    app.call("DELETE", &path(&second))
-        .through_operator_door()
-        .send()
-        .await;
+    app.call("DELETE", &path(&second)).through_operator_door().send().await;
     opens(&app, &second["key"], false).await;
     opens(&app, &third["key"], true).await;
 
@@ -282,9 +257,7 @@ async fn a_rotated_key_gives_way_to_its_successor() {
     rotate(&json!({"id": "x"}), None).await.problem(404, "not_found");
     let too_long = rotate(&third, Some(json!({"grace_seconds": 2_592_001}))).await;
     assert_eq!(too_long.problem(422, "bad_field")["pointer"], "/grace_seconds");
-    rotate(&third, Some(json!({"grace": 1})))
-        .await
-        .problem(422, "bad_body");
+    rotate(&third, Some(json!({"grace": 1}))).await.problem(422, "bad_body");
     opens(&app, &third["key"], true).await;
 }
 
@@ -329,11 +302,7 @@ async fn an_administrator_manages_its_own_tenant_and_the_first_key_all() {
         );
     }
     opens(&app, &b["key"], true).await;
-    app.get("/metrics")
-        .key(a_key)
-        .send()
-        .await
-        .problem(403, "forbidden");
+    app.get("/metrics").key(a_key).send().await.problem(403, "forbidden");
     assert_eq!(app.get("/metrics").key(KEY).send().await.status, 200);
     let revoked = app.call("DELETE", &of_b).key(KEY).send().await;
     assert_eq!(revoked.status, 200);
@@ -375,9 +344,7 @@ async fn a_ticket_dies_with_its_key() {
     let app = TestApp::new();
     let issued = app.issue(&reader()).await;
     let ticket = async || {
-        let call = app
-            .post("/api/v1/stream-tickets", &json!({}))
-            .key(text(&issued["key"]));
+        let call = app.post("/api/v1/stream-tickets", &json!({})).key(text(&issued["key"]));
         let answer = call.send().await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         let ticket = text(&answer.json()["ticket"]).to_owned();
@@ -385,10 +352,7 @@ async fn a_ticket_dies_with_its_key() {
     };
     let (living, orphan) = (ticket().await, ticket().await);
     app.get(&living).send().await.problem(404, "stream_unknown");
-    app.call("DELETE", &path(&issued))
-        .through_operator_door()
-        .send()
-        .await;
+    app.call("DELETE", &path(&issued)).through_operator_door().send().await;
     app.get(&orphan).send().await.problem(401, "unauthorized");
 }
 

@@ -59,11 +59,7 @@ impl Guesses {
         };
         let standing = rate.take(&sender);
         if standing.wait.is_none() && standing.remaining == 0 {
-            tracing::warn!(
-                ?sender,
-                limit = standing.limit,
-                "many wrong keys come from an address"
-            );
+            tracing::warn!(?sender, limit = standing.limit, "many wrong keys come from an address");
         }
         let detail = format!(
             "more than {} wrong keys, tokens or tickets a minute came from this address",

@@ -152,11 +152,7 @@ async fn a_stream_more_than_allowed_waits_until_one_is_left() {
     let refused = ask().send().await;
     refused.problem(429, "too_many_streams");
     assert_eq!(refused.header("retry-after"), "1");
-    let accepted = app
-        .post(LIST, &json!({"uri": "a", "text": "a"}))
-        .send()
-        .await
-        .json();
+    let accepted = app.post(LIST, &json!({"uri": "a", "text": "a"})).send().await.json();
     let events = format!("/api/v1/jobs/{}/events", accepted["job"]["id"].as_str().unwrap());
     app.get(&events).send().await.problem(429, "too_many_streams");
     // An answer that is no stream needs no place.
@@ -189,10 +185,7 @@ async fn a_day_has_so_many_tokens() {
             };
             let refused = call.send().await;
             let problem = refused.problem(429, "token_budget_spent");
-            assert!(
-                problem["detail"].as_str().unwrap().starts_with(detail),
-                "{problem}"
-            );
+            assert!(problem["detail"].as_str().unwrap().starts_with(detail), "{problem}");
             let wait: u64 = refused.header("retry-after").parse().unwrap();
             assert!((1..=86_400).contains(&wait));
         }
@@ -200,10 +193,7 @@ async fn a_day_has_so_many_tokens() {
     third.script(stream::iter([done(1, 1)]));
     assert_eq!(third.post(ASK, &question).send().await.status, 200);
     assert_eq!(
-        app.post("/api/v1/search", &json!({"query": "a"}))
-            .send()
-            .await
-            .status,
+        app.post("/api/v1/search", &json!({"query": "a"})).send().await.status,
         200
     );
 }
@@ -247,10 +237,7 @@ async fn a_question_has_a_length() {
     });
     app.script(stream::iter([done(0, 0)]));
     for (question, status) in [("1234567890", 200), ("12345678901", 422), ("äöüäöü", 422)] {
-        let search = app
-            .post("/api/v1/search", &json!({"query": question}))
-            .send()
-            .await;
+        let search = app.post("/api/v1/search", &json!({"query": question})).send().await;
         let ask = app.post(ASK, &json!({"question": question})).send().await;
         for answer in [search, ask] {
             match status {
@@ -318,13 +305,9 @@ async fn one_reader_leaves_tickets_to_others() {
     assert!(refused.headers.contains_key("retry-after"));
     refused.problem(429, "too_many_tickets");
     // Its address is full as well, and another one has places of its own, for both of them.
-    ticket(&other, [192, 0, 2, 1])
-        .await
-        .problem(429, "too_many_tickets");
+    ticket(&other, [192, 0, 2, 1]).await.problem(429, "too_many_tickets");
     assert_eq!(ticket(&other, [192, 0, 2, 2]).await.status, 201);
-    ticket(&greedy, [192, 0, 2, 2])
-        .await
-        .problem(429, "too_many_tickets");
+    ticket(&greedy, [192, 0, 2, 2]).await.problem(429, "too_many_tickets");
 }
 
 #[tokio::test]

@@ -27,9 +27,7 @@ pub(in crate::http) async fn within_budget(app: &App, principal: &Principal) -> 
         return Ok(());
     }
     let now = (app.clock)();
-    let spent = app
-        .usage
-        .spent(principal.tenant(), principal.subject(), now.date());
+    let spent = app.usage.spent(principal.tenant(), principal.subject(), now.date());
     let spent = spent.await?;
     let over = |spent: u64, most: u64| most != 0 && spent >= most;
     let (most, whose) = if over(spent.caller, limits.tokens_per_day) {
@@ -123,9 +121,7 @@ impl Drop for Meter {
 /// An answer is not lost because it could not be counted.
 async fn spend(api: &Api, principal: &Principal, tokens: u64) {
     let today = (api.clock)().date();
-    let spent = api
-        .usage
-        .spend(principal.tenant(), principal.subject(), today, tokens);
+    let spent = api.usage.spend(principal.tenant(), principal.subject(), today, tokens);
     if let Err(error) = spent.await {
         tracing::error!(%error, tokens, "what an answer used could not be counted");
     }
@@ -137,8 +133,7 @@ mod tests {
 
     #[test]
     fn a_day_ends_at_midnight_in_utc() {
-        let check =
-            |at: OffsetDateTime, seconds: u64| assert_eq!(until_midnight(at).as_secs(), seconds, "{at}");
+        let check = |at: OffsetDateTime, seconds: u64| assert_eq!(until_midnight(at).as_secs(), seconds, "{at}");
         check(time::macros::datetime!(2024-02-29 00:00:00 UTC), 86_400);
         check(time::macros::datetime!(2024-02-29 23:59:59 UTC), 1);
         check(time::macros::datetime!(2024-03-01 01:00:00 +2), 3_600);

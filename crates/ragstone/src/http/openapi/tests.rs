@@ -65,11 +65,7 @@ async fn every_route_is_described_with_its_problems() {
                 );
             }
             let open = ["/healthz", "/readyz"].contains(&path.as_str());
-            assert_eq!(
-                operation["responses"]["401"].is_object(),
-                !open,
-                "{method} {path}"
-            );
+            assert_eq!(operation["responses"]["401"].is_object(), !open, "{method} {path}");
         }
     }
 }

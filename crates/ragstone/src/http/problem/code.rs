@@ -139,13 +139,8 @@ pub(in crate::http) fn table() -> String {
     let mut table = String::from("| status | code | meaning | what to do |\n|---|---|---|---|\n");
     for code in Code::ALL {
         let (status, word) = (code.status().as_u16(), code.as_str());
-        writeln!(
-            table,
-            "| {status} | `{word}` | {} | {} |",
-            code.title(),
-            code.hint()
-        )
-        .expect("writing to a string does not fail");
+        writeln!(table, "| {status} | `{word}` | {} | {} |", code.title(), code.hint())
+            .expect("writing to a string does not fail");
     }
     table
 }

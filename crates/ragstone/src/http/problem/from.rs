@@ -30,9 +30,7 @@ impl From<CatalogueError> for Problem {
             CatalogueError::Full { .. } => unavailable(Code::StorageFull, &error),
             CatalogueError::UriTaken => Self::new(Code::UriTaken, error.to_string()),
             CatalogueError::WriteRefused => Self::new(Code::WriteRefused, error.to_string()),
-            CatalogueError::ReaderRefused(_) => {
-                Self::new(Code::GrantRefused, error.to_string()).at("/readers")
-            }
+            CatalogueError::ReaderRefused(_) => Self::new(Code::GrantRefused, error.to_string()).at("/readers"),
             CatalogueError::NameTaken => Self::new(Code::NameTaken, error.to_string()),
             CatalogueError::BatchTaken => Self::new(Code::BatchTaken, error.to_string()),
             CatalogueError::BadCursor => Self::new(Code::BadCursor, error.to_string()),
@@ -47,9 +45,7 @@ impl From<LibraryError> for Problem {
         match error {
             LibraryError::BadQuestion(detail) => Self::new(Code::BadQuestion, detail),
             LibraryError::Catalogue(error) => error.into(),
-            LibraryError::Index(error @ IndexError::Unavailable { .. }) => {
-                unavailable(Code::IndexUnavailable, &error)
-            }
+            LibraryError::Index(error @ IndexError::Unavailable { .. }) => unavailable(Code::IndexUnavailable, &error),
             LibraryError::Index(error) => internal(&error),
             LibraryError::Embed(error @ EmbedError::Busy { after, .. }) => {
                 unavailable(Code::EmbedderUnavailable, &error).after(after)

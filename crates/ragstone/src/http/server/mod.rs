@@ -75,12 +75,7 @@ pub enum Requests {
 
 /// Serves until `stop` is true, then until the requests that were open have ended; who connects meanwhile is answered
 /// once, by a router that has been told as well. Dropped, it cuts them off.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: ConnectionLimits,
-    stop: watch::Receiver<bool>,
-) {
+pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: watch::Receiver<bool>) {
     let places = Arc::new(Places::new(&limits));
     let mut connections = JoinSet::new();
     // Kept between rounds: dropped, it would cut off a connection that waits for its place.
@@ -123,14 +118,7 @@ pub async fn serve(
                 ..limits.clone()
             };
             let until = std::future::pending();
-            late.spawn(serve_connection(
-                stream,
-                peer,
-                place,
-                router.clone(),
-                limits,
-                until,
-            ));
+            late.spawn(serve_connection(stream, peer, place, router.clone(), limits, until));
         }
     }
     drop(accepting);
@@ -178,10 +166,7 @@ fn refuse(stream: &TcpStream, peer: SocketAddr, share: usize) {
     let answer = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {}\r\nretry-after: {}\r\nconnection: close\r\n\r\n{body}",
         Code::TooManyConnections.status().as_u16(),
-        Code::TooManyConnections
-            .status()
-            .canonical_reason()
-            .unwrap_or_default(),
+        Code::TooManyConnections.status().canonical_reason().unwrap_or_default(),
         body.len(),
         COME_BACK.as_secs(),
     );
@@ -191,10 +176,7 @@ fn refuse(stream: &TcpStream, peer: SocketAddr, share: usize) {
 /// Whether an accept failed because that one client had left.
 fn is_of_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 async fn serve_connection(

@@ -136,9 +136,7 @@ impl State {
     /// Takes the place of the connection that waits for longest, of the address that has most; false if none waits.
     fn end_oldest(&mut self) -> bool {
         let waiting = self.networks.iter().filter(|(_, own)| !own.waiting.is_empty());
-        let most = waiting
-            .max_by_key(|(_, own)| own.open)
-            .map(|(network, _)| *network);
+        let most = waiting.max_by_key(|(_, own)| own.open).map(|(network, _)| *network);
         most.is_some_and(|network| self.end_oldest_of(&network))
     }
 

@@ -87,11 +87,7 @@ async fn a_head_that_is_too_large_is_refused() {
         let answer = ask(&mut connect(&served).await, &more).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     }
-    assert!(
-        ask(&mut connect(&served).await, "X-A: a\r\n")
-            .await
-            .ends_with("hello")
-    );
+    assert!(ask(&mut connect(&served).await, "X-A: a\r\n").await.ends_with("hello"));
 }
 
 #[tokio::test]
@@ -143,9 +139,7 @@ impl Slow {
             let _ = gone.clone().wait_for(|go| *go).await;
             "done"
         });
-        let router = Router::new()
-            .route("/slow", slow)
-            .route("/", get(async || "hello"));
+        let router = Router::new().route("/slow", slow).route("/", get(async || "hello"));
         (Self { go, asked }, router)
     }
 
@@ -155,9 +149,7 @@ impl Slow {
         busy.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .await
             .unwrap();
-        tokio::time::timeout(PATIENCE, self.asked.notified())
-            .await
-            .unwrap();
+        tokio::time::timeout(PATIENCE, self.asked.notified()).await.unwrap();
         busy
     }
 }
@@ -252,10 +244,7 @@ async fn a_stop_ends_idle_connections_and_waits_for_requests() {
     assert!(!served.ended.is_finished());
     go.send_replace(true);
     assert!(rest(&mut busy).await.ends_with("done"));
-    tokio::time::timeout(PATIENCE, served.ended)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(PATIENCE, served.ended).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -291,8 +280,5 @@ async fn who_connects_after_the_stop_is_answered_once_while_others_are_worked_on
     go.send_replace(true);
     assert!(rest(&mut busy).await.ends_with("done"));
     rest(&mut silent).await;
-    tokio::time::timeout(PATIENCE, served.ended)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(PATIENCE, served.ended).await.unwrap().unwrap();
 }

@@ -56,8 +56,7 @@ async fn a_stream_that_ends_in_time_is_told_to_its_end() {
         code: "model_failed".into(),
         detail: "why".into(),
     };
-    tell.unbounded_send(AnswerEvent::Delta { text: "One".into() })
-        .unwrap();
+    tell.unbounded_send(AnswerEvent::Delta { text: "One".into() }).unwrap();
     tell.unbounded_send(end).unwrap();
     let (last, times) = last_event(answer).await;
     assert!(last.contains("model_failed") && times == 1, "{last}");

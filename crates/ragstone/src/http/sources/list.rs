@@ -50,10 +50,7 @@ pub(in crate::http) async fn list(
     while sources.len() < request.limit && bytes < app.settings.list_bytes {
         let one = PageRequest { cursor, limit: 1 };
         let found = app.syncer.sources.sources(Some(principal.tenant()), &one).await?;
-        let shown = found
-            .items
-            .into_iter()
-            .filter(|source| manages(&principal, source));
+        let shown = found.items.into_iter().filter(|source| manages(&principal, source));
         for source in shown {
             let source = SourceBody::of(source, &app).await?;
             bytes += length(&source);

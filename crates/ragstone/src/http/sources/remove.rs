@@ -11,8 +11,7 @@ use crate::http::auth::Writer;
 use crate::http::extract::Path;
 use crate::http::problem::{Code, Problem};
 
-pub(in crate::http) const PROBLEMS: &[Code] =
-    &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
+pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
 
 /// Removes a source and deletes its documents: they are invisible from the moment of the answer, jobs remove the rest.
 #[utoipa::path(delete, path = "/api/v1/sources/{id}", tag = "sources", params(("id" = Uuid, Path)),

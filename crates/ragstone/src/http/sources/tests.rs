@@ -66,9 +66,7 @@ async fn titles(app: &TestApp, key: &str) -> Vec<String> {
         .await
         .json();
     let titles = listed["documents"].as_array().unwrap().iter();
-    titles
-        .map(|document| text(&document["title"]).to_owned())
-        .collect()
+    titles.map(|document| text(&document["title"]).to_owned()).collect()
 }
 
 #[tokio::test]
@@ -134,11 +132,7 @@ async fn a_folder_that_is_away_costs_no_document() {
 async fn held_deletions_go_once_somebody_who_manages_the_source_allows_them() {
     let (app, root) = (TestApp::keyed(), tempfile::tempdir().unwrap());
     for n in 0..12 {
-        std::fs::write(
-            root.path().join(format!("{n:02}.txt")),
-            format!("Lamp {n} is red."),
-        )
-        .unwrap();
+        std::fs::write(root.path().join(format!("{n:02}.txt")), format!("Lamp {n} is red.")).unwrap();
     }
     let path = add(&app, &folder("handbook", root.path(), &["dept:x"])).await;
     sync(&app, &path).await;
@@ -263,11 +257,7 @@ async fn what_a_caller_does_not_manage_is_not_there() {
     for answer in routes(&app, &reader, &path).await {
         answer.problem(403, "forbidden");
     }
-    app.get(SOURCES)
-        .key(&reader)
-        .send()
-        .await
-        .problem(403, "forbidden");
+    app.get(SOURCES).key(&reader).send().await.problem(403, "forbidden");
     let insider = key(&app, "default", "writer", &["x"]).await;
     let listed = app.get(SOURCES).key(&insider).send().await.json();
     assert_eq!(listed["sources"][0]["name"], "handbook");
@@ -302,11 +292,7 @@ async fn credentials_of_the_server_are_the_operators() {
     let wanted = |settings: Value| json!({ "name": "wiki", "kind": "confluence", "settings": settings });
     let settings = json!({ "url": "https://x.atlassian.net", "spaces": ["OPS"] });
     let writer = key(&app, "default", "admin", &[]).await;
-    let asked = app
-        .post(SOURCES, &wanted(settings.clone()))
-        .key(&writer)
-        .send()
-        .await;
+    let asked = app.post(SOURCES, &wanted(settings.clone())).key(&writer).send().await;
     asked.problem(403, "forbidden");
     let mut refused = Vec::new();
     for changes in [
@@ -333,17 +319,15 @@ async fn credentials_of_the_server_are_the_operators() {
     }
     assert!(!refused.concat().contains("written-out"));
     let made = app.post(SOURCES, &wanted(settings)).key(KEY).send().await;
-    assert_eq!(
-        (made.status, &made.json()["readers"]),
-        (201, &json!(["everyone"]))
-    );
+    assert_eq!((made.status, &made.json()["readers"]), (201, &json!(["everyone"])));
 }
 
 #[tokio::test]
 async fn the_own_network_is_no_web_unless_the_settings_say_so() {
     let app = TestApp::keyed();
     let writer = key(&app, "default", "writer", &["x"]).await;
-    let wanted = |url: &str| json!({ "name": "site", "kind": "web", "settings": { "urls": [url] }, "readers": ["dept:x"] });
+    let wanted =
+        |url: &str| json!({ "name": "site", "kind": "web", "settings": { "urls": [url] }, "readers": ["dept:x"] });
     let asked = app
         .post(SOURCES, &wanted("file:///etc/passwd"))
         .key(&writer)
@@ -370,22 +354,11 @@ async fn what_is_wrong_is_named() {
             .as_object_mut()
             .unwrap()
             .extend(changes.as_object().unwrap().clone());
-        let problem = app
-            .post(SOURCES, &wanted)
-            .key(KEY)
-            .send()
-            .await
-            .problem(status, code);
+        let problem = app.post(SOURCES, &wanted).key(KEY).send().await.problem(status, code);
         assert!(problem.to_string().contains(pointer), "{problem}");
     };
     refused(json!({"kind": "ftp"}), 422, "bad_field", "/settings").await;
-    refused(
-        json!({"settings": {"path": "relative"}}),
-        422,
-        "bad_field",
-        "/settings",
-    )
-    .await;
+    refused(json!({"settings": {"path": "relative"}}), 422, "bad_field", "/settings").await;
     refused(
         json!({"settings": {"path": "/x", "token": "hush"}}),
         422,
@@ -426,10 +399,7 @@ async fn what_is_wrong_is_named() {
         .send()
         .await
         .json();
-    assert_eq!(
-        (&changed["schedule"], &changed["paused"]),
-        (&Value::Null, &json!(true))
-    );
+    assert_eq!((&changed["schedule"], &changed["paused"]), (&Value::Null, &json!(true)));
 }
 
 #[tokio::test]

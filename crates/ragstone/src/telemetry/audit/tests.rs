@@ -23,10 +23,7 @@ fn line(subject: &str) -> Line {
 fn a_line_is_one_line_of_ascii_whatever_its_text() {
     let forged = "u\"}\r\n{\"decision\":\"allowed\"\u{85}\u{2028}\u{9b}2J\u{7f}\u{202e}é😀";
     let text = text(&line(forged));
-    assert!(
-        text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')),
-        "{text}"
-    );
+    assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')), "{text}");
     assert_eq!(text.matches('\n').count(), 1);
     let read: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(read["subject"], forged);

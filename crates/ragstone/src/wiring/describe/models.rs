@@ -48,9 +48,7 @@ async fn local(settings: &Settings) -> Part {
     let (folder, present): (PathBuf, bool) = model::place(settings);
     if !present {
         let hint = match settings.model.offline {
-            true => {
-                "RAGSTONE_OFFLINE is set: put the model's files there, or fetch it on a machine with a network"
-            }
+            true => "RAGSTONE_OFFLINE is set: put the model's files there, or fetch it on a machine with a network",
             false => "run `ragstone model fetch`",
         };
         let detail = format!(
@@ -68,9 +66,7 @@ async fn local(settings: &Settings) -> Part {
             part_name,
             Health::Broken,
             format!("{name} in {} does not work: {error}", folder.display()),
-            Some(
-                "remove that folder and run `ragstone model fetch`, or name another one by RAGSTONE_MODEL_DIR",
-            ),
+            Some("remove that folder and run `ragstone model fetch`, or name another one by RAGSTONE_MODEL_DIR"),
         ),
     }
 }
@@ -110,13 +106,7 @@ async fn judge(settings: &Settings, trials: Trials) -> Part {
 }
 
 /// How a service did, with what to look at if it did not.
-fn of_service(
-    name: &'static str,
-    model: &str,
-    service: &Service,
-    key: &str,
-    tried: Result<String, String>,
-) -> Part {
+fn of_service(name: &'static str, model: &str, service: &Service, key: &str, tried: Result<String, String>) -> Part {
     let words = in_words(model, service);
     match tried {
         Ok(told) => part(name, Health::Ok, format!("{words} answers: {told}"), None),

@@ -53,12 +53,7 @@ pub async fn compare(
             index: side.index.clone(),
         };
         let slot = Arc::new(RwLock::new(Some(in_use)));
-        anyhow::Ok(Library::new(
-            catalogue.clone(),
-            side.index.clone(),
-            blobs.clone(),
-            slot,
-        ))
+        anyhow::Ok(Library::new(catalogue.clone(), side.index.clone(), blobs.clone(), slot))
     };
     let (old, new) = (library(old)?, library(new)?);
     let (mut of_old, mut of_new, mut asked) = (0.0, 0.0, 0);
@@ -105,10 +100,7 @@ async fn score(library: &Library, question: &Question, metric: &str) -> anyhow::
 
 /// The operator of the caller's tenant: both sides find as much, whoever asks.
 fn scope(question: &Question) -> anyhow::Result<Scope> {
-    let tenant = question
-        .caller
-        .as_ref()
-        .and_then(|caller| caller.tenant.as_deref());
+    let tenant = question.caller.as_ref().and_then(|caller| caller.tenant.as_deref());
     Ok(match tenant {
         Some(tenant) => operator::of(tenant.parse().context("the caller's tenant")?).scope(),
         None => operator::principal().scope(),

@@ -62,12 +62,7 @@ impl Migration {
 
     /// As far as it goes.
     async fn go_on(&self, sides: &Arc<Sides>) -> anyhow::Result<()> {
-        let (
-            Some((mut record, active)),
-            Pair {
-                other: Some(other), ..
-            },
-        ) = (self.standing().await?, sides.pair())
+        let (Some((mut record, active)), Pair { other: Some(other), .. }) = (self.standing().await?, sides.pair())
         else {
             return Ok(());
         };
@@ -116,12 +111,7 @@ impl Migration {
     }
 
     /// Lets the other side answer: one row, and the process follows it.
-    pub(super) async fn switch(
-        &self,
-        sides: &Arc<Sides>,
-        record: &mut Record,
-        phase: Phase,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn switch(&self, sides: &Arc<Sides>, record: &mut Record, phase: Phase) -> anyhow::Result<()> {
         let Some(other) = sides.pair().other else {
             bail!("there is no other model to switch to");
         };

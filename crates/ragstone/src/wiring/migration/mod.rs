@@ -165,11 +165,7 @@ impl Migration {
             answers: Some(answers.words()),
             done,
             total,
-            trouble: self
-                .trouble
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            trouble: self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone(),
             settings: (*answers != Target::of(&self.settings)).then(|| answers.advice()),
             compared: record.compared,
         })

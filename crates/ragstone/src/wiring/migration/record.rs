@@ -44,9 +44,7 @@ impl Active {
 
     /// Makes it what answers, in one row.
     pub async fn write(&self, catalogue: &dyn Catalogue) -> anyhow::Result<()> {
-        Ok(catalogue
-            .set_setting(ACTIVE, &serde_json::to_string(self)?)
-            .await?)
+        Ok(catalogue.set_setting(ACTIVE, &serde_json::to_string(self)?).await?)
     }
 }
 
@@ -229,9 +227,7 @@ impl Record {
 
     /// Writes it down.
     pub async fn write(&self, catalogue: &dyn Catalogue) -> anyhow::Result<()> {
-        Ok(catalogue
-            .set_setting(RECORD, &serde_json::to_string(self)?)
-            .await?)
+        Ok(catalogue.set_setting(RECORD, &serde_json::to_string(self)?).await?)
     }
 
     /// There is no change any more.

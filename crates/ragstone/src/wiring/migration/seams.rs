@@ -26,8 +26,7 @@ impl VectorIndex for Sides {
     }
 
     async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
-        let delete =
-            |index: std::sync::Arc<dyn VectorIndex>| async move { index.delete(document, generation).await };
+        let delete = |index: std::sync::Arc<dyn VectorIndex>| async move { index.delete(document, generation).await };
         self.in_both(document, delete).await
     }
 
@@ -40,9 +39,7 @@ impl VectorIndex for Sides {
         fields: &Metadata,
     ) -> Result<(), IndexError> {
         let change = |index: std::sync::Arc<dyn VectorIndex>| async move {
-            index
-                .set_access(document, generation, acl, acl_revision, fields)
-                .await
+            index.set_access(document, generation, acl, acl_revision, fields).await
         };
         self.in_both(document, change).await
     }
@@ -76,10 +73,7 @@ impl VectorIndex for Sides {
         self.pair().active.index.count().await
     }
 
-    async fn generations(
-        &self,
-        document: Option<DocumentId>,
-    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
         self.generations_of_both(document).await
     }
 }
@@ -150,20 +144,14 @@ impl VectorIndex for OneSide {
         from: u32,
         limit: usize,
     ) -> Result<Vec<StoredChunk>, IndexError> {
-        self.side
-            .index
-            .scroll(scope, document, generation, from, limit)
-            .await
+        self.side.index.scroll(scope, document, generation, from, limit).await
     }
 
     async fn count(&self) -> Result<u64, IndexError> {
         self.side.index.count().await
     }
 
-    async fn generations(
-        &self,
-        document: Option<DocumentId>,
-    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
         self.side.index.generations(document).await
     }
 }

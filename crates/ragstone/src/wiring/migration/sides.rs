@@ -135,18 +135,12 @@ impl Sides {
     }
 
     /// Stores points of one side's model there, and in the other one what its model makes of them.
-    pub(super) async fn upsert_into(
-        &self,
-        side: Option<&Arc<Side>>,
-        points: Vec<Point>,
-    ) -> Result<(), IndexError> {
+    pub(super) async fn upsert_into(&self, side: Option<&Arc<Side>>, points: Vec<Point>) -> Result<(), IndexError> {
         let _among_others = self.gate.read().await;
         let pair = self.pair();
         let unnamed = side.is_none() && points.iter().any(|point| point.dense.is_some());
         if unnamed && pair.other.is_some() {
-            return Err(unavailable(
-                "vectors cannot be taken in while the model is changed",
-            ));
+            return Err(unavailable("vectors cannot be taken in while the model is changed"));
         }
         let side = side.unwrap_or(&pair.active);
         let beside = pair.beside(side)?;
@@ -165,11 +159,7 @@ impl Sides {
     }
 
     /// Makes a generation visible in both, when each has all of it.
-    pub(super) async fn publish_in_both(
-        &self,
-        document: DocumentId,
-        generation: Generation,
-    ) -> Result<(), IndexError> {
+    pub(super) async fn publish_in_both(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
         let _among_others = self.gate.read().await;
         let Pair { active, other } = self.pair();
         if let Some(other) = &other {
@@ -200,12 +190,7 @@ impl Sides {
     }
 
     /// Brings what `from` has of a generation into `to`, if `to` has less of it.
-    pub async fn complete(
-        &self,
-        from: &Side,
-        to: &Side,
-        generation: DocumentGeneration,
-    ) -> Result<(), IndexError> {
+    pub async fn complete(&self, from: &Side, to: &Side, generation: DocumentGeneration) -> Result<(), IndexError> {
         match points_of(from, generation).await? > points_of(to, generation).await? {
             true => self.copy(from, to, generation, 0..u32::MAX).await,
             false => Ok(()),
@@ -213,11 +198,7 @@ impl Sides {
     }
 
     /// Makes what a side has of a generation visible there.
-    pub(super) async fn show(
-        &self,
-        side: &Side,
-        (document, generation): DocumentGeneration,
-    ) -> Result<(), IndexError> {
+    pub(super) async fn show(&self, side: &Side, (document, generation): DocumentGeneration) -> Result<(), IndexError> {
         let _one = self.locked(document).await;
         side.index.publish(document, generation).await
     }

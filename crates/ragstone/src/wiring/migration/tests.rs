@@ -133,10 +133,7 @@ async fn back_and_given_up_leaves_nothing() {
     migration.begin(to(NEW), None).await.unwrap();
     house.until("switched").await;
     assert!(migration.abort().await.is_err(), "the new one answers");
-    assert!(
-        migration.begin(to("another"), None).await.is_err(),
-        "one at a time"
-    );
+    assert!(migration.begin(to("another"), None).await.is_err(), "one at a time");
     house.put(BEFORE, "everyone").await;
     house.remove(0).await;
     assert_eq!(migration.roll_back().await.unwrap().state, "rolled_back");

@@ -35,9 +35,7 @@ impl Moving {
     /// Puts the documents of the file `path` in; with `verify`, questions are asked again and compared.
     pub async fn import(&self, path: PathBuf, verify: bool, listener: &Listener) -> anyhow::Result<Value> {
         if self.vectors.is_migrating() {
-            bail!(
-                "the embedding model is being changed; hint: `ragstone model migrate --finish` or `--abort` first"
-            );
+            bail!("the embedding model is being changed; hint: `ragstone model migrate --finish` or `--abort` first");
         }
         let told = listener.clone();
         let compare = move || {
@@ -133,12 +131,7 @@ impl Moving {
     }
 
     /// What this document alone is to blame for is told, and the others go on; anything else ends the import.
-    async fn put_document(
-        &self,
-        archived: Archived,
-        counts: &Counts,
-        listener: &Listener,
-    ) -> anyhow::Result<()> {
+    async fn put_document(&self, archived: Archived, counts: &Counts, listener: &Listener) -> anyhow::Result<()> {
         let packed = &archived.packed;
         let principal = (self.operator)(packed.acl.tenant.clone());
         let worker = Worker {
@@ -164,9 +157,8 @@ impl Moving {
                 &counts.failed
             }
             Err(error) => {
-                return Err(error).with_context(|| {
-                    format!("document {}; hint: the same command goes on from here", packed.id)
-                });
+                return Err(error)
+                    .with_context(|| format!("document {}; hint: the same command goes on from here", packed.id));
             }
         };
         counter.fetch_add(1, Ordering::Relaxed);

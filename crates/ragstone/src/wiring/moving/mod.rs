@@ -121,12 +121,7 @@ impl Moving {
         let mut settings = Map::new();
         for tenant in tenants {
             let key = calibration(tenant);
-            let found = self
-                .vectors
-                .catalogue
-                .setting(&key)
-                .await
-                .context("the settings")?;
+            let found = self.vectors.catalogue.setting(&key).await.context("the settings")?;
             settings.extend(found.map(|value| (key, Value::String(value))));
         }
         Ok(settings)

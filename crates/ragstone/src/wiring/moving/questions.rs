@@ -51,10 +51,7 @@ impl Moving {
             let middle = packed.chunks / 2;
             let points = self.points.points(mark.id, packed.generation, middle, 1).await?;
             let words = |text: &str| text.split_whitespace().take(WORDS).collect::<Vec<_>>().join(" ");
-            let query = points
-                .first()
-                .map(|point| words(&point.chunk.text))
-                .unwrap_or_default();
+            let query = points.first().map(|point| words(&point.chunk.text)).unwrap_or_default();
             if !query.is_empty() {
                 questions.push(self.asked(&packed.acl.tenant, query, self.embeds()).await?);
             }

@@ -46,14 +46,10 @@ async fn export(State(moving): State<Arc<Moving>>, Json(request): Json<ExportReq
 }
 
 async fn import(State(moving): State<Arc<Moving>>, Json(request): Json<ImportRequest>) -> Response {
-    told(move |listener| {
-        Box::pin(async move { moving.import(request.path, request.verify, &listener).await })
-    })
+    told(move |listener| Box::pin(async move { moving.import(request.path, request.verify, &listener).await }))
 }
 
-fn told(
-    work: impl FnOnce(Listener) -> BoxFuture<'static, anyhow::Result<Value>> + Send + 'static,
-) -> Response {
+fn told(work: impl FnOnce(Listener) -> BoxFuture<'static, anyhow::Result<Value>> + Send + 'static) -> Response {
     let events = stream! {
         let (sender, mut receiver) = mpsc::channel(TOLD);
         let mut work = pin!(work(Listener(sender)));
@@ -73,11 +69,7 @@ fn told(
         };
     };
     let events = futures::StreamExt::map(events, Ok::<_, std::convert::Infallible>);
-    (
-        [(header::CONTENT_TYPE, "text/event-stream")],
-        Body::from_stream(events),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
 }
 
 fn frame(told: &Told) -> String {

@@ -12,11 +12,7 @@ use crate::clock::new_id;
 
 /// Claims the blobs for the catalogue's library and gives its id, or says what to do about stores that do not belong
 /// together.
-pub async fn claim(
-    catalogue: &dyn Catalogue,
-    blobs: &dyn ObjectStore,
-    owners: Owners,
-) -> anyhow::Result<String> {
+pub async fn claim(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore, owners: Owners) -> anyhow::Result<String> {
     match try_claim(catalogue, blobs, owners).await {
         Ok(library) => Ok(library),
         Err(MarkError::Mismatch(mismatch)) => Err(anyhow!("{mismatch}; hint: {}", hint(mismatch, owners))),

@@ -39,10 +39,7 @@ pub async fn open(settings: &Settings, directory: DataDirectory, purpose: Purpos
         tracing::info!("{upgraded}");
     }
     let logged = database.clone();
-    let blobs: Arc<dyn ObjectStore> = Arc::new(ReservedStore::new(
-        open_folder(&directory.blobs())?,
-        reserve.clone(),
-    ));
+    let blobs: Arc<dyn ObjectStore> = Arc::new(ReservedStore::new(open_folder(&directory.blobs())?, reserve.clone()));
     let library = match purpose {
         Purpose::Use => claim(catalogue.as_ref(), blobs.as_ref(), Owners::One).await?,
         Purpose::Recovery => recovering(catalogue.as_ref(), blobs.as_ref()).await?,
@@ -97,11 +94,7 @@ async fn open_copied_database(
 ) -> anyhow::Result<(Arc<SqliteCatalogue>, Database, Option<Upgrade>)> {
     let open = move || {
         let (database, upgrade) = open_copied(&path, reserve, &copies)?;
-        anyhow::Ok((
-            Arc::new(SqliteCatalogue::open(database.clone())?),
-            database,
-            upgrade,
-        ))
+        anyhow::Ok((Arc::new(SqliteCatalogue::open(database.clone())?), database, upgrade))
     };
     tokio::task::spawn_blocking(open).await?
 }
@@ -170,11 +163,7 @@ pub async fn open_sides(
     let beside = record.as_ref().map(|record| record.by(active.as_ref()).1.clone());
     let place = active.and_then(|active| active.place);
     let other = beside.as_ref().and_then(|beside| beside.place.clone());
-    let kept: Vec<&str> = [&place, &other]
-        .into_iter()
-        .flatten()
-        .map(String::as_str)
-        .collect();
+    let kept: Vec<&str> = [&place, &other].into_iter().flatten().map(String::as_str).collect();
     remove_indexes_but(folder, &kept).context("an index that is not used any more")?;
     let needs_first = place.is_none() || beside.as_ref().is_some_and(|beside| beside.place.is_none());
     let first = in_database(database).await?;
@@ -205,11 +194,7 @@ async fn in_database(database: Database) -> anyhow::Result<Arc<EmbeddedIndex>> {
 }
 
 /// A new index in a database of its own.
-pub async fn open_side(
-    folder: &Path,
-    place: String,
-    reserve: Option<&DiskReserve>,
-) -> anyhow::Result<Arc<Side>> {
+pub async fn open_side(folder: &Path, place: String, reserve: Option<&DiskReserve>) -> anyhow::Result<Arc<Side>> {
     open_copied_side(folder, place, reserve, CopyPolicy::default()).await
 }
 
@@ -234,9 +219,7 @@ pub async fn open_cache(path: PathBuf, bytes: u64) -> Option<Arc<dyn EmbeddingCa
         0 => SqliteEmbeddingCache::remove(&path).map(|()| None),
         bytes => SqliteEmbeddingCache::open(&path, bytes).map(Some),
     };
-    let opened = tokio::task::spawn_blocking(open)
-        .await
-        .map_err(anyhow::Error::from);
+    let opened = tokio::task::spawn_blocking(open).await.map_err(anyhow::Error::from);
     match opened.and_then(|opened| Ok(opened?)) {
         Ok(cache) => cache.map(|cache| Arc::new(cache) as Arc<dyn EmbeddingCache>),
         Err(error) => {

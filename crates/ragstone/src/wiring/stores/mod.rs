@@ -12,8 +12,8 @@ use object_store::ObjectStore;
 use ragstone_adapters::data_dir::DataDirectory;
 use ragstone_adapters::disk_reserve::DiskReserve;
 use ragstone_core::seam::{
-    Catalogue, Doorbell, EmbeddingCache, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore,
-    PointReader, Portable, SourceStore, UsageStore, VectorIndex,
+    Catalogue, Doorbell, EmbeddingCache, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, PointReader,
+    Portable, SourceStore, UsageStore, VectorIndex,
 };
 
 use super::disk::ShortenLog;

@@ -49,12 +49,7 @@ pub enum Reached {
 }
 
 /// The stores of the set.
-pub async fn open(
-    settings: &Settings,
-    set: &SharedSet,
-    reached: Reached,
-    purpose: Purpose,
-) -> anyhow::Result<Stores> {
+pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached, purpose: Purpose) -> anyhow::Result<Stores> {
     let directory = match reached {
         Reached::Working => own_directory(&settings.data.directory),
         Reached::Asking | Reached::Serving => None,
@@ -150,10 +145,7 @@ pub async fn reach(settings: &Settings, set: &SharedSet) -> Vec<(&'static str, R
         }
     });
     let (catalogue, index, blobs, bell) = tokio::join!(catalogue, index, blobs, bell);
-    SHARED_PARTS
-        .into_iter()
-        .zip([catalogue, index, blobs, bell])
-        .collect()
+    SHARED_PARTS.into_iter().zip([catalogue, index, blobs, bell]).collect()
 }
 
 /// The data directory, unless another process has it or it cannot be written: then this one goes without.
@@ -182,12 +174,7 @@ fn database(settings: &Settings, set: &SharedSet, holder: Uuid) -> anyhow::Resul
     if authorities.as_os_str().is_empty() {
         return Ok(options);
     }
-    let named = || {
-        format!(
-            "setting data.database_ca_file: cannot read {}",
-            authorities.display()
-        )
-    };
+    let named = || format!("setting data.database_ca_file: cannot read {}", authorities.display());
     Ok(options.trusting(std::fs::read(authorities).with_context(named)?))
 }
 
@@ -286,8 +273,7 @@ fn probes(
     set: &SharedSet,
     doorbell: &Arc<dyn Doorbell>,
 ) -> Vec<Probe> {
-    let (catalogue, index, blobs, doorbell) =
-        (catalogue.clone(), index.clone(), blobs.clone(), doorbell.clone());
+    let (catalogue, index, blobs, doorbell) = (catalogue.clone(), index.clone(), blobs.clone(), doorbell.clone());
     let folder = folder(&set.blobs).map(PathBuf::from);
     let words = |error: &dyn std::fmt::Display| error.to_string();
     vec![

@@ -22,10 +22,7 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::time;
 
-const WORKER: Worker = Worker {
-    process: 1,
-    number: 1,
-};
+const WORKER: Worker = Worker { process: 1, number: 1 };
 
 /// Bytes that are text.
 struct Text;
@@ -191,12 +188,7 @@ async fn what_has_its_vectors_already_is_not_embedded_again_and_every_tenant_get
     let pipeline = library.recipe.pipeline(Some(embedder.clone()));
     library.ingestor.set_pipeline(pipeline);
     let operator = (library.operator)(TenantId::default());
-    library
-        .ingestor
-        .reingest(&operator, first)
-        .await
-        .unwrap()
-        .unwrap();
+    library.ingestor.reingest(&operator, first).await.unwrap().unwrap();
     library.work().await;
     assert_eq!(embedder.texts(), 1);
     library.ingestor.set_pipeline(library.recipe.pipeline(None));
@@ -242,11 +234,7 @@ async fn a_rebuild_drops_no_vectors_because_their_embedder_is_away() {
     assert!(refused.contains("missing: no route"), "{refused}");
     assert_eq!(library.index.count().await.unwrap(), points);
     library.note(VectorState::Off);
-    assert_eq!(
-        library.rebuild().await.unwrap().len(),
-        1,
-        "the settings want none"
-    );
+    assert_eq!(library.rebuild().await.unwrap().len(), 1, "the settings want none");
 }
 
 #[tokio::test]

@@ -49,8 +49,7 @@ async fn compare(t: &Session, held: &mut Held) -> Result<Vec<TenantId>, Failure>
 }
 
 async fn recount(t: &Session) -> Result<(), Failure> {
-    t.run("select epoch from statistics_epoch for update", &[])
-        .await?;
+    t.run("select epoch from statistics_epoch for update", &[]).await?;
     t.script(ALONE).await?;
     t.run(STRAYS, &[]).await?;
     let expected = counted(t).await?;

@@ -20,18 +20,13 @@ async fn two_processes_never_claim_the_same_job() {
     const BATCH: u128 = 1_000_000;
     let Some(server) = server().await else { return };
     let options = server.fresh().await;
-    let processes = [
-        Arc::new(open(&options).await),
-        Arc::new(open(&another(&options)).await),
-    ];
+    let processes = [Arc::new(open(&options).await), Arc::new(open(&another(&options)).await)];
     let begun = (0..JOBS).map(|n| {
         let catalogue = processes[n as usize % 2].clone();
         tokio::spawn(async move {
             let mut new = version(&acl("a", &[&["everyone"]]), &n.to_string(), "x");
             new.batch = Some(job_id(BATCH));
-            catalogue
-                .begin(&caller("a", &[]), new, job_id(n.into()), at(0))
-                .await
+            catalogue.begin(&caller("a", &[]), new, job_id(n.into()), at(0)).await
         })
     });
     for begun in begun.collect::<Vec<_>>() {
@@ -65,38 +60,21 @@ async fn two_processes_never_claim_the_same_job() {
     for catalogue in &processes {
         let counts = catalogue.job_counts(&tenant("a")).await.unwrap();
         assert_eq!((counts.succeeded, counts.queued, counts.running), (120, 0, 0));
-        let batch = catalogue
-            .job(&caller("a", &[]), job_id(BATCH))
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (batch.state, batch.done, batch.total),
-            (JobState::Succeeded, 120, 120)
-        );
-        let found = catalogue
-            .term_statistics(&tenant("a"), &[TermId(7)])
-            .await
-            .unwrap();
+        let batch = catalogue.job(&caller("a", &[]), job_id(BATCH)).await.unwrap().unwrap();
+        assert_eq!((batch.state, batch.done, batch.total), (JobState::Succeeded, 120, 120));
+        let found = catalogue.term_statistics(&tenant("a"), &[TermId(7)]).await.unwrap();
         assert_eq!((found.documents, found.df[&TermId(7)]), (120, 120));
         assert!(catalogue.miscounted().await.unwrap().is_empty());
         catalogue.fold().await.unwrap();
     }
     let counts = processes[0].job_counts(&tenant("a")).await.unwrap();
-    assert_eq!(
-        (counts.succeeded, counts.queued, counts.running),
-        (120, 0, 0),
-        "folded"
-    );
+    assert_eq!((counts.succeeded, counts.queued, counts.running), (120, 0, 0), "folded");
     let batch = processes[0]
         .job(&caller("a", &[]), job_id(BATCH))
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(
-        (batch.state, batch.done, batch.total),
-        (JobState::Succeeded, 120, 120)
-    );
+    assert_eq!((batch.state, batch.done, batch.total), (JobState::Succeeded, 120, 120));
 }
 
 /// Writers of one document from two processes: one of them begins it, the others find it or make it anew.
@@ -104,10 +82,7 @@ async fn two_processes_never_claim_the_same_job() {
 async fn a_uri_that_is_begun_at_once_by_many_lives_once() {
     let Some(server) = server().await else { return };
     let options = server.fresh().await;
-    let processes = [
-        Arc::new(open(&options).await),
-        Arc::new(open(&another(&options)).await),
-    ];
+    let processes = [Arc::new(open(&options).await), Arc::new(open(&another(&options)).await)];
     let writers = (0..12u128).map(|n| {
         let catalogue = processes[n as usize % 2].clone();
         tokio::spawn(async move {
@@ -135,10 +110,7 @@ async fn a_uri_that_is_begun_at_once_by_many_lives_once() {
         cursor: None,
         limit: 100,
     };
-    let listed = processes[1]
-        .jobs(&caller("a", &[]), &filter, &page)
-        .await
-        .unwrap();
+    let listed = processes[1].jobs(&caller("a", &[]), &filter, &page).await.unwrap();
     assert_eq!(listed.items.len() as u64, counts.queued);
 }
 
@@ -161,10 +133,7 @@ async fn processes_that_start_at_once_migrate_once() {
         .await
         .unwrap();
     let refused = PostgresCatalogue::open(&options).await.map(drop).unwrap_err();
-    assert!(
-        matches!(refused, PostgresError::Newer { found: 999, .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, PostgresError::Newer { found: 999, .. }), "{refused}");
 }
 
 /// Whoever cancels a batch and whoever works on it pass each other, and all of it ends.
@@ -174,10 +143,7 @@ async fn a_batch_is_cancelled_under_its_workers() {
     const BATCH: u128 = 1_000_000;
     let Some(server) = server().await else { return };
     let options = server.fresh().await;
-    let processes = [
-        Arc::new(open(&options).await),
-        Arc::new(open(&another(&options)).await),
-    ];
+    let processes = [Arc::new(open(&options).await), Arc::new(open(&another(&options)).await)];
     let scope = caller("a", &[]);
     for n in 0..JOBS {
         let mut new = version(&acl("a", &[&["everyone"]]), &n.to_string(), "x");

@@ -12,13 +12,11 @@ use ragstone_core::seam::catalogue::{
 };
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
-    acl, audit_contract, caller, catalogue_contract, doorbell_contract, evaluation_contract,
-    feedback_contract, idempotency_contract, key_store_contract, portable_contract, source_store_contract,
-    tenant, usage_contract,
+    acl, audit_contract, caller, catalogue_contract, doorbell_contract, evaluation_contract, feedback_contract,
+    idempotency_contract, key_store_contract, portable_contract, source_store_contract, tenant, usage_contract,
 };
 use ragstone_core::seam::{
-    Audit, Doorbell, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, Portable, SourceStore,
-    UsageStore,
+    Audit, Doorbell, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, Portable, SourceStore, UsageStore,
 };
 use uuid::Uuid;
 
@@ -54,10 +52,7 @@ fn another(options: &PostgresOptions) -> PostgresOptions {
 fn delta(chunks: u64, terms: &[(u32, u32)]) -> StatisticsDelta {
     StatisticsDelta {
         chunks,
-        terms: terms
-            .iter()
-            .map(|(term, count)| (TermId(*term), *count))
-            .collect(),
+        terms: terms.iter().map(|(term, count)| (TermId(*term), *count)).collect(),
         pieces: vec![(5, 1)],
     }
 }
@@ -70,9 +65,7 @@ async fn begin(catalogue: &PostgresCatalogue, uri: &str, content: &str, job: u12
 
 async fn publish(catalogue: &PostgresCatalogue, statistics: StatisticsDelta) {
     let claim = catalogue.claim(WORKER, LEASE, moment(1)).await.unwrap().unwrap();
-    let published = catalogue
-        .publish(&claim.lease, made("t", statistics), at(2))
-        .await;
+    let published = catalogue.publish(&claim.lease, made("t", statistics), at(2)).await;
     published.unwrap();
 }
 
@@ -89,10 +82,7 @@ async fn documents_can_be_moved() {
     let Some(server) = server().await else { return };
     portable_contract(|| async {
         let catalogue = fresh(&server).await;
-        (
-            catalogue.clone() as Arc<dyn Catalogue>,
-            catalogue as Arc<dyn Portable>,
-        )
+        (catalogue.clone() as Arc<dyn Catalogue>, catalogue as Arc<dyn Portable>)
     })
     .await;
 }
@@ -161,10 +151,7 @@ async fn the_servers_clock_judges() {
         catalogue.claim(WORKER, LEASE, far(9)).await.unwrap().is_none(),
         "its lease holds"
     );
-    catalogue
-        .heartbeat(&first.lease, 3 * LEASE, far(9))
-        .await
-        .unwrap();
+    catalogue.heartbeat(&first.lease, 3 * LEASE, far(9)).await.unwrap();
     catalogue.hand_back(&first.lease, at(1)).await.unwrap();
     let second = catalogue.claim(WORKER, short, far(9)).await.unwrap().unwrap();
     let third = loop {
@@ -191,10 +178,7 @@ async fn only_the_own_jobs_are_taken_back() {
     );
     // The same process again, after a crash; and one that never was.
     let again = open(&options).await;
-    assert_eq!(
-        open(&another(&options)).await.take_back(moment(0)).await.unwrap(),
-        0
-    );
+    assert_eq!(open(&another(&options)).await.take_back(moment(0)).await.unwrap(), 0);
     assert_eq!(again.take_back(moment(0)).await.unwrap(), 1);
     assert_eq!(again.take_back(moment(0)).await.unwrap(), 0);
     theirs.stored(&kept.lease).await.unwrap();
@@ -210,10 +194,7 @@ async fn statistics_are_the_same_in_every_process() {
     let (here, there) = (stepped(&options).await, stepped(&another(&options)).await);
     let check = async |chunks: u64, count: u64| {
         for catalogue in [&here, &there] {
-            let found = catalogue
-                .term_statistics(&tenant("a"), &[TermId(7)])
-                .await
-                .unwrap();
+            let found = catalogue.term_statistics(&tenant("a"), &[TermId(7)]).await.unwrap();
             let counted = found.df.get(&TermId(7)).copied().unwrap_or_default();
             assert_eq!((found.documents, counted), (chunks, count));
             let pieces = catalogue.piece_frequencies(&tenant("a"), &[5, 6]).await.unwrap();
@@ -232,19 +213,13 @@ async fn statistics_are_the_same_in_every_process() {
         publish(&here, delta(2, &[(7, 1)])).await;
         let chunks = 2 * (n as u64 + 1);
         for catalogue in [&here, &there] {
-            let found = catalogue
-                .term_statistics(&tenant("a"), &[TermId(7)])
-                .await
-                .unwrap();
+            let found = catalogue.term_statistics(&tenant("a"), &[TermId(7)]).await.unwrap();
             assert_eq!((found.documents, found.df[&TermId(7)]), (chunks, chunks / 2));
         }
     }
     slow.end(Ok(())).await.unwrap();
     for catalogue in [&here, &there] {
-        let late = catalogue
-            .term_statistics(&tenant("b"), &[TermId(9)])
-            .await
-            .unwrap();
+        let late = catalogue.term_statistics(&tenant("b"), &[TermId(9)]).await.unwrap();
         assert_eq!(
             (late.documents, late.df[&TermId(9)]),
             (1, 1),
@@ -271,10 +246,7 @@ async fn statistics_are_the_same_in_every_process() {
         .term_statistics(&tenant("a"), &[TermId(7), TermId(8)])
         .await
         .unwrap();
-    assert_eq!(
-        (found.documents, found.df[&TermId(7)], found.df[&TermId(8)]),
-        (6, 1, 2)
-    );
+    assert_eq!((found.documents, found.df[&TermId(7)], found.df[&TermId(8)]), (6, 1, 2));
 }
 
 /// No question that a claim asks is answered by looking through the queue.
@@ -313,10 +285,7 @@ async fn text_that_postgresql_cannot_keep_is_kept_as_near_as_can_be() {
     let scope = caller("a", &[]);
     let mut new = version(&acl("a", &[&["everyone"]]), "x\0y", "x");
     new.title = Some("a\0b".into());
-    let begun = catalogue
-        .begin(&scope, new.clone(), job_id(1), at(0))
-        .await
-        .unwrap();
+    let begun = catalogue.begin(&scope, new.clone(), job_id(1), at(0)).await.unwrap();
     let Begun::Started(document, _) = begun else {
         panic!("{begun:?}")
     };
@@ -324,10 +293,7 @@ async fn text_that_postgresql_cannot_keep_is_kept_as_near_as_can_be() {
         (document.id, document.title.as_str()),
         (new.document_id(), "a\u{fffd}b")
     );
-    let again = catalogue
-        .begin(&scope, new.clone(), job_id(2), at(0))
-        .await
-        .unwrap();
+    let again = catalogue.begin(&scope, new.clone(), job_id(2), at(0)).await.unwrap();
     assert!(matches!(again, Begun::Unchanged(_)), "{again:?}");
     let filter = DocumentFilter {
         uri: Some(new.uri),
@@ -369,15 +335,11 @@ async fn races_are_run_again_within_bounds() {
         let run = async |t: &super::database::Session| -> Result<(), Failure> {
             use std::sync::atomic::Ordering::Relaxed;
             match left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)) {
-                Ok(left) => {
-                    t.script(&lose(["40001", "40P01", "23505"][left as usize % 3]))
-                        .await
-                }
+                Ok(left) => t.script(&lose(["40001", "40P01", "23505"][left as usize % 3])).await,
                 Err(_) => Ok(()),
             }
         };
-        let ran: Result<(), Failure> =
-            async { transact!(catalogue.database, Mode::Synced, |t| run(&t)) }.await;
+        let ran: Result<(), Failure> = async { transact!(catalogue.database, Mode::Synced, |t| run(&t)) }.await;
         assert_eq!(ran.is_ok(), wins, "{losses}: {ran:?}");
     }
 }
@@ -405,10 +367,7 @@ async fn errors_say_what_the_caller_can_do() {
     let busy = open(&options).await;
     let held = busy.database.session().await.unwrap();
     let waited = busy.setting("a").await;
-    assert!(
-        matches!(waited, Err(CatalogueError::Unavailable { .. })),
-        "{waited:?}"
-    );
+    assert!(matches!(waited, Err(CatalogueError::Unavailable { .. })), "{waited:?}");
     let slow = CatalogueError::from(held.script("select pg_sleep(60)").await.unwrap_err());
     assert!(matches!(slow, CatalogueError::Unavailable { .. }), "{slow:?}");
 }
@@ -432,31 +391,19 @@ async fn a_server_that_goes_away_is_unavailable_until_it_is_back() {
     assert!(matches!(cut, Err(CatalogueError::Unavailable { .. })), "{cut:?}");
     for _ in 0..3 {
         let told = catalogue.stored(&claim.lease).await;
-        assert!(
-            matches!(told, Err(CatalogueError::Unavailable { .. })),
-            "{told:?}"
-        );
+        assert!(matches!(told, Err(CatalogueError::Unavailable { .. })), "{told:?}");
         let told = catalogue.term_statistics(&tenant("a"), &[TermId(1)]).await;
-        assert!(
-            matches!(told, Err(CatalogueError::Unavailable { .. })),
-            "{told:?}"
-        );
+        assert!(matches!(told, Err(CatalogueError::Unavailable { .. })), "{told:?}");
     }
     let refused = PostgresCatalogue::open(&options).await.map(drop);
     assert!(refused.is_err());
     server.start().await;
-    assert_eq!(
-        catalogue.setting("a").await.unwrap(),
-        None,
-        "it was not committed"
-    );
+    assert_eq!(catalogue.setting("a").await.unwrap(), None, "it was not committed");
     catalogue
         .stored(&claim.lease)
         .await
         .expect("the lease holds over the restart");
-    let published = catalogue
-        .publish(&claim.lease, made("t", delta(1, &[])), at(2))
-        .await;
+    let published = catalogue.publish(&claim.lease, made("t", delta(1, &[])), at(2)).await;
     published.unwrap();
 }
 

@@ -119,10 +119,7 @@ fn made() -> Option<Server> {
         folder,
     };
     started.make();
-    let url = format!(
-        "host={} user=test dbname=postgres",
-        started.folder.path().display()
-    );
+    let url = format!("host={} user=test dbname=postgres", started.folder.path().display());
     Some(Server::of(url, Some(started)))
 }
 
@@ -287,7 +284,5 @@ fn unprivileged() -> Option<(u32, u32)> {
         let mut ids = line.split(':').skip(2).map(str::parse);
         Some((ids.next()?.ok()?, ids.next()?.ok()?))
     };
-    is_root
-        .then(|| find("postgres").or_else(|| find("nobody")))
-        .flatten()
+    is_root.then(|| find("postgres").or_else(|| find("nobody"))).flatten()
 }

@@ -80,10 +80,7 @@ fn counted(c: &Connection) -> Result<Tenants, Failure> {
     let mut tenants = Tenants::new();
     while let Some(row) = rows.next()? {
         let delta = decode(row.get_ref(1)?.as_blob().map_err(unreadable)?)?;
-        tenants
-            .entry(parse_tenant(row.get(0)?)?)
-            .or_default()
-            .add(1, &delta);
+        tenants.entry(parse_tenant(row.get(0)?)?).or_default().add(1, &delta);
     }
     Ok(tenants)
 }

@@ -24,10 +24,7 @@ const EVENTS: [(&str, bool); 26] = [
     ),
     (r#"{"choices":[{"delta":{"role":"assistant"}}]}"#, true),
     (r#"{"choices":[{"delta":{}}]}"#, true),
-    (
-        r#"{"choices":[{"delta":{"content":null},"finish_reason":""}]}"#,
-        true,
-    ),
+    (r#"{"choices":[{"delta":{"content":null},"finish_reason":""}]}"#, true),
     (
         r#"{"choices":[{"delta":{"content":"a\n\"\u00e9\ud83e\udd80"},"text":null}],"error":null}"#,
         true,
@@ -36,10 +33,7 @@ const EVENTS: [(&str, bool); 26] = [
         r#"{"choices":[{"delta":{"content":"a","reasoning_content":null,"tool_calls":[{"x":1}]},"stop_reason":7}],"provider":"P"}"#,
         true,
     ),
-    (
-        r#"{"type":"completion","choices":[{"delta":{"content":"a"}}]}"#,
-        true,
-    ),
+    (r#"{"type":"completion","choices":[{"delta":{"content":"a"}}]}"#, true),
     (
         r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#,
         false,
@@ -53,10 +47,7 @@ const EVENTS: [(&str, bool); 26] = [
         r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#,
         false,
     ),
-    (
-        r#"{"choices":[{"delta":{"content":"a","reasoning":"hm"}}]}"#,
-        false,
-    ),
+    (r#"{"choices":[{"delta":{"content":"a","reasoning":"hm"}}]}"#, false),
     (r#"{"choices":[{"delta":{"content":"","refusal":"no"}}]}"#, false),
     (
         r#"{"choices":[{"delta":{"content":[{"type":"text","text":"a"}]}}]}"#,

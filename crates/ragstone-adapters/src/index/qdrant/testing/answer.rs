@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use qdrant_client::qdrant::with_payload_selector::SelectorOptions;
 use qdrant_client::qdrant::{
-    NamedVectorsOutput, RetrievedPoint, Value, VectorOutput, VectorsOutput, WithPayloadSelector,
-    WithVectorsSelector, vector_output, vectors_output, with_vectors_selector,
+    NamedVectorsOutput, RetrievedPoint, Value, VectorOutput, VectorsOutput, WithPayloadSelector, WithVectorsSelector,
+    vector_output, vectors_output, with_vectors_selector,
 };
 
 use qdrant_client::qdrant::value::Kind;
@@ -14,10 +14,7 @@ use super::Traffic;
 use super::evaluate::Stored;
 
 /// The parts of a payload that were asked for.
-pub fn selected(
-    payload: &HashMap<String, Value>,
-    selector: Option<&WithPayloadSelector>,
-) -> HashMap<String, Value> {
+pub fn selected(payload: &HashMap<String, Value>, selector: Option<&WithPayloadSelector>) -> HashMap<String, Value> {
     match selector.and_then(|selector| selector.selector_options.as_ref()) {
         Some(SelectorOptions::Include(include)) => {
             let mut payload = payload.clone();
@@ -104,11 +101,7 @@ fn size(value: &Value) -> usize {
     match &value.kind {
         Some(Kind::StringValue(text)) => text.len(),
         Some(Kind::ListValue(list)) => list.values.iter().map(size).sum(),
-        Some(Kind::StructValue(fields)) => fields
-            .fields
-            .iter()
-            .map(|(key, value)| key.len() + size(value))
-            .sum(),
+        Some(Kind::StructValue(fields)) => fields.fields.iter().map(|(key, value)| key.len() + size(value)).sum(),
         _ => size_of::<f64>(),
     }
 }

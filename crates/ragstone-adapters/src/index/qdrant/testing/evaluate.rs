@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use qdrant_client::qdrant::condition::ConditionOneOf;
 use qdrant_client::qdrant::r#match::MatchValue;
 use qdrant_client::qdrant::value::Kind;
-use qdrant_client::qdrant::{
-    Condition, FieldCondition, Filter, Range, SparseVector, Value, vector_input::Variant,
-};
+use qdrant_client::qdrant::{Condition, FieldCondition, Filter, Range, SparseVector, Value, vector_input::Variant};
 
 /// A point as the server keeps it.
 #[derive(Debug, Clone, Default)]
@@ -32,11 +30,7 @@ pub fn passes(point: &Stored, filter: &Filter) -> bool {
 }
 
 fn holds(point: &Stored, condition: &Condition) -> bool {
-    match condition
-        .condition_one_of
-        .as_ref()
-        .expect("a condition says something")
-    {
+    match condition.condition_one_of.as_ref().expect("a condition says something") {
         ConditionOneOf::Field(field) => field_holds(point, field),
         ConditionOneOf::IsEmpty(empty) => match at(point, &empty.key) {
             None | Some(Kind::NullValue(_)) => true,
@@ -53,17 +47,10 @@ fn holds(point: &Stored, condition: &Condition) -> bool {
 fn field_holds(point: &Stored, field: &FieldCondition) -> bool {
     let values: Vec<&Kind> = match at(point, &field.key) {
         None => Vec::new(),
-        Some(Kind::ListValue(list)) => list
-            .values
-            .iter()
-            .filter_map(|value| value.kind.as_ref())
-            .collect(),
+        Some(Kind::ListValue(list)) => list.values.iter().filter_map(|value| value.kind.as_ref()).collect(),
         Some(kind) => vec![kind],
     };
-    let wanted = field
-        .r#match
-        .as_ref()
-        .and_then(|wanted| wanted.match_value.as_ref());
+    let wanted = field.r#match.as_ref().and_then(|wanted| wanted.match_value.as_ref());
     match (wanted, &field.range) {
         (Some(wanted), None) => values.into_iter().any(|value| matches(value, wanted)),
         (None, Some(range)) => values.into_iter().any(|value| is_within(value, range)),

@@ -134,18 +134,11 @@ impl TestServer {
     }
 
     /// Notes a call, checks its key, and fails it if that was asked for.
-    pub async fn enter<T>(
-        &self,
-        name: &'static str,
-        request: Request<T>,
-    ) -> Result<(T, Option<Fault>), Status> {
+    pub async fn enter<T>(&self, name: &'static str, request: Request<T>) -> Result<(T, Option<Fault>), Status> {
         let fault = {
             let mut state = self.state();
             state.calls.push(name);
-            let key = request
-                .metadata()
-                .get("api-key")
-                .and_then(|key| key.to_str().ok());
+            let key = request.metadata().get("api-key").and_then(|key| key.to_str().ok());
             if state.api_key.is_some() && state.api_key.as_deref() != key {
                 return Err(Status::unauthenticated("Must provide an API key"));
             }
@@ -177,10 +170,7 @@ impl TestServer {
 
 #[tonic::async_trait]
 impl Qdrant for TestServer {
-    async fn health_check(
-        &self,
-        request: Request<HealthCheckRequest>,
-    ) -> Result<Response<HealthCheckReply>, Status> {
+    async fn health_check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckReply>, Status> {
         self.enter("health_check", request).await?;
         Ok(Response::new(HealthCheckReply {
             title: "qdrant".into(),

@@ -9,11 +9,10 @@ use qdrant_client::qdrant::points_server::Points;
 use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
-    BatchResult, CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, DeletePoints, Filter,
-    GetPoints, GetResponse, PayloadSchemaInfo, PointId, PointStruct, PointsOperationResponse, PointsSelector,
-    QueryBatchPoints, QueryBatchResponse, QueryPoints, RetrievedPoint, ScoredPoint, ScrollPoints,
-    ScrollResponse, SetPayloadPoints, UpdateMode, UpdateResult, UpdateStatus, UpsertPoints, query, vector,
-    vector_input, vectors::VectorsOptions,
+    BatchResult, CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, DeletePoints, Filter, GetPoints,
+    GetResponse, PayloadSchemaInfo, PointId, PointStruct, PointsOperationResponse, PointsSelector, QueryBatchPoints,
+    QueryBatchResponse, QueryPoints, RetrievedPoint, ScoredPoint, ScrollPoints, ScrollResponse, SetPayloadPoints,
+    UpdateMode, UpdateResult, UpdateStatus, UpsertPoints, query, vector, vector_input, vectors::VectorsOptions,
 };
 use tonic::{Request, Response, Status};
 
@@ -55,8 +54,7 @@ fn read(collection: &Collection, point: PointStruct) -> Result<Stored, Status> {
         payload: point.payload,
         ..Stored::default()
     };
-    let Some(VectorsOptions::Vectors(named)) = point.vectors.and_then(|vectors| vectors.vectors_options)
-    else {
+    let Some(VectorsOptions::Vectors(named)) = point.vectors.and_then(|vectors| vectors.vectors_options) else {
         return Err(wrong("vectors without names"));
     };
     for (name, vector) in named.vectors {
@@ -105,8 +103,7 @@ fn filter_of(selector: Option<PointsSelector>) -> Filter {
 
 /// Equal scores come in an order that is no one's.
 fn nearest(collection: &Collection, query: &QueryPoints) -> Result<Vec<ScoredPoint>, Status> {
-    let Some(query::Variant::Nearest(input)) = query.query.as_ref().and_then(|query| query.variant.as_ref())
-    else {
+    let Some(query::Variant::Nearest(input)) = query.query.as_ref().and_then(|query| query.variant.as_ref()) else {
         return Err(wrong("the adapter asks for the nearest"));
     };
     let input = input.variant.as_ref().ok_or_else(|| wrong("no vector"))?;
@@ -117,9 +114,7 @@ fn nearest(collection: &Collection, query: &QueryPoints) -> Result<Vec<ScoredPoi
     }
     let filter = query.filter.clone().unwrap_or_default();
     let points = collection.points.values().filter(|point| passes(point, &filter));
-    let mut scored: Vec<(f32, &Stored)> = points
-        .filter_map(|point| Some((score(point, input)?, point)))
-        .collect();
+    let mut scored: Vec<(f32, &Stored)> = points.filter_map(|point| Some((score(point, input)?, point))).collect();
     scored.sort_by(|a, b| {
         b.0.total_cmp(&a.0)
             .then_with(|| Reverse(&a.1.id).cmp(&Reverse(&b.1.id)))
@@ -155,10 +150,7 @@ fn integer(point: &Stored, key: &str) -> Option<i64> {
 
 #[tonic::async_trait]
 impl Points for TestServer {
-    async fn upsert(
-        &self,
-        request: Request<UpsertPoints>,
-    ) -> Result<Response<PointsOperationResponse>, Status> {
+    async fn upsert(&self, request: Request<UpsertPoints>) -> Result<Response<PointsOperationResponse>, Status> {
         let (request, fault) = self.enter("upsert", request).await?;
         self.with(&request.collection_name, |collection, _| {
             let read: Result<Vec<Stored>, Status> = request
@@ -176,10 +168,7 @@ impl Points for TestServer {
         })
     }
 
-    async fn delete(
-        &self,
-        request: Request<DeletePoints>,
-    ) -> Result<Response<PointsOperationResponse>, Status> {
+    async fn delete(&self, request: Request<DeletePoints>) -> Result<Response<PointsOperationResponse>, Status> {
         let (request, fault) = self.enter("delete", request).await?;
         let filter = filter_of(request.points);
         self.with(&request.collection_name, |collection, _| {
@@ -192,9 +181,7 @@ impl Points for TestServer {
         let (request, _) = self.enter("get", request).await?;
         self.with(&request.collection_name, |collection, traffic| {
             let ids: Result<Vec<String>, Status> = request.ids.iter().map(|id| uuid(Some(id))).collect();
-            let found = ids?
-                .into_iter()
-                .filter_map(|id| collection.points.get(&id).cloned());
+            let found = ids?.into_iter().filter_map(|id| collection.points.get(&id).cloned());
             let give = |point: Stored| {
                 let (payload, vectors) = (request.with_payload.as_ref(), request.with_vectors.as_ref());
                 given(retrieved(&point, payload, vectors), traffic)
@@ -214,11 +201,7 @@ impl Points for TestServer {
         let (request, fault) = self.enter("set_payload", request).await?;
         let filter = filter_of(request.points_selector);
         self.with(&request.collection_name, |collection, _| {
-            for point in collection
-                .points
-                .values_mut()
-                .filter(|point| passes(point, &filter))
-            {
+            for point in collection.points.values_mut().filter(|point| passes(point, &filter)) {
                 point.payload.extend(request.payload.clone());
                 point
                     .payload
@@ -260,10 +243,7 @@ impl Points for TestServer {
             let mut found: Vec<&Stored> = points.collect();
             if let Some(order) = &request.order_by {
                 if !collection.indexes.contains_key(&order.key) {
-                    return Err(wrong(format!(
-                        "No range index for `order_by` key: `{}`",
-                        order.key
-                    )));
+                    return Err(wrong(format!("No range index for `order_by` key: `{}`", order.key)));
                 }
                 found.sort_by_key(|point| integer(point, &order.key));
             }
@@ -274,8 +254,7 @@ impl Points for TestServer {
                 next_page_offset: next.map(|point| point.id.as_str().into()),
                 result: page
                     .map(|point| {
-                        let (payload, vectors) =
-                            (request.with_payload.as_ref(), request.with_vectors.as_ref());
+                        let (payload, vectors) = (request.with_payload.as_ref(), request.with_vectors.as_ref());
                         given(retrieved(point, payload, vectors), traffic)
                     })
                     .collect(),
@@ -300,10 +279,7 @@ impl Points for TestServer {
         })
     }
 
-    async fn query_batch(
-        &self,
-        request: Request<QueryBatchPoints>,
-    ) -> Result<Response<QueryBatchResponse>, Status> {
+    async fn query_batch(&self, request: Request<QueryBatchPoints>) -> Result<Response<QueryBatchResponse>, Status> {
         let (request, _) = self.enter("query_batch", request).await?;
         self.state().walks += request.query_points.iter().filter(|query| is_walk(query)).count();
         self.with(&request.collection_name, |collection, traffic| {

@@ -34,8 +34,7 @@ impl Crawl<'_> {
                     return false;
                 };
                 let canonical = canonical.as_str();
-                canonical != found.item.key
-                    && (texts.get(canonical) == Some(&text) || !seen.insert((canonical, text)))
+                canonical != found.item.key && (texts.get(canonical) == Some(&text) || !seen.insert((canonical, text)))
             })
             .map(|found| found.item.key.clone())
             .collect();

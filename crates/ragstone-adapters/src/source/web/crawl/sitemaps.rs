@@ -36,8 +36,7 @@ impl Crawl<'_> {
                 continue;
             }
             if read > MAX_SITEMAPS {
-                let why =
-                    format!("there are more than {MAX_SITEMAPS} sitemaps: this and what follows is left out");
+                let why = format!("there are more than {MAX_SITEMAPS} sitemaps: this and what follows is left out");
                 self.unread_sitemap(&map, SourceError::Refused(why));
                 break;
             }
@@ -64,11 +63,7 @@ impl Crawl<'_> {
     }
 
     async fn sitemap(&self, map: &Url) -> Result<Sitemap, SourceError> {
-        let answer = self
-            .web
-            .ask(map, &HeaderMap::new(), &|_| true)
-            .await
-            .map_err(told)?;
+        let answer = self.web.ask(map, &HeaderMap::new(), &|_| true).await.map_err(told)?;
         let answer = answer.successful().map_err(told)?;
         let bytes = answer.packed_bytes(sitemap::MAX_BYTES).await.map_err(told)?;
         let parsed = tokio::task::spawn_blocking(move || sitemap::parse(&bytes)).await;

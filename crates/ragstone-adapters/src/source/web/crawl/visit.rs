@@ -15,14 +15,7 @@ use crate::source::guard::{Answer, GuardError};
 /// Bytes of a page that is read for its links; a longer one is a page without.
 const MAX_PAGE_BYTES: usize = 8 << 20;
 /// Media that have no text to read.
-const NO_TEXT: [&str; 6] = [
-    "image/",
-    "video/",
-    "audio/",
-    "font/",
-    "text/css",
-    "text/javascript",
-];
+const NO_TEXT: [&str; 6] = ["image/", "video/", "audio/", "font/", "text/css", "text/javascript"];
 
 /// Stands in a marker between what the server says of a page's state and the digest of its text.
 const TEXT_MARK: &str = "\u{1f}text=";
@@ -47,8 +40,7 @@ impl Crawl<'_> {
     pub(super) async fn visit(&self, url: &Url, is_inner: bool) -> Visit {
         let recalled = self.web.recalled().get(url.as_str()).cloned().flatten();
         let condition = recalled.as_deref().filter(|_| !is_inner).and_then(condition);
-        self.visit_with(url, condition.into_iter().collect(), is_inner)
-            .await
+        self.visit_with(url, condition.into_iter().collect(), is_inner).await
     }
 
     pub(super) async fn visit_with(&self, url: &Url, headers: HeaderMap, is_inner: bool) -> Visit {
@@ -87,9 +79,7 @@ impl Crawl<'_> {
     /// A page that is as the last sync saw it.
     fn unchanged(&self, url: &Url) -> Visit {
         let recalled = self.web.recalled().get(url.as_str()).cloned().flatten();
-        let text = recalled
-            .as_deref()
-            .and_then(|marker| marker.split_once(TEXT_MARK));
+        let text = recalled.as_deref().and_then(|marker| marker.split_once(TEXT_MARK));
         let found = Found {
             text: text.map(|(_, digest)| digest.to_owned()),
             ..Found::unread(item_of(url, None, recalled.clone()))
@@ -190,12 +180,7 @@ fn location(answer: &Answer) -> Option<Url> {
 
 /// What tells one state of a page from another by its server's word.
 fn validator(headers: &HeaderMap) -> Option<String> {
-    let text = |name: HeaderName| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
-    };
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let etag = text(ETAG)
         .filter(|etag| !etag.is_empty())
         .map(|etag| format!("etag={etag}"));

@@ -15,12 +15,7 @@ fn at(seconds: f64) -> Moment {
 fn claimed() -> (Course, Job) {
     let mut job = Job {
         generation: Generation(1),
-        ..Job::queued(
-            JobId(Uuid::nil()),
-            JobKind::Ingest,
-            None,
-            OffsetDateTime::UNIX_EPOCH,
-        )
+        ..Job::queued(JobId(Uuid::nil()), JobKind::Ingest, None, OffsetDateTime::UNIX_EPOCH)
     };
     let mut course = Course::default();
     take(&mut course, &mut job);
@@ -28,10 +23,7 @@ fn claimed() -> (Course, Job) {
 }
 
 fn take(course: &mut Course, job: &mut Job) {
-    let worker = Worker {
-        process: 1,
-        number: 1,
-    };
+    let worker = Worker { process: 1, number: 1 };
     course.claim(job, worker, Duration::from_secs(9), at(0.0));
 }
 
@@ -44,11 +36,7 @@ fn progress_never_goes_back_within_an_attempt() {
     let (mut course, mut job) = claimed();
     let mut check = |stage, done, total, expected: (Stage, u64, u64)| {
         note(&mut course, &mut job, stage, done, total, 1.0);
-        assert_eq!(
-            (job.stage, job.done, job.total),
-            expected,
-            "{stage} {done}/{total}"
-        );
+        assert_eq!((job.stage, job.done, job.total), expected, "{stage} {done}/{total}");
     };
     check(Stage::Load, 0, 1, (Stage::Load, 0, 1));
     check(Stage::Parse, 0, 1, (Stage::Parse, 0, 1));
@@ -193,12 +181,7 @@ fn a_wait_is_never_longer_than_it_was_whatever_the_wall_says() {
     let check = |wall: i64, expected: u64| {
         let (mut course, mut job) = claimed();
         let error = poisoned(Stage::Embed, 0);
-        course.fail_once(
-            &mut job,
-            error,
-            Wait::spending(Duration::from_secs(60)),
-            at(500.0),
-        );
+        course.fail_once(&mut job, error, Wait::spending(Duration::from_secs(60)), at(500.0));
         assert_eq!(course.due, Duration::from_secs(560));
         course.begin_again(Moment {
             wall: OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(wall),

@@ -7,13 +7,11 @@ use time::OffsetDateTime;
 
 use super::version::{amended, born, renewed};
 use crate::access::{Acl, Scope};
-use crate::document::{
-    BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState,
-};
+use crate::document::{BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState};
 use crate::id::{DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::seam::catalogue::{
-    Begun, CatalogueError, CatalogueResult, Company, Course, DocumentPatch, Lease, Moment, NewVersion,
-    SUSPECT_TURNS, StatisticsDelta, summed,
+    Begun, CatalogueError, CatalogueResult, Company, Course, DocumentPatch, Lease, Moment, NewVersion, SUSPECT_TURNS,
+    StatisticsDelta, summed,
 };
 
 #[derive(Debug, Default)]
@@ -127,8 +125,7 @@ impl State {
 
     /// Gives what is attached to a document what is the document's own.
     fn hand_down(&mut self, mail: &Document) {
-        let of_mail =
-            |(id, (of, _)): (&DocumentId, &(DocumentId, Generation))| (*of == mail.id).then_some(*id);
+        let of_mail = |(id, (of, _)): (&DocumentId, &(DocumentId, Generation))| (*of == mail.id).then_some(*id);
         let within: Vec<_> = self.attached.iter().filter_map(of_mail).collect();
         for id in within {
             let living = self.documents.get(&id).cloned();
@@ -162,8 +159,7 @@ impl State {
         let holds = |entry: &Entry| {
             let (new, old) = (&version, &entry.begun);
             !entry.newest_failed
-                && (new.content_hash, &new.name, &new.pipeline)
-                    == (old.content_hash, &old.name, &old.pipeline)
+                && (new.content_hash, &new.name, &new.pipeline) == (old.content_hash, &old.name, &old.pipeline)
         };
         let entry = match living {
             Some(entry) if holds(&entry) => {
@@ -269,9 +265,7 @@ impl State {
         let (innocent, suspect) = (first(false).map(|(n, _)| n), first(true));
         match suspect {
             None => innocent,
-            Some((_, suspect)) if innocent.is_some() && suspect.place + SUSPECT_TURNS >= self.turn => {
-                innocent
-            }
+            Some((_, suspect)) if innocent.is_some() && suspect.place + SUSPECT_TURNS >= self.turn => innocent,
             Some((n, _)) => (!self.jobs.iter().any(|task| running(&task))).then_some(n),
         }
     }
@@ -334,12 +328,7 @@ impl State {
     }
 
     /// Takes jobs from workers that died.
-    pub fn bury(
-        &mut self,
-        dead: impl Fn(&Task) -> bool,
-        company: impl Fn(&Task) -> Company,
-        now: Moment,
-    ) -> u64 {
+    pub fn bury(&mut self, dead: impl Fn(&Task) -> bool, company: impl Fn(&Task) -> Company, now: Moment) -> u64 {
         let mut count = 0;
         for task in &mut self.jobs {
             if task.job.kind == JobKind::Batch || task.job.state != JobState::Running || !dead(task) {
@@ -361,8 +350,7 @@ impl State {
     /// Cancels a job that may be.
     pub fn cancel(&mut self, id: JobId, now: OffsetDateTime) {
         let found = self.jobs.iter_mut().find(|task| task.job.id == id);
-        let Some(task) = found.filter(|task| task.job.kind == JobKind::Ingest && !task.job.state.is_final())
-        else {
+        let Some(task) = found.filter(|task| task.job.kind == JobKind::Ingest && !task.job.state.is_final()) else {
             return;
         };
         task.end(JobState::Cancelled, None, now);
@@ -384,9 +372,7 @@ impl State {
         let newest = self.jobs.iter().rfind(later);
         let entry = task.job.document_id.and_then(|id| self.documents.get(&id));
         newest.is_none_or(|newest| newest.job.id != task.job.id)
-            || entry.is_none_or(|entry| {
-                entry.life != task.life || entry.document.status == DocumentStatus::Deleting
-            })
+            || entry.is_none_or(|entry| entry.life != task.life || entry.document.status == DocumentStatus::Deleting)
     }
 
     /// Queues a job that failed or was cancelled again.
@@ -413,14 +399,10 @@ impl State {
 
     /// Removes jobs that ended before `before`, batches with their children.
     pub fn remove_ended_jobs(&mut self, before: OffsetDateTime, most: usize) -> u64 {
-        let is_over =
-            |task: &Task| task.job.state.is_final() && task.job.updated_at < before && !self.is_needed(task);
+        let is_over = |task: &Task| task.job.state.is_final() && task.job.updated_at < before && !self.is_needed(task);
         let is_batch = |task: &&Task| task.job.kind == JobKind::Batch;
         let is_over_whole = |batch: &&Task| {
-            let mut children = self
-                .jobs
-                .iter()
-                .filter(|child| child.job.parent == Some(batch.job.id));
+            let mut children = self.jobs.iter().filter(|child| child.job.parent == Some(batch.job.id));
             batch.job.created_at < before && children.all(is_over)
         };
         let batches = self.jobs.iter().filter(is_batch).filter(is_over_whole);

@@ -10,11 +10,7 @@ use ragstone_core::metric::refusal::{CurvePoint, curve};
 const LISTED: usize = 12;
 
 /// Writes what is known of it, if anything is.
-pub(super) fn section(
-    page: &mut String,
-    metrics: &BTreeMap<String, Summary>,
-    outcomes: &BTreeMap<String, Outcome>,
-) {
+pub(super) fn section(page: &mut String, metrics: &BTreeMap<String, Summary>, outcomes: &BTreeMap<String, Outcome>) {
     let mean = |name: &str| metrics.get(name).map(|summary| summary.mean);
     let (answered, refused) = (mean("answered"), mean("refused"));
     if answered.is_none() && refused.is_none() {

@@ -236,9 +236,7 @@ async fn another_caller_cannot_resume() {
         Principal::local_operator,
     ];
     let replays = Replays::default();
-    let frames: Vec<_> = begin(&replays, 1, stream::iter([failed("why")]), None)
-        .collect()
-        .await;
+    let frames: Vec<_> = begin(&replays, 1, stream::iter([failed("why")]), None).collect().await;
     assert_eq!(frames.len(), 1);
     assert!(matches!(replays.find(trace(1), &asker(), 0), Found::Rest(_)));
     assert!(matches!(replays.find(trace(1), &asker(), 1), Found::Nothing));
@@ -275,10 +273,7 @@ async fn a_stream_beyond_all_room_is_told_and_not_kept() {
     let (tell, mut reading) = told(&replays, MAX_STREAMS);
     tell.unbounded_send(failed("why")).unwrap();
     assert_eq!(ready(&mut reading).unwrap(), ["failed"]);
-    assert!(matches!(
-        replays.find(trace(MAX_STREAMS), &asker(), 0),
-        Found::Unknown
-    ));
+    assert!(matches!(replays.find(trace(MAX_STREAMS), &asker(), 0), Found::Unknown));
     assert_eq!(replays.kept().bytes, 0);
     drop(running);
 }

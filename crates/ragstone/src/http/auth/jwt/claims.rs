@@ -63,10 +63,7 @@ fn time(claims: &Claims, name: &str) -> Result<Option<f64>, TokenRefused> {
 pub fn caller(claims: &Claims, issuer: &Issuer) -> Result<Verified, TokenRefused> {
     let subject = required(claims, &issuer.subject_claim)?;
     let mut readers = ReaderSet::from([reader("user", subject, &issuer.subject_claim)?]);
-    for (kind, path) in [
-        ("dept", &issuer.departments_claim),
-        ("group", &issuer.groups_claim),
-    ] {
+    for (kind, path) in [("dept", &issuer.departments_claim), ("group", &issuer.groups_claim)] {
         for name in values(claims, path.as_ref())? {
             let path = path.as_ref().expect("a claim with values has a path");
             readers.insert(reader(kind, name, path)?);

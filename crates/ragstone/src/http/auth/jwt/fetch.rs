@@ -121,8 +121,7 @@ impl Source {
 
     async fn discover(&self) -> Result<Url, FetchError> {
         let base = self.issuer.trim_end_matches('/');
-        let url =
-            key_url(&format!("{base}/.well-known/openid-configuration")).map_err(FetchError::Address)?;
+        let url = key_url(&format!("{base}/.well-known/openid-configuration")).map_err(FetchError::Address)?;
         let (_, found): (_, Discovery) = self.get(url, "discovery document").await?;
         if found.issuer != self.issuer {
             return Err(FetchError::OtherIssuer);
@@ -134,11 +133,7 @@ impl Source {
         }
     }
 
-    async fn get<T: DeserializeOwned>(
-        &self,
-        url: Url,
-        what: &'static str,
-    ) -> Result<(HeaderMap, T), FetchError> {
+    async fn get<T: DeserializeOwned>(&self, url: Url, what: &'static str) -> Result<(HeaderMap, T), FetchError> {
         let request = self.http.get(url).header(ACCEPT, "application/json");
         let mut response = request.send().await.map_err(unreachable)?;
         if response.status() != StatusCode::OK {
@@ -201,16 +196,11 @@ fn max_age(headers: &HeaderMap) -> Duration {
         .filter_map(|value| Some(value.to_str().ok()?.to_ascii_lowercase()))
         .collect();
     let mut directives = said.iter().flat_map(|value| value.split(',')).map(str::trim);
-    if directives
-        .clone()
-        .any(|one| matches!(one, "no-store" | "no-cache"))
-    {
+    if directives.clone().any(|one| matches!(one, "no-store" | "no-cache")) {
         return MIN_AGE;
     }
     let seconds = directives.find_map(|one| one.strip_prefix("max-age=")?.trim_matches('"').parse().ok());
-    seconds
-        .map_or(DEFAULT_AGE, Duration::from_secs)
-        .clamp(MIN_AGE, MAX_AGE)
+    seconds.map_or(DEFAULT_AGE, Duration::from_secs).clamp(MIN_AGE, MAX_AGE)
 }
 
 #[cfg(test)]
@@ -227,10 +217,7 @@ mod tests {
             assert_eq!(max_age(&headers), expected, "{said:?}");
         };
         check(&[], DEFAULT_AGE);
-        check(
-            &["public, max-age=600, must-revalidate"],
-            Duration::from_secs(600),
-        );
+        check(&["public, max-age=600, must-revalidate"], Duration::from_secs(600));
         check(&["public", "Max-Age=\"700\""], Duration::from_secs(700));
         check(&["max-age=0"], MIN_AGE);
         check(&["no-store, max-age=600"], MIN_AGE);

@@ -81,9 +81,7 @@ impl Key {
             id: jwk.kid,
         };
         let signs = jwk.usage.is_none_or(|usage| usage == "sig");
-        let verifies = jwk
-            .key_ops
-            .is_none_or(|uses| uses.iter().any(|one| one == "verify"));
+        let verifies = jwk.key_ops.is_none_or(|uses| uses.iter().any(|one| one == "verify"));
         let agrees = jwk.alg.is_none_or(|name| name == key.algorithm().as_str());
         match signs && verifies && agrees {
             true => Ok(key),
@@ -106,9 +104,7 @@ impl Key {
             Public::Rsa { n, e } => {
                 RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature)
             }
-            Public::P256(point) => {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature)
-            }
+            Public::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature),
             Public::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(signed, signature),
         };
         verified.is_ok()

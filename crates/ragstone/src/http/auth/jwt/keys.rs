@@ -162,20 +162,13 @@ impl Keys {
         };
         keys.retain(|key| self.algorithms.contains(&key.algorithm()));
         if keys.is_empty() {
-            tracing::warn!(
-                issuer = self.issuer,
-                "an issuer publishes no key that can be used"
-            );
+            tracing::warn!(issuer = self.issuer, "an issuer publishes no key that can be used");
         }
         let now = (self.steady)();
         let mut state = self.state();
         if state.set.keys != keys {
             let generation = state.set.generation + 1;
-            tracing::debug!(
-                issuer = self.issuer,
-                keys = keys.len(),
-                "the keys of an issuer changed"
-            );
+            tracing::debug!(issuer = self.issuer, keys = keys.len(), "the keys of an issuer changed");
             state.set = Arc::new(KeySet { generation, keys });
         }
         state.renew = now + max_age * 3 / 4;

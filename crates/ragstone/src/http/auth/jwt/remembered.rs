@@ -43,12 +43,7 @@ struct Inner {
 
 impl Remembered {
     /// What a token of this hash said, if it is remembered at `now` and `is_current` says so of its issuer and generation.
-    pub fn get(
-        &self,
-        hash: &blake3::Hash,
-        now: f64,
-        is_current: impl FnOnce(usize, u64) -> bool,
-    ) -> Option<Verified> {
+    pub fn get(&self, hash: &blake3::Hash, now: f64, is_current: impl FnOnce(usize, u64) -> bool) -> Option<Verified> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = inner.known.get(hash.as_bytes())?;
         (now < known.until && is_current(known.issuer, known.generation)).then(|| known.token.clone())
@@ -112,11 +107,7 @@ mod tests {
                 .is_some()
         );
         assert!(remembered.get(&hash, 10.0, |_, _| true).is_none());
-        assert!(
-            remembered
-                .get(&hash, 9.9, |_, generation| generation == 2)
-                .is_none()
-        );
+        assert!(remembered.get(&hash, 9.9, |_, generation| generation == 2).is_none());
         assert!(remembered.get(&blake3::hash(b"b"), 0.0, |_, _| true).is_none());
     }
 

@@ -14,10 +14,7 @@ use crate::http::test_app::{Answer, TestApp};
 const DOCUMENTS: &str = "/api/v1/documents";
 
 async fn text(app: &TestApp, key: &str, body: &Value) -> Answer {
-    app.post(DOCUMENTS, body)
-        .header("idempotency-key", key)
-        .send()
-        .await
+    app.post(DOCUMENTS, body).header("idempotency-key", key).send().await
 }
 
 async fn form(app: &TestApp, key: &str, parts: &[(&str, Option<&str>, &str)]) -> Answer {
@@ -41,10 +38,7 @@ async fn the_same_request_is_answered_again_and_nothing_is_done() {
     text(&app, "k", &json!({"uri": "a", "text": "two"}))
         .await
         .problem(422, "idempotency_key_reused");
-    assert_eq!(
-        text(&app, "l", &json!({"uri": "a", "text": "two"})).await.status,
-        202
-    );
+    assert_eq!(text(&app, "l", &json!({"uri": "a", "text": "two"})).await.status, 202);
 }
 
 #[tokio::test]
@@ -64,9 +58,7 @@ async fn a_form_is_the_same_by_its_parts() {
         vec![("file", Some("b.txt"), "one"), title],
         vec![file, ("title", None, "U")],
     ] {
-        form(&app, "k", &other)
-            .await
-            .problem(422, "idempotency_key_reused");
+        form(&app, "k", &other).await.problem(422, "idempotency_key_reused");
     }
     assert_eq!(app.blob_keys().await, kept);
 }
@@ -77,10 +69,7 @@ async fn a_refused_request_may_be_corrected() {
     text(&app, "k", &json!({"uri": "", "text": "a"}))
         .await
         .problem(422, "bad_field");
-    assert_eq!(
-        text(&app, "k", &json!({"uri": "a", "text": "a"})).await.status,
-        202
-    );
+    assert_eq!(text(&app, "k", &json!({"uri": "a", "text": "a"})).await.status, 202);
     for key in ["", " ", &"k".repeat(256)] {
         let refused = text(&app, key, &json!({"uri": "b", "text": "b"})).await;
         refused.problem(422, "bad_field");
@@ -110,10 +99,7 @@ async fn a_twin_is_refused_while_the_first_is_worked_on() {
     let twin = text(&app, "k", &body).await;
     twin.problem(409, "idempotency_in_flight");
     assert_eq!(twin.header("retry-after"), "1");
-    assert_eq!(
-        text(&app, "l", &json!({"uri": "b", "text": "b"})).await.status,
-        202
-    );
+    assert_eq!(text(&app, "l", &json!({"uri": "b", "text": "b"})).await.status, 202);
     drop(first);
     assert_eq!(text(&app, "k", &body).await.status, 202);
 }

@@ -41,10 +41,7 @@ pub const NEW: &str = "new";
 
 /// How often it is looked for what must come, a millisecond apart.
 const LOOKS: usize = 30_000;
-const WORKER: Worker = Worker {
-    process: 1,
-    number: 1,
-};
+const WORKER: Worker = Worker { process: 1, number: 1 };
 
 /// How many texts each model may still embed, and how many it was asked for.
 #[derive(Default)]
@@ -120,13 +117,7 @@ impl Embedder for Words {
                 });
             };
             *left = rest;
-            *self
-                .models
-                .asked
-                .lock()
-                .unwrap()
-                .entry(model.clone())
-                .or_default() += texts.len() as u64;
+            *self.models.asked.lock().unwrap().entry(model.clone()).or_default() += texts.len() as u64;
         }
         // Others come in between.
         tokio::task::yield_now().await;
@@ -157,10 +148,7 @@ impl Parser for Text {
         pages: &mut dyn PageReceiver,
     ) -> Result<Parsed, ParseFailure> {
         let bytes = blobs.get(&request.blob).await.unwrap().bytes().await.unwrap();
-        pages
-            .page(None, std::str::from_utf8(&bytes).unwrap())
-            .await
-            .unwrap();
+        pages.page(None, std::str::from_utf8(&bytes).unwrap()).await.unwrap();
         Ok(Parsed {
             media_type: "text/plain".into(),
             ..Parsed::default()
@@ -238,15 +226,9 @@ impl House {
         let settings = target(model).over(&Settings::from_layers(&Layers::default()).unwrap());
         let database = Database::open(&folder.path().join("ragstone.db")).unwrap();
         let catalogue: Arc<dyn Catalogue> = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
-        let sides = open_sides(
-            folder.path(),
-            database,
-            catalogue.as_ref(),
-            None,
-            &Default::default(),
-        )
-        .await
-        .unwrap();
+        let sides = open_sides(folder.path(), database, catalogue.as_ref(), None, &Default::default())
+            .await
+            .unwrap();
         let recipe = Recipe {
             parser: "text".into(),
             split: SplitSettings {
@@ -269,13 +251,7 @@ impl House {
             retry_cap: Duration::from_millis(1),
             ..IngestSettings::default()
         };
-        let ingestor = Arc::new(Ingestor::new(
-            stores,
-            ingest,
-            recipe.pipeline(None),
-            time(),
-            new_id(),
-        ));
+        let ingestor = Arc::new(Ingestor::new(stores, ingest, recipe.pipeline(None), time(), new_id()));
         catalogue.take_back(ingestor.moment()).await.unwrap();
         sides.made_by(&ingestor);
         let slot = Arc::default();
@@ -487,23 +463,13 @@ impl House {
             let mut seen = Vec::new();
             for side in [&pair.active, &other] {
                 let whole = side.points.points(document, generation, 0, 1_000).await.unwrap();
-                let shown = side
-                    .index
-                    .scroll(&scope, document, generation, 0, 1_000)
-                    .await
-                    .unwrap();
+                let shown = side.index.scroll(&scope, document, generation, 0, 1_000).await.unwrap();
                 assert_eq!((whole.len() as u64, shown.len() as u64), (points, points));
                 let told = |point: ragstone_core::seam::index::Point| {
                     let dense = point.dense.as_ref().map(Vec::len);
                     (
                         dense,
-                        (
-                            point.id,
-                            point.chunk,
-                            point.acl,
-                            point.acl_revision,
-                            point.lexical,
-                        ),
+                        (point.id, point.chunk, point.acl, point.acl_revision, point.lexical),
                     )
                 };
                 seen.push(whole.into_iter().map(told).unzip::<_, _, Vec<_>, Vec<_>>());

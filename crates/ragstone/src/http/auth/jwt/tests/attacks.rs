@@ -31,8 +31,8 @@ async fn good_tokens_of_each_algorithm_are_accepted() {
 async fn an_algorithm_is_one_of_three_and_the_keys_own() {
     let world = World::new().await;
     for name in [
-        "none", "None", "NONE", "nOnE", "HS256", "HS384", "HS512", "RS384", "RS512", "PS256", "ES384",
-        "ES256K", "rs256", "RS256 ", "", "dir",
+        "none", "None", "NONE", "nOnE", "HS256", "HS384", "HS512", "RS384", "RS512", "PS256", "ES384", "ES256K",
+        "rs256", "RS256 ", "", "dir",
     ] {
         let header = header(json!({"alg": name, "kid": "rsa"}));
         let sealed = world.rsa.seal(&header, good());
@@ -68,9 +68,7 @@ async fn an_algorithm_is_one_of_three_and_the_keys_own() {
         (&world.rsa, "RS256", "ed", Key),
     ] {
         let token = signer.seal(header(json!({"alg": algorithm, "kid": id})), good());
-        world
-            .check(&format!("{algorithm} {id}"), &token, Err(refused))
-            .await;
+        world.check(&format!("{algorithm} {id}"), &token, Err(refused)).await;
     }
     let only = World::meaning(json!({"algorithms": ["EdDSA"]})).await;
     only.check("twin", &only.says(json!({})), Ok(())).await;
@@ -98,10 +96,7 @@ async fn a_public_key_is_no_secret() {
                 encode(header(json!({"alg": name, "kid": kid}))),
                 encode(good())
             );
-            let tag = hmac::sign(
-                &hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
-                signed.as_bytes(),
-            );
+            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), signed.as_bytes());
             let refused = if name == "HS256" { Algorithm } else { Signature };
             world
                 .check(name, &format!("{signed}.{}", encode(tag)), Err(refused))
@@ -149,16 +144,10 @@ async fn an_issuer_vouches_with_its_own_keys_only() {
             .map(|token| token.tenant.as_str().to_owned())
     };
     assert_eq!(tenant(ours.token("k", &claims_of(MAIN))).await, Ok("main".into()));
-    assert_eq!(
-        tenant(theirs.token("k", &claims_of(OTHER))).await,
-        Ok("other".into())
-    );
+    assert_eq!(tenant(theirs.token("k", &claims_of(OTHER))).await, Ok("other".into()));
     assert_eq!(tenant(theirs.token("k", &claims_of(MAIN))).await, Err(Signature));
     assert_eq!(tenant(ours.token("k", &claims_of(OTHER))).await, Err(Signature));
-    assert_eq!(
-        tenant(theirs.token("only-theirs", &claims_of(MAIN))).await,
-        Err(Key)
-    );
+    assert_eq!(tenant(theirs.token("only-theirs", &claims_of(MAIN))).await, Err(Key));
     // A role of one issuer means nothing from another one.
     let boss = issuers
         .verify(&ours.token("k", &with(claims_of(MAIN), json!({"role": "boss"}))))
@@ -185,11 +174,7 @@ async fn an_issuer_is_known_to_the_letter() {
         json!({"iss": MAIN}),
     ] {
         world
-            .check(
-                &issuer.to_string(),
-                &world.says(json!({"iss": issuer})),
-                Err(Issuer),
-            )
+            .check(&issuer.to_string(), &world.says(json!({"iss": issuer})), Err(Issuer))
             .await;
     }
     let nobody = world.ed.token("ed", &without(claims_of(MAIN), "iss"));
@@ -202,9 +187,7 @@ async fn an_issuer_is_known_to_the_letter() {
     let escaped = good()
         .replace("login", r"\u006cogin")
         .replace("\"iss\"", r#""\u0069ss""#);
-    let token = world
-        .ed
-        .seal(header(json!({"alg": "EdDSA", "kid": "ed"})), escaped);
+    let token = world.ed.seal(header(json!({"alg": "EdDSA", "kid": "ed"})), escaped);
     world.check("twin", &token, Ok(())).await;
     assert_eq!(world.publisher.hits(), 1, "nobody else's tokens cause a fetch");
 }
@@ -226,10 +209,7 @@ async fn a_token_brings_no_key() {
         let known = header(with(json!({"alg": "EdDSA", "kid": "ed"}), json!({name: member})));
         let refused = if name == "kid" { Key } else { Signature };
         world.check(name, &mine.seal(&known, good()), Err(refused)).await;
-        let unknown = header(with(
-            json!({"alg": "EdDSA", "kid": "mine"}),
-            json!({name: member}),
-        ));
+        let unknown = header(with(json!({"alg": "EdDSA", "kid": "mine"}), json!({name: member})));
         world.check(name, &mine.seal(unknown, good()), Err(Key)).await;
         if name != "kid" {
             world.check("twin", &world.ed.seal(known, good()), Ok(())).await;
@@ -245,13 +225,7 @@ async fn what_is_critical_and_what_is_for_another_use_is_refused() {
         let header = with(json!({"alg": "EdDSA", "kid": "ed"}), members);
         world.ed.seal(header.to_string(), good())
     };
-    for critical in [
-        json!(["exp"]),
-        json!(["b64"]),
-        json!([]),
-        json!(null),
-        json!("exp"),
-    ] {
+    for critical in [json!(["exp"]), json!(["b64"]), json!([]), json!(null), json!("exp")] {
         world
             .check(
                 "crit",
@@ -303,8 +277,7 @@ async fn a_key_is_named_to_the_letter_or_the_only_one() {
     ]);
     let nameless = header(json!({"alg": "EdDSA"}));
     two.check("twin", &two.says(json!({})), Ok(())).await;
-    two.check("two fit", &two.ed.seal(nameless, good()), Err(Key))
-        .await;
+    two.check("two fit", &two.ed.seal(nameless, good()), Err(Key)).await;
     two.check(
         "one of the name and algorithm",
         &two.es.token("twice", &claims_of(MAIN)),
@@ -327,12 +300,7 @@ async fn weak_keys_and_keys_for_other_uses_verify_nothing() {
             weak["token"].as_str().unwrap().to_owned(),
             Err(Key),
         ),
-        (
-            "encryption",
-            of(json!({"use": "enc"})),
-            world.says(json!({})),
-            Err(Key),
-        ),
+        ("encryption", of(json!({"use": "enc"})), world.says(json!({})), Err(Key)),
         (
             "operations",
             of(json!({"key_ops": ["sign"]})),
@@ -345,12 +313,7 @@ async fn weak_keys_and_keys_for_other_uses_verify_nothing() {
             world.says(json!({})),
             Err(Key),
         ),
-        (
-            "curve",
-            of(json!({"crv": "X25519"})),
-            world.says(json!({})),
-            Err(Key),
-        ),
+        ("curve", of(json!({"crv": "X25519"})), world.says(json!({})), Err(Key)),
         ("kind", of(json!({"kty": "EC"})), world.says(json!({})), Err(Key)),
         (
             "private half",
@@ -365,12 +328,7 @@ async fn weak_keys_and_keys_for_other_uses_verify_nothing() {
             Err(Key),
         ),
         ("mistyped", of(json!({"x": 1})), world.says(json!({})), Err(Key)),
-        (
-            "padded",
-            of(json!({"x": "AAAA="})),
-            world.says(json!({})),
-            Err(Key),
-        ),
+        ("padded", of(json!({"x": "AAAA="})), world.says(json!({})), Err(Key)),
         (
             "twin",
             of(json!({"use": "sig", "key_ops": ["verify"], "alg": "EdDSA", "x5c": ["?"], "other": {}})),
@@ -390,10 +348,7 @@ async fn weak_keys_and_keys_for_other_uses_verify_nothing() {
             jwk["n"].as_str().unwrap(),
         )
         .unwrap();
-        with(
-            jwk.clone(),
-            json!({"n": encode([vec![0; 200], modulus].concat())}),
-        )
+        with(jwk.clone(), json!({"n": encode([vec![0; 200], modulus].concat())}))
     };
     let fresh = World::new().await;
     fresh

@@ -38,9 +38,7 @@ async fn a_token_has_its_time() {
     }
     let endless = world.ed.token("ed", &without(claims_of(MAIN), "exp"));
     world.check("endless", &endless, wrong("exp")).await;
-    let huge = claims_of(MAIN)
-        .to_string()
-        .replace(&(NOW + 600).to_string(), "1e999");
+    let huge = claims_of(MAIN).to_string().replace(&(NOW + 600).to_string(), "1e999");
     let huge = world.ed.seal(r#"{"alg":"EdDSA","kid":"ed"}"#, huge);
     world.check("no number", &huge, Err(Malformed)).await;
     let strict = World::meaning(json!({"clock_skew_seconds": 0})).await;
@@ -83,11 +81,7 @@ async fn a_token_is_for_this_service() {
         (json!(null), wrong("aud")),
     ] {
         world
-            .check(
-                &audience.to_string(),
-                &world.says(json!({"aud": audience})),
-                expected,
-            )
+            .check(&audience.to_string(), &world.says(json!({"aud": audience})), expected)
             .await;
     }
     let nobody = world.ed.token("ed", &without(claims_of(MAIN), "aud"));
@@ -158,12 +152,7 @@ async fn claims_become_a_tenant_readers_and_a_role() {
     let roles = |roles: Value| json!({"realm_access": {"roles": roles}});
     check(roles(json!("editors")), &[user], Role::Writer).await;
     check(roles(json!(["editors", "offline_access"])), &[user], Role::Writer).await;
-    check(
-        roles(json!(["guests", "owners", "editors"])),
-        &[user],
-        Role::Admin,
-    )
-    .await;
+    check(roles(json!(["guests", "owners", "editors"])), &[user], Role::Admin).await;
     check(roles(json!(["admin", "Owners", "writer"])), &[user], Role::Reader).await;
     check(roles(json!(null)), &[user], Role::Reader).await;
     check(json!({"realm_access": null}), &[user], Role::Reader).await;
@@ -174,11 +163,7 @@ async fn a_claim_that_does_not_parse_refuses_the_token() {
     let world = World::meaning(meaning()).await;
     let check = async |claim: &str, members: Value| {
         world
-            .check(
-                &members.to_string(),
-                &world.says(with(said(), members)),
-                wrong(claim),
-            )
+            .check(&members.to_string(), &world.says(with(said(), members)), wrong(claim))
             .await;
     };
     world.check("twin", &world.says(said()), Ok(())).await;
@@ -230,11 +215,7 @@ async fn a_claim_that_does_not_parse_refuses_the_token() {
         let too_many = world.says(with(said(), json!({claim: many})));
         world.check("many", &too_many, Err(TooMany(path.into()))).await;
         world
-            .check(
-                "twin",
-                &world.says(with(said(), json!({claim: many[1..]}))),
-                Ok(()),
-            )
+            .check("twin", &world.says(with(said(), json!({claim: many[1..]}))), Ok(()))
             .await;
     }
     for roles in [json!(1), json!({"owners": true}), json!([{"name": "owners"}])] {

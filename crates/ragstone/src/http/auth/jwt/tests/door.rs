@@ -48,10 +48,7 @@ async fn with_an_issuer_all_but_health_needs_a_token() {
     assert_eq!(list(&app, &token).await.status, 200);
     let far = app.get(DOCUMENTS).key(&token).from([192, 168, 1, 7]);
     assert_eq!(far.header("host", "rag.example").send().await.status, 200);
-    assert_eq!(
-        app.get(DOCUMENTS).through_operator_door().send().await.status,
-        200
-    );
+    assert_eq!(app.get(DOCUMENTS).through_operator_door().send().await.status, 200);
     app.get(DOCUMENTS)
         .header("authorization", &format!("Basic {token}"))
         .send()
@@ -80,10 +77,7 @@ async fn whoever_sends_a_bad_token_is_told_that_and_no_more() {
     for token in bad {
         let answer = list(&app, &token).await;
         answer.problem(401, "unauthorized");
-        assert_eq!(
-            answer.header("www-authenticate"),
-            r#"Bearer error="invalid_token""#
-        );
+        assert_eq!(answer.header("www-authenticate"), r#"Bearer error="invalid_token""#);
         told.insert(answer.text().to_owned());
     }
     assert_eq!(told.len(), 1, "{told:?}");
@@ -105,9 +99,7 @@ async fn a_token_gives_its_rights_and_no_others() {
         let body = json!({"uri": "a", "text": "The zebra lives in the attic.", "readers": readers});
         app.post(DOCUMENTS, &body).key(token).send().await
     };
-    upload(&reader, json!(["group:eng"]))
-        .await
-        .problem(403, "forbidden");
+    upload(&reader, json!(["group:eng"])).await.problem(403, "forbidden");
     upload(&writer, json!(["group:sales"]))
         .await
         .problem(403, "grant_refused");
@@ -124,11 +116,7 @@ async fn a_token_gives_its_rights_and_no_others() {
     ] {
         assert_eq!(app.get(&path).key(token).send().await.status, status);
     }
-    app.get("/metrics")
-        .key(&reader)
-        .send()
-        .await
-        .problem(403, "forbidden");
+    app.get("/metrics").key(&reader).send().await.problem(403, "forbidden");
 }
 
 #[tokio::test]
@@ -137,10 +125,7 @@ async fn a_token_stands_beside_a_key() {
     for key in [KEY, DOTS] {
         let (world, app) = open(Some(key)).await;
         assert_eq!(list(&app, key).await.status, 200);
-        assert_eq!(
-            list(&app, &caller(&world, "ann", "reader", &[])).await.status,
-            200
-        );
+        assert_eq!(list(&app, &caller(&world, "ann", "reader", &[])).await.status, 200);
         let wrong = list(&app, "wrong").await;
         wrong.problem(401, "unauthorized");
         assert_eq!(wrong.header("www-authenticate"), "Bearer");
@@ -157,11 +142,7 @@ async fn a_token_stands_beside_a_key() {
 async fn a_ticket_is_the_tokens_caller() {
     let (world, app) = open(None).await;
     let token = caller(&world, "ann", "reader", &[]);
-    let issued = app
-        .post("/api/v1/stream-tickets", &json!({}))
-        .key(&token)
-        .send()
-        .await;
+    let issued = app.post("/api/v1/stream-tickets", &json!({})).key(&token).send().await;
     let ticket = issued.json()["ticket"].as_str().unwrap().to_owned();
     let stream = format!("/api/v1/ask-stream?ticket={ticket}");
     // It is let in, and told that it asks nothing.

@@ -62,9 +62,7 @@ async fn a_token_has_at_most_so_many_bytes() {
     assert!(fits.len() <= MAX_TOKEN_BYTES && fits.len() > MAX_TOKEN_BYTES - 16);
     world.check("twin", &fits, Ok(())).await;
     world.check("long", &long(room * 3 / 4 + 3), Err(TooLong)).await;
-    world
-        .check("longer", &"a.b.c".repeat(1 << 20), Err(TooLong))
-        .await;
+    world.check("longer", &"a.b.c".repeat(1 << 20), Err(TooLong)).await;
 }
 
 #[tokio::test]
@@ -118,8 +116,8 @@ async fn a_signature_has_one_form() {
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
     const ORDER: [u8; 32] = [
-        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
     ];
     let mut carry = 0u16;
     for (byte, order) in bytes[32..].iter_mut().zip(ORDER) {
@@ -184,8 +182,6 @@ async fn json_has_one_meaning() {
         "",
         "EdDSA",
     ] {
-        world
-            .check(header, &world.ed.seal(header, &good), Err(Malformed))
-            .await;
+        world.check(header, &world.ed.seal(header, &good), Err(Malformed)).await;
     }
 }

@@ -49,9 +49,7 @@ async fn a_changed_key_of_the_same_name_is_another_key() {
     world.publisher.publish(&[fresh.jwk("ed")]);
     world.hands.move_steady(AGE);
     world.check("old", &old, Err(Signature)).await;
-    world
-        .check("new", &fresh.token("ed", &claims_of(MAIN)), Ok(()))
-        .await;
+    world.check("new", &fresh.token("ed", &claims_of(MAIN)), Ok(())).await;
 }
 
 #[tokio::test]
@@ -71,9 +69,7 @@ async fn keys_are_renewed_while_they_are_used() {
 #[tokio::test]
 async fn many_callers_cause_one_fetch() {
     let world = World::new().await;
-    let tokens: Vec<String> = (0..50)
-        .map(|n| world.says(json!({"sub": n.to_string()})))
-        .collect();
+    let tokens: Vec<String> = (0..50).map(|n| world.says(json!({"sub": n.to_string()}))).collect();
     let all = join_all(tokens.iter().map(|token| world.verify(token))).await;
     assert!(all.iter().all(Result::is_ok));
     assert_eq!(world.publisher.hits(), 1);
@@ -92,9 +88,7 @@ async fn garbage_cannot_flood_an_issuer() {
         assert!(all.iter().all(|verified| *verified == Err(Key)));
         assert_eq!(world.publisher.hits(), hits);
     }
-    world
-        .check("twin", &world.says(json!({"sub": "bob"})), Ok(()))
-        .await;
+    world.check("twin", &world.says(json!({"sub": "bob"})), Ok(())).await;
 }
 
 #[tokio::test]
@@ -191,10 +185,7 @@ async fn keys_are_discovered() {
         "/keys",
     ] {
         let found = discovered(&publisher, json!({"issuer": base, "jwks_uri": address})).await;
-        assert!(
-            matches!(found, Err(FetchError::Address(_))),
-            "{address}: {found:?}"
-        );
+        assert!(matches!(found, Err(FetchError::Address(_))), "{address}: {found:?}");
     }
     let slash = format!("{base}/");
     let settings = json!({"issuer": slash, "audience": "ragstone"});
@@ -219,11 +210,7 @@ async fn what_is_no_key_set_is_refused() {
         ..Page::status(200)
     };
     check(Page::json(&json!({"keys": [key]})), Ok(1)).await;
-    check(
-        Page::json(&json!({"keys": [1, "a", {}, {"kty": "?"}, key]})),
-        Ok(1),
-    )
-    .await;
+    check(Page::json(&json!({"keys": [1, "a", {}, {"kty": "?"}, key]})), Ok(1)).await;
     check(Page::json(&json!({"keys": vec![&key; 200]})), Ok(100)).await;
     for body in [&b""[..], b"{}", b"[]", b"<html>", b"{\"keys\":{}}"] {
         check(page(body), Err(FetchError::Malformed("key set"))).await;

@@ -20,9 +20,7 @@ async fn checks_of_tokens() {
     let groups: Vec<String> = (0..200).map(|n| format!("team-{n:04}")).collect();
     for (name, groups) in [("no groups", Vec::new()), ("200 groups", groups)] {
         for (id, signer) in [("rsa", &world.rsa), ("es", &world.es), ("ed", &world.ed)] {
-            let of = |n: usize| -> Value {
-                with(claims_of(MAIN), json!({"sub": format!("u{n}"), "groups": groups}))
-            };
+            let of = |n: usize| -> Value { with(claims_of(MAIN), json!({"sub": format!("u{n}"), "groups": groups})) };
             let tokens: Vec<String> = (0..CHECKS).map(|n| signer.token(id, &of(n))).collect();
             world.verify(&signer.token(id, &of(CHECKS))).await.unwrap();
             let cold = time(&world, &tokens).await;

@@ -98,8 +98,7 @@ impl Signer {
             Self::Rsa(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
                 let random = SystemRandom::new();
-                pair.sign(&RSA_PKCS1_SHA256, &random, text, &mut signature)
-                    .unwrap();
+                pair.sign(&RSA_PKCS1_SHA256, &random, text, &mut signature).unwrap();
                 signature
             }
             Self::P256(pair) => pair.sign(&SystemRandom::new(), text).unwrap().as_ref().to_vec(),
@@ -330,12 +329,7 @@ impl World {
 
     /// What comes of each of these tokens, each named.
     #[track_caller]
-    pub fn check(
-        &self,
-        name: &str,
-        token: &str,
-        expected: Result<(), TokenRefused>,
-    ) -> impl Future<Output = ()> {
+    pub fn check(&self, name: &str, token: &str, expected: Result<(), TokenRefused>) -> impl Future<Output = ()> {
         let place = std::panic::Location::caller();
         async move {
             let found = self.verify(token).await.map(|_| ());
